@@ -1,0 +1,107 @@
+// q = round_half_even(x * levels / max(absmax, 1e-5)) per row, in integers, so that every device agrees
+// one workgroup owns one row
+// x [rows, columns] f32; q [rows, parts, plane_words] u32 of 4 bytes; absmax [rows] f32 bits
+
+struct Params {
+    rows: u32,
+    columns: u32,
+    half: u32,        // complex columns
+    plane_words: u32, // words of one byte plane
+    levels: u32,      // 32767 (two planes) or 127 (one plane)
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> q: array<u32>;
+@group(0) @binding(3) var<storage, read_write> absmax: array<u32>;
+
+const WIDTH = 256u;
+const LEAST = 0x3727c5acu; // bits of 1e-5f
+
+var<workgroup> tops: array<u32, WIDTH>;
+
+// |x| levels / top, rounded half to even; all as f32 bits, top normal and not below |x|
+fn quotient(magnitude: u32, top: u32) -> u32 {
+    let ex = magnitude >> 23u;
+    let d = (top >> 23u) - ex;
+    if ex == 0u || d > 17u {
+        return 0u; // |x| levels < top / 2
+    }
+    let mx = (magnitude & 0x7fffffu) | 0x800000u;
+    let mt = (top & 0x7fffffu) | 0x800000u;
+    // an estimate within one, then the exact comparison of 2 mx levels with (2 q +- 1) mt 2^d
+    let guess = f32(mx) * f32(p.levels) / (f32(mt) * f32(1u << d));
+    let n = u32(guess + 0.5);
+    let twice = wide_mul(mx, 2u * p.levels);
+    let above = wide_cmp(twice, wide_shl(wide_mul(mt, 2u * n + 1u), d));
+    if above > 0 || (above == 0 && (n & 1u) == 1u) {
+        return n + 1u;
+    }
+    if n == 0u {
+        return 0u;
+    }
+    let below = wide_cmp(twice, wide_shl(wide_mul(mt, 2u * n - 1u), d));
+    if below < 0 || (below == 0 && (n & 1u) == 1u) {
+        return n - 1u;
+    }
+    return n;
+}
+
+// the rounded integer of complex column c, part 0 = re, 1 = im
+fn rounded(base: u32, part: u32, c: u32, top: u32) -> i32 {
+    let i = part * p.half + c;
+    if c >= p.half || i >= p.columns {
+        return 0;
+    }
+    let bits = bitcast<u32>(x[base + i]);
+    let value = i32(quotient(bits & 0x7fffffffu, top));
+    return select(value, -value, (bits >> 31u) == 1u);
+}
+
+@compute @workgroup_size(WIDTH)
+fn act_round(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = wg.x + wg.y * nwg.x;
+    if row >= p.rows {
+        return;
+    }
+    let base = row * p.columns;
+    var top = LEAST;
+    for (var i = lane; i < p.columns; i += WIDTH) {
+        top = max(top, bitcast<u32>(x[base + i]) & 0x7fffffffu);
+    }
+    tops[lane] = top;
+    workgroupBarrier();
+    for (var step = WIDTH / 2u; step > 0u; step /= 2u) {
+        if lane < step {
+            tops[lane] = max(tops[lane], tops[lane + step]);
+        }
+        workgroupBarrier();
+    }
+    top = tops[0];
+    if lane == 0u {
+        absmax[row] = top;
+    }
+    let planes = select(1u, 2u, p.levels > 127u);
+    for (var i = lane; i < 2u * p.plane_words; i += WIDTH) {
+        let part = i / p.plane_words;
+        let word = i % p.plane_words;
+        var high = 0u;
+        var low = 0u;
+        for (var j = 0u; j < 4u; j++) {
+            let value = u32(rounded(base, part, 4u * word + j, top));
+            low |= (value & 0xffu) << (8u * j);
+            high |= ((value >> 8u) & 0xffu) << (8u * j);
+        }
+        let at = (row * 2u + part) * planes * p.plane_words + word;
+        if planes == 2u {
+            q[at] = high;
+            q[at + p.plane_words] = low;
+        } else {
+            q[at] = low;
+        }
+    }
+}

@@ -1,0 +1,52 @@
+// 64-bit integers as vec2<u32>(low, high); two's complement where signed.
+
+fn wide_add(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    let low = a.x + b.x;
+    return vec2(low, a.y + b.y + select(0u, 1u, low < a.x));
+}
+
+fn wide_neg(a: vec2<u32>) -> vec2<u32> {
+    return wide_add(~a, vec2(1u, 0u));
+}
+
+// a * b, all 64 bits, from 16-bit halves
+fn wide_mul(a: u32, b: u32) -> vec2<u32> {
+    let al = a & 0xffffu;
+    let ah = a >> 16u;
+    let bl = b & 0xffffu;
+    let bh = b >> 16u;
+    let ll = al * bl;
+    let lh = al * bh;
+    let hl = ah * bl;
+    let middle = (ll >> 16u) + (lh & 0xffffu) + (hl & 0xffffu);
+    let low = (ll & 0xffffu) | (middle << 16u);
+    return vec2(low, ah * bh + (lh >> 16u) + (hl >> 16u) + (middle >> 16u));
+}
+
+// a * b for a signed and b unsigned
+fn wide_mul_signed(a: i32, b: u32) -> vec2<u32> {
+    let product = wide_mul(u32(abs(a)), b);
+    if a < 0 {
+        return wide_neg(product);
+    }
+    return product;
+}
+
+// a << n for 0 <= n < 32
+fn wide_shl(a: vec2<u32>, n: u32) -> vec2<u32> {
+    if n == 0u {
+        return a;
+    }
+    return vec2(a.x << n, (a.y << n) | (a.x >> (32u - n)));
+}
+
+// -1, 0, 1 as a <, =, > b, unsigned
+fn wide_cmp(a: vec2<u32>, b: vec2<u32>) -> i32 {
+    if a.y != b.y {
+        return select(1, -1, a.y < b.y);
+    }
+    if a.x != b.x {
+        return select(1, -1, a.x < b.x);
+    }
+    return 0;
+}

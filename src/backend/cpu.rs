@@ -1,0 +1,100 @@
+//! The host as a backend: buffers are words in memory, ops run their references or something faster.
+
+use super::{Backend, check_lengths};
+use crate::error::Result;
+use crate::ops::{Access, Bindings, Op};
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// Host memory. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Cpu {
+    plain: bool,
+}
+
+impl Cpu {
+    /// The CPU backend: [`Op::host`] for every op.
+    pub fn new() -> Self {
+        Self { plain: false }
+    }
+
+    /// The oracle: [`Op::reference`] for every op, however slow.
+    pub fn reference() -> Self {
+        Self { plain: true }
+    }
+}
+
+/// Words in host memory.
+#[derive(Debug, Clone)]
+pub struct CpuBuffer(Arc<RwLock<Vec<u32>>>);
+
+enum Guard<'a> {
+    Read(std::sync::RwLockReadGuard<'a, Vec<u32>>),
+    Write(std::sync::RwLockWriteGuard<'a, Vec<u32>>),
+}
+
+impl Backend for Cpu {
+    type Buffer = CpuBuffer;
+
+    fn name(&self) -> String {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        format!("CPU ({threads} threads)")
+    }
+
+    fn max_words(&self) -> usize {
+        usize::MAX / 8
+    }
+
+    fn alloc(&self, _label: &str, words: usize) -> Result<CpuBuffer> {
+        Ok(CpuBuffer(Arc::new(RwLock::new(vec![0; words]))))
+    }
+
+    fn upload(&self, buffer: &CpuBuffer, offset: usize, words: &[u32]) -> Result<()> {
+        let mut held = buffer.0.write().unwrap_or_else(PoisonError::into_inner);
+        held[offset..offset + words.len()].copy_from_slice(words);
+        Ok(())
+    }
+
+    async fn download(&self, buffer: &CpuBuffer, offset: usize, len: usize) -> Result<Vec<u32>> {
+        let held = buffer.0.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(held[offset..offset + len].to_vec())
+    }
+
+    async fn run<O: Op>(&self, op: &O, buffers: &[&CpuBuffer]) -> Result<()> {
+        let mut guards: Vec<Guard<'_>> = buffers
+            .iter()
+            .zip(O::BINDINGS)
+            .map(|(buffer, binding)| match binding.access {
+                Access::Read => {
+                    Guard::Read(buffer.0.read().unwrap_or_else(PoisonError::into_inner))
+                }
+                Access::Write => {
+                    Guard::Write(buffer.0.write().unwrap_or_else(PoisonError::into_inner))
+                }
+            })
+            .collect();
+        check_lengths(
+            op,
+            guards.iter().map(|g| match g {
+                Guard::Read(g) => g.len(),
+                Guard::Write(g) => g.len(),
+            }),
+        )?;
+        let mut bindings = Bindings::new();
+        for guard in &mut guards {
+            match guard {
+                Guard::Read(g) => bindings.push_read(g),
+                Guard::Write(g) => bindings.push_write(g),
+            }
+        }
+        if self.plain {
+            op.reference(&mut bindings);
+        } else {
+            op.host(&mut bindings);
+        }
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,100 @@
+//! Where ops run: host memory ([`Cpu`]), any GPU ([`Gpu`]), or both in lockstep ([`Twin`]).
+
+use crate::error::{Error, Result};
+use crate::ops::{Op, Shader};
+use std::future::Future;
+
+pub mod compare;
+pub mod cpu;
+mod gpu;
+mod twin;
+
+pub use cpu::Cpu;
+pub use gpu::{AdapterSummary, Gpu, Options, adapters};
+pub use twin::Twin;
+
+/// A device that holds buffers of 32-bit words and runs ops on them, in the order they were asked for.
+#[allow(async_fn_in_trait)] // callers are generic; nothing here needs Send futures
+pub trait Backend {
+    /// A buffer on the device; dropping it frees it.
+    type Buffer;
+
+    /// Device, for people.
+    fn name(&self) -> String;
+
+    /// Most words one buffer may have; larger tensors are split over several.
+    fn max_words(&self) -> usize;
+
+    /// A buffer of `words` zeros.
+    fn alloc(&self, label: &str, words: usize) -> Result<Self::Buffer>;
+
+    /// Overwrites words from `offset` on.
+    fn upload(&self, buffer: &Self::Buffer, offset: usize, words: &[u32]) -> Result<()>;
+
+    /// Reads `len` words from `offset` on, after everything asked for so far.
+    async fn download(&self, buffer: &Self::Buffer, offset: usize, len: usize) -> Result<Vec<u32>>;
+
+    /// Runs `op`; `buffers` in the order of [`Op::BINDINGS`]. No buffer may appear twice if it is written.
+    async fn run<O: Op>(&self, op: &O, buffers: &[&Self::Buffer]) -> Result<()>;
+
+    /// Hands everything asked for so far to the device.
+    fn flush(&self) -> Result<()>;
+
+    /// Says where in the model the next ops belong (for messages of the lockstep check).
+    fn at(&self, _place: &dyn Fn() -> String) {}
+
+    /// Blocks until results that [`Backend::download`] waits for may be there. Only programs call this.
+    fn wait(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A new buffer holding `words`.
+pub fn upload_new<B: Backend>(backend: &B, label: &str, words: &[u32]) -> Result<B::Buffer> {
+    let buffer = backend.alloc(label, words.len())?;
+    backend.upload(&buffer, 0, words)?;
+    Ok(buffer)
+}
+
+/// Drives `future` to its end on this thread, waiting for `backend` whenever it has nothing to do.
+#[cfg(feature = "cli")]
+pub fn block_on<B: Backend, T>(backend: &B, future: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut future = std::pin::pin!(future);
+    pollster::block_on(std::future::poll_fn(|context| {
+        loop {
+            if let std::task::Poll::Ready(result) = future.as_mut().poll(context) {
+                return std::task::Poll::Ready(result);
+            }
+            if let Err(error) = backend.wait() {
+                return std::task::Poll::Ready(Err(error));
+            }
+        }
+    }))
+}
+
+/// Checks a run's buffers against what the op needs.
+fn check_lengths<O: Op>(op: &O, lengths: impl ExactSizeIterator<Item = usize>) -> Result<()> {
+    let needed = op.lengths();
+    if needed.len() != O::BINDINGS.len() || lengths.len() != needed.len() {
+        let what = format!(
+            "{} buffers given, {} needed",
+            lengths.len(),
+            O::BINDINGS.len()
+        );
+        return Err(Error::Shape { op: O::NAME, what });
+    }
+    for ((have, need), binding) in lengths.zip(needed).zip(O::BINDINGS) {
+        if have < need {
+            let what = format!("`{}` has {have} words, {need} needed", binding.name);
+            return Err(Error::Shape { op: O::NAME, what });
+        }
+    }
+    Ok(())
+}
+
+/// The first kernel of `O` that a device with `level` can run.
+fn kernel_for<O: Op>(level: crate::ops::Needs) -> &'static Shader {
+    let plain = O::SHADERS.len() - 1;
+    let found = O::SHADERS.iter().find(|s| level.covers(s.needs));
+    found.unwrap_or(&O::SHADERS[plain])
+}

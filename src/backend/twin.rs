@@ -1,0 +1,117 @@
+//! Two backends in lockstep: every op runs on both, and the first disagreement stops everything.
+
+use super::compare::{Verdict, compare};
+use super::{Backend, Cpu};
+use crate::error::{Error, Result};
+use crate::ops::{Access, Elem, Op};
+use std::cell::{Cell, RefCell};
+
+/// A device and the reference beside it. After each op the reference takes over the device's results, so
+/// that bounded differences do not add up from op to op.
+pub struct Twin<B: Backend> {
+    device: B,
+    reference: Cpu,
+    place: RefCell<String>,
+    compared: Cell<usize>,
+}
+
+impl<B: Backend> Twin<B> {
+    /// Checks `device` against [`Op::reference`].
+    pub fn new(device: B) -> Self {
+        Self {
+            device,
+            reference: Cpu::reference(),
+            place: RefCell::default(),
+            compared: Cell::new(0),
+        }
+    }
+
+    /// Ops compared so far.
+    pub fn compared(&self) -> usize {
+        self.compared.get()
+    }
+
+    async fn check<O: Op>(
+        &self,
+        index: usize,
+        buffer: &(B::Buffer, super::cpu::CpuBuffer),
+        len: usize,
+    ) -> Result<()> {
+        let binding = O::BINDINGS[index];
+        let device = self.device.download(&buffer.0, 0, len).await?;
+        let reference = self.reference.download(&buffer.1, 0, len).await?;
+        if let Verdict::Differs { element, by } =
+            compare(O::AGREE, binding.elem, &device, &reference)
+        {
+            let show = |words: &[u32]| match binding.elem {
+                Elem::F32 => f32::from_bits(words[element]).to_string(),
+                Elem::F16x2 => format!("{:#010x}", words[element / 2]),
+                Elem::U32 => words[element].to_string(),
+            };
+            return Err(Error::Disagree {
+                place: self.place.borrow().clone(),
+                op: O::NAME,
+                binding: binding.name,
+                element,
+                device: show(&device),
+                reference: show(&reference),
+                bound: format!("{by:e} where {:?} is promised", O::AGREE),
+            });
+        }
+        self.reference.upload(&buffer.1, 0, &device)
+    }
+}
+
+impl<B: Backend> Backend for Twin<B> {
+    type Buffer = (B::Buffer, super::cpu::CpuBuffer);
+
+    fn name(&self) -> String {
+        format!("{}, checked against the reference", self.device.name())
+    }
+
+    fn max_words(&self) -> usize {
+        self.device.max_words()
+    }
+
+    fn alloc(&self, label: &str, words: usize) -> Result<Self::Buffer> {
+        Ok((
+            self.device.alloc(label, words)?,
+            self.reference.alloc(label, words)?,
+        ))
+    }
+
+    fn upload(&self, buffer: &Self::Buffer, offset: usize, words: &[u32]) -> Result<()> {
+        self.device.upload(&buffer.0, offset, words)?;
+        self.reference.upload(&buffer.1, offset, words)
+    }
+
+    async fn download(&self, buffer: &Self::Buffer, offset: usize, len: usize) -> Result<Vec<u32>> {
+        self.device.download(&buffer.0, offset, len).await
+    }
+
+    async fn run<O: Op>(&self, op: &O, buffers: &[&Self::Buffer]) -> Result<()> {
+        let device: Vec<_> = buffers.iter().map(|b| &b.0).collect();
+        let reference: Vec<_> = buffers.iter().map(|b| &b.1).collect();
+        self.device.run(op, &device).await?;
+        self.reference.run(op, &reference).await?;
+        for (index, len) in op.lengths().into_iter().enumerate() {
+            if O::BINDINGS[index].access == Access::Write {
+                self.check::<O>(index, buffers[index], len).await?;
+            }
+        }
+        self.compared.set(self.compared.get() + 1);
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.device.flush()
+    }
+
+    fn at(&self, place: &dyn Fn() -> String) {
+        *self.place.borrow_mut() = place();
+    }
+
+    fn wait(&self) -> Result<()> {
+        self.device.wait()
+    }
+}

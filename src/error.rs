@@ -1,0 +1,127 @@
+//! The one error type: what went wrong, where, and what to do about it, in one line.
+
+use std::path::PathBuf;
+
+/// Result of everything that can fail here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Every way this crate refuses; [`Error::exit_code`] maps each to the program's exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be opened, read or written.
+    #[error("{path}: {source}")]
+    Io {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// A file was read and is not what it must be.
+    #[error("{file}: {what}; {hint}")]
+    File {
+        file: String,
+        what: String,
+        hint: String,
+    },
+    /// A field of a model's `config.json` has a value we cannot work with.
+    #[error("{file}: field `{field}`: {what}")]
+    Config {
+        file: String,
+        field: String,
+        what: String,
+    },
+    /// Tensors that are missing, unexpected, of another shape or type: all of them, at once.
+    #[error("{file}: {} tensor(s) do not fit the configuration: {}", problems.len(), problems.join("; "))]
+    Tensors { file: String, problems: Vec<String> },
+    /// A weight is NaN or infinite.
+    #[error(
+        "tensor `{tensor}`: element {index} is {value}; repair the checkpoint or pass --allow-nonfinite"
+    )]
+    NonFinite {
+        tensor: String,
+        index: usize,
+        value: f32,
+    },
+    /// Prompt and requested tokens do not fit the context.
+    #[error(
+        "the prompt has {prompt} tokens and {new} more were asked for, but the context holds {context}; shorten the prompt or lower -n"
+    )]
+    Context {
+        prompt: usize,
+        new: usize,
+        context: usize,
+    },
+    /// The caller asked for something that makes no sense.
+    #[error("{what}; {hint}")]
+    Usage { what: String, hint: String },
+    /// The device is missing, lost, out of memory, or refused.
+    #[error("{what}; {hint}")]
+    Device { what: String, hint: String },
+    /// GPU and CPU disagree about the result of an operation (`--check`).
+    #[error(
+        "check failed: {place}: op `{op}`, binding `{binding}`, element {element}: device {device}, reference {reference} ({bound})"
+    )]
+    Disagree {
+        place: String,
+        op: &'static str,
+        binding: &'static str,
+        element: usize,
+        device: String,
+        reference: String,
+        bound: String,
+    },
+    /// An operation was given buffers that do not fit it: a mistake in this crate.
+    #[error("op `{op}`: {what}; please report this as a bug")]
+    Shape { op: &'static str, what: String },
+}
+
+impl Error {
+    /// 2 for bad input, 3 for the device, 1 otherwise.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Io { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => 2,
+                _ => 1,
+            },
+            Self::File { .. }
+            | Self::Config { .. }
+            | Self::Tensors { .. }
+            | Self::NonFinite { .. }
+            | Self::Context { .. }
+            | Self::Usage { .. } => 2,
+            Self::Device { .. } => 3,
+            Self::Disagree { .. } | Self::Shape { .. } => 1,
+        }
+    }
+
+    /// A malformed file.
+    pub fn file(file: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::File {
+            file: file.into(),
+            what: what.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// A request that makes no sense.
+    pub fn usage(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage {
+            what: what.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// A failure of the device.
+    pub fn device(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Device {
+            what: what.into(),
+            hint: hint.into(),
+        }
+    }
+
+    /// An I/O failure on `path`.
+    pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::Io {
+            path: path.into(),
+            source,
+        }
+    }
+}

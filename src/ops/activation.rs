@@ -1,0 +1,194 @@
+//! Rounding of activations to integers, per token, before a quantized linear (method sections 4 and 8).
+
+use super::*;
+use crate::quarter::{COLUMNS_PER_WORD, words_for};
+use bytemuck::Zeroable;
+
+/// How activations enter a quantized linear.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activations {
+    /// Integers in [-32767, 32767], one scale per token.
+    Int16,
+    /// Integers in [-127, 127], one scale per token.
+    Int8,
+    /// f32 as they are (what the papers' code computes).
+    Float,
+}
+
+impl Activations {
+    /// Largest integer, which the absolute maximum of a token is mapped to.
+    pub const fn levels(self) -> u32 {
+        match self {
+            Self::Int16 => 32767,
+            Self::Int8 => 127,
+            Self::Float => 1,
+        }
+    }
+
+    /// Byte planes an integer is stored in.
+    pub const fn planes(self) -> usize {
+        match self {
+            Self::Int16 => 2,
+            Self::Int8 => 1,
+            Self::Float => 0,
+        }
+    }
+}
+
+/// Smallest absolute maximum of a token (the iFairy code's clamp).
+pub const LEAST_ABSMAX: f32 = 1e-5;
+
+/// Rounds rows of activations: `q = round_half_even(x * levels / max(absmax, 1e-5))`, bit-exact.
+///
+/// A row of `columns` real values is a complex vector: the first half (rounded up) are real parts, the rest
+/// imaginary parts, a missing last one is 0. Complex column `c` lies in byte `c` of its plane; planes follow
+/// each other as re, im (8 bit) or re high, re low, im high, im low (16 bit: `q = 256 high + low`, high
+/// signed, low unsigned), each padded with zeros to whole packed words of weights.
+///
+/// Bindings: `x` [rows, columns] f32; `q` [rows, 2 * planes, words, 4] u32 of four bytes;
+/// `absmax` [rows] f32 (after the clamp).
+#[derive(Debug, Clone)]
+pub struct ActRound {
+    /// Tokens.
+    pub rows: usize,
+    /// Real values per token.
+    pub columns: usize,
+    /// [`Activations::Int16`] or [`Activations::Int8`].
+    pub mode: Activations,
+}
+
+impl ActRound {
+    /// Words of one rounded row.
+    pub fn row_words(columns: usize, mode: Activations) -> usize {
+        2 * mode.planes() * words_for(columns.div_ceil(2)) * (COLUMNS_PER_WORD / 4)
+    }
+}
+
+/// Uniform block of [`ActRound`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub struct ActRoundParams {
+    rows: u32,
+    columns: u32,
+    half: u32,
+    plane_words: u32,
+    levels: u32,
+}
+
+impl Op for ActRound {
+    const NAME: &'static str = "act_round";
+    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "act_round", "wide")];
+    const BINDINGS: &'static [Binding] = &[
+        read("x", Elem::F32),
+        write("q", Elem::U32),
+        write("absmax", Elem::U32),
+    ];
+    const AGREE: Agree = Agree::Bits;
+    type Params = ActRoundParams;
+
+    fn params(&self) -> ActRoundParams {
+        let half = self.columns.div_ceil(2);
+        ActRoundParams {
+            rows: self.rows as u32,
+            columns: self.columns as u32,
+            half: half as u32,
+            plane_words: (words_for(half) * COLUMNS_PER_WORD / 4) as u32,
+            levels: self.mode.levels(),
+        }
+    }
+
+    fn grid(&self) -> Grid {
+        Grid {
+            groups: self.rows as u32,
+            batch: 1,
+        }
+    }
+
+    fn lengths(&self) -> Vec<usize> {
+        vec![
+            self.rows * self.columns,
+            self.rows * Self::row_words(self.columns, self.mode),
+            self.rows,
+        ]
+    }
+
+    fn cost(&self) -> Cost {
+        let n = (self.rows * self.columns) as f64;
+        Cost {
+            bytes: n * (4.0 + self.mode.planes() as f64),
+            ops: 4.0 * n,
+        }
+    }
+
+    fn reference(&self, b: &mut Bindings<'_>) {
+        let x: &[f32] = b.read(0);
+        let (q, absmax): (&mut [u8], &mut [f32]) = (b.write(1), b.write(2));
+        let half = self.columns.div_ceil(2);
+        let plane = words_for(half) * COLUMNS_PER_WORD;
+        let planes = self.mode.planes();
+        for row in 0..self.rows {
+            let x = &x[row * self.columns..][..self.columns];
+            let q = &mut q[row * 2 * planes * plane..][..2 * planes * plane];
+            q.fill(0);
+            let top = x.iter().fold(LEAST_ABSMAX, |top, v| top.max(v.abs()));
+            absmax[row] = top;
+            for (i, &v) in x.iter().enumerate() {
+                // 24 + 15 bits over 24 bits: a f64 quotient cannot fall on a tie it is not on
+                let exact = f64::from(v) * f64::from(self.mode.levels()) / f64::from(top);
+                let value = exact.round_ties_even() as i32;
+                let (part, column) = (i / half, i % half);
+                let at = part * planes * plane + column;
+                if planes == 2 {
+                    q[at] = (value >> 8) as u8;
+                    q[at + plane] = value as u8;
+                } else {
+                    q[at] = value as u8;
+                }
+            }
+        }
+    }
+
+    fn cases() -> Vec<Case<Self>> {
+        let case = |name: &str, rows, columns, mode, x: Vec<f32>| {
+            let op = ActRound {
+                rows,
+                columns,
+                mode,
+            };
+            let [_, q, absmax] = op.lengths()[..] else {
+                unreachable!()
+            };
+            Case::new(
+                name,
+                op,
+                vec![Data::f32(&x), Data::Out(q), Data::Out(absmax)],
+            )
+        };
+        let mut cases = Vec::new();
+        for mode in [Activations::Int16, Activations::Int8] {
+            cases.push(case("several rows", 3, 384, mode, noise(1, 3 * 384, 4.0)));
+            cases.push(case("odd width", 2, 75, mode, noise(2, 150, 0.01)));
+            cases.push(case("wide", 1, 5000, mode, noise(3, 5000, 100.0)));
+            cases.push(case("one value", 1, 1, mode, vec![-3.0]));
+            cases.push(case(
+                "all zero, all tiny",
+                2,
+                64,
+                mode,
+                [vec![0.0; 64], noise(4, 64, 1e-7)].concat(),
+            ));
+            // ties: with absmax = levels every half is one
+            let levels = mode.levels() as f32;
+            let mut ties: Vec<f32> = (0..64).map(|i| i as f32 - 31.5).collect();
+            ties[0] = levels;
+            cases.push(case("ties", 1, 64, mode, ties));
+            let scales: Vec<f32> = noise(5, 512, 1.0)
+                .iter()
+                .enumerate()
+                .map(|(i, v)| v * 2f32.powi(-(i as i32 % 60)))
+                .collect();
+            cases.push(case("many magnitudes", 1, 512, mode, scales));
+        }
+        cases
+    }
+}

@@ -1,0 +1,1 @@
+//! Rotary embedding with the KV cache, and causal attention over it.

@@ -1,0 +1,1 @@
+//! Binary and ternary baselines (method section 6).

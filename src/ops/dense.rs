@@ -1,0 +1,1 @@
+//! Dense matrix products: the full-precision baseline, and the layers that stay full.

@@ -1,0 +1,1 @@
+//! Token embedding, RMS norm, SwiGLU.

@@ -1,0 +1,1 @@
+//! Widely-linear split and merge (method section 1).
