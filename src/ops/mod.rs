@@ -109,8 +109,8 @@ macro_rules! shader {
         $crate::ops::Shader {
             stem: $stem,
             source: concat!(
-                $(include_str!(concat!("../../shaders/lib/", $lib, ".wgsl")), "\n",)*
-                include_str!(concat!("../../shaders/", $stem, ".wgsl"))
+                $(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/lib/", $lib, ".wgsl")), "\n",)*
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $stem, ".wgsl"))
             ),
             needs: $needs,
         }
@@ -207,4 +207,10 @@ pub mod quantizer;
 pub mod select;
 pub mod widely;
 
-list![activation::ActRound];
+list![
+    activation::ActRound,
+    phase::PhaseGemv,
+    phase::PhaseGemm,
+    phase::PhaseGemvFloat,
+    phase::PhaseGemmFloat,
+];

@@ -1,1 +1,274 @@
 //! Products with {1, i, -1, -i} weights: add, subtract and swap (method section 4).
+//!
+//! `y = U x + W conj(x)` for U and W given as T stages of codes with two scales each. Several layers that
+//! share their input may be stacked: their rows follow each other, each is a *segment* with its own scales.
+
+use super::activation::Activations;
+use super::*;
+use crate::fixed::{self, Mantissas};
+use crate::quarter::{COLUMNS_PER_WORD, code_at, unit, words_for};
+use bytemuck::Zeroable;
+
+mod float;
+mod integer;
+mod lookup;
+
+pub use float::{PhaseGemmFloat, PhaseGemvFloat};
+pub use integer::{PhaseGemm, PhaseGemv};
+
+/// Most stacked layers.
+pub const MAX_SEGMENTS: usize = 3;
+
+/// Largest padded number of complex columns for which 16-bit activations cannot overflow 31 bits.
+pub const MAX_COLUMNS: usize = 65535;
+
+/// A stack of quantized layers and how one run uses it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PhaseShape {
+    /// Real outputs of each stacked layer, at most [`MAX_SEGMENTS`].
+    pub segments: Vec<usize>,
+    /// Real inputs.
+    pub in_features: usize,
+    /// Residual stages, 1 to 4.
+    pub stages: usize,
+    /// One cell of scales per complex row instead of one per segment.
+    pub per_row: bool,
+    /// Packed words (16 columns each) that share scales; at least the row's words if they are not grouped.
+    pub group_words: usize,
+    /// First complex row (of the whole stack) in the piece of codes that is bound.
+    pub first_row: usize,
+    /// Complex rows in that piece.
+    pub piece_rows: usize,
+    /// Add to `y` instead of overwriting it.
+    pub accumulate: bool,
+    /// Tokens.
+    pub rows: usize,
+}
+
+impl PhaseShape {
+    /// Packed words of one row of one stage of U or W.
+    pub fn words(&self) -> usize {
+        words_for(self.in_features.div_ceil(2))
+    }
+
+    /// Matrices of codes: U and W in all stages.
+    pub fn terms(&self) -> usize {
+        2 * self.stages
+    }
+
+    /// Groups of columns with their own scales.
+    pub fn groups(&self) -> usize {
+        self.words().div_ceil(self.group_words)
+    }
+
+    /// Complex rows of the stack.
+    pub fn complex_rows(&self) -> usize {
+        self.segments.iter().map(|s| s.div_ceil(2)).sum()
+    }
+
+    /// Real outputs of the stack.
+    pub fn outputs(&self) -> usize {
+        self.segments.iter().sum()
+    }
+
+    /// Words of one cell of scales.
+    pub fn cell_words(&self) -> usize {
+        1 + self.groups() * self.terms() * 2
+    }
+
+    /// Cells of scales.
+    pub fn cells(&self) -> usize {
+        if self.per_row {
+            self.complex_rows()
+        } else {
+            self.segments.len()
+        }
+    }
+
+    /// Where complex row `row` of the stack goes: its cell, and the places of its real and imaginary part
+    /// in a row of `y` (an odd layer's last imaginary part does not exist).
+    pub fn place(&self, row: usize) -> (usize, usize, Option<usize>) {
+        let (mut start, mut base) = (0, 0);
+        for (s, &outs) in self.segments.iter().enumerate() {
+            let half = outs.div_ceil(2);
+            if row < start + half {
+                let local = row - start;
+                let cell = if self.per_row { row } else { s };
+                let im = (half + local < outs).then_some(base + half + local);
+                return (cell, base + local, im);
+            }
+            start += half;
+            base += outs;
+        }
+        unreachable!("row {row} beyond the stack")
+    }
+
+    /// Words of the codes, the activations and scales they are multiplied with, and the result.
+    fn lengths(&self, activations: [usize; 2]) -> Vec<usize> {
+        let [q, absmax] = activations;
+        vec![
+            self.piece_rows * self.terms() * self.words(),
+            q,
+            absmax,
+            self.cells() * self.cell_words(),
+            self.rows * self.outputs(),
+        ]
+    }
+
+    fn cost(&self, activation_bytes: f64) -> Cost {
+        let codes = (self.piece_rows * self.terms() * self.words()) as f64;
+        let y = (self.rows * self.piece_rows * 2 * 4) as f64;
+        Cost {
+            bytes: 4.0 * codes + activation_bytes + y,
+            // one add for the real and one for the imaginary part of every code
+            ops: codes * COLUMNS_PER_WORD as f64 * 2.0 * self.rows as f64,
+        }
+    }
+
+    fn params(&self) -> PhaseParams {
+        let mut outs = [0; MAX_SEGMENTS];
+        for (o, s) in outs.iter_mut().zip(&self.segments) {
+            *o = *s as u32;
+        }
+        PhaseParams {
+            rows: self.rows as u32,
+            in_features: self.in_features as u32,
+            words: self.words() as u32,
+            group_words: self.group_words.min(self.words()) as u32,
+            groups: self.groups() as u32,
+            per_row: self.per_row.into(),
+            first_row: self.first_row as u32,
+            piece_rows: self.piece_rows as u32,
+            accumulate: self.accumulate.into(),
+            outputs: self.outputs() as u32,
+            outs,
+        }
+    }
+}
+
+/// Uniform block of the phase products.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub struct PhaseParams {
+    rows: u32,
+    in_features: u32,
+    words: u32,
+    group_words: u32,
+    groups: u32,
+    per_row: u32,
+    first_row: u32,
+    piece_rows: u32,
+    accumulate: u32,
+    outputs: u32,
+    outs: [u32; MAX_SEGMENTS],
+}
+
+/// Cells of scales for the integer products: per cell the exponent, then the mantissas
+/// `[groups, 2, T, 2]`. `scales` in the order of [`crate::model::Packed`]; the activations' `1 / levels`
+/// is part of them.
+pub fn integer_cells(scales: &[f32], cells: usize, mode: Activations) -> Vec<u32> {
+    scales
+        .chunks(scales.len() / cells)
+        .flat_map(|cell| {
+            let m = Mantissas::new(cell, mode.levels());
+            std::iter::once(m.exponent as u32).chain(m.values)
+        })
+        .collect()
+}
+
+/// Cells of scales for the float products: a zero, then the scales as they are.
+pub fn float_cells(scales: &[f32], cells: usize) -> Vec<u32> {
+    scales
+        .chunks(scales.len() / cells)
+        .flat_map(|cell| std::iter::once(0).chain(cell.iter().map(|s| s.to_bits())))
+        .collect()
+}
+
+/// The complex activation of column `c` of row `row` in the byte planes of [`super::activation::ActRound`].
+fn integer_at(q: &[u8], shape: &PhaseShape, mode: Activations, row: usize, c: usize) -> [i64; 2] {
+    let (planes, plane) = (mode.planes(), shape.words() * COLUMNS_PER_WORD);
+    [0, 1].map(|part| {
+        let at = (row * 2 + part) * planes * plane + c;
+        let first = i64::from(q[at] as i8);
+        if planes == 2 {
+            first * 256 + i64::from(q[at + plane])
+        } else {
+            first
+        }
+    })
+}
+
+/// All shapes on which the products are checked, with what is special about them.
+fn case_shapes() -> Vec<(&'static str, PhaseShape)> {
+    let shape = |segments: &[usize], in_features, stages, rows| PhaseShape {
+        segments: segments.to_vec(),
+        in_features,
+        stages,
+        per_row: false,
+        group_words: usize::MAX,
+        first_row: 0,
+        piece_rows: segments.iter().map(|s| s.div_ceil(2)).sum(),
+        accumulate: false,
+        rows,
+    };
+    let mut all = vec![
+        ("one stage", shape(&[64], 64, 1, 1)),
+        ("two stages", shape(&[96], 384, 2, 1)),
+        ("three stages", shape(&[40], 160, 3, 2)),
+        ("four stages", shape(&[32], 96, 4, 3)),
+        ("odd sizes", shape(&[37], 75, 2, 2)),
+        ("stacked", shape(&[64, 31, 32], 130, 2, 2)),
+        ("long rows", shape(&[10], 5000, 2, 1)),
+        ("tiny", shape(&[1], 1, 2, 1)),
+        ("many tokens", shape(&[70], 100, 2, 37)),
+    ];
+    let mut add = |name, base: usize, change: &dyn Fn(&mut PhaseShape)| {
+        let mut s = all[base].1.clone();
+        change(&mut s);
+        all.push((name, s));
+    };
+    add("per row", 5, &|s| s.per_row = true);
+    add("groups of 32 columns", 1, &|s| {
+        s.per_row = true;
+        s.group_words = 2;
+    });
+    add("ragged groups", 6, &|s| {
+        s.per_row = true;
+        s.group_words = 4;
+    });
+    add("accumulating", 5, &|s| s.accumulate = true);
+    add("a piece", 5, &|s| {
+        s.first_row = 20;
+        s.piece_rows = 30;
+    });
+    all
+}
+
+/// Bindings of a case: codes, two for the activations, cells, y.
+fn case_data(
+    shape: &PhaseShape,
+    activations: [Data; 2],
+    cells: impl Fn(&[f32], usize) -> Vec<u32>,
+) -> Vec<Data> {
+    let codes = noise_u32(7, shape.piece_rows * shape.terms() * shape.words());
+    let count = shape.cells() * shape.groups() * shape.terms() * 2;
+    let scales: Vec<f32> = noise(8, count, 0.02)
+        .iter()
+        .enumerate()
+        .map(|(i, s)| (s.abs() + 1e-3) / (1 << (i / 2 % shape.stages)) as f32)
+        .collect();
+    let [a, b] = activations;
+    let y = shape.rows * shape.outputs();
+    let y = if shape.accumulate || shape.piece_rows < shape.complex_rows() {
+        Data::f32(&noise(9, y, 1.0))
+    } else {
+        Data::Out(y)
+    };
+    vec![
+        Data::u32(&codes),
+        a,
+        b,
+        Data::u32(&cells(&scales, shape.cells())),
+        y,
+    ]
+}

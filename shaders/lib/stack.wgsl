@@ -1,0 +1,44 @@
+// The uniform block of the phase products, and where a complex row of a stack of layers goes.
+
+struct Params {
+    rows: u32,        // tokens
+    in_features: u32, // real inputs
+    words: u32,       // packed words of a row of one stage of U or W
+    group_words: u32, // words that share scales
+    groups: u32,      // groups of a row
+    per_row: u32,     // one cell of scales per row (1) or per layer (0)
+    first_row: u32,   // of the bound piece, in the stack
+    piece_rows: u32,  // complex rows of the piece
+    add: u32,         // y += (1) or y = (0)
+    outputs: u32,     // real outputs of the stack
+    outs0: u32,       // real outputs of each layer; 0 where there is none
+    outs1: u32,
+    outs2: u32,
+}
+
+const NOWHERE = 0xffffffffu;
+
+// (cell of scales, place of the real part in y's row, place of the imaginary part or NOWHERE)
+fn place(p: Params, row: u32) -> vec3<u32> {
+    var outs = p.outs0;
+    var start = 0u;
+    var base = 0u;
+    var segment = 0u;
+    let end0 = (p.outs0 + 1u) / 2u;
+    let end1 = end0 + (p.outs1 + 1u) / 2u;
+    if row >= end1 {
+        segment = 2u;
+        start = end1;
+        base = p.outs0 + p.outs1;
+        outs = p.outs2;
+    } else if row >= end0 {
+        segment = 1u;
+        start = end0;
+        base = p.outs0;
+        outs = p.outs1;
+    }
+    let local = row - start;
+    let im = (outs + 1u) / 2u + local;
+    let cell = select(segment, row, p.per_row == 1u);
+    return vec3(cell, base + local, select(NOWHERE, base + im, im < outs));
+}
