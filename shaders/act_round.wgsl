@@ -16,36 +16,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> absmax: array<u32>;
 
 const WIDTH = 256u;
-const LEAST = 0x3727c5acu; // bits of 1e-5f
 
 var<workgroup> tops: array<u32, WIDTH>;
-
-// |x| levels / top, rounded half to even; all as f32 bits, top normal and not below |x|
-fn quotient(magnitude: u32, top: u32) -> u32 {
-    let ex = magnitude >> 23u;
-    let d = (top >> 23u) - ex;
-    if ex == 0u || d > 17u {
-        return 0u; // |x| levels < top / 2
-    }
-    let mx = (magnitude & 0x7fffffu) | 0x800000u;
-    let mt = (top & 0x7fffffu) | 0x800000u;
-    // an estimate within one, then the exact comparison of 2 mx levels with (2 q +- 1) mt 2^d
-    let guess = f32(mx) * f32(p.levels) / (f32(mt) * f32(1u << d));
-    let n = u32(guess + 0.5);
-    let twice = wide_mul(mx, 2u * p.levels);
-    let above = wide_cmp(twice, wide_shl(wide_mul(mt, 2u * n + 1u), d));
-    if above > 0 || (above == 0 && (n & 1u) == 1u) {
-        return n + 1u;
-    }
-    if n == 0u {
-        return 0u;
-    }
-    let below = wide_cmp(twice, wide_shl(wide_mul(mt, 2u * n - 1u), d));
-    if below < 0 || (below == 0 && (n & 1u) == 1u) {
-        return n - 1u;
-    }
-    return n;
-}
 
 // the rounded integer of complex column c, part 0 = re, 1 = im
 fn rounded(base: u32, part: u32, c: u32, top: u32) -> i32 {
@@ -54,7 +26,7 @@ fn rounded(base: u32, part: u32, c: u32, top: u32) -> i32 {
         return 0;
     }
     let bits = bitcast<u32>(x[base + i]);
-    let value = i32(quotient(bits & 0x7fffffffu, top));
+    let value = i32(quotient(bits & 0x7fffffffu, top, p.levels));
     return select(value, -value, (bits >> 31u) == 1u);
 }
 

@@ -56,21 +56,33 @@ pub enum Error {
     #[error("{what}; {hint}")]
     Device { what: String, hint: String },
     /// GPU and CPU disagree about the result of an operation (`--check`).
-    #[error(
-        "check failed: {place}: op `{op}`, binding `{binding}`, element {element}: device {device}, reference {reference} ({bound})"
-    )]
-    Disagree {
-        place: String,
-        op: &'static str,
-        binding: &'static str,
-        element: usize,
-        device: String,
-        reference: String,
-        bound: String,
-    },
+    #[error("check failed: {0}")]
+    Disagree(Box<Disagreement>),
     /// An operation was given buffers that do not fit it: a mistake in this crate.
     #[error("op `{op}`: {what}; please report this as a bug")]
     Shape { op: &'static str, what: String },
+}
+
+/// Where a device and the reference differ.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{place}: op `{op}`, binding `{binding}`, element {element}: device {device}, reference {reference} ({bound})"
+)]
+pub struct Disagreement {
+    /// Layer and projection.
+    pub place: String,
+    /// The op.
+    pub op: &'static str,
+    /// Its output.
+    pub binding: &'static str,
+    /// Flat index of the first or worst element.
+    pub element: usize,
+    /// What the device computed.
+    pub device: String,
+    /// What the reference computed.
+    pub reference: String,
+    /// How far apart, and how far they may be.
+    pub bound: String,
 }
 
 impl Error {
@@ -88,7 +100,7 @@ impl Error {
             | Self::Context { .. }
             | Self::Usage { .. } => 2,
             Self::Device { .. } => 3,
-            Self::Disagree { .. } | Self::Shape { .. } => 1,
+            Self::Disagree(_) | Self::Shape { .. } => 1,
         }
     }
 

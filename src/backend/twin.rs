@@ -2,7 +2,7 @@
 
 use super::compare::{Verdict, compare};
 use super::{Backend, Cpu};
-use crate::error::{Error, Result};
+use crate::error::{Disagreement, Error, Result};
 use crate::ops::{Access, Elem, Op};
 use std::cell::{Cell, RefCell};
 
@@ -48,7 +48,7 @@ impl<B: Backend> Twin<B> {
                 Elem::F16x2 => format!("{:#010x}", words[element / 2]),
                 Elem::U32 => words[element].to_string(),
             };
-            return Err(Error::Disagree {
+            return Err(Error::Disagree(Box::new(Disagreement {
                 place: self.place.borrow().clone(),
                 op: O::NAME,
                 binding: binding.name,
@@ -56,7 +56,7 @@ impl<B: Backend> Twin<B> {
                 device: show(&device),
                 reference: show(&reference),
                 bound: format!("{by:e} where {:?} is promised", O::AGREE),
-            });
+            })));
         }
         self.reference.upload(&buffer.1, 0, &device)
     }

@@ -38,6 +38,16 @@ impl Activations {
 /// Smallest absolute maximum of a token (the iFairy code's clamp).
 pub const LEAST_ABSMAX: f32 = 1e-5;
 
+fn absmax_of(x: &[f32]) -> f32 {
+    x.iter().fold(LEAST_ABSMAX, |top, v| top.max(v.abs()))
+}
+
+fn round(x: f32, top: f32, mode: Activations) -> i32 {
+    // 24 + 15 bits over 24 bits: a f64 quotient cannot fall on a tie it is not on
+    let exact = f64::from(x) * f64::from(mode.levels()) / f64::from(top);
+    exact.round_ties_even() as i32
+}
+
 /// Rounds rows of activations: `q = round_half_even(x * levels / max(absmax, 1e-5))`, bit-exact.
 ///
 /// A row of `columns` real values is a complex vector: the first half (rounded up) are real parts, the rest
@@ -77,7 +87,7 @@ pub struct ActRoundParams {
 
 impl Op for ActRound {
     const NAME: &'static str = "act_round";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "act_round", "wide")];
+    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "act_round", "wide", "round")];
     const BINDINGS: &'static [Binding] = &[
         read("x", Elem::F32),
         write("q", Elem::U32),
@@ -130,12 +140,10 @@ impl Op for ActRound {
             let x = &x[row * self.columns..][..self.columns];
             let q = &mut q[row * 2 * planes * plane..][..2 * planes * plane];
             q.fill(0);
-            let top = x.iter().fold(LEAST_ABSMAX, |top, v| top.max(v.abs()));
+            let top = absmax_of(x);
             absmax[row] = top;
             for (i, &v) in x.iter().enumerate() {
-                // 24 + 15 bits over 24 bits: a f64 quotient cannot fall on a tie it is not on
-                let exact = f64::from(v) * f64::from(self.mode.levels()) / f64::from(top);
-                let value = exact.round_ties_even() as i32;
+                let value = round(v, top, self.mode);
                 let (part, column) = (i / half, i % half);
                 let at = part * planes * plane + column;
                 if planes == 2 {
@@ -149,46 +157,126 @@ impl Op for ActRound {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        let case = |name: &str, rows, columns, mode, x: Vec<f32>| {
+        let make = |(name, rows, columns, mode, x): Input| {
             let op = ActRound {
                 rows,
                 columns,
                 mode,
             };
-            let [_, q, absmax] = op.lengths()[..] else {
-                unreachable!()
-            };
-            Case::new(
-                name,
-                op,
-                vec![Data::f32(&x), Data::Out(q), Data::Out(absmax)],
-            )
+            let (q, absmax) = (op.lengths()[1], op.lengths()[2]);
+            let data = vec![Data::f32(&x), Data::Out(q), Data::Out(absmax)];
+            Case::new(format!("{name}, {mode:?}"), op, data)
         };
-        let mut cases = Vec::new();
-        for mode in [Activations::Int16, Activations::Int8] {
-            cases.push(case("several rows", 3, 384, mode, noise(1, 3 * 384, 4.0)));
-            cases.push(case("odd width", 2, 75, mode, noise(2, 150, 0.01)));
-            cases.push(case("wide", 1, 5000, mode, noise(3, 5000, 100.0)));
-            cases.push(case("one value", 1, 1, mode, vec![-3.0]));
-            cases.push(case(
-                "all zero, all tiny",
-                2,
-                64,
-                mode,
-                [vec![0.0; 64], noise(4, 64, 1e-7)].concat(),
-            ));
-            // ties: with absmax = levels every half is one
-            let levels = mode.levels() as f32;
-            let mut ties: Vec<f32> = (0..64).map(|i| i as f32 - 31.5).collect();
-            ties[0] = levels;
-            cases.push(case("ties", 1, 64, mode, ties));
-            let scales: Vec<f32> = noise(5, 512, 1.0)
-                .iter()
-                .enumerate()
-                .map(|(i, v)| v * 2f32.powi(-(i as i32 % 60)))
-                .collect();
-            cases.push(case("many magnitudes", 1, 512, mode, scales));
+        inputs().into_iter().map(make).collect()
+    }
+}
+
+/// Name, rows, columns, mode, values.
+type Input = (&'static str, usize, usize, Activations, Vec<f32>);
+
+fn inputs() -> Vec<Input> {
+    let mut all = Vec::new();
+    for mode in [Activations::Int16, Activations::Int8] {
+        all.push(("several rows", 3, 384, mode, noise(1, 3 * 384, 4.0)));
+        all.push(("odd width", 2, 75, mode, noise(2, 150, 0.01)));
+        all.push(("wide", 1, 5000, mode, noise(3, 5000, 100.0)));
+        all.push(("one value", 1, 1, mode, vec![-3.0]));
+        let tiny = [vec![0.0; 64], noise(4, 64, 1e-7)].concat();
+        all.push(("all zero, all tiny", 2, 64, mode, tiny));
+        // with absmax = levels every half is a tie
+        let mut ties: Vec<f32> = (0..64).map(|i| i as f32 - 31.5).collect();
+        ties[0] = mode.levels() as f32;
+        all.push(("ties", 1, 64, mode, ties));
+        let scales = noise(5, 512, 1.0);
+        let scales = scales.iter().enumerate();
+        let scales = scales.map(|(i, v)| v * 2f32.powi(-(i as i32 % 60)));
+        all.push(("many magnitudes", 1, 512, mode, scales.collect()));
+    }
+    all
+}
+
+/// Puts rows of activations on the grid of their integers, as f32: what a dense layer sees when activations
+/// are rounded. `y = round_half_even(x * levels / absmax) * absmax / levels`, absmax at least 1e-5.
+///
+/// Bindings: `x` and `y` [rows, columns] f32.
+#[derive(Debug, Clone)]
+pub struct ActSnap {
+    /// Tokens.
+    pub rows: usize,
+    /// Real values per token.
+    pub columns: usize,
+    /// [`Activations::Int16`] or [`Activations::Int8`].
+    pub mode: Activations,
+}
+
+/// Uniform block of [`ActSnap`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub struct ActSnapParams {
+    rows: u32,
+    columns: u32,
+    levels: u32,
+    inverse: f32,
+}
+
+impl Op for ActSnap {
+    const NAME: &'static str = "act_snap";
+    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "act_snap", "wide", "round")];
+    const BINDINGS: &'static [Binding] = &[read("x", Elem::F32), write("y", Elem::F32)];
+    // the integer is exact; two products and the rounded 1 / levels remain
+    const AGREE: Agree = Agree::Ulp(3);
+    type Params = ActSnapParams;
+
+    fn params(&self) -> ActSnapParams {
+        ActSnapParams {
+            rows: self.rows as u32,
+            columns: self.columns as u32,
+            levels: self.mode.levels(),
+            inverse: 1.0 / self.mode.levels() as f32,
         }
-        cases
+    }
+
+    fn grid(&self) -> Grid {
+        Grid {
+            groups: self.rows as u32,
+            batch: 1,
+        }
+    }
+
+    fn lengths(&self) -> Vec<usize> {
+        vec![self.rows * self.columns; 2]
+    }
+
+    fn cost(&self) -> Cost {
+        let n = (self.rows * self.columns) as f64;
+        Cost {
+            bytes: 8.0 * n,
+            ops: 4.0 * n,
+        }
+    }
+
+    fn reference(&self, b: &mut Bindings<'_>) {
+        let (x, y): (&[f32], &mut [f32]) = (b.read(0), b.write(1));
+        let rows = x.chunks(self.columns).zip(y.chunks_mut(self.columns));
+        for (x, y) in rows.take(self.rows) {
+            let top = absmax_of(x);
+            let step = f64::from(top) / f64::from(self.mode.levels());
+            for (y, &x) in y.iter_mut().zip(x) {
+                *y = (f64::from(round(x, top, self.mode)) * step) as f32;
+            }
+        }
+    }
+
+    fn cases() -> Vec<Case<Self>> {
+        let make = |(name, rows, columns, mode, x): Input| {
+            let op = ActSnap {
+                rows,
+                columns,
+                mode,
+            };
+            let data = vec![Data::f32(&x), Data::Out(rows * columns)];
+            Case::new(format!("{name}, {mode:?}"), op, data)
+        };
+        inputs().into_iter().map(make).collect()
     }
 }

@@ -209,6 +209,7 @@ pub mod widely;
 
 list![
     activation::ActRound,
+    activation::ActSnap,
     phase::PhaseGemv,
     phase::PhaseGemm,
     phase::PhaseGemvFloat,
