@@ -1,5 +1,5 @@
 // q = round_half_even(x * levels / max(absmax, 1e-5)) per row, in integers, so that every device agrees
-// one workgroup owns one row
+// one workgroup owns WIDTH words of one row; all of a row find its absmax
 // x [rows, columns] f32; q [rows, parts, plane_words] u32 of 4 bytes; absmax [rows] f32 bits
 
 struct Params {
@@ -7,6 +7,7 @@ struct Params {
     columns: u32,
     half: u32,        // complex columns
     plane_words: u32, // words of one byte plane
+    slices: u32,      // workgroups of a row
     levels: u32,      // 32767 (two planes) or 127 (one plane)
 }
 
@@ -36,7 +37,9 @@ fn act_round(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = wg.x + wg.y * nwg.x;
+    let group = wg.x + wg.y * nwg.x;
+    let row = group / p.slices;
+    let slice = group % p.slices;
     if row >= p.rows {
         return;
     }
@@ -54,26 +57,27 @@ fn act_round(
         workgroupBarrier();
     }
     top = tops[0];
-    if lane == 0u {
+    if lane == 0u && slice == 0u {
         absmax[row] = top;
     }
-    let planes = select(1u, 2u, p.levels > 127u);
-    for (var i = lane; i < 2u * p.plane_words; i += WIDTH) {
-        let part = i / p.plane_words;
-        let word = i % p.plane_words;
-        var high = 0u;
-        var low = 0u;
-        for (var j = 0u; j < 4u; j++) {
-            let value = u32(rounded(base, part, 4u * word + j, top));
-            low |= (value & 0xffu) << (8u * j);
-            high |= ((value >> 8u) & 0xffu) << (8u * j);
-        }
-        let at = (row * 2u + part) * planes * p.plane_words + word;
-        if planes == 2u {
-            q[at] = high;
-            q[at + p.plane_words] = low;
-        } else {
-            q[at] = low;
-        }
+    let i = slice * WIDTH + lane;
+    if i >= 2u * p.plane_words {
+        return;
+    }
+    let part = i / p.plane_words;
+    let word = i % p.plane_words;
+    var high = 0u;
+    var low = 0u;
+    for (var j = 0u; j < 4u; j++) {
+        let value = u32(rounded(base, part, 4u * word + j, top));
+        low |= (value & 0xffu) << (8u * j);
+        high |= ((value >> 8u) & 0xffu) << (8u * j);
+    }
+    if p.levels > 127u {
+        let at = (row * 2u + part) * 2u * p.plane_words + word;
+        q[at] = high;
+        q[at + p.plane_words] = low;
+    } else {
+        q[(row * 2u + part) * p.plane_words + word] = low;
     }
 }

@@ -15,35 +15,6 @@ const STEP = 2u; // words of activations staged at once
 const WIDTH = 256u;
 
 var<workgroup> tile: array<vec4<u32>, 256>; // [TOKENS, 2 PLANES, STEP], PLANES at most 2
-var<private> high: array<vec4<i32>, 16>;    // [2 tokens, TERMS]
-var<private> low: array<vec4<i32>, 16>;
-var<private> total: array<vec2<i32>, 2>;
-var<private> acc: array<vec4<u32>, 2>;
-
-fn clear_sums() {
-    for (var t = 0u; t < 2u * TERMS; t++) {
-        high[t] = vec4(0);
-        low[t] = vec4(0);
-    }
-    total[0] = vec2(0);
-    total[1] = vec2(0);
-}
-
-// the sums so far times their scales; starts new sums
-fn flush(scales: u32) {
-    for (var s = 0u; s < 2u; s++) {
-        for (var t = 0u; t < TERMS; t++) {
-            var planes = high[s * TERMS + t];
-            if PLANES == 2u {
-                planes = planes * 256 + low[s * TERMS + t];
-            }
-            let at = scales + 2u * t;
-            let sums = turn(planes, total[s]);
-            acc[s] = accumulate(acc[s], sums, cells[at], cells[at + 1u], 2u * t >= TERMS);
-        }
-    }
-    clear_sums();
-}
 
 // stages words w.. of all tokens of the tile; what lies beyond the row or the tokens is zero
 fn stage(w: u32, first_token: u32, index: u32) {
@@ -60,29 +31,17 @@ fn stage(w: u32, first_token: u32, index: u32) {
     }
 }
 
-// adds word `word` of the staged step for token slot s of this invocation
-fn add_word(s: u32, slot: u32, word: u32, row: u32, w: u32) {
-    let re = (slot * 2u * PLANES) * STEP + word;
-    let im = re + PLANES * STEP;
-    let re_high = tile[re];
-    let im_high = tile[im];
+// word `word` of the staged step, of token `slot` of the tile
+fn load_word(slot: u32, word: u32) -> Word {
+    let at = slot * 2u * PLANES * STEP + word;
+    var a: Word;
+    a.re_high = tile[at];
+    a.im_high = tile[at + PLANES * STEP];
     if PLANES == 2u {
-        let re_low = tile[re + STEP];
-        let im_low = tile[im + STEP];
-        total[s] += vec2(total_high(re_high), total_high(im_high)) * 256
-            + vec2(total_low(re_low), total_low(im_low));
-        for (var t = 0u; t < TERMS; t++) {
-            let code = codes[(row * TERMS + t) * p.words + w];
-            high[s * TERMS + t] += word_high(code, re_high, im_high);
-            low[s * TERMS + t] += word_low(code, re_low, im_low);
-        }
-    } else {
-        total[s] += vec2(total_high(re_high), total_high(im_high));
-        for (var t = 0u; t < TERMS; t++) {
-            let code = codes[(row * TERMS + t) * p.words + w];
-            high[s * TERMS + t] += word_high(code, re_high, im_high);
-        }
+        a.re_low = tile[at + STEP];
+        a.im_low = tile[at + 3u * STEP];
     }
+    return a;
 }
 
 fn store(token: u32, place: vec3<u32>, sum: vec4<u32>, exponent: i32) {
@@ -107,9 +66,10 @@ fn phase_gemm(
     let here = row < p.piece_rows;
     let at = place(p, p.first_row + row);
     let cell = at.x * (1u + p.groups * TERMS * 2u);
-    acc[0] = vec4(0u);
-    acc[1] = vec4(0u);
-    clear_sums();
+    var acc0 = vec4(0u);
+    var acc1 = vec4(0u);
+    var s0: Terms;
+    var s1: Terms;
     for (var step = 0u; step < p.words; step += STEP) {
         workgroupBarrier();
         stage(step, first_token, index);
@@ -117,18 +77,23 @@ fn phase_gemm(
         for (var word = 0u; word < STEP; word++) {
             let w = step + word;
             if here && w < p.words {
-                add_word(0u, slot, word, row, w);
-                add_word(1u, slot + 16u, word, row, w);
+                let c = load_codes(row, w);
+                s0 = add_terms(s0, c, load_word(slot, word));
+                s1 = add_terms(s1, c, load_word(slot + 16u, word));
                 if (w + 1u) % p.group_words == 0u || w + 1u == p.words {
-                    flush(cell + 1u + w / p.group_words * TERMS * 2u);
+                    let scales = cell + 1u + w / p.group_words * TERMS * 2u;
+                    acc0 = flush(acc0, s0, scales);
+                    acc1 = flush(acc1, s1, scales);
+                    s0 = Terms();
+                    s1 = Terms();
                 }
             }
         }
     }
-    for (var s = 0u; s < 2u; s++) {
-        let token = first_token + slot + 16u * s;
-        if here && token < p.rows {
-            store(token, at, acc[s], i32(cells[cell]));
-        }
+    if here && first_token + slot < p.rows {
+        store(first_token + slot, at, acc0, i32(cells[cell]));
+    }
+    if here && first_token + slot + 16u < p.rows {
+        store(first_token + slot + 16u, at, acc1, i32(cells[cell]));
     }
 }

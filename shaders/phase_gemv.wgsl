@@ -14,63 +14,31 @@ override LANES: u32;
 const WIDTH = 128u;
 
 var<workgroup> partial: array<vec4<u32>, WIDTH>;
-var<private> high: array<vec4<i32>, 8>;
-var<private> low: array<vec4<i32>, 8>;
-var<private> total: vec2<i32>;
 
-// the sums so far times their scales; starts new sums
-fn flush(acc: vec4<u32>, scales: u32) -> vec4<u32> {
-    var result = acc;
-    for (var t = 0u; t < TERMS; t++) {
-        var planes = high[t];
-        if PLANES == 2u {
-            planes = planes * 256 + low[t];
-        }
-        let sums = turn(planes, total);
-        let at = scales + 2u * t;
-        result = accumulate(result, sums, cells[at], cells[at + 1u], 2u * t >= TERMS);
-        high[t] = vec4(0);
-        low[t] = vec4(0);
+fn load_word(at: u32) -> Word {
+    var a: Word;
+    a.re_high = q[at];
+    a.im_high = q[at + PLANES * p.words];
+    if PLANES == 2u {
+        a.re_low = q[at + p.words];
+        a.im_low = q[at + 3u * p.words];
     }
-    total = vec2(0);
-    return result;
+    return a;
 }
 
 fn row_sum(row: u32, cell: u32, token: u32, lane: u32) -> vec4<u32> {
     var acc = vec4(0u);
-    for (var t = 0u; t < TERMS; t++) {
-        high[t] = vec4(0);
-        low[t] = vec4(0);
-    }
-    total = vec2(0);
-    let re = token * 2u * PLANES * p.words;
-    let im = re + PLANES * p.words;
+    var s: Terms;
+    let first = token * 2u * PLANES * p.words;
     for (var w = lane; w < p.words; w += LANES) {
-        let re_high = q[re + w];
-        let im_high = q[im + w];
-        if PLANES == 2u {
-            let re_low = q[re + p.words + w];
-            let im_low = q[im + p.words + w];
-            total += vec2(total_high(re_high), total_high(im_high)) * 256
-                + vec2(total_low(re_low), total_low(im_low));
-            for (var t = 0u; t < TERMS; t++) {
-                let code = codes[(row * TERMS + t) * p.words + w];
-                high[t] += word_high(code, re_high, im_high);
-                low[t] += word_low(code, re_low, im_low);
-            }
-        } else {
-            total += vec2(total_high(re_high), total_high(im_high));
-            for (var t = 0u; t < TERMS; t++) {
-                let code = codes[(row * TERMS + t) * p.words + w];
-                high[t] += word_high(code, re_high, im_high);
-            }
-        }
+        s = add_terms(s, load_codes(row, w), load_word(first + w));
         if p.groups > 1u {
-            acc = flush(acc, cell + 1u + w / p.group_words * TERMS * 2u);
+            acc = flush(acc, s, cell + 1u + w / p.group_words * TERMS * 2u);
+            s = Terms();
         }
     }
     if p.groups == 1u {
-        acc = flush(acc, cell + 1u);
+        acc = flush(acc, s, cell + 1u);
     }
     return acc;
 }

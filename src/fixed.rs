@@ -43,6 +43,15 @@ pub fn magnitude(x: f32, exponent: i32) -> u64 {
     }
 }
 
+/// `floor(floor(|x| 2^(32 - exponent))^2 / 2^18)`, for `|x| < 2^exponent`: 2^18 of them add up within 64 bits.
+pub fn square(x: f32, exponent: i32) -> u64 {
+    let root = magnitude(x, exponent) >> (MAGNITUDE_BITS - 32);
+    (root * root) >> SQUARE_SHIFT
+}
+
+/// Bits cut off a square so that 2^18 of them fit.
+pub const SQUARE_SHIFT: i32 = 18;
+
 /// `sum / count` of magnitudes as f32, rounded once to nearest even, but at least `least`; `least` if empty.
 pub fn mean(sum: u64, count: u32, exponent: i32, least: f32) -> f32 {
     if count == 0 || sum == 0 {

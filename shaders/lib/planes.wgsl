@@ -58,3 +58,71 @@ fn turn(planes: vec4<i32>, total: vec2<i32>) -> vec4<i32> {
         planes.z - planes.w,
     );
 }
+
+// bit-plane sums of one term, of the high and of the low bytes
+struct Sums {
+    high: vec4<i32>,
+    low: vec4<i32>,
+}
+
+// sums of all terms; named members, since indexed ones would not stay in registers
+struct Terms {
+    t0: Sums,
+    t1: Sums,
+    t2: Sums,
+    t3: Sums,
+    t4: Sums,
+    t5: Sums,
+    t6: Sums,
+    t7: Sums,
+    total: vec2<i32>,
+}
+
+// the codes of all terms at one word
+struct Codes {
+    first: vec4<u32>,
+    second: vec4<u32>,
+}
+
+// 16 complex activations
+struct Word {
+    re_high: vec4<u32>,
+    im_high: vec4<u32>,
+    re_low: vec4<u32>,
+    im_low: vec4<u32>,
+}
+
+fn add_word(s: Sums, code: u32, a: Word) -> Sums {
+    var low = s.low;
+    if PLANES == 2u {
+        low += word_low(code, a.re_low, a.im_low);
+    }
+    return Sums(s.high + word_high(code, a.re_high, a.im_high), low);
+}
+
+fn add_terms(s: Terms, c: Codes, a: Word) -> Terms {
+    var r = s;
+    r.total += vec2(total_high(a.re_high), total_high(a.im_high)) * select(1, 256, PLANES == 2u);
+    if PLANES == 2u {
+        r.total += vec2(total_low(a.re_low), total_low(a.im_low));
+    }
+    r.t0 = add_word(s.t0, c.first.x, a);
+    r.t1 = add_word(s.t1, c.first.y, a);
+    if TERMS > 2u {
+        r.t2 = add_word(s.t2, c.first.z, a);
+        r.t3 = add_word(s.t3, c.first.w, a);
+    }
+    if TERMS > 4u {
+        r.t4 = add_word(s.t4, c.second.x, a);
+        r.t5 = add_word(s.t5, c.second.y, a);
+    }
+    if TERMS > 6u {
+        r.t6 = add_word(s.t6, c.second.z, a);
+        r.t7 = add_word(s.t7, c.second.w, a);
+    }
+    return r;
+}
+
+fn sums_of(s: Sums, total: vec2<i32>) -> vec4<i32> {
+    return turn(select(s.high, s.high * 256 + s.low, PLANES == 2u), total);
+}

@@ -40,6 +40,35 @@ fn wide_shl(a: vec2<u32>, n: u32) -> vec2<u32> {
     return vec2(a.x << n, (a.y << n) | (a.x >> (32u - n)));
 }
 
+// a << n for 0 <= n < 64
+fn wide_shl_any(a: vec2<u32>, n: u32) -> vec2<u32> {
+    if n < 32u {
+        return wide_shl(a, n);
+    }
+    return vec2(0u, a.x << (n - 32u));
+}
+
+// a >> n for 0 <= n < 32, unsigned
+fn wide_shr(a: vec2<u32>, n: u32) -> vec2<u32> {
+    if n == 0u {
+        return a;
+    }
+    return vec2((a.x >> n) | (a.y << (32u - n)), a.y >> n);
+}
+
+// zero bits above the leading one
+fn wide_clz(a: vec2<u32>) -> u32 {
+    if a.y != 0u {
+        return countLeadingZeros(a.y);
+    }
+    return 32u + countLeadingZeros(a.x);
+}
+
+// a - b, modulo 2^64
+fn wide_sub(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    return vec2(a.x - b.x, a.y - b.y - select(0u, 1u, a.x < b.x));
+}
+
 // -1, 0, 1 as a <, =, > b, unsigned
 fn wide_cmp(a: vec2<u32>, b: vec2<u32>) -> i32 {
     if a.y != b.y {

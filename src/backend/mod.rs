@@ -2,7 +2,6 @@
 
 use crate::error::{Error, Result};
 use crate::ops::{Op, Shader};
-use std::future::Future;
 
 pub mod compare;
 pub mod cpu;
@@ -49,6 +48,47 @@ pub trait Backend {
     }
 }
 
+/// A borrowed backend is one too, so that a program keeps its device while a model lives on it.
+impl<B: Backend> Backend for &B {
+    type Buffer = B::Buffer;
+
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
+    fn max_words(&self) -> usize {
+        (**self).max_words()
+    }
+
+    fn alloc(&self, label: &str, words: usize) -> Result<Self::Buffer> {
+        (**self).alloc(label, words)
+    }
+
+    fn upload(&self, buffer: &Self::Buffer, offset: usize, words: &[u32]) -> Result<()> {
+        (**self).upload(buffer, offset, words)
+    }
+
+    async fn download(&self, buffer: &Self::Buffer, offset: usize, len: usize) -> Result<Vec<u32>> {
+        (**self).download(buffer, offset, len).await
+    }
+
+    async fn run<O: Op>(&self, op: &O, buffers: &[&Self::Buffer]) -> Result<()> {
+        (**self).run(op, buffers).await
+    }
+
+    fn flush(&self) -> Result<()> {
+        (**self).flush()
+    }
+
+    fn at(&self, place: &dyn Fn() -> String) {
+        (**self).at(place);
+    }
+
+    fn wait(&self) -> Result<()> {
+        (**self).wait()
+    }
+}
+
 /// A new buffer holding `words`.
 pub fn upload_new<B: Backend>(backend: &B, label: &str, words: &[u32]) -> Result<B::Buffer> {
     let buffer = backend.alloc(label, words.len())?;
@@ -58,7 +98,10 @@ pub fn upload_new<B: Backend>(backend: &B, label: &str, words: &[u32]) -> Result
 
 /// Drives `future` to its end on this thread, waiting for `backend` whenever it has nothing to do.
 #[cfg(feature = "cli")]
-pub fn block_on<B: Backend, T>(backend: &B, future: impl Future<Output = Result<T>>) -> Result<T> {
+pub fn block_on<B: Backend, T>(
+    backend: &B,
+    future: impl std::future::Future<Output = Result<T>>,
+) -> Result<T> {
     let mut future = std::pin::pin!(future);
     pollster::block_on(std::future::poll_fn(|context| {
         loop {
@@ -92,8 +135,8 @@ fn check_lengths<O: Op>(op: &O, lengths: impl ExactSizeIterator<Item = usize>) -
     Ok(())
 }
 
-/// The first kernel of `O` that a device with `level` can run.
-fn kernel_for<O: Op>(level: crate::ops::Needs) -> &'static Shader {
+/// The first kernel of `O` that a device with `level` can run: what a GPU takes.
+pub fn kernel_for<O: Op>(level: crate::ops::Needs) -> &'static Shader {
     let plain = O::SHADERS.len() - 1;
     let found = O::SHADERS.iter().find(|s| level.covers(s.needs));
     found.unwrap_or(&O::SHADERS[plain])

@@ -104,6 +104,14 @@ impl Config {
         all
     }
 
+    /// Name of the dense weight of the linear layer `prefix`: the embedding, for a tied head.
+    pub fn dense_name(&self, prefix: &str) -> String {
+        if self.tied && prefix == Self::HEAD {
+            return Self::EMBED.to_owned();
+        }
+        format!("{prefix}.weight")
+    }
+
     /// Names of all norm weights (each `[hidden]`), in forward order.
     pub fn norms(&self) -> Vec<String> {
         let mut all = Vec::new();

@@ -1,12 +1,18 @@
 //! The LLaMA family on any backend: configuration, weights, quantizing, forward pass, sampling.
 
 pub mod config;
+mod forward;
+mod linear;
+mod load;
 pub mod quantize;
+pub mod rope;
 pub mod sampling;
 pub mod session;
 pub mod weights;
 
 pub use config::{Config, Rope, RopeScaling};
-pub use quantize::{Granularity, Method, Packed, Recipe};
-pub use session::{LoadOptions, Model, Session};
+pub use forward::{LoadOptions, Model};
+pub use quantize::{Granularity, Method, Packed, Recipe, dequantize, quantize};
+pub use sampling::{Sampler, Sampling, Wants};
+pub use session::{MAX_TOP_K, Session};
 pub use weights::{Dtype, Tensor, Weights};

@@ -1,8 +1,15 @@
 //! Turning one dense linear layer into codes and scales, on any backend.
 
 use crate::backend::Backend;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::ops::quantizer::MAX_STAGES;
 use crate::quarter::words_for;
+
+pub use crate::ops::quantizer::Granularity;
+
+mod baseline;
+mod phase;
+mod pieces;
 
 /// How linear layers are represented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,17 +22,6 @@ pub enum Method {
     Binary,
     /// Real ternary baseline (`bitnet_1_58`).
     Ternary,
-}
-
-/// Which weights share a pair of scales.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Granularity {
-    /// The whole tensor (the papers').
-    Tensor,
-    /// One complex output row.
-    Row,
-    /// So many neighbouring complex columns of a row: a positive multiple of 16.
-    Group(usize),
 }
 
 /// What to do with the linear layers of a model.
@@ -93,6 +89,22 @@ impl Packed {
         }
     }
 
+    /// Residual stages (1 for the real baselines).
+    pub fn stages(&self) -> usize {
+        match self.method {
+            Method::Phase { stages } => stages,
+            _ => 1,
+        }
+    }
+
+    /// Cells of scales: one per complex row, or one.
+    pub fn cells(&self) -> usize {
+        match self.granularity {
+            Granularity::Tensor => 1,
+            _ => self.out_features.div_ceil(2),
+        }
+    }
+
     /// Stored bits per real weight, scales and padding included.
     pub fn bits_per_weight(&self) -> f64 {
         let bits = 32 * (self.codes.len() + self.scales.len());
@@ -100,16 +112,134 @@ impl Packed {
     }
 }
 
-/// Quantizes the `[out_features, in_features]` weight `r` (row-major f32, finite) on `backend`.
-/// Large weights are processed in pieces that fit its bindings. GPU and CPU give the same bits.
+/// Quantizes the `[out_features, in_features]` weight `r` (row-major f32) on `backend`.
+///
+/// `name` is for messages. Weights that are NaN or infinite are refused, or count as 0 if `allow_nonfinite`.
+/// Large weights are processed in pieces that fit the backend's bindings, with the same result. GPU and CPU
+/// give the same bits.
+#[allow(clippy::too_many_arguments)] // one weight and how it is to be quantized
 pub async fn quantize<B: Backend>(
-    _backend: &B,
-    _name: &str,
-    _r: &[f32],
-    _out_features: usize,
-    _in_features: usize,
-    _method: Method,
-    _granularity: Granularity,
+    backend: &B,
+    name: &str,
+    r: &[f32],
+    out_features: usize,
+    in_features: usize,
+    method: Method,
+    granularity: Granularity,
+    allow_nonfinite: bool,
 ) -> Result<Packed> {
-    todo!()
+    check(name, out_features, in_features, method, granularity)?;
+    if r.len() != out_features * in_features {
+        let what = format!(
+            "tensor `{name}`: {} values given for [{out_features}, {in_features}]",
+            r.len()
+        );
+        return Err(Error::usage(what, "give every element once"));
+    }
+    let (r, exponent) = pieces::finite(name, r, allow_nonfinite)?;
+    let shape = Shape {
+        out_features,
+        in_features,
+        exponent,
+    };
+    let (codes, scales, [error, power]) = match method {
+        Method::Phase { stages } => phase::pack(backend, &r, shape, stages, granularity).await?,
+        _ => baseline::pack(backend, &r, shape, method == Method::Ternary).await?,
+    };
+    Ok(Packed {
+        method,
+        granularity,
+        out_features,
+        in_features,
+        codes,
+        scales,
+        relative_error: (power > 0.0).then(|| (error / power).sqrt()),
+    })
+}
+
+/// The dense `[out_features, in_features]` weight that `packed` stands for.
+pub async fn dequantize<B: Backend>(backend: &B, packed: &Packed) -> Result<Vec<f32>> {
+    let (out_features, in_features) = (packed.out_features, packed.in_features);
+    check(
+        "packed",
+        out_features,
+        in_features,
+        packed.method,
+        packed.granularity,
+    )?;
+    let (codes, scales) =
+        Packed::shapes(packed.method, packed.granularity, out_features, in_features);
+    for (what, have, shape) in [
+        ("codes", packed.codes.len(), codes),
+        ("scales", packed.scales.len(), scales),
+    ] {
+        if have != shape.iter().product::<usize>() {
+            let what = format!("{what} of [{out_features}, {in_features}]: {have}, not {shape:?}");
+            return Err(Error::usage(what, "the packed weight is damaged"));
+        }
+    }
+    let mut r = vec![0.0; out_features * in_features];
+    match packed.method {
+        Method::Phase { stages } => phase::unpack(backend, packed, stages, &mut r).await?,
+        _ => baseline::unpack(backend, packed, &mut r).await?,
+    }
+    Ok(r)
+}
+
+/// A weight to be quantized.
+#[derive(Clone, Copy)]
+struct Shape {
+    out_features: usize,
+    in_features: usize,
+    exponent: i32,
+}
+
+/// Codes, scales, and (squared error, squared magnitude) in the same unit.
+type Quantized = (Vec<u32>, Vec<f32>, [f64; 2]);
+
+/// Widest row: squares of two real rows are summed in 64 bits.
+const MAX_COLUMNS: usize = 1 << 17;
+
+fn check(
+    name: &str,
+    out_features: usize,
+    in_features: usize,
+    method: Method,
+    granularity: Granularity,
+) -> Result<()> {
+    let refuse = |what: &str, hint: &str| {
+        let what = format!("tensor `{name}` [{out_features}, {in_features}]: {what}");
+        Err(Error::usage(what, hint))
+    };
+    if out_features == 0 || in_features == 0 {
+        return refuse("nothing to quantize", "check the model's shapes");
+    }
+    if in_features > MAX_COLUMNS || out_features.saturating_mul(in_features) > u32::MAX as usize {
+        return refuse(
+            "too large to quantize",
+            "at most 131072 inputs and 2^32 weights; leave it dense",
+        );
+    }
+    match (method, granularity) {
+        (Method::Full, _) => refuse("full precision has no codes", "choose a method"),
+        (Method::Phase { stages }, _) if !(1..=MAX_STAGES).contains(&stages) => {
+            refuse(&format!("{stages} stages"), "choose 1 to 4")
+        }
+        (_, Granularity::Group(g)) if g == 0 || g % 16 != 0 => refuse(
+            &format!("groups of {g} complex columns"),
+            "choose a positive multiple of 16",
+        ),
+        (Method::Binary | Method::Ternary, Granularity::Row | Granularity::Group(_)) => refuse(
+            "binary and ternary weights have one scale per tensor",
+            "use scales per tensor",
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Sums of rows' (error, power), each a 64-bit integer.
+fn add_errors(total: &mut [f64; 2], words: &[u32]) {
+    for (i, w) in words.chunks_exact(2).enumerate() {
+        total[i % 2] += (u64::from(w[0]) | u64::from(w[1]) << 32) as f64;
+    }
 }

@@ -1,1 +1,270 @@
 //! Choosing the next token from logits.
+//!
+//! The filters, their order and their defaults are llama.cpp's: repetition penalty, top-k, top-p, min-p, then
+//! temperature. Everything is computed with IEEE additions, multiplications and divisions only, so that equal
+//! logits and an equal seed give the same token on every platform.
+
+use super::session::{MAX_TOP_K, Session};
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use std::cmp::Ordering;
+use std::collections::{HashSet, VecDeque};
+
+/// How to choose.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// Logits are divided by it; 0 takes the most likely token (greedy).
+    pub temperature: f32,
+    /// Only so many most likely tokens stay; 0 keeps all.
+    pub top_k: usize,
+    /// Of those, the fewest whose probabilities reach this sum stay; 1 keeps all.
+    pub top_p: f32,
+    /// Tokens less likely than this fraction of the most likely one go; 0 keeps all.
+    pub min_p: f32,
+    /// Positive logits of recent tokens are divided, others multiplied by it; 1 does nothing.
+    pub repetition_penalty: f32,
+    /// How many tokens count as recent.
+    pub penalty_window: usize,
+    /// Equal seeds give equal choices.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self {
+            temperature: 0.8,
+            top_k: 40,
+            top_p: 0.95,
+            min_p: 0.05,
+            repetition_penalty: 1.0,
+            penalty_window: 64,
+            seed: 0,
+        }
+    }
+}
+
+/// What a [`Sampler`] needs to see of the logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wants {
+    /// Only the most likely token: [`Session::argmax`].
+    Argmax,
+    /// So many most likely ones: [`Session::top_k`].
+    TopK(usize),
+    /// All of them: [`Session::logits`].
+    All,
+}
+
+/// Chooses tokens; remembers recent ones and the state of its random numbers.
+#[derive(Debug, Clone)]
+pub struct Sampler {
+    how: Sampling,
+    random: fastrand::Rng,
+    recent: VecDeque<u32>,
+}
+
+impl Sampler {
+    /// A sampler at the beginning of its random numbers.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for values that make no sense (NaN, negative, probabilities above 1).
+    pub fn new(how: Sampling) -> Result<Self> {
+        let check = |name: &str, value: f32, valid: bool, hint: &str| {
+            if valid {
+                return Ok(());
+            }
+            Err(Error::usage(
+                format!("{name} is {value}"),
+                format!("it must be {hint}"),
+            ))
+        };
+        let (t, p, m, r) = (
+            how.temperature,
+            how.top_p,
+            how.min_p,
+            how.repetition_penalty,
+        );
+        let finite = "a number, 0 (greedy) or more";
+        check("temperature", t, t.is_finite() && t >= 0.0, finite)?;
+        check("top-p", p, (0.0..=1.0).contains(&p), "between 0 and 1")?;
+        check("min-p", m, (0.0..=1.0).contains(&m), "between 0 and 1")?;
+        let positive = r.is_finite() && r > 0.0;
+        check("repetition penalty", r, positive, "above 0 (1 is off)")?;
+        Ok(Self {
+            how,
+            random: fastrand::Rng::with_seed(how.seed),
+            recent: VecDeque::new(),
+        })
+    }
+
+    /// How it chooses.
+    pub fn how(&self) -> &Sampling {
+        &self.how
+    }
+
+    fn penalizes(&self) -> bool {
+        self.how.repetition_penalty != 1.0 && self.how.penalty_window > 0
+    }
+
+    fn greedy(&self) -> bool {
+        self.how.temperature == 0.0 || self.how.top_k == 1
+    }
+
+    /// What it needs: as little as its settings allow, because all logits are a megabyte of readback.
+    pub fn wants(&self) -> Wants {
+        if self.penalizes() {
+            Wants::All
+        } else if self.greedy() {
+            Wants::Argmax
+        } else if (1..=MAX_TOP_K).contains(&self.how.top_k) {
+            Wants::TopK(self.how.top_k)
+        } else {
+            Wants::All
+        }
+    }
+
+    /// Remembers `tokens` (of the prompt, or just chosen) for the repetition penalty.
+    pub fn accept(&mut self, tokens: &[u32]) {
+        if !self.penalizes() {
+            return;
+        }
+        self.recent.extend(tokens);
+        let surplus = self.recent.len().saturating_sub(self.how.penalty_window);
+        self.recent.drain(..surplus);
+    }
+
+    /// Chooses what follows the text of `session` and remembers it.
+    ///
+    /// # Errors
+    /// Failures of the device; [`Error::NonFinite`] when no logit is a number.
+    pub async fn next<B: Backend>(&mut self, session: &Session<'_, B>) -> Result<u32> {
+        let token = match self.wants() {
+            Wants::Argmax => session.argmax().await?,
+            Wants::TopK(k) => self.pick(session.top_k(k).await?)?,
+            Wants::All => self.pick_from_logits(&session.logits().await?)?,
+        };
+        self.accept(&[token]);
+        Ok(token)
+    }
+
+    /// Chooses from the logits of the whole vocabulary.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] when none of them is a number.
+    pub fn pick_from_logits(&mut self, logits: &[f32]) -> Result<u32> {
+        self.pick((0..).zip(logits.iter().copied()).collect())
+    }
+
+    /// Chooses from (id, logit) candidates; NaN is never chosen, equal logits favour the lower id.
+    ///
+    /// # Errors
+    /// [`Error::NonFinite`] when no candidate is a number.
+    pub fn pick(&mut self, mut candidates: Vec<(u32, f32)>) -> Result<u32> {
+        candidates.retain(|c| !c.1.is_nan());
+        for c in &mut candidates {
+            c.1 = c.1.clamp(f32::MIN, f32::MAX); // infinities, so that differences are numbers
+        }
+        self.penalize(&mut candidates);
+        let Some(best) = candidates.iter().copied().min_by(order) else {
+            return Err(Error::NonFinite {
+                tensor: "logits of the next token".to_owned(),
+                index: 0,
+                value: f32::NAN,
+            });
+        };
+        if self.greedy() {
+            return Ok(best.0);
+        }
+        self.filter(&mut candidates, f64::from(best.1));
+        Ok(self.draw(&candidates, f64::from(best.1)))
+    }
+
+    fn penalize(&self, candidates: &mut [(u32, f32)]) {
+        if !self.penalizes() {
+            return;
+        }
+        let recent: HashSet<u32> = self.recent.iter().copied().collect();
+        let by = self.how.repetition_penalty;
+        for (id, logit) in candidates {
+            if recent.contains(id) {
+                *logit = if *logit <= 0.0 {
+                    *logit * by
+                } else {
+                    *logit / by
+                };
+            }
+        }
+    }
+
+    /// Top-k, top-p and min-p. Each keeps a prefix of the sorted candidates, so min-p may go first: what it
+    /// drops need not be sorted, which is nearly the whole vocabulary when top-k is off.
+    fn filter(&self, candidates: &mut Vec<(u32, f32)>, top: f64) {
+        let Sampling {
+            top_k,
+            top_p,
+            min_p,
+            ..
+        } = self.how;
+        if (1..candidates.len()).contains(&top_k) {
+            candidates.select_nth_unstable_by(top_k - 1, order);
+            candidates.truncate(top_k);
+        }
+        if top_k > 0 {
+            candidates.sort_unstable_by(order);
+        }
+        let weight = |c: &(u32, f32)| exp(f64::from(c.1) - top);
+        let total: f64 = candidates.iter().map(weight).sum();
+        candidates.retain(|c| weight(c) >= f64::from(min_p));
+        candidates.sort_unstable_by(order);
+        if top_p < 1.0 {
+            let enough = f64::from(top_p) * total;
+            let mut sum = 0.0;
+            let reached = candidates.iter().position(|c| {
+                sum += weight(c);
+                sum >= enough
+            });
+            candidates.truncate(reached.map_or(candidates.len(), |i| i + 1));
+        }
+    }
+
+    fn draw(&mut self, candidates: &[(u32, f32)], top: f64) -> u32 {
+        let t = f64::from(self.how.temperature);
+        let weights: Vec<f64> = candidates
+            .iter()
+            .map(|c| exp((f64::from(c.1) - top) / t))
+            .collect();
+        let target = self.random.f64() * weights.iter().sum::<f64>();
+        let mut sum = 0.0;
+        for (c, weight) in candidates.iter().zip(&weights) {
+            sum += weight;
+            if target < sum {
+                return c.0;
+            }
+        }
+        candidates[0].0 // rounding of the last sum: the most likely one
+    }
+}
+
+/// Most likely first; the lower id among equals.
+fn order(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
+    b.1.partial_cmp(&a.1)
+        .unwrap_or(Ordering::Equal)
+        .then(a.0.cmp(&b.0))
+}
+
+/// `e^x` for `x <= 0`, the same bits on every platform (the system's differs in the last place).
+fn exp(x: f64) -> f64 {
+    const LN_2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
+    const LN_2_LOW: f64 = f64::from_bits(0x3dea_39ef_3579_3c76);
+    if x < -708.0 {
+        return 0.0;
+    }
+    let k = (x * std::f64::consts::LOG2_E).round_ties_even();
+    let r = (x - k * LN_2_HIGH) - k * LN_2_LOW; // |r| <= 0.35
+    let series = (1..=14)
+        .rev()
+        .fold(1.0, |sum, i| 1.0 + sum * r / f64::from(i));
+    series * f64::from_bits(((k as i64 + 1023) as u64) << 52)
+}
+
+#[cfg(test)]
+mod tests;

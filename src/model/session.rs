@@ -1,55 +1,28 @@
-//! A loaded model and the texts that run through it.
+//! One text running through a model.
 
-use super::{Config, Recipe, Weights};
+use super::forward::Model;
 use crate::backend::Backend;
-use crate::error::Result;
-use crate::ops::activation::Activations;
+use crate::error::{Error, Result};
+use crate::ops::select::{Argmax, TopK};
 
-/// How to load a model.
-#[derive(Debug, Clone, Copy)]
-pub struct LoadOptions {
-    /// What to do with dense linear layers; ignored for folders that are packed already.
-    pub recipe: Recipe,
-    /// How activations enter linear layers.
-    pub activations: Activations,
-    /// Positions of the KV cache.
-    pub context: usize,
-    /// Most tokens processed at once.
-    pub batch: usize,
-}
-
-/// A model on a backend.
-pub struct Model<B: Backend> {
-    backend: B,
-    config: Config,
-}
+/// Largest k of [`Session::top_k`].
+pub const MAX_TOP_K: usize = 256;
 
 impl<B: Backend> Model<B> {
-    /// Loads (and quantizes, if `options.recipe` asks for it) every tensor. `progress` hears the name of each
-    /// linear layer when it is ready.
-    pub async fn load(
-        _backend: B,
-        _config: &Config,
-        _weights: &dyn Weights,
-        _options: LoadOptions,
-        _progress: &mut dyn FnMut(&str),
-    ) -> Result<Self> {
-        todo!()
-    }
-
-    /// The backend it lives on.
-    pub fn backend(&self) -> &B {
-        &self.backend
-    }
-
-    /// Its configuration.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
     /// A new text.
     pub fn session(&self) -> Result<Session<'_, B>> {
-        todo!()
+        let words = self.options.context * self.config.kv_heads * self.config.head_dim;
+        let caches = (0..self.config.layers)
+            .map(|_| {
+                let k = self.backend.alloc("K cache", words)?;
+                Ok((k, self.backend.alloc("V cache", words)?))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Session {
+            model: self,
+            position: 0,
+            caches,
+        })
     }
 }
 
@@ -57,6 +30,7 @@ impl<B: Backend> Model<B> {
 pub struct Session<'m, B: Backend> {
     model: &'m Model<B>,
     position: usize,
+    caches: Vec<(B::Buffer, B::Buffer)>,
 }
 
 impl<B: Backend> Session<'_, B> {
@@ -70,32 +44,121 @@ impl<B: Backend> Session<'_, B> {
         self.position = self.position.min(position);
     }
 
+    fn check(&self, tokens: &[u32]) -> Result<()> {
+        let context = self.model.options.context;
+        if self.position + tokens.len() > context {
+            return Err(Error::Context {
+                prompt: self.position,
+                new: tokens.len(),
+                context,
+            });
+        }
+        let vocab = self.model.config.vocab as u32;
+        if let Some(id) = tokens.iter().find(|&&t| t >= vocab) {
+            return Err(Error::usage(
+                format!("token id {id} is beyond the vocabulary of {vocab}"),
+                "use the tokenizer that belongs to the model",
+            ));
+        }
+        if tokens.is_empty() {
+            return Err(Error::usage(
+                "no tokens to process",
+                "give a prompt of at least one token",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Runs one batch of tokens through all blocks.
+    async fn advance(&mut self, tokens: &[u32]) -> Result<()> {
+        let m = self.model;
+        m.backend.upload(&m.scratch.ids, 0, tokens)?;
+        m.embed(tokens.len()).await?;
+        for (l, block) in m.parts.blocks.iter().enumerate() {
+            m.backend.at(&|| format!("layer {l}"));
+            m.block(block, &self.caches[l], tokens.len(), self.position)
+                .await?;
+        }
+        self.position += tokens.len();
+        Ok(())
+    }
+
     /// Appends `tokens` (at least one); the logits of the last one stay on the device.
     ///
     /// # Errors
-    /// [`crate::Error::Context`] when they do not fit, [`crate::Error::Usage`] for ids beyond the vocabulary.
-    pub async fn feed(&mut self, _tokens: &[u32]) -> Result<()> {
-        let _ = self.model;
-        todo!()
+    /// [`Error::Context`] when they do not fit, [`Error::Usage`] for ids beyond the vocabulary.
+    pub async fn feed(&mut self, tokens: &[u32]) -> Result<()> {
+        self.check(tokens)?;
+        let m = self.model;
+        let mut rows = 0;
+        for batch in tokens.chunks(m.options.batch) {
+            self.advance(batch).await?;
+            rows = batch.len();
+        }
+        let s = &m.scratch;
+        if rows == 1 {
+            return m.head(&s.x, 1, &s.logits).await;
+        }
+        m.take_row(rows - 1).await?;
+        m.head(&s.last, 1, &s.logits).await
     }
 
     /// Appends `tokens` and returns the logits of all of them, `[tokens, vocab]`.
-    pub async fn feed_all(&mut self, _tokens: &[u32]) -> Result<Vec<f32>> {
-        todo!()
+    ///
+    /// # Errors
+    /// As [`Session::feed`].
+    pub async fn feed_all(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+        self.check(tokens)?;
+        let m = self.model;
+        let rows = m.options.batch.min(tokens.len()).min(64);
+        let logits = m.backend.alloc("all logits", rows * m.config.vocab)?;
+        let mut all = Vec::with_capacity(tokens.len() * m.config.vocab);
+        for batch in tokens.chunks(rows) {
+            self.advance(batch).await?;
+            m.head(&m.scratch.x, batch.len(), &logits).await?;
+            let len = batch.len() * m.config.vocab;
+            let words = m.backend.download(&logits, 0, len).await?;
+            all.extend(words.into_iter().map(f32::from_bits));
+        }
+        Ok(all)
     }
 
     /// Logits after the last token, `[vocab]`.
     pub async fn logits(&self) -> Result<Vec<f32>> {
-        todo!()
+        let m = self.model;
+        let words = m
+            .backend
+            .download(&m.scratch.logits, 0, m.config.vocab)
+            .await?;
+        Ok(words.into_iter().map(f32::from_bits).collect())
     }
 
     /// The most likely next token (lowest id among equals), chosen on the device.
     pub async fn argmax(&self) -> Result<u32> {
-        todo!()
+        let (m, s) = (self.model, &self.model.scratch);
+        m.backend.at(&|| "greedy choice".to_owned());
+        let argmax = Argmax {
+            rows: 1,
+            n: m.config.vocab,
+        };
+        m.backend.run(&argmax, &[&s.logits, &s.chosen]).await?;
+        Ok(m.backend.download(&s.chosen, 0, 1).await?[0])
     }
 
-    /// The `k` most likely next tokens with their logits, best first, chosen on the device; k at most 256.
-    pub async fn top_k(&self, _k: usize) -> Result<Vec<(u32, f32)>> {
-        todo!()
+    /// The `k` most likely next tokens with their logits, best first, chosen on the device; k at most
+    /// [`MAX_TOP_K`] and the vocabulary.
+    pub async fn top_k(&self, k: usize) -> Result<Vec<(u32, f32)>> {
+        let (m, s) = (self.model, &self.model.scratch);
+        let n = m.config.vocab;
+        let k = k.clamp(1, MAX_TOP_K.min(n));
+        m.backend.at(&|| "top-k choice".to_owned());
+        let buffers = [&s.logits, &s.chosen, &s.chosen_logits];
+        m.backend.run(&TopK { n, k }, &buffers).await?;
+        let ids = m.backend.download(&s.chosen, 0, k).await?;
+        let logits = m.backend.download(&s.chosen_logits, 0, k).await?;
+        Ok(ids
+            .into_iter()
+            .zip(logits.into_iter().map(f32::from_bits))
+            .collect())
     }
 }

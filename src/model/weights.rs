@@ -1,6 +1,8 @@
 //! Where weights come from, as the model sees it: named tensors of bytes. `files` implements it.
 
-use crate::error::Result;
+use super::config::LinearShape;
+use super::quantize::{Method, Packed, Recipe};
+use crate::error::{Error, Result};
 use std::borrow::Cow;
 
 /// Element types of stored tensors.
@@ -80,5 +82,103 @@ pub trait Weights {
     /// Whether weights that are NaN or infinite are accepted.
     fn allow_nonfinite(&self) -> bool {
         false
+    }
+}
+
+/// The packed linear layer `shape.prefix` as `recipe` stores it, read from `{prefix}.codes` and `{prefix}.scales`.
+///
+/// # Errors
+/// [`Error::Tensors`] when they are missing, of another shape or type, or hold what no quantizer writes.
+pub fn packed(weights: &dyn Weights, recipe: Recipe, shape: &LinearShape) -> Result<Packed> {
+    let (rows, columns) = (shape.out_features, shape.in_features);
+    let (codes, scales) = Packed::shapes(recipe.method, recipe.granularity, rows, columns);
+    let prefix = &shape.prefix;
+    let codes = words(weights, &format!("{prefix}.codes"), Dtype::U32, &codes)?;
+    let scales = words(weights, &format!("{prefix}.scales"), Dtype::F32, &scales)?;
+    let scales: Vec<f32> = scales.into_iter().map(f32::from_bits).collect();
+    if let Some((index, value)) = bad_scale(recipe.method, scales.iter().copied()) {
+        let problem = format!("`{prefix}.scales` element {index} is {value}, not a scale");
+        return Err(unfit(problem));
+    }
+    if let Some(word) = bad_ternary(recipe.method, &codes) {
+        let problem = format!("`{prefix}.codes` word {word} holds a code that is not 0, 1 or 3");
+        return Err(unfit(problem));
+    }
+    Ok(Packed {
+        method: recipe.method,
+        granularity: recipe.granularity,
+        out_features: rows,
+        in_features: columns,
+        codes,
+        scales,
+        relative_error: None,
+    })
+}
+
+/// The first scale that is not finite and positive. Binary and ternary scales are plain means and may be 0; those
+/// of the phase quantizer have a positive minimum.
+pub fn bad_scale(method: Method, scales: impl IntoIterator<Item = f32>) -> Option<(usize, f32)> {
+    let zero = matches!(method, Method::Binary | Method::Ternary);
+    let good = |s: f32| s.is_finite() && (s > 0.0 || zero && s == 0.0);
+    scales.into_iter().enumerate().find(|&(_, s)| !good(s))
+}
+
+/// The first word with a ternary code 2, which means nothing.
+fn bad_ternary(method: Method, codes: &[u32]) -> Option<usize> {
+    let bad = |w: &u32| w & !(w << 1) & 0xAAAA_AAAA != 0;
+    codes
+        .iter()
+        .position(bad)
+        .filter(|_| method == Method::Ternary)
+}
+
+/// The 32-bit little-endian words of a tensor that must have this type and shape.
+fn words(weights: &dyn Weights, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Vec<u32>> {
+    let tensor = weights.tensor(name)?;
+    let tensor = tensor.ok_or_else(|| unfit(format!("`{name}` {shape:?} is missing")))?;
+    if tensor.dtype != dtype || tensor.shape != shape {
+        return Err(unfit(format!(
+            "`{name}` is {:?} {:?}, expected {dtype:?} {shape:?}",
+            tensor.dtype, tensor.shape
+        )));
+    }
+    let words = tensor.bytes.chunks_exact(4);
+    Ok(words
+        .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+        .collect())
+}
+
+fn unfit(problem: String) -> Error {
+    Error::Tensors {
+        file: "packed weights".to_owned(),
+        problems: vec![problem],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ternary_code_two_is_found() {
+        assert_eq!(
+            bad_ternary(Method::Ternary, &[0, 0b1101_0000, 0b10]),
+            Some(2)
+        );
+        assert_eq!(
+            bad_ternary(Method::Ternary, &[0xFFFF_FFFF, 0x5555_5555]),
+            None
+        );
+        assert_eq!(bad_ternary(Method::Binary, &[0b10]), None);
+    }
+
+    #[test]
+    fn scales_are_finite_and_positive() {
+        let phase = Method::Phase { stages: 1 };
+        assert_eq!(bad_scale(phase, [1.0, 0.0]), Some((1, 0.0)));
+        assert_eq!(bad_scale(Method::Binary, [0.0]), None);
+        assert_eq!(bad_scale(Method::Binary, [-1.0]), Some((0, -1.0)));
+        assert!(bad_scale(phase, [f32::NAN]).is_some());
+        assert!(bad_scale(phase, [1e-6, f32::INFINITY]).is_some());
     }
 }

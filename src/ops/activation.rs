@@ -56,7 +56,7 @@ fn round(x: f32, top: f32, mode: Activations) -> i32 {
 /// signed, low unsigned), each padded with zeros to whole packed words of weights.
 ///
 /// Bindings: `x` [rows, columns] f32; `q` [rows, 2 * planes, words, 4] u32 of four bytes;
-/// `absmax` [rows] f32 (after the clamp).
+/// `absmax` `[rows]` f32 (after the clamp).
 #[derive(Debug, Clone)]
 pub struct ActRound {
     /// Tokens.
@@ -68,6 +68,12 @@ pub struct ActRound {
 }
 
 impl ActRound {
+    /// Workgroups that share a row: one per 256 words of the real and imaginary part.
+    fn slices(&self) -> usize {
+        let words = words_for(self.columns.div_ceil(2)) * (COLUMNS_PER_WORD / 4);
+        (2 * words).div_ceil(256)
+    }
+
     /// Words of one rounded row.
     pub fn row_words(columns: usize, mode: Activations) -> usize {
         2 * mode.planes() * words_for(columns.div_ceil(2)) * (COLUMNS_PER_WORD / 4)
@@ -82,6 +88,7 @@ pub struct ActRoundParams {
     columns: u32,
     half: u32,
     plane_words: u32,
+    slices: u32,
     levels: u32,
 }
 
@@ -103,13 +110,14 @@ impl Op for ActRound {
             columns: self.columns as u32,
             half: half as u32,
             plane_words: (words_for(half) * COLUMNS_PER_WORD / 4) as u32,
+            slices: self.slices() as u32,
             levels: self.mode.levels(),
         }
     }
 
     fn grid(&self) -> Grid {
         Grid {
-            groups: self.rows as u32,
+            groups: (self.rows * self.slices()) as u32,
             batch: 1,
         }
     }

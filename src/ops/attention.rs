@@ -1,1 +1,372 @@
-//! Rotary embedding with the KV cache, and causal attention over it.
+//! Rotary embedding and causal attention over a KV cache.
+//!
+//! Heads lie side by side in a row: `[q heads | k heads | v heads]` in `qkv`, `[kv heads]` in a cache row.
+//! Query head `h` attends to key/value head `h / (heads / kv_heads)`.
+
+use super::*;
+use bytemuck::Zeroable;
+
+/// Largest head the attention kernel takes: one invocation per value.
+pub const LARGEST_HEAD: usize = 256;
+
+/// Shape of a step of attention, shared by [`Rope`] and [`Attention`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// Tokens in this step.
+    pub rows: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key/value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Values per head; even, at most [`LARGEST_HEAD`].
+    pub head_dim: usize,
+    /// Position of row 0: tokens in the cache before this step.
+    pub position: usize,
+}
+
+impl Heads {
+    /// Values in a row of q, k and v together.
+    pub fn qkv_row(&self) -> usize {
+        (self.heads + 2 * self.kv_heads) * self.head_dim
+    }
+
+    /// Values in a row of a cache.
+    pub fn cache_row(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+
+    /// Positions that are known after this step.
+    pub fn positions(&self) -> usize {
+        self.position + self.rows
+    }
+}
+
+/// Rotates the pairs `(j, j + head_dim / 2)` of every head of q and k by the angle of their position
+/// (Hugging Face's half rotation); q stays in place, rotated k and plain v go into the caches.
+///
+/// Bindings: `qkv` [rows, (heads + 2 kv_heads) head_dim] f32, only q changes; `table` [context, head_dim / 2, 2]
+/// f32 of (cos, sin); `k_cache`, `v_cache` [context, kv_heads head_dim] f32, rows `position..position + rows`
+/// are written.
+#[derive(Debug, Clone)]
+pub struct Rope(pub Heads);
+
+/// Uniform block of [`Rope`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub struct RopeParams {
+    rows: u32,
+    heads: u32,
+    kv_heads: u32,
+    head_dim: u32,
+    position: u32,
+}
+
+impl Op for Rope {
+    const NAME: &'static str = "rope";
+    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "rope")];
+    const BINDINGS: &'static [Binding] = &[
+        write("qkv", Elem::F32),
+        read("table", Elem::F32),
+        write("k_cache", Elem::F32),
+        write("v_cache", Elem::F32),
+    ];
+    // two roundings per value: (2 u)^2 twice per pair, with a product that may be fused or not
+    const AGREE: Agree = Agree::Nmse(3e-14);
+    type Params = RopeParams;
+
+    fn params(&self) -> RopeParams {
+        RopeParams {
+            rows: self.0.rows as u32,
+            heads: self.0.heads as u32,
+            kv_heads: self.0.kv_heads as u32,
+            head_dim: self.0.head_dim as u32,
+            position: self.0.position as u32,
+        }
+    }
+
+    fn grid(&self) -> Grid {
+        Grid {
+            groups: (self.0.rows * self.0.qkv_row() / 2).div_ceil(256) as u32,
+            batch: 1,
+        }
+    }
+
+    fn lengths(&self) -> Vec<usize> {
+        let h = &self.0;
+        let cache = h.positions() * h.cache_row();
+        let table = h.positions() * h.head_dim;
+        vec![h.rows * h.qkv_row(), table, cache, cache]
+    }
+
+    fn cost(&self) -> Cost {
+        let h = &self.0;
+        let (all, table) = (h.rows * h.qkv_row(), h.rows * h.head_dim);
+        Cost {
+            bytes: 4.0 * (2 * all + table) as f64,
+            ops: 3.0 * (all - h.rows * h.cache_row()) as f64,
+        }
+    }
+
+    fn reference(&self, b: &mut Bindings<'_>) {
+        let h = &self.0;
+        let (qkv, table): (&mut [f32], &[f32]) = (b.write(0), b.read(1));
+        let (k_cache, v_cache): (&mut [f32], &mut [f32]) = (b.write(2), b.write(3));
+        let (width, cache) = (h.head_dim, h.cache_row());
+        for row in 0..h.rows {
+            let position = h.position + row;
+            let turns = &table[position * width..][..width];
+            let (q, kv) = qkv[row * h.qkv_row()..][..h.qkv_row()].split_at_mut(h.heads * width);
+            let (k, v) = kv.split_at(cache);
+            let k_to = &mut k_cache[position * cache..][..cache];
+            k_to.copy_from_slice(k);
+            v_cache[position * cache..][..cache].copy_from_slice(v);
+            for head in q
+                .chunks_exact_mut(width)
+                .chain(k_to.chunks_exact_mut(width))
+            {
+                for j in 0..width / 2 {
+                    let (cos, sin) = (f64::from(turns[2 * j]), f64::from(turns[2 * j + 1]));
+                    let (a, b) = (f64::from(head[j]), f64::from(head[j + width / 2]));
+                    head[j] = (a * cos - b * sin) as f32;
+                    head[j + width / 2] = (b * cos + a * sin) as f32;
+                }
+            }
+        }
+    }
+
+    fn cases() -> Vec<Case<Self>> {
+        shapes()
+            .into_iter()
+            .map(|(name, h)| {
+                let context = h.positions() + 3;
+                let turns: Vec<f32> = noise(41, context * h.head_dim / 2, 3.15)
+                    .iter()
+                    .flat_map(|angle| [angle.cos(), angle.sin()])
+                    .collect();
+                let cache = context * h.cache_row();
+                let data = vec![
+                    Data::f32(&noise(42, h.rows * h.qkv_row(), 2.0)),
+                    Data::f32(&turns),
+                    Data::f32(&noise(43, cache, 1.0)),
+                    Data::f32(&noise(44, cache, 1.0)),
+                ];
+                Case::new(name, Self(h), data)
+            })
+            .collect()
+    }
+}
+
+/// Causal attention: row `i` sees positions `0..=position + i`. Scores are scaled by `head_dim^-1/2`.
+///
+/// Bindings: `qkv` [rows, (heads + 2 kv_heads) head_dim] f32, of which q is read; `k_cache`, `v_cache`
+/// [context, kv_heads head_dim] f32; `out` [rows, heads head_dim] f32.
+#[derive(Debug, Clone)]
+pub struct Attention(pub Heads);
+
+/// Uniform block of [`Attention`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub struct AttentionParams {
+    rows: u32,
+    heads: u32,
+    kv_heads: u32,
+    head_dim: u32,
+    position: u32,
+    scale: f32,
+}
+
+impl Op for Attention {
+    const NAME: &'static str = "attention";
+    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "attention", "attend")];
+    const BINDINGS: &'static [Binding] = &[
+        read("qkv", Elem::F32),
+        read("k_cache", Elem::F32),
+        read("v_cache", Elem::F32),
+        write("out", Elem::F32),
+    ];
+    // a score of 64 is off by up to 1e-5 in f32, and its weight by as much of itself; exp adds 3 + 2 |x| ULP
+    const AGREE: Agree = Agree::Nmse(1e-10);
+    type Params = AttentionParams;
+
+    fn params(&self) -> AttentionParams {
+        AttentionParams {
+            rows: self.0.rows as u32,
+            heads: self.0.heads as u32,
+            kv_heads: self.0.kv_heads as u32,
+            head_dim: self.0.head_dim as u32,
+            position: self.0.position as u32,
+            scale: (self.0.head_dim as f64).powf(-0.5) as f32,
+        }
+    }
+
+    fn grid(&self) -> Grid {
+        Grid {
+            groups: (self.0.rows * self.0.heads) as u32,
+            batch: 1,
+        }
+    }
+
+    fn lengths(&self) -> Vec<usize> {
+        let h = &self.0;
+        let cache = h.positions() * h.cache_row();
+        let out = h.rows * h.heads * h.head_dim;
+        vec![h.rows * h.qkv_row(), cache, cache, out]
+    }
+
+    fn cost(&self) -> Cost {
+        let h = &self.0;
+        let q = h.rows * h.heads * h.head_dim;
+        let seen = h.rows as f64 * (h.position as f64 + (h.rows as f64 + 1.0) / 2.0);
+        Cost {
+            bytes: 8.0 * (q + h.positions() * h.cache_row()) as f64,
+            ops: 4.0 * seen * (h.heads * h.head_dim) as f64,
+        }
+    }
+
+    fn reference(&self, b: &mut Bindings<'_>) {
+        let h = &self.0;
+        let (qkv, out): (&[f32], &mut [f32]) = (b.read(0), b.write(3));
+        let (k, v): (&[f32], &[f32]) = (b.read(1), b.read(2));
+        let d = h.head_dim;
+        for row in 0..h.rows {
+            for head in 0..h.heads {
+                let q = &qkv[row * h.qkv_row() + head * d..][..d];
+                let kv = head / (h.heads / h.kv_heads) * d;
+                let scores: Vec<f64> = (0..=h.position + row)
+                    .map(|t| {
+                        let k = &k[t * h.cache_row() + kv..][..d];
+                        let dot: f64 = q
+                            .iter()
+                            .zip(k)
+                            .map(|(&a, &b)| f64::from(a) * f64::from(b))
+                            .sum();
+                        dot / (d as f64).sqrt()
+                    })
+                    .collect();
+                let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let weights: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                for j in 0..d {
+                    let values = weights.iter().enumerate();
+                    let sum: f64 = values
+                        .map(|(t, w)| w * f64::from(v[t * h.cache_row() + kv + j]))
+                        .sum();
+                    out[(row * h.heads + head) * d + j] = (sum / total) as f32;
+                }
+            }
+        }
+    }
+
+    fn host(&self, b: &mut Bindings<'_>) {
+        let (qkv, out): (&[f32], &mut [f32]) = (b.read(0), b.write(3));
+        let (k, v): (&[f32], &[f32]) = (b.read(1), b.read(2));
+        let d = self.0.head_dim;
+        super::host::each_chunk(&mut out[..self.0.rows * self.0.heads * d], d, |i, out| {
+            let (row, head) = (i / self.0.heads, i % self.0.heads);
+            let seen = 0..self.0.position + row + 1;
+            let (_, total) = self.0.attend((row, head), seen, [qkv, k, v], out);
+            for out in out {
+                *out /= total;
+            }
+        });
+    }
+
+    fn cases() -> Vec<Case<Self>> {
+        let case = |name: &str, h: Heads, amplitude| {
+            let cache = (h.positions() + 2) * h.cache_row();
+            let data = vec![
+                Data::f32(&noise(51, h.rows * h.qkv_row(), amplitude)),
+                Data::f32(&noise(52, cache, 1.0)),
+                Data::f32(&noise(53, cache, 1.0)),
+                Data::Out(h.rows * h.heads * h.head_dim),
+            ];
+            Case::new(name, Self(h), data)
+        };
+        let mut cases: Vec<_> = shapes()
+            .into_iter()
+            .map(|(name, h)| case(name, h, 2.0))
+            .collect();
+        let long = Heads {
+            rows: 1,
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 64,
+            position: 1200,
+        };
+        cases.push(case("long", long, 1.0));
+        cases.push(case("sharp", long, 30.0));
+        cases.push(growing(long));
+        cases
+    }
+}
+
+/// Scores that grow with the position, so that every tile raises the maximum; then all of them very negative.
+fn growing(h: Heads) -> Case<Attention> {
+    let q: Vec<f32> = (0..h.qkv_row())
+        .map(|i| if i < h.head_dim { 8.0 } else { -8.0 })
+        .collect();
+    let ramp = |t: usize| 0.2 + 0.8 * t as f32 / h.positions() as f32;
+    let k: Vec<f32> = (0..h.positions() * h.cache_row())
+        .map(|i| ramp(i / h.cache_row()))
+        .collect();
+    let data = vec![
+        Data::f32(&q),
+        Data::f32(&k),
+        Data::f32(&noise(54, k.len(), 1.0)),
+        Data::Out(h.heads * h.head_dim),
+    ];
+    Case::new("growing and falling scores", Attention(h), data)
+}
+
+impl Heads {
+    /// One head of one row over `range`, in f32: the largest score and the sum of weights are returned,
+    /// the weighted values (not yet divided by that sum) are left in `out`.
+    pub(super) fn attend(
+        &self,
+        (row, head): (usize, usize),
+        range: std::ops::Range<usize>,
+        [qkv, k, v]: [&[f32]; 3],
+        out: &mut [f32],
+    ) -> (f32, f32) {
+        let d = self.head_dim;
+        let q = &qkv[row * self.qkv_row() + head * d..][..d];
+        let kv = head / (self.heads / self.kv_heads) * d;
+        let scale = (d as f64).powf(-0.5) as f32;
+        let place = |t: usize| t * self.cache_row() + kv;
+        let score = |t| super::host::dot(q, &k[place(t)..][..d]) * scale;
+        let mut weights: Vec<f32> = range.clone().map(score).collect();
+        let top = weights.iter().copied().reduce(f32::max).unwrap_or(0.0);
+        let mut total = 0.0f64;
+        out.fill(0.0);
+        for (w, t) in weights.iter_mut().zip(range) {
+            *w = (*w - top).exp();
+            total += f64::from(*w);
+            for (out, &v) in out.iter_mut().zip(&v[place(t)..][..d]) {
+                *out += *w * v;
+            }
+        }
+        (top, total as f32)
+    }
+}
+
+/// Shapes these ops are checked on.
+pub(super) fn shapes() -> Vec<(&'static str, Heads)> {
+    let shape = |rows, heads, kv_heads, head_dim, position| Heads {
+        rows,
+        heads,
+        kv_heads,
+        head_dim,
+        position,
+    };
+    vec![
+        ("first token", shape(1, 8, 4, 8, 0)),
+        ("prompt", shape(9, 4, 4, 16, 0)),
+        ("grouped", shape(3, 6, 2, 64, 5)),
+        ("one kv head, heads of 128", shape(2, 4, 1, 128, 126)),
+        ("tile and one", shape(2, 2, 1, 32, 127)),
+        ("odd pairs", shape(3, 3, 3, 10, 7)),
+        ("smallest heads", shape(5, 2, 1, 2, 300)),
+        ("largest heads", shape(2, 2, 2, 256, 130)),
+        ("more lanes than slices", shape(1, 2, 1, 96, 140)),
+    ]
+}

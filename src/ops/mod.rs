@@ -12,9 +12,12 @@ use bytemuck::Pod;
 
 mod bindings;
 mod case;
+mod host;
+mod stored;
 
 pub use bindings::Bindings;
 pub use case::{Case, Data, hash32, noise, noise_u32};
+pub use stored::Stored;
 
 /// How a shader may use a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,20 +100,21 @@ impl Needs {
 pub struct Shader {
     /// File stem and entry point.
     pub stem: &'static str,
-    /// The source: shared functions, then the kernel.
+    /// The source: the kernel, then shared functions.
     pub source: &'static str,
     /// What the device must have.
     pub needs: Needs,
 }
 
-/// `shader!(Needs::NONE, "stem", "lib"...)`: the kernel `shaders/stem.wgsl` behind the named `shaders/lib` files.
+/// `shader!(Needs::NONE, "stem", "lib"...)`: the kernel `shaders/stem.wgsl`, then the named `shaders/lib` files.
+/// The kernel comes first because `enable` must lead a module; declarations may come in any order.
 macro_rules! shader {
     ($needs:expr, $stem:literal $(, $lib:literal)*) => {
         $crate::ops::Shader {
             stem: $stem,
             source: concat!(
-                $(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/lib/", $lib, ".wgsl")), "\n",)*
-                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $stem, ".wgsl"))
+                include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $stem, ".wgsl")),
+                $("\n", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/lib/", $lib, ".wgsl")),)*
             ),
             needs: $needs,
         }
@@ -199,8 +203,11 @@ macro_rules! list {
 
 pub mod activation;
 pub mod attention;
+pub mod attention_split;
 pub mod baseline;
+pub mod copy;
 pub mod dense;
+pub mod noise;
 pub mod phase;
 pub mod pointwise;
 pub mod quantizer;
@@ -210,8 +217,31 @@ pub mod widely;
 list![
     activation::ActRound,
     activation::ActSnap,
+    copy::Copy,
     phase::PhaseGemv,
     phase::PhaseGemm,
     phase::PhaseGemvFloat,
     phase::PhaseGemmFloat,
+    noise::Noise,
+    pointwise::TokenEmbed,
+    pointwise::RmsNorm,
+    pointwise::SwiGlu,
+    attention::Rope,
+    attention::Attention,
+    attention_split::AttentionSplit,
+    attention_split::AttentionMerge,
+    dense::MatmulGemv,
+    dense::MatmulGemm,
+    select::Argmax,
+    select::TopK,
+    widely::WidelySplit,
+    widely::WidelyMerge,
+    quantizer::PhaseScale,
+    quantizer::PhaseMean,
+    quantizer::PhasePack,
+    quantizer::PhaseUnpack,
+    baseline::BaselineSum,
+    baseline::BaselineMean,
+    baseline::BaselinePack,
+    baseline::BaselineUnpack,
 ];

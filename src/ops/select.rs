@@ -1,1 +1,244 @@
-//! Choosing tokens from logits: argmax and top-k.
+//! The best elements of logits, chosen on the device. -0 equals +0, NaN is worse than everything.
+
+use super::*;
+use bytemuck::Zeroable;
+use std::cmp::Ordering;
+
+/// Most elements [`TopK`] selects: one invocation each.
+pub const LARGEST_K: usize = 256;
+
+/// Best first.
+fn by_value(a: f32, b: f32) -> Ordering {
+    let known = a.is_nan().cmp(&b.is_nan());
+    known.then(b.partial_cmp(&a).unwrap_or(Ordering::Equal))
+}
+
+/// Index of the largest element of each row, the lowest among equals; exact.
+///
+/// Bindings: `x` [rows, n] f32; `index` `[rows]` u32.
+#[derive(Debug, Clone)]
+pub struct Argmax {
+    /// Rows.
+    pub rows: usize,
+    /// Elements of a row, at least one.
+    pub n: usize,
+}
+
+/// Uniform block of [`Argmax`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub struct ArgmaxParams {
+    rows: u32,
+    n: u32,
+}
+
+impl Op for Argmax {
+    const NAME: &'static str = "argmax";
+    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "argmax", "key")];
+    const BINDINGS: &'static [Binding] = &[read("x", Elem::F32), write("index", Elem::U32)];
+    const AGREE: Agree = Agree::Bits;
+    type Params = ArgmaxParams;
+
+    fn params(&self) -> ArgmaxParams {
+        ArgmaxParams {
+            rows: self.rows as u32,
+            n: self.n as u32,
+        }
+    }
+
+    fn grid(&self) -> Grid {
+        Grid {
+            groups: self.rows as u32,
+            batch: 1,
+        }
+    }
+
+    fn lengths(&self) -> Vec<usize> {
+        vec![self.rows * self.n, self.rows]
+    }
+
+    fn cost(&self) -> Cost {
+        Cost {
+            bytes: 4.0 * (self.rows * (self.n + 1)) as f64,
+            ops: (self.rows * self.n) as f64,
+        }
+    }
+
+    fn reference(&self, b: &mut Bindings<'_>) {
+        let (x, index): (&[f32], &mut [u32]) = (b.read(0), b.write(1));
+        for (x, index) in x.chunks_exact(self.n).zip(index).take(self.rows) {
+            let mut best = 0;
+            for i in 1..self.n {
+                if by_value(x[i], x[best]) == Ordering::Less {
+                    best = i;
+                }
+            }
+            *index = best as u32;
+        }
+    }
+
+    fn cases() -> Vec<Case<Self>> {
+        let case = |name: &str, rows, x: &[f32]| {
+            let n = x.len() / rows;
+            Case::new(name, Self { rows, n }, vec![Data::f32(x), Data::Out(rows)])
+        };
+        let mut tie = noise(71, 3 * 1000, 1.0);
+        for at in [700, 301, 1999, 1257, 2000] {
+            tie[at] = 2.0;
+        }
+        let all_negative: Vec<f32> = noise(72, 600, 1.0).iter().map(|v| v - 3.0).collect();
+        vec![
+            case("several rows", 5, &noise(70, 5 * 288, 9.0)),
+            case("wide", 1, &noise(73, 32000, 9.0)),
+            case("ties", 3, &tie),
+            case("all equal", 2, &[-7.5; 900]),
+            case("negative", 2, &all_negative),
+            case(
+                "zeros of both signs",
+                3,
+                &[-1.0, -0.0, 0.0, 0.0, -0.0, -2.0, -0.0, -0.0, -0.0],
+            ),
+            case("one element", 4, &[1.0, -1.0, 0.0, f32::MIN]),
+            case(
+                "infinities and NaN",
+                3,
+                &[
+                    f32::NAN,
+                    f32::NEG_INFINITY,
+                    f32::NEG_INFINITY,
+                    f32::MAX,
+                    f32::NAN,
+                    f32::INFINITY,
+                    f32::NAN,
+                    f32::NAN,
+                    f32::NAN,
+                ],
+            ),
+            case(
+                "subnormal",
+                1,
+                &[
+                    0.0,
+                    f32::from_bits(1),
+                    f32::from_bits(2),
+                    -f32::from_bits(3),
+                ],
+            ),
+        ]
+    }
+}
+
+/// The `k` largest elements, best first, the lower index first among equals; exact.
+///
+/// Bindings: `x` `[n]` f32; `indices` `[k]` u32; `values` `[k]` f32 (the elements, bit for bit).
+#[derive(Debug, Clone)]
+pub struct TopK {
+    /// Elements to choose from.
+    pub n: usize,
+    /// Elements to choose, 1 to [`LARGEST_K`], at most `n`.
+    pub k: usize,
+}
+
+/// Uniform block of [`TopK`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub struct TopKParams {
+    n: u32,
+    k: u32,
+}
+
+impl Op for TopK {
+    const NAME: &'static str = "top_k";
+    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "top_k", "key")];
+    const BINDINGS: &'static [Binding] = &[
+        read("x", Elem::F32),
+        write("indices", Elem::U32),
+        write("values", Elem::F32),
+    ];
+    const AGREE: Agree = Agree::Bits;
+    type Params = TopKParams;
+
+    fn params(&self) -> TopKParams {
+        TopKParams {
+            n: self.n as u32,
+            k: self.k as u32,
+        }
+    }
+
+    fn grid(&self) -> Grid {
+        Grid {
+            groups: 1,
+            batch: 1,
+        }
+    }
+
+    fn lengths(&self) -> Vec<usize> {
+        vec![self.n, self.k, self.k]
+    }
+
+    fn cost(&self) -> Cost {
+        Cost {
+            bytes: 4.0 * (self.n + 2 * self.k) as f64,
+            ops: self.n as f64,
+        }
+    }
+
+    fn reference(&self, b: &mut Bindings<'_>) {
+        let x: &[f32] = b.read(0);
+        let (indices, values): (&mut [u32], &mut [f32]) = (b.write(1), b.write(2));
+        let mut order: Vec<u32> = (0..self.n as u32).collect();
+        // stable: the lower index stays first among equals
+        order.sort_by(|&i, &j| by_value(x[i as usize], x[j as usize]));
+        for (rank, &i) in order[..self.k].iter().enumerate() {
+            indices[rank] = i;
+            values[rank] = x[i as usize];
+        }
+    }
+
+    fn host(&self, b: &mut Bindings<'_>) {
+        let x: &[f32] = b.read(0);
+        let (indices, values): (&mut [u32], &mut [f32]) = (b.write(1), b.write(2));
+        let better = |&i: &u32, &j: &u32| by_value(x[i as usize], x[j as usize]).then(i.cmp(&j));
+        let mut order: Vec<u32> = (0..self.n as u32).collect();
+        if self.k < self.n {
+            order.select_nth_unstable_by(self.k, better);
+        }
+        order.truncate(self.k);
+        order.sort_unstable_by(better);
+        for (rank, &i) in order.iter().enumerate() {
+            indices[rank] = i;
+            values[rank] = x[i as usize];
+        }
+    }
+
+    fn cases() -> Vec<Case<Self>> {
+        let case = |name: &str, k, x: &[f32]| {
+            let data = vec![Data::f32(x), Data::Out(k), Data::Out(k)];
+            Case::new(name, Self { n: x.len(), k }, data)
+        };
+        let logits = noise(81, 32000, 12.0);
+        let coarse: Vec<f32> = noise(82, 5000, 4.0).iter().map(|v| v.round()).collect();
+        let signs: Vec<f32> = (0..700)
+            .map(|i| if i % 3 == 0 { 0.0 } else { -0.0 })
+            .collect();
+        let near: Vec<f32> = (0..3000)
+            .map(|i| f32::from_bits(0xc100_0000 + (i * 7919) % 3001))
+            .collect();
+        let mut infinite = noise(83, 300, 1.0);
+        (infinite[7], infinite[290]) = (f32::NEG_INFINITY, f32::INFINITY);
+        vec![
+            case("logits, 40", 40, &logits),
+            case("logits, 256", 256, &logits[..20011]),
+            case("the best", 1, &logits[..999]),
+            case("ties", 100, &coarse),
+            case("all equal", 200, &[-3.25; 3000]),
+            case("all of them", 77, &logits[..77]),
+            case("all 256 of them", 256, &coarse[..256]),
+            case("zeros of both signs", 250, &signs),
+            case("neighbours", 64, &near),
+            case("infinities", 300.min(LARGEST_K), &infinite),
+            case("one element", 1, &[-1.0]),
+            case("large vocabulary", 50, &noise(84, 131_073, 20.0)),
+        ]
+    }
+}

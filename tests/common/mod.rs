@@ -1,13 +1,22 @@
 //! What several tests need: the GPUs present, and loud skips where there are none.
 #![allow(dead_code)] // each test uses its part
 
-use fairy2i_gpu::backend::{Gpu, Options, adapters};
-use fairy2i_gpu::ops::Needs;
+use fairy2i_gpu::Result;
+use fairy2i_gpu::backend::{Backend, Cpu, Gpu, Options, adapters};
+use fairy2i_gpu::ops::{Needs, Op};
 
 /// An open GPU and how it was opened.
 pub struct Setup {
     pub name: String,
     pub gpu: Gpu,
+}
+
+/// Held by tests that open GPUs: a driver may crash where several threads open and drop devices at once
+/// (NVIDIA 580 does).
+pub fn one_at_a_time() -> std::sync::MutexGuard<'static, ()> {
+    static LOCK: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    LOCK.lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Every adapter, with everything it can do, at the plain level, and with small limits (folded grids).
@@ -41,4 +50,108 @@ pub fn setups() -> Vec<Setup> {
         eprintln!("\n*** NO GPU ADAPTER: the GPU half of this test was SKIPPED ***\n");
     }
     setups
+}
+
+/// The CPU backend or a GPU, as one type.
+pub enum Device {
+    Cpu(Cpu),
+    Gpu(Box<Gpu>),
+}
+
+pub enum DeviceBuffer {
+    Cpu(<Cpu as Backend>::Buffer),
+    Gpu(<Gpu as Backend>::Buffer),
+}
+
+impl Device {
+    pub fn is_cpu(&self) -> bool {
+        matches!(self, Self::Cpu(_))
+    }
+}
+
+/// The CPU backend and one setup per adapter (all features).
+pub fn devices() -> Vec<Device> {
+    let gpus = setups()
+        .into_iter()
+        .filter(|s| s.name.contains("all features"));
+    let gpus = gpus.map(|s| Device::Gpu(Box::new(s.gpu)));
+    std::iter::once(Device::Cpu(Cpu::new()))
+        .chain(gpus)
+        .collect()
+}
+
+const FOREIGN: &str = "a buffer of another device";
+
+impl Backend for Device {
+    type Buffer = DeviceBuffer;
+
+    fn name(&self) -> String {
+        match self {
+            Self::Cpu(cpu) => cpu.name(),
+            Self::Gpu(gpu) => gpu.name(),
+        }
+    }
+
+    fn max_words(&self) -> usize {
+        match self {
+            Self::Cpu(cpu) => cpu.max_words(),
+            Self::Gpu(gpu) => gpu.max_words(),
+        }
+    }
+
+    fn alloc(&self, label: &str, words: usize) -> Result<DeviceBuffer> {
+        match self {
+            Self::Cpu(cpu) => cpu.alloc(label, words).map(DeviceBuffer::Cpu),
+            Self::Gpu(gpu) => gpu.alloc(label, words).map(DeviceBuffer::Gpu),
+        }
+    }
+
+    fn upload(&self, buffer: &DeviceBuffer, offset: usize, words: &[u32]) -> Result<()> {
+        match (self, buffer) {
+            (Self::Cpu(cpu), DeviceBuffer::Cpu(b)) => cpu.upload(b, offset, words),
+            (Self::Gpu(gpu), DeviceBuffer::Gpu(b)) => gpu.upload(b, offset, words),
+            _ => panic!("{FOREIGN}"),
+        }
+    }
+
+    async fn download(&self, buffer: &DeviceBuffer, offset: usize, len: usize) -> Result<Vec<u32>> {
+        match (self, buffer) {
+            (Self::Cpu(cpu), DeviceBuffer::Cpu(b)) => cpu.download(b, offset, len).await,
+            (Self::Gpu(gpu), DeviceBuffer::Gpu(b)) => gpu.download(b, offset, len).await,
+            _ => panic!("{FOREIGN}"),
+        }
+    }
+
+    async fn run<O: Op>(&self, op: &O, buffers: &[&DeviceBuffer]) -> Result<()> {
+        match self {
+            Self::Cpu(cpu) => {
+                let buffers = buffers.iter().map(|b| match b {
+                    DeviceBuffer::Cpu(b) => b,
+                    DeviceBuffer::Gpu(_) => panic!("{FOREIGN}"),
+                });
+                cpu.run(op, &buffers.collect::<Vec<_>>()).await
+            }
+            Self::Gpu(gpu) => {
+                let buffers = buffers.iter().map(|b| match b {
+                    DeviceBuffer::Gpu(b) => b,
+                    DeviceBuffer::Cpu(_) => panic!("{FOREIGN}"),
+                });
+                gpu.run(op, &buffers.collect::<Vec<_>>()).await
+            }
+        }
+    }
+
+    fn flush(&self) -> Result<()> {
+        match self {
+            Self::Cpu(cpu) => cpu.flush(),
+            Self::Gpu(gpu) => gpu.flush(),
+        }
+    }
+
+    fn wait(&self) -> Result<()> {
+        match self {
+            Self::Cpu(cpu) => cpu.wait(),
+            Self::Gpu(gpu) => gpu.wait(),
+        }
+    }
 }

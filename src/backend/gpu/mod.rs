@@ -20,8 +20,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Dispatches per submission at most (uniform slots).
-const SLOTS: usize = 1024;
+/// Dispatches per submission at most (uniform slots): the device starts on them while the host records more.
+const AHEAD: usize = 64;
 /// Bytes and operations per submission at most: about a tenth of a second on a small GPU.
 const WORK: f64 = 1e11;
 /// Bytes of uploads after which the device gets a chance to free its staging memory.
@@ -109,7 +109,7 @@ impl Gpu {
         };
         let uniforms = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("uniforms"),
-            size: SLOTS as u64 * SLOT,
+            size: AHEAD as u64 * SLOT,
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
@@ -346,6 +346,7 @@ impl Backend for Gpu {
         }
         let shader = kernel_for::<O>(self.level);
         let pipeline = self.pipelines.borrow_mut().get(&self.device, op, shader);
+        self.faults.check(shader.stem)?;
         let group = self.bind_group::<O>(&pipeline, buffers);
         let (x, y) = self.fold(grid.groups);
         let params = op.params();
@@ -360,7 +361,7 @@ impl Backend for Gpu {
             let cost = op.cost();
             recording.work += cost.bytes + cost.ops;
             (
-                recording.slots.len() == SLOTS * SLOT as usize,
+                recording.slots.len() >= AHEAD * SLOT as usize,
                 recording.work,
             )
         };

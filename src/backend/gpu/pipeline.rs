@@ -43,6 +43,15 @@ impl Pipelines {
     }
 }
 
+/// Browsers ask for `enable subgroups;` where subgroups are used, naga 30 does not know it yet.
+fn source(shader: &Shader) -> std::borrow::Cow<'static, str> {
+    if cfg!(target_arch = "wasm32") && shader.needs.subgroup {
+        format!("enable subgroups;\n{}", shader.source).into()
+    } else {
+        shader.source.into()
+    }
+}
+
 fn make<O: Op>(
     device: &wgpu::Device,
     shader: &Shader,
@@ -52,9 +61,17 @@ fn make<O: Op>(
     let label = Some(shader.stem);
     let descriptor = wgpu::ShaderModuleDescriptor {
         label,
-        source: wgpu::ShaderSource::Wgsl(shader.source.into()),
+        source: wgpu::ShaderSource::Wgsl(source(shader)),
     };
-    let module = device.create_shader_module(descriptor);
+    // Naga's guard against endless loops keeps drivers from unrolling: it made the two-bit GEMV slow.
+    let checks = wgpu::ShaderRuntimeChecks {
+        force_loop_bounding: false,
+        ..wgpu::ShaderRuntimeChecks::checked()
+    };
+    // SAFETY: the kernels are this crate's own, and each of their loops ends at a size in the uniform block.
+    // Bounds of buffers stay checked.
+    #[allow(unsafe_code)]
+    let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
     let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
         label,
         entries: &entries::<O>(),

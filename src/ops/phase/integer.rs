@@ -49,7 +49,8 @@ impl Op for PhaseGemv {
         "wide",
         "accumulate",
         "stack",
-        "planes"
+        "planes",
+        "terms"
     )];
     const BINDINGS: &'static [Binding] = BINDINGS;
     const AGREE: Agree = Agree::Bits;
@@ -104,7 +105,8 @@ impl Op for PhaseGemm {
         "wide",
         "accumulate",
         "stack",
-        "planes"
+        "planes",
+        "terms"
     )];
     const BINDINGS: &'static [Binding] = BINDINGS;
     const AGREE: Agree = Agree::Bits;

@@ -1,0 +1,69 @@
+// Rq = merge of sum_t i^k_t s_t over U and W: stages are added in their order, then U and W
+// one workgroup owns one complex row, one lane a complex column
+// codes [rows, 2, stages, words]; scales [cells, groups, 2, stages, 2]; r [rows + lower_rows, columns]
+
+struct Params {
+    first_row: u32,  // of the piece, among the rows that share `scales`
+    rows: u32,       // upper real rows in r
+    lower_rows: u32, // real rows below them: as many, or one less
+    columns: u32,    // real
+    half: u32,       // complex
+    group: u32,      // complex columns that share scales
+    groups: u32,
+    by_row: u32,     // 0: one cell of scales, 1: one per row
+    stages: u32,
+    stage: u32,
+    exponent: i32,
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> codes: array<u32>;
+@group(0) @binding(2) var<storage, read> scales: array<f32>;
+@group(0) @binding(3) var<storage, read_write> r: array<f32>;
+
+const WIDTH = 64u;
+
+// sum of the stages of one complex weight
+fn weight(first_word: u32, words: u32, first_scale: u32, c: u32) -> vec2<f32> {
+    var z = vec2(0.0);
+    for (var t = 0u; t < p.stages; t++) {
+        let k = phase_code_at(codes[first_word + t * words], c);
+        let s = first_scale + 2u * t;
+        z += phase_value(k, vec2(scales[s], scales[s + 1u]));
+    }
+    return z;
+}
+
+@compute @workgroup_size(WIDTH)
+fn phase_unpack(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = wg.x + wg.y * nwg.x;
+    if row >= p.rows {
+        return;
+    }
+    let words = (p.half + 15u) / 16u;
+    let cell = select(0u, p.first_row + row, p.by_row == 1u);
+    for (var c = lane; c < p.half; c += WIDTH) {
+        let word = row * 2u * p.stages * words + c / 16u;
+        let scale = (cell * p.groups + c / p.group) * 4u * p.stages;
+        let u = weight(word, words, scale, c);
+        let w = weight(word + p.stages * words, words, scale + 2u * p.stages, c);
+        let v = widely_merge_parts(vec4(u, w));
+        let upper = row * p.columns + c;
+        let lower = upper + p.rows * p.columns;
+        let right = c + p.half < p.columns;
+        r[upper] = v.x;
+        if right {
+            r[upper + p.half] = v.y;
+        }
+        if row < p.lower_rows {
+            r[lower] = v.z;
+            if right {
+                r[lower + p.half] = v.w;
+            }
+        }
+    }
+}

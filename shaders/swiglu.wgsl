@@ -1,0 +1,32 @@
+// y = gate / (1 + exp(-gate)) * up
+// one invocation owns one element of y
+// x [rows, 2 n] f32, gate then up in each row; y [rows, n] f32
+
+struct Params {
+    rows: u32,
+    n: u32,
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+
+const WIDTH = 256u;
+
+@compute @workgroup_size(WIDTH)
+fn swiglu(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (wg.x + wg.y * nwg.x) * WIDTH + lane;
+    if i >= p.rows * p.n {
+        return;
+    }
+    let at = i + (i / p.n) * p.n;
+    let gate = x[at];
+    // exp of minus the magnitude never overflows, so no infinity meets another
+    let e = exp(-abs(gate));
+    let sigmoid = select(e, 1.0, gate >= 0.0) / (1.0 + e);
+    y[i] = gate * sigmoid * x[at + p.n];
+}

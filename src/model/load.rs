@@ -1,0 +1,269 @@
+//! From named tensors to a model on a device.
+
+use super::forward::{Block, LoadOptions, Model, Parts};
+use super::linear::{Linear, upload_rows};
+use super::weights::packed;
+use super::{Config, Dtype, Method, Packed, Tensor, Weights, dequantize, quantize};
+use crate::backend::{Backend, upload_new};
+use crate::error::{Error, Result};
+use crate::model::config::LinearShape;
+use crate::ops::Stored;
+use crate::ops::noise::Noise;
+
+impl<B: Backend> Model<B> {
+    /// Loads (and quantizes, if `options.recipe` asks for it) every tensor. `progress` hears the name of each
+    /// linear layer when it is ready.
+    pub async fn load(
+        backend: B,
+        config: &Config,
+        weights: &dyn Weights,
+        options: LoadOptions,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self> {
+        let mut loader = Loader {
+            backend: &backend,
+            config,
+            weights,
+            options,
+            progress,
+        };
+        let parts = loader.parts().await?;
+        Self::from_parts(backend, config, options, parts)
+    }
+
+    /// A model of this shape with weights made on the device from noise, for benchmarks: phase layers of
+    /// `options.recipe`, one pair of scales per tensor and stage, an f16 embedding.
+    pub async fn synthetic(backend: B, config: &Config, options: LoadOptions) -> Result<Self> {
+        let Method::Phase { stages } = options.recipe.method else {
+            return Err(Error::usage(
+                "synthetic weights are made for phase layers only",
+                "pass --method fairy2i and --stages",
+            ));
+        };
+        let parts = synthetic_parts(&backend, config, options, stages).await?;
+        Self::from_parts(backend, config, options, parts)
+    }
+}
+
+/// How a tensor's elements lie in buffers.
+fn stored_dtype(dtype: Dtype) -> Stored {
+    match dtype {
+        Dtype::F32 | Dtype::U32 => Stored::F32,
+        Dtype::F16 => Stored::F16,
+        Dtype::BF16 => Stored::Bf16,
+    }
+}
+
+/// Rows of a stored tensor as they lie in buffers, `row_words` words each.
+fn padded_rows(tensor: &Tensor<'_>, stored: Stored, row_words: usize) -> Vec<u32> {
+    let columns = tensor.shape.last().copied().unwrap_or(1).max(1);
+    let row_bytes = columns * tensor.dtype.bytes();
+    let rows = tensor.elements() / columns;
+    let mut words = vec![0u32; rows * row_words];
+    debug_assert_eq!(stored.words(columns).div_ceil(row_words), 1);
+    for (row, bytes) in tensor.bytes.chunks_exact(row_bytes).enumerate() {
+        let to: &mut [u8] = bytemuck::cast_slice_mut(&mut words[row * row_words..][..row_words]);
+        to[..row_bytes].copy_from_slice(bytes);
+    }
+    words
+}
+
+struct Loader<'a, B: Backend> {
+    backend: &'a B,
+    config: &'a Config,
+    weights: &'a dyn Weights,
+    options: LoadOptions,
+    progress: &'a mut dyn FnMut(&str),
+}
+
+/// A layer on its way to the device.
+enum Layer {
+    Dense(Stored, Vec<u32>),
+    Phase(Packed),
+}
+
+impl<B: Backend> Loader<'_, B> {
+    async fn parts(&mut self) -> Result<Parts<B>> {
+        let embed = self.required(Config::EMBED)?;
+        let embed_stored = stored_dtype(embed.dtype);
+        let row_words = embed_stored.words(self.config.hidden);
+        let rows = padded_rows(&embed, embed_stored, row_words);
+        let embed = upload_rows(self.backend, Config::EMBED, &[&rows], row_words)?;
+        drop(rows);
+        let linears = self.config.linears();
+        let mut blocks = Vec::with_capacity(self.config.layers);
+        for (l, layer) in linears.chunks_exact(7).take(self.config.layers).enumerate() {
+            let name = |what: &str| format!("model.layers.{l}.{what}.weight");
+            blocks.push(Block {
+                attention_norm: self.vector(&name("input_layernorm"))?,
+                qkv: self.linear(&layer[..3]).await?,
+                o: self.linear(&layer[3..4]).await?,
+                mlp_norm: self.vector(&name("post_attention_layernorm"))?,
+                gate_up: self.linear(&layer[4..6]).await?,
+                down: self.linear(&layer[6..7]).await?,
+            });
+        }
+        let head = &linears[7 * self.config.layers..];
+        Ok(Parts {
+            embed,
+            embed_stored,
+            blocks,
+            norm: self.vector("model.norm.weight")?,
+            head: self.linear(head).await?,
+        })
+    }
+
+    fn required(&self, name: &str) -> Result<Tensor<'_>> {
+        self.weights.tensor(name)?.ok_or_else(|| Error::Tensors {
+            file: "model".into(),
+            problems: vec![format!("`{name}` is missing")],
+        })
+    }
+
+    fn vector(&self, name: &str) -> Result<B::Buffer> {
+        let tensor = self.required(name)?;
+        let values = tensor.to_f32(0..tensor.elements());
+        upload_new(self.backend, name, bytemuck::cast_slice(&values))
+    }
+
+    /// A stack of layers with the same input.
+    async fn linear(&mut self, shapes: &[LinearShape]) -> Result<Linear<B>> {
+        let mut layers = Vec::with_capacity(shapes.len());
+        for shape in shapes {
+            layers.push(self.layer(shape).await?);
+            (self.progress)(&shape.prefix);
+        }
+        let names: Vec<_> = shapes.iter().map(|s| s.prefix.as_str()).collect();
+        let place = names.join(" + ");
+        let mut phase = Vec::new();
+        let mut dense: Vec<(Stored, Vec<u32>)> = Vec::new();
+        for layer in layers {
+            match layer {
+                Layer::Phase(packed) => phase.push(packed),
+                Layer::Dense(stored, rows) => dense.push((stored, rows)),
+            }
+        }
+        if dense.is_empty() {
+            return Linear::phase(self.backend, place, &phase, self.options.activations);
+        }
+        // layers of one stack come from one checkpoint, which might still mix types
+        let stored = dense[0].0;
+        if dense.iter().any(|d| d.0 != stored) {
+            return Err(Error::Tensors {
+                file: "model".into(),
+                problems: vec![format!("{place}: not all of the same type")],
+            });
+        }
+        let rows: Vec<&[u32]> = dense.iter().map(|d| d.1.as_slice()).collect();
+        let columns = shapes[0].in_features;
+        Linear::dense(self.backend, place, columns, stored, &rows)
+    }
+
+    async fn layer(&self, shape: &LinearShape) -> Result<Layer> {
+        let stored = self.weights.recipe();
+        let is_head = shape.prefix == Config::HEAD;
+        if stored.method != Method::Full && !(is_head && stored.skip_head) {
+            let packed = packed(self.weights, stored, shape)?;
+            return self.deploy(shape, packed).await;
+        }
+        let name = format!("{}.weight", shape.prefix);
+        let name = if is_head && self.config.tied {
+            Config::EMBED
+        } else {
+            &name
+        };
+        let tensor = self.required(name)?;
+        let recipe = self.options.recipe;
+        // a packed folder was quantized as a whole: its dense head stays dense
+        let keep = stored.method != Method::Full
+            || recipe.method == Method::Full
+            || is_head && recipe.skip_head;
+        if keep {
+            let stored = stored_dtype(tensor.dtype);
+            let rows = padded_rows(&tensor, stored, stored.row_words(shape.in_features));
+            return Ok(Layer::Dense(stored, rows));
+        }
+        let values = tensor.to_f32(0..tensor.elements());
+        let packed = quantize(
+            self.backend,
+            name,
+            &values,
+            shape.out_features,
+            shape.in_features,
+            recipe.method,
+            recipe.granularity,
+            self.weights.allow_nonfinite(),
+        )
+        .await?;
+        self.deploy(shape, packed).await
+    }
+
+    /// Phase layers run as they are; the real baselines run as dense layers of their few values.
+    async fn deploy(&self, shape: &LinearShape, packed: Packed) -> Result<Layer> {
+        if let Method::Phase { .. } = packed.method {
+            return Ok(Layer::Phase(packed));
+        }
+        let values = dequantize(self.backend, &packed).await?;
+        let tensor = Tensor {
+            dtype: Dtype::F32,
+            shape: vec![shape.out_features, shape.in_features],
+            bytes: bytemuck::cast_slice(&values).into(),
+        };
+        let row_words = Stored::F32.row_words(shape.in_features);
+        let rows = padded_rows(&tensor, Stored::F32, row_words);
+        Ok(Layer::Dense(Stored::F32, rows))
+    }
+}
+
+async fn synthetic_parts<B: Backend>(
+    backend: &B,
+    config: &Config,
+    options: LoadOptions,
+    stages: usize,
+) -> Result<Parts<B>> {
+    let linears = config.linears();
+    let ones = || upload_new(backend, "norm", &vec![1f32.to_bits(); config.hidden]);
+    let stack = |layers: &[LinearShape]| {
+        let names: Vec<_> = layers.iter().map(|s| s.prefix.as_str()).collect();
+        Linear::synthetic(
+            backend,
+            names.join(" + "),
+            layers.iter().map(|l| l.out_features).collect(),
+            layers[0].in_features,
+            stages,
+            options.activations,
+        )
+    };
+    let mut blocks = Vec::with_capacity(config.layers);
+    for layer in linears.chunks_exact(7).take(config.layers) {
+        blocks.push(Block {
+            attention_norm: ones()?,
+            qkv: stack(&layer[..3]).await?,
+            o: stack(&layer[3..4]).await?,
+            mlp_norm: ones()?,
+            gate_up: stack(&layer[4..6]).await?,
+            down: stack(&layer[6..7]).await?,
+        });
+    }
+    let row_words = Stored::F16.words(config.hidden);
+    let per_shard = backend.max_words() / row_words;
+    let mut embed = Vec::new();
+    for first in (0..config.vocab).step_by(per_shard) {
+        let rows = per_shard.min(config.vocab - first);
+        let buffer = backend.alloc(Config::EMBED, rows * row_words)?;
+        let noise = Noise::halves(rows * row_words, 77);
+        backend.run(&noise, &[&buffer]).await?;
+        embed.push(super::linear::Shard {
+            first,
+            rows,
+            buffer,
+        });
+    }
+    Ok(Parts {
+        embed,
+        embed_stored: Stored::F16,
+        blocks,
+        norm: ones()?,
+        head: stack(&linears[7 * config.layers..]).await?,
+    })
+}

@@ -1,1 +1,0 @@
-//! What the program does, one file a verb.
