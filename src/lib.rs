@@ -13,7 +13,7 @@
 //! - [`ops`]: what is computed: one declaration per operation, one list of all of them.
 //! - [`backend`]: where it runs: CPU, GPU, or both in lockstep. Only `backend::gpu` names wgpu.
 //! - [`model`]: in which order: quantizing, forward pass, sampling. Generic over the backend, opens no file.
-//! - `files`: in what bytes: safetensors, Hugging Face folders, the packed format, tokenizers. Knows no device.
+//! - [`files`]: in what bytes: safetensors, Hugging Face folders, the packed format, tokenizers. Knows no device.
 //! - `verbs` (feature `cli`): for whom: the program. Only here is anything printed or the clock read.
 //!
 //! # Invariants
@@ -23,10 +23,11 @@
 //! - Deliberately absent: a second copy of the model, shader templates, float atomics.
 //!
 //! The library compiles for wasm32: reading back from a device is async and never blocks, files come as bytes
-//! (`files::Source`), threads and memory maps are features.
+//! ([`files::Source`]), threads and memory maps are features.
 
 pub mod backend;
 pub mod error;
+pub mod files;
 pub mod fixed;
 pub mod model;
 pub mod ops;

@@ -1,0 +1,321 @@
+//! `config.json` of Hugging Face: read into [`Config`] and, if the folder is packed, a [`Recipe`]; and written.
+//!
+//! Everything a field could ask for that we would silently compute differently is rejected, and the message names
+//! the field. Missing fields get the defaults of transformers.
+
+mod recipe;
+mod rope;
+mod write;
+
+pub use self::recipe::{VERSION, quantization_config};
+pub use write::{plain, to_json};
+
+use super::json::{Strict, show};
+use crate::error::{Error, Result};
+use crate::model::{Config, Recipe};
+use serde_json::{Map, Value};
+
+/// A JSON object and where it is, for messages.
+struct Fields<'a> {
+    file: &'a str,
+    /// Fields this object lies in, with a dot behind each.
+    prefix: String,
+    map: &'a Map<String, Value>,
+}
+
+/// Reads `config.json` (`bytes`), and the end tokens of `generation_config.json` if there is one.
+///
+/// # Errors
+/// [`Error::File`] for what is not JSON, [`Error::Config`] naming the field otherwise.
+pub fn parse(
+    file: &str,
+    bytes: &[u8],
+    generation: Option<(&str, &[u8])>,
+) -> Result<(Config, Option<Recipe>)> {
+    let map = object(file, bytes)?;
+    let fields = Fields {
+        file,
+        prefix: String::new(),
+        map: &map,
+    };
+    let mut config = fields.config()?;
+    if let Some((file, bytes)) = generation {
+        let map = object(file, bytes)?;
+        let fields = Fields {
+            file,
+            prefix: String::new(),
+            map: &map,
+        };
+        for id in fields
+            .ids("eos_token_id", config.vocab)?
+            .unwrap_or_default()
+        {
+            if !config.eos.contains(&id) {
+                config.eos.push(id);
+            }
+        }
+    }
+    let recipe = fields.recipe()?;
+    Ok((config, recipe))
+}
+
+/// The JSON object in `bytes`.
+pub(super) fn object(file: &str, bytes: &[u8]) -> Result<Map<String, Value>> {
+    let bad = |what: String| Error::file(file, what, "it must be one JSON object");
+    match serde_json::from_slice::<Strict>(bytes) {
+        Ok(Strict(Value::Object(map))) => Ok(map),
+        Ok(_) => Err(bad("is not an object".to_owned())),
+        Err(e) => Err(bad(format!("is not valid JSON: {}", show(&e.to_string())))),
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// The error that names `field`.
+    fn error(&self, field: &str, what: impl Into<String>) -> Error {
+        Error::Config {
+            file: self.file.to_owned(),
+            field: format!("{}{field}", self.prefix),
+            what: what.into(),
+        }
+    }
+
+    /// The value of `field`; null counts as absent, as it does in transformers.
+    fn get(&self, field: &str) -> Option<&'a Value> {
+        self.map.get(field).filter(|v| !v.is_null())
+    }
+
+    /// The object in `field`.
+    fn inner(&self, field: &str) -> Result<Option<Fields<'a>>> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(Fields {
+                file: self.file,
+                prefix: format!("{}{field}.", self.prefix),
+                map,
+            })),
+            Some(v) => Err(self.error(field, format!("{} is not an object", brief(v)))),
+        }
+    }
+
+    /// An integer from 1 to `most`.
+    fn size(&self, field: &str, default: Option<usize>, most: usize) -> Result<usize> {
+        let Some(value) = self.get(field) else {
+            return default.ok_or_else(|| self.error(field, "is missing"));
+        };
+        let size = value.as_u64().and_then(|n| usize::try_from(n).ok());
+        size.filter(|n| (1..=most).contains(n)).ok_or_else(|| {
+            self.error(
+                field,
+                format!("{} is not an integer from 1 to {most}", brief(value)),
+            )
+        })
+    }
+
+    /// A finite number above 0.
+    fn positive(&self, field: &str, default: Option<f64>) -> Result<f64> {
+        let Some(value) = self.get(field) else {
+            return default.ok_or_else(|| self.error(field, "is missing"));
+        };
+        let number = value.as_f64().filter(|n| n.is_finite() && *n > 0.0);
+        number.ok_or_else(|| self.error(field, format!("{} is not a number above 0", brief(value))))
+    }
+
+    /// A switch.
+    fn flag(&self, field: &str, default: bool) -> Result<bool> {
+        match self.get(field) {
+            None => Ok(default),
+            Some(Value::Bool(b)) => Ok(*b),
+            Some(v) => Err(self.error(field, format!("{} is not true or false", brief(v)))),
+        }
+    }
+
+    /// A text.
+    fn text(&self, field: &str) -> Result<Option<&'a str>> {
+        match self.get(field) {
+            None => Ok(None),
+            Some(Value::String(s)) => Ok(Some(s)),
+            Some(v) => Err(self.error(field, format!("{} is not a string", brief(v)))),
+        }
+    }
+
+    /// A token id or a list of them; `None` if the field is absent, an empty list if it is null.
+    fn ids(&self, field: &str, vocab: usize) -> Result<Option<Vec<u32>>> {
+        let id = |v: &Value| {
+            let id = v.as_u64().filter(|&id| id < vocab as u64);
+            id.map(|id| id as u32).ok_or_else(|| {
+                self.error(
+                    field,
+                    format!("{} is not a token below vocab_size {vocab}", brief(v)),
+                )
+            })
+        };
+        match self.map.get(field) {
+            None => Ok(None),
+            Some(Value::Null) => Ok(Some(Vec::new())),
+            Some(Value::Array(all)) => all.iter().map(id).collect::<Result<_>>().map(Some),
+            Some(v) => Ok(Some(vec![id(v)?])),
+        }
+    }
+
+    fn config(&self) -> Result<Config> {
+        let architecture = self.architecture()?;
+        self.refuse_variants(&architecture)?;
+        let vocab = self.size("vocab_size", None, 1 << 24)?;
+        let hidden = self.size("hidden_size", None, 1 << 20)?;
+        let heads = self.size("num_attention_heads", None, 1 << 16)?;
+        let kv_heads = self.size("num_key_value_heads", Some(heads), 1 << 16)?;
+        if heads % kv_heads != 0 {
+            let what = format!("{kv_heads} does not divide num_attention_heads {heads}");
+            return Err(self.error("num_key_value_heads", what));
+        }
+        let mistral = architecture.starts_with("Mistral");
+        let context = if mistral { 4096 * 32 } else { 2048 };
+        let norm_eps = self.positive("rms_norm_eps", Some(1e-6))? as f32;
+        if !norm_eps.is_normal() {
+            return Err(self.error("rms_norm_eps", "is outside the range of 32-bit floats"));
+        }
+        let config = Config {
+            architecture,
+            vocab,
+            hidden,
+            intermediate: self.size("intermediate_size", None, 1 << 22)?,
+            layers: self.size("num_hidden_layers", None, 1 << 12)?,
+            heads,
+            kv_heads,
+            head_dim: self.head_dim(hidden, heads)?,
+            context: self.size("max_position_embeddings", Some(context), 1 << 30)?,
+            rope: self.rope()?,
+            norm_eps,
+            tied: self.flag("tie_word_embeddings", false)?,
+            bos: self.bos(vocab)?,
+            eos: match self.ids("eos_token_id", vocab)? {
+                None if vocab > 2 => vec![2],
+                ids => ids.unwrap_or_default(),
+            },
+        };
+        self.refuse_window(mistral, config.context)?;
+        self.refuse_absurd(&config)?;
+        Ok(config)
+    }
+
+    fn architecture(&self) -> Result<String> {
+        const KNOWN: [(&str, &str); 2] = [
+            ("LlamaForCausalLM", "llama"),
+            ("MistralForCausalLM", "mistral"),
+        ];
+        const CAN: &str = "is not supported; LlamaForCausalLM and MistralForCausalLM are";
+        let kind = self.text("model_type")?;
+        let named = match self.get("architectures") {
+            None => None,
+            Some(Value::Array(all)) if all.is_empty() => None,
+            Some(Value::Array(all)) if all.len() == 1 => Some(&all[0]),
+            Some(v) => Some(v),
+        };
+        let by_name = |name: &Value| KNOWN.iter().find(|(a, _)| Some(*a) == name.as_str());
+        let by_kind = |kind: &str| KNOWN.iter().find(|(_, k)| *k == kind);
+        let found = match (named, kind) {
+            (Some(name), _) => by_name(name)
+                .ok_or_else(|| self.error("architectures", format!("{} {CAN}", brief(name))))?,
+            (None, Some(kind)) => by_kind(kind)
+                .ok_or_else(|| self.error("model_type", format!("`{}` {CAN}", show(kind))))?,
+            (None, None) => return Err(self.error("architectures", "is missing")),
+        };
+        if let Some(kind) = kind.filter(|k| by_kind(k).is_none()) {
+            return Err(self.error("model_type", format!("`{}` {CAN}", show(kind))));
+        }
+        Ok(found.0.to_owned())
+    }
+
+    /// Refuses variants of the family that compute something else.
+    fn refuse_variants(&self, architecture: &str) -> Result<()> {
+        for field in ["attention_bias", "mlp_bias"] {
+            if self.flag(field, false)? {
+                let what = format!("true is not supported: {architecture} without biases is");
+                return Err(self.error(field, what));
+            }
+        }
+        let act = self.text("hidden_act")?.unwrap_or("silu");
+        if act != "silu" {
+            let what = format!("`{}` is not supported; silu is", show(act));
+            return Err(self.error("hidden_act", what));
+        }
+        let part = self.positive("partial_rotary_factor", Some(1.0))?;
+        if part != 1.0 {
+            let what = format!("{part} is not supported; 1 (every value is rotated) is");
+            return Err(self.error("partial_rotary_factor", what));
+        }
+        Ok(())
+    }
+
+    /// Mistral's sliding window is accepted where it never slides; LLaMA ignores the field.
+    fn refuse_window(&self, mistral: bool, context: usize) -> Result<()> {
+        let window = match self.map.get("sliding_window") {
+            Some(Value::Null) => return Ok(()),
+            _ if !mistral => return Ok(()),
+            _ => self.size("sliding_window", Some(4096), usize::MAX)?,
+        };
+        if window < context {
+            let what = format!(
+                "{window} is below max_position_embeddings {context}: sliding windows are not supported"
+            );
+            return Err(self.error("sliding_window", what));
+        }
+        Ok(())
+    }
+
+    fn head_dim(&self, hidden: usize, heads: usize) -> Result<usize> {
+        const ODD: &str = "is odd, but rotary embeddings turn pairs of values";
+        if self.get("head_dim").is_some() {
+            let dim = self.size("head_dim", None, 1 << 14)?;
+            if !dim.is_multiple_of(2) {
+                return Err(self.error("head_dim", format!("{dim} {ODD}")));
+            }
+            return Ok(dim);
+        }
+        if !hidden.is_multiple_of(heads) {
+            let what = format!("{heads} does not divide hidden_size {hidden}");
+            return Err(self.error("num_attention_heads", what));
+        }
+        let dim = hidden / heads;
+        if !dim.is_multiple_of(2) {
+            let what = format!("{heads} makes heads of {dim} values, which {ODD}");
+            return Err(self.error("num_attention_heads", what));
+        }
+        Ok(dim)
+    }
+
+    fn bos(&self, vocab: usize) -> Result<Option<u32>> {
+        match self.ids("bos_token_id", vocab)? {
+            None => Ok((vocab > 1).then_some(1)),
+            Some(ids) if ids.len() > 1 => {
+                Err(self.error("bos_token_id", "is a list of several tokens"))
+            }
+            Some(ids) => Ok(ids.first().copied()),
+        }
+    }
+
+    /// No size computed later may overflow: all weights as f32 have to be addressable.
+    fn refuse_absurd(&self, c: &Config) -> Result<()> {
+        let wide = |a: usize, b: usize| a as u128 * b as u128;
+        let q = wide(c.heads, c.head_dim);
+        if q > 1 << 22 {
+            let what = format!("{} heads of {} values are absurd", c.heads, c.head_dim);
+            return Err(self.error("num_attention_heads", what));
+        }
+        let block = wide(c.hidden, c.intermediate) * 3 + 4 * q * c.hidden as u128;
+        let all = block * c.layers as u128 + 2 * wide(c.vocab, c.hidden);
+        if all * 8 > isize::MAX as u128 {
+            let what = format!(
+                "{} makes {all} weights, more than can be addressed",
+                c.hidden
+            );
+            return Err(self.error("hidden_size", what));
+        }
+        Ok(())
+    }
+}
+
+/// A value, short enough for a message.
+fn brief(value: &Value) -> String {
+    show(&value.to_string())
+}

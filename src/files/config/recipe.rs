@@ -1,0 +1,117 @@
+//! `quantization_config` of packed folders.
+
+use super::{Fields, brief, show};
+use crate::error::Result;
+use crate::model::{Granularity, Method, Recipe};
+use crate::quarter::COLUMNS_PER_WORD;
+use serde_json::{Value, json};
+
+/// Version of the packed format that is written, and the newest that is read.
+pub const VERSION: usize = 1;
+
+/// Value of `quant_method`.
+const METHOD: &str = "fairy2i";
+
+/// The `quantization_config` that describes `recipe`; `None` for full precision.
+pub fn quantization_config(recipe: &Recipe) -> Option<Value> {
+    let (method, stages) = match recipe.method {
+        Method::Full => return None,
+        Method::Phase { stages } => ("fairy2i", stages),
+        Method::Binary => ("bitnet", 1),
+        Method::Ternary => ("bitnet_1_58", 1),
+    };
+    let mut config = json!({
+        "quant_method": METHOD,
+        "version": VERSION,
+        "method": method,
+        "stages": stages,
+        "granularity": "tensor",
+        "skip_lm_head": recipe.skip_head,
+    });
+    match recipe.granularity {
+        Granularity::Tensor => {}
+        Granularity::Row => config["granularity"] = "row".into(),
+        Granularity::Group(size) => {
+            config["granularity"] = "group".into();
+            config["group_size"] = size.into();
+        }
+    }
+    Some(config)
+}
+
+impl Fields<'_> {
+    /// The recipe in `quantization_config`, if there is one.
+    pub(super) fn recipe(&self) -> Result<Option<Recipe>> {
+        let Some(fields) = self.inner("quantization_config")? else {
+            return Ok(None);
+        };
+        let quantizer = fields.text("quant_method")?.unwrap_or("(none)");
+        if quantizer != METHOD {
+            let what = format!(
+                "`{}` is another program's quantization; use the unquantized checkpoint",
+                show(quantizer)
+            );
+            return Err(fields.error("quant_method", what));
+        }
+        let version = fields.size("version", None, usize::MAX)?;
+        if version > VERSION {
+            let what = format!(
+                "{version} is newer than this program, which reads up to {VERSION}; update fairy2i-gpu"
+            );
+            return Err(fields.error("version", what));
+        }
+        let method = fields.method()?;
+        let granularity = fields.granularity()?;
+        if granularity != Granularity::Tensor && !matches!(method, Method::Phase { .. }) {
+            let what = "binary and ternary weights have one scale per tensor";
+            return Err(fields.error("granularity", what));
+        }
+        Ok(Some(Recipe {
+            method,
+            granularity,
+            skip_head: fields.flag("skip_lm_head", false)?,
+        }))
+    }
+
+    fn method(&self) -> Result<Method> {
+        let stages = |most| self.size("stages", Some(1), most);
+        match self.text("method")? {
+            Some("fairy2i") if self.get("stages").is_none() => {
+                Err(self.error("stages", "is missing"))
+            }
+            Some("fairy2i") => Ok(Method::Phase { stages: stages(4)? }),
+            Some("bitnet") => stages(1).map(|_| Method::Binary),
+            Some("bitnet_1_58") => stages(1).map(|_| Method::Ternary),
+            Some(other) => {
+                let known = "is not known; fairy2i, bitnet and bitnet_1_58 are";
+                Err(self.error("method", format!("`{}` {known}", show(other))))
+            }
+            None => Err(self.error("method", "is missing")),
+        }
+    }
+
+    fn granularity(&self) -> Result<Granularity> {
+        let group = self.get("group_size");
+        let granularity = match self.text("granularity")? {
+            Some("tensor") => Granularity::Tensor,
+            Some("row") => Granularity::Row,
+            Some("group") => {
+                let size = self.size("group_size", None, 1 << 20)?;
+                if size % COLUMNS_PER_WORD != 0 {
+                    let what = format!("{size} is not a multiple of {COLUMNS_PER_WORD}");
+                    return Err(self.error("group_size", what));
+                }
+                return Ok(Granularity::Group(size));
+            }
+            Some(other) => {
+                let known = "is not known; tensor, row and group are";
+                return Err(self.error("granularity", format!("`{}` {known}", show(other))));
+            }
+            None => return Err(self.error("granularity", "is missing")),
+        };
+        match group {
+            Some(v) => Err(self.error("group_size", format!("{} has no groups to size", brief(v)))),
+            None => Ok(granularity),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Writing a plain Hugging Face checkpoint: a packed or trained model in dense floats, for any other program.
+
+use super::checkpoint::{Checkpoint, Spec};
+use super::original::{Original, encode, finite};
+use super::plan::{self, Planned};
+use super::{CONFIG, config};
+use crate::error::Result;
+use crate::model::{Config, Dtype, Method, Recipe};
+use std::path::Path;
+
+/// Files are cut where they would grow beyond this.
+pub const SHARD_BYTES: u64 = 4_000_000_000;
+
+/// A dense checkpoint being written. Nothing is there before [`Writer::finish`], and nothing stays without it.
+pub struct Writer {
+    checkpoint: Checkpoint,
+    planned: Vec<Planned>,
+    fields: Vec<u8>,
+    dtype: Dtype,
+    allow_nonfinite: bool,
+}
+
+impl Writer {
+    /// Starts the folder `out`. `recipe` is how the linear layers that will be written were quantized, if they
+    /// were: a tied head that was quantized is no longer the embedding, so it is written, and untied.
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] for an `out` in use, [`crate::Error::Io`].
+    pub fn create(
+        out: &Path,
+        force: bool,
+        original: Original<'_>,
+        recipe: Option<&Recipe>,
+        dtype: Dtype,
+        shard_bytes: u64,
+    ) -> Result<Self> {
+        let packs_head = recipe.is_some_and(|r| r.method != Method::Full && !r.skip_head);
+        let config = Config {
+            tied: original.config.tied && !packs_head,
+            ..original.config.clone()
+        };
+        let planned = plan::plan(&config, None);
+        let specs: Vec<Spec> = planned
+            .iter()
+            .map(|planned| Spec {
+                name: planned.name.clone(),
+                dtype,
+                shape: planned.shape.clone(),
+            })
+            .collect();
+        let fields = config::to_json(&config, None, dtype, original.fields);
+        let checkpoint = Checkpoint::create(out, force, &specs, shard_bytes)?;
+        original.carry(|name, bytes| checkpoint.write(name, bytes))?;
+        Ok(Self {
+            checkpoint,
+            planned,
+            fields: format!("{:#}\n", serde_json::Value::from(fields)).into_bytes(),
+            dtype,
+            allow_nonfinite: original.allow_nonfinite,
+        })
+    }
+
+    /// The tensors to be written, in forward order.
+    pub fn planned(&self) -> &[Planned] {
+        &self.planned
+    }
+
+    /// Writes one tensor, rounded to the checkpoint's type; they may come in any order.
+    ///
+    /// # Errors
+    /// [`crate::Error::NonFinite`] unless that was allowed, [`crate::Error::Usage`] for a tensor that is not
+    /// planned or of another size, [`crate::Error::Io`].
+    pub fn tensor(&mut self, name: &str, values: &[f32]) -> Result<()> {
+        finite(name, 0, values, self.allow_nonfinite)?;
+        let bytes = encode(name, 0, values, self.dtype)?;
+        self.checkpoint.put(name, &bytes)
+    }
+
+    /// Puts the folder in its place.
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] when a tensor is missing, [`crate::Error::Io`].
+    pub fn finish(self) -> Result<()> {
+        self.checkpoint.write(CONFIG, &self.fields)?;
+        self.checkpoint.finish()
+    }
+}

@@ -1,0 +1,98 @@
+//! Formats: safetensors, Hugging Face folders, the packed format, tokenizers. Bytes in, bytes out; no devices.
+
+pub mod checkpoint;
+pub mod config;
+pub mod export;
+pub mod folder;
+mod json;
+mod original;
+pub mod packed;
+pub mod plan;
+pub mod safetensors;
+pub mod source;
+pub mod staging;
+pub mod tokenizer;
+
+pub use original::Original;
+pub use source::{Bytes, Source};
+pub use tokenizer::Tokenizer;
+
+use crate::error::Result;
+use crate::model::{Config, Recipe, Weights};
+use std::path::Path;
+
+/// Name of the model's configuration.
+pub const CONFIG: &str = "config.json";
+/// Name of the file that may hold further end tokens.
+pub const GENERATION: &str = "generation_config.json";
+
+/// Longest configuration that is read; real ones have a few kilobytes.
+const LONGEST_CONFIG: usize = 16 << 20;
+/// Longest tokenizer that is read; real ones have up to 35 MB.
+const LONGEST_TOKENIZER: usize = 256 << 20;
+
+/// A model's files, opened and checked against each other.
+pub struct Opened {
+    /// Shapes and constants.
+    pub config: Config,
+    /// How linear layers are packed; `None` for a full-precision checkpoint.
+    pub recipe: Option<Recipe>,
+    /// All tensors.
+    pub weights: Box<dyn Weights + Send + Sync>,
+    /// The tokenizer, if the folder has a `tokenizer.json`.
+    pub tokenizer: Option<Tokenizer>,
+    /// What was ignored, one line each.
+    pub notes: Vec<String>,
+    /// All fields of `config.json`, for those who write the model again.
+    pub fields: serde_json::Map<String, serde_json::Value>,
+    /// The files.
+    pub source: Source,
+}
+
+/// Opens the model in the folder `path`: a Hugging Face checkpoint, full precision or packed.
+///
+/// # Errors
+/// One line that names the file, field or tensors; see the crate's error type.
+pub fn open(path: impl AsRef<Path>) -> Result<Opened> {
+    open_source(Source::folder(path)?)
+}
+
+/// [`open`] for a model from anywhere, for instance one compiled into the program.
+pub fn open_source(source: Source) -> Result<Opened> {
+    let bytes = source.read(CONFIG, LONGEST_CONFIG)?;
+    let place = source.place(CONFIG);
+    let fields = config::object(&place, &bytes)?;
+    let generation = source.read_optional(GENERATION, LONGEST_CONFIG)?;
+    let generation_place = source.place(GENERATION);
+    let generation = generation
+        .as_deref()
+        .map(|bytes| (generation_place.as_str(), bytes));
+    let (config, recipe) = config::parse(&place, &bytes, generation)?;
+    let (folder, notes) = folder::Folder::open(&source, &config, recipe.as_ref())?;
+    let tokenizer = open_tokenizer(&source, &config)?;
+    Ok(Opened {
+        config,
+        recipe,
+        weights: Box::new(folder),
+        tokenizer,
+        notes,
+        fields,
+        source,
+    })
+}
+
+fn open_tokenizer(source: &Source, config: &Config) -> Result<Option<Tokenizer>> {
+    let Some(bytes) = source.read_optional(tokenizer::TOKENIZER, LONGEST_TOKENIZER)? else {
+        return Ok(None);
+    };
+    let settings = source.read_optional(tokenizer::TOKENIZER_CONFIG, LONGEST_CONFIG)?;
+    let place = source.place(tokenizer::TOKENIZER_CONFIG);
+    Tokenizer::new(
+        &source.place(tokenizer::TOKENIZER),
+        &bytes,
+        settings.as_deref().map(|bytes| (place.as_str(), bytes)),
+        config.bos,
+        config.vocab,
+    )
+    .map(Some)
+}

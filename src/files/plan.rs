@@ -1,0 +1,105 @@
+//! Which tensors a model has, by name, shape and type: one list that the readers check against and the writers
+//! lay files out by.
+
+use crate::model::{Config, Dtype, Method, Packed, Recipe};
+
+/// A tensor that a folder must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// Name.
+    pub name: String,
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// What it is, which decides the element types it may have.
+    pub role: Role,
+}
+
+/// What a tensor is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Embedding or dense linear layer: F32, F16 or BF16.
+    Dense,
+    /// Norm: F32, F16 or BF16.
+    Norm,
+    /// Packed codes: U32.
+    Codes,
+    /// Their scales: F32.
+    Scales,
+}
+
+impl Role {
+    /// Element types it may have.
+    pub fn dtypes(self) -> &'static [Dtype] {
+        match self {
+            Self::Dense | Self::Norm => &[Dtype::F32, Dtype::F16, Dtype::BF16],
+            Self::Codes => &[Dtype::U32],
+            Self::Scales => &[Dtype::F32],
+        }
+    }
+}
+
+/// All tensors of a model of shape `config`, its linear layers stored as `recipe` says, in forward order.
+pub fn plan(config: &Config, recipe: Option<&Recipe>) -> Vec<Planned> {
+    let tensor = |name: String, shape, role| Planned { name, shape, role };
+    let mut all = vec![tensor(
+        Config::EMBED.to_owned(),
+        vec![config.vocab, config.hidden],
+        Role::Dense,
+    )];
+    let norm = |name: &String| tensor(name.clone(), vec![config.hidden], Role::Norm);
+    let norms = config.norms();
+    let mut norms = norms.iter();
+    for linear in config.linears() {
+        let (rows, columns) = (linear.out_features, linear.in_features);
+        let prefix = linear.prefix;
+        // Norms come where the forward pass meets them, so that a file is read from front to back.
+        if ["self_attn.q_proj", "mlp.gate_proj", Config::HEAD]
+            .iter()
+            .any(|first| prefix.ends_with(first))
+        {
+            all.extend(norms.next().map(norm));
+        }
+        match stored(config, recipe, &prefix) {
+            Stored::Nowhere => {}
+            Stored::Dense => all.push(tensor(
+                format!("{prefix}.weight"),
+                vec![rows, columns],
+                Role::Dense,
+            )),
+            Stored::Packed(recipe) => {
+                let (codes, scales) =
+                    Packed::shapes(recipe.method, recipe.granularity, rows, columns);
+                all.push(tensor(format!("{prefix}.codes"), codes, Role::Codes));
+                all.push(tensor(format!("{prefix}.scales"), scales, Role::Scales));
+            }
+        }
+    }
+    all
+}
+
+/// How a linear layer lies in the files.
+enum Stored {
+    /// It is the embedding matrix.
+    Nowhere,
+    Dense,
+    Packed(Recipe),
+}
+
+fn stored(config: &Config, recipe: Option<&Recipe>, prefix: &str) -> Stored {
+    let head = prefix == Config::HEAD;
+    match recipe.filter(|r| r.method != Method::Full) {
+        Some(recipe) if !(head && recipe.skip_head) => Stored::Packed(*recipe),
+        _ if head && config.tied => Stored::Nowhere,
+        _ => Stored::Dense,
+    }
+}
+
+/// Whether a tensor that no model has may be there all the same: buffers of old checkpoints, and a copy of the
+/// embedding that a tied head does not use. The reason, for those worth a note.
+pub fn tolerated(config: &Config, name: &str) -> Option<Option<&'static str>> {
+    if name.ends_with("rotary_emb.inv_freq") {
+        return Some(None); // recomputed from the configuration
+    }
+    let copy = config.tied && name == "lm_head.weight";
+    copy.then_some(Some("is ignored: the head is the embedding matrix"))
+}

@@ -1,0 +1,205 @@
+//! The safetensors container, read strictly.
+//!
+//! Our own pass comes first and looks at everything the header claims with checked arithmetic, before anything is
+//! allocated that grows with a claim. Then the `safetensors` crate reads the file; both must agree. The own pass
+//! exists because the crate (0.8) accepts duplicate keys, and because its errors don't name the tensor.
+
+use super::json::{Seen, Unique, show};
+use crate::error::{Error, Result};
+use ::safetensors::{Dtype as Stored, SafeTensors};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use std::fmt;
+use std::ops::Range;
+
+/// Longest header the format allows.
+pub const LONGEST_HEADER: u64 = 100_000_000;
+
+const DOWNLOAD: &str = "download the file again";
+
+/// A tensor's place in its file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// Name.
+    pub name: String,
+    /// Element type as the format names it.
+    pub dtype: Stored,
+    /// Dimensions.
+    pub shape: Vec<usize>,
+    /// Bytes in the file.
+    pub range: Range<usize>,
+}
+
+/// Lists the tensors of a safetensors file, in the order of its bytes.
+///
+/// # Errors
+/// [`Error::File`] naming `file` for anything that is not exactly what the format says.
+pub fn entries(file: &str, bytes: &[u8]) -> Result<Vec<Entry>> {
+    let bad = |what: String| Error::file(file, what, DOWNLOAD);
+    let header = header(bytes).map_err(bad)?;
+    let start = 8 + header.len();
+    let Header(claims) = serde_json::from_str(header)
+        .map_err(|e| bad(format!("the header is not valid: {}", show(&e.to_string()))))?;
+    let entries = check(claims, start, bytes.len()).map_err(bad)?;
+    agree(&entries, bytes).map_err(bad)?;
+    Ok(entries)
+}
+
+/// The JSON text of the header.
+fn header(bytes: &[u8]) -> Result<&str, String> {
+    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+        return Err(format!(
+            "truncated: {} bytes cannot hold a safetensors header",
+            bytes.len()
+        ));
+    };
+    let length = u64::from_le_bytes(*length);
+    if length > LONGEST_HEADER {
+        return Err(format!(
+            "the header claims {length} bytes, more than the 100 MB the format allows"
+        ));
+    }
+    let header = usize::try_from(length).ok().and_then(|n| rest.get(..n));
+    let header = header.ok_or_else(|| {
+        format!(
+            "truncated: the header claims {length} bytes, past the end of the file ({} bytes)",
+            bytes.len()
+        )
+    })?;
+    if header.first() != Some(&b'{') {
+        return Err("the header does not start with `{`: not a safetensors file".to_owned());
+    }
+    std::str::from_utf8(header).map_err(|e| format!("the header is not UTF-8: {e}"))
+}
+
+/// What the header says about one tensor.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Claim {
+    dtype: Stored,
+    shape: Vec<u64>,
+    data_offsets: (u64, u64),
+}
+
+/// The claims, in file order; `__metadata__` is checked and dropped.
+struct Header(Vec<(String, Claim)>);
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}
+
+struct HeaderVisitor;
+
+impl<'de> Visitor<'de> for HeaderVisitor {
+    type Value = Header;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object of tensors")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+        let mut seen = Seen::default();
+        let mut claims = Vec::new();
+        while let Some(key) = map.next_key::<String>()? {
+            seen.insert(&key)?;
+            if key == "__metadata__" {
+                map.next_value::<Option<Unique<String>>>()?;
+            } else {
+                let claim = map.next_value()?;
+                claims.push((key, claim));
+            }
+        }
+        Ok(Header(claims))
+    }
+}
+
+/// Checks that the tensors tile the bytes after `start` and that sizes follow from shapes and types.
+fn check(mut claims: Vec<(String, Claim)>, start: usize, len: usize) -> Result<Vec<Entry>, String> {
+    claims.sort_by_key(|(_, claim)| claim.data_offsets);
+    let mut at = 0;
+    let mut entries = Vec::with_capacity(claims.len());
+    for (name, claim) in claims {
+        let range = place(&claim, at, start, len)
+            .map_err(|what| format!("tensor `{}` {what}", show(&name)))?;
+        at = claim.data_offsets.1;
+        entries.push(Entry {
+            name,
+            dtype: claim.dtype,
+            shape: claim.shape.iter().map(|&d| d as usize).collect(),
+            range,
+        });
+    }
+    let used = entries.last().map_or(start, |e| e.range.end);
+    if used != len {
+        return Err(format!(
+            "{} bytes after the last tensor belong to no tensor",
+            len - used
+        ));
+    }
+    Ok(entries)
+}
+
+/// Where a tensor lies in a file of `len` bytes whose data begin at `start`; the one before it ends at `at`.
+fn place(claim: &Claim, at: u64, start: usize, len: usize) -> Result<Range<usize>, String> {
+    let (begin, end) = claim.data_offsets;
+    if begin > end {
+        return Err(format!("ends at {end}, before it begins at {begin}"));
+    }
+    if begin < at {
+        return Err(format!("overlaps the one before it, which ends at {at}"));
+    }
+    if begin > at {
+        return Err(format!(
+            "begins at {begin}, but the one before it ends at {at}: bytes belong to no tensor"
+        ));
+    }
+    let size = size(claim).ok_or("has an impossible shape")?;
+    if end - begin != size {
+        return Err(format!(
+            "has {} bytes, but its shape and type need {size}",
+            end - begin
+        ));
+    }
+    let in_file = |offset: u64| usize::try_from(offset).ok()?.checked_add(start);
+    match (in_file(begin), in_file(end)) {
+        (Some(from), Some(to)) if to <= len => Ok(from..to),
+        _ => Err(format!(
+            "ends past the end of the file ({len} bytes): truncated"
+        )),
+    }
+}
+
+/// Bytes of a tensor, or `None` when it cannot exist.
+fn size(claim: &Claim) -> Option<u64> {
+    // The product of the dimensions that are not 0 has to fit as well: shapes are multiplied in any order later.
+    let product = |zeros: bool| {
+        let dims = claim.shape.iter().filter(move |&&d| zeros || d != 0);
+        dims.into_iter().try_fold(1u64, |n, &d| n.checked_mul(d))
+    };
+    let bits = |n: u64| n.checked_mul(claim.dtype.bitsize() as u64);
+    let whole = product(false).and_then(bits)?;
+    usize::try_from(whole).ok()?;
+    let bits = product(true).and_then(bits)?;
+    (bits % 8 == 0).then_some(bits / 8)
+}
+
+/// The second opinion.
+fn agree(entries: &[Entry], bytes: &[u8]) -> Result<(), String> {
+    let read = SafeTensors::deserialize(bytes).map_err(|e| show(&e.to_string()))?;
+    for entry in entries {
+        let view = read.tensor(&entry.name).map_err(|e| show(&e.to_string()))?;
+        let same = view.shape() == entry.shape
+            && view.dtype() == entry.dtype
+            && bytes[entry.range.clone()].as_ptr() == view.data().as_ptr()
+            && view.data().len() == entry.range.len();
+        if !same {
+            return Err(format!(
+                "tensor `{}` can be read in two ways",
+                show(&entry.name)
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! Where the files of a model come from: a folder (memory-mapped or read), or bytes that are in memory already.
+//!
+//! Everything above this module asks for files by plain name, so that a model compiled into the program, one
+//! fetched by a web page and one on disk take the same path.
+
+use super::json::show;
+use crate::error::{Error, Result};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::ops::Deref;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+/// Contents of a file; cheap to clone, readable as a byte slice.
+#[derive(Clone)]
+pub struct Bytes(Arc<Content>);
+
+enum Content {
+    Memory(Cow<'static, [u8]>),
+    #[cfg(feature = "mmap")]
+    Map(memmap2::Mmap),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &*self.0 {
+            Content::Memory(bytes) => bytes,
+            #[cfg(feature = "mmap")]
+            Content::Map(map) => map,
+        }
+    }
+}
+
+impl From<Cow<'static, [u8]>> for Bytes {
+    fn from(bytes: Cow<'static, [u8]>) -> Self {
+        Self(Arc::new(Content::Memory(bytes)))
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        Cow::<[u8]>::Owned(bytes).into()
+    }
+}
+
+impl From<&'static [u8]> for Bytes {
+    fn from(bytes: &'static [u8]) -> Self {
+        Cow::Borrowed(bytes).into()
+    }
+}
+
+/// The files of one model.
+pub struct Source {
+    name: String,
+    kind: Kind,
+}
+
+enum Kind {
+    Folder {
+        root: PathBuf,
+        /// Folders a file may live in after symbolic links are followed.
+        allowed: Vec<PathBuf>,
+    },
+    Memory(BTreeMap<String, Bytes>),
+}
+
+impl Source {
+    /// The folder `path`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when there is none, [`Error::Usage`] when it is not a folder.
+    pub fn folder(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let real = path.canonicalize().map_err(|e| Error::io(path, e))?;
+        if !real.is_dir() {
+            return Err(Error::usage(
+                format!("{} is not a folder", path.display()),
+                "pass the folder that holds config.json",
+            ));
+        }
+        Ok(Self {
+            name: path.display().to_string(),
+            kind: Kind::Folder {
+                allowed: allowed(&real),
+                root: path.to_owned(),
+            },
+        })
+    }
+
+    /// Files in memory; `name` stands for the folder in messages.
+    pub fn memory<B: Into<Bytes>>(
+        name: impl Into<String>,
+        files: impl IntoIterator<Item = (String, B)>,
+    ) -> Self {
+        let files = files.into_iter().map(|(n, b)| (n, b.into())).collect();
+        Self {
+            name: name.into(),
+            kind: Kind::Memory(files),
+        }
+    }
+
+    /// The folder, as the user wrote it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `file` of this model, for messages.
+    pub fn place(&self, file: &str) -> String {
+        match &self.kind {
+            Kind::Folder { root, .. } => show(&root.join(file).display().to_string()),
+            Kind::Memory(_) => show(&format!("{}/{file}", self.name)),
+        }
+    }
+
+    /// Whether there is such a file.
+    pub fn has(&self, file: &str) -> bool {
+        match &self.kind {
+            Kind::Folder { root, .. } => is_plain(file) && root.join(file).is_file(),
+            Kind::Memory(files) => files.contains_key(file),
+        }
+    }
+
+    /// The whole of a file that is not large by nature (JSON); refuses more than `most` bytes.
+    pub fn read(&self, file: &str, most: usize) -> Result<Bytes> {
+        let too_long = || {
+            Error::file(
+                self.place(file),
+                format!("is longer than {} MB", most >> 20),
+                "this is not a model file",
+            )
+        };
+        match &self.kind {
+            Kind::Memory(_) => {
+                let bytes = self.open(file)?;
+                (bytes.len() <= most).then_some(bytes).ok_or_else(too_long)
+            }
+            Kind::Folder { .. } => {
+                let path = self.resolve(file)?;
+                let error = |e| Error::io(self.place(file), e);
+                let opened = std::fs::File::open(&path).map_err(error)?;
+                let mut bytes = Vec::new();
+                let limit = most as u64 + 1;
+                opened.take(limit).read_to_end(&mut bytes).map_err(error)?;
+                if bytes.len() > most {
+                    return Err(too_long());
+                }
+                Ok(bytes.into())
+            }
+        }
+    }
+
+    /// [`Source::read`], or `None` when there is no such file.
+    pub fn read_optional(&self, file: &str, most: usize) -> Result<Option<Bytes>> {
+        self.has(file).then(|| self.read(file, most)).transpose()
+    }
+
+    /// A file of any size: mapped where that is possible, so that only what is used is read.
+    pub fn open(&self, file: &str) -> Result<Bytes> {
+        match &self.kind {
+            Kind::Folder { .. } => {
+                let path = self.resolve(file)?;
+                load(&path).map_err(|e| Error::io(self.place(file), e))
+            }
+            Kind::Memory(files) => files
+                .get(file)
+                .cloned()
+                .ok_or_else(|| Error::io(self.place(file), std::io::ErrorKind::NotFound.into())),
+        }
+    }
+
+    /// The path of `file`, which must be a regular file inside the folder, symbolic links followed.
+    fn resolve(&self, file: &str) -> Result<PathBuf> {
+        let Kind::Folder { root, allowed } = &self.kind else {
+            return Err(Error::io(file, std::io::ErrorKind::NotFound.into()));
+        };
+        let outside = || {
+            Error::file(
+                self.place(file),
+                "lies outside the model folder",
+                "nothing outside the folder is read; put the file into it",
+            )
+        };
+        if !is_plain(file) {
+            return Err(outside());
+        }
+        let path = root.join(file);
+        let real = path.canonicalize().map_err(|e| Error::io(&path, e))?;
+        if !allowed.iter().any(|folder| real.starts_with(folder)) {
+            return Err(outside());
+        }
+        // Opening a pipe or a device would wait or never end.
+        if !real.is_file() {
+            return Err(Error::file(
+                self.place(file),
+                "is not a regular file",
+                "replace it with the file of the model",
+            ));
+        }
+        Ok(real)
+    }
+}
+
+/// The model folder itself and, if it is a snapshot in the Hugging Face cache (`snapshots/<commit>/`), the
+/// `blobs` folder beside `snapshots`, which the snapshot's links point into.
+fn allowed(real: &Path) -> Vec<PathBuf> {
+    let mut allowed = vec![real.to_owned()];
+    if let Some(parent) = real.parent()
+        && parent.file_name().is_some_and(|name| name == "snapshots")
+    {
+        allowed.push(parent.with_file_name("blobs"));
+    }
+    allowed
+}
+
+/// Whether `name` is one component: no folder, no `..`, no drive, no control characters.
+pub(super) fn is_plain(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    let one = matches!(parts.next(), Some(Component::Normal(part)) if part == name);
+    one && parts.next().is_none()
+        && !name.contains(|c: char| matches!(c, '/' | '\\' | ':') || c.is_control())
+}
+
+#[cfg(feature = "mmap")]
+fn load(path: &Path) -> std::io::Result<Bytes> {
+    let file = std::fs::File::open(path)?;
+    if file.metadata()?.len() == 0 {
+        return Ok(Vec::new().into()); // an empty mapping is an error on some systems
+    }
+    // SAFETY: the mapping is read-only and private to this value. Soundness asks that nobody changes or
+    // truncates the file while it is mapped; that cannot be enforced portably, and every program that maps
+    // checkpoints relies on it. Our own writers never modify a finished file: they write a new folder and rename.
+    let map = unsafe { memmap2::Mmap::map(&file)? };
+    Ok(Bytes(Arc::new(Content::Map(map))))
+}
+
+#[cfg(not(feature = "mmap"))]
+fn load(path: &Path) -> std::io::Result<Bytes> {
+    std::fs::read(path).map(Bytes::from)
+}

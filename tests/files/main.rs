@@ -1,0 +1,34 @@
+//! Files good and bad: every promise of the reliability table that concerns configurations, checkpoints and
+//! tokenizers. All bad input is refused in one line that names the place, with exit code 2.
+
+mod config;
+mod container;
+mod folder;
+mod packed;
+mod small;
+mod tokenizer;
+
+use fairy2i_gpu::{Error, Result};
+
+/// The message of a refusal, after checking what all of them have in common.
+#[track_caller]
+fn refused<T>(result: Result<T>, names: &[&str]) -> String {
+    let Err(error) = result else {
+        panic!("accepted, but should name {names:?}");
+    };
+    check(&error, names)
+}
+
+#[track_caller]
+fn check(error: &Error, names: &[&str]) -> String {
+    let message = error.to_string();
+    for name in names {
+        assert!(message.contains(name), "{name:?} is not in: {message}");
+    }
+    assert!(
+        !message.contains(['\n', '\r']),
+        "more than a line: {message:?}"
+    );
+    assert_eq!(error.exit_code(), 2, "{message}");
+    message
+}

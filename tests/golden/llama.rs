@@ -1,0 +1,162 @@
+//! `llama.json`: tiny LLaMAs whose weights are a formula, in full precision and through every quantizer.
+
+use super::common::Device;
+use super::{Report, nmse};
+use fairy2i_gpu::backend::{Backend, block_on};
+use fairy2i_gpu::files::config;
+use fairy2i_gpu::model::{
+    Config, Dtype, Granularity, LoadOptions, Method, Model, Recipe, Tensor, Weights,
+};
+use fairy2i_gpu::ops::activation::Activations;
+use fairy2i_gpu::ops::noise;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// Tensors in memory.
+struct Formula(HashMap<String, (Vec<usize>, Vec<f32>)>);
+
+impl Weights for Formula {
+    fn tensor(&self, name: &str) -> fairy2i_gpu::Result<Option<Tensor<'_>>> {
+        Ok(self.0.get(name).map(|(shape, values)| Tensor {
+            dtype: Dtype::F32,
+            shape: shape.clone(),
+            bytes: bytemuck::cast_slice(values).into(),
+        }))
+    }
+
+    fn recipe(&self) -> Recipe {
+        recipe("full")
+    }
+}
+
+/// The recipe behind a method's name in the fixtures.
+pub fn recipe(method: &str) -> Recipe {
+    let method = match method {
+        "full" => Method::Full,
+        "bitnet" => Method::Binary,
+        "bitnet_1_58" => Method::Ternary,
+        other => Method::Phase {
+            stages: other
+                .strip_prefix("complex_phase_v")
+                .and_then(|v| v.parse().ok())
+                .unwrap_or_else(|| panic!("unknown method {other}")),
+        },
+    };
+    Recipe {
+        method,
+        granularity: Granularity::Tensor,
+        skip_head: false,
+    }
+}
+
+/// Shapes of all tensors by name.
+fn shapes(config: &Config) -> HashMap<String, Vec<usize>> {
+    let linears = config.linears().into_iter().map(|l| {
+        (
+            format!("{}.weight", l.prefix),
+            vec![l.out_features, l.in_features],
+        )
+    });
+    let norms = config.norms().into_iter().map(|n| (n, vec![config.hidden]));
+    let embed = (Config::EMBED.to_owned(), vec![config.vocab, config.hidden]);
+    linears.chain(norms).chain([embed]).collect()
+}
+
+fn weights(config: &Config, case: &Value) -> Formula {
+    let shapes = shapes(config);
+    let first_seed = case["first_seed"].as_u64().unwrap() as u32;
+    let names = case["tensors_in_seed_order"].as_array().unwrap();
+    let tensor = |(k, name): (usize, &Value)| {
+        let name = name.as_str().unwrap();
+        let shape = shapes[name].clone();
+        let (norm, len) = (name.contains("norm"), shape.iter().product());
+        let mut values = noise(first_seed + k as u32, len, if norm { 0.1 } else { 0.08 });
+        if norm {
+            values.iter_mut().for_each(|v| *v += 1.0);
+        }
+        (name.to_owned(), (shape, values))
+    };
+    Formula(names.iter().enumerate().map(tensor).collect())
+}
+
+fn config(case: &Value) -> Config {
+    let mut fields = case["config"].clone();
+    fields["architectures"] = json!(["LlamaForCausalLM"]);
+    fields["model_type"] = json!("llama");
+    fields["hidden_act"] = json!("silu");
+    let bytes = serde_json::to_vec(&fields).unwrap();
+    config::parse("fixture", &bytes, None).unwrap().0
+}
+
+async fn logits(
+    device: &Device,
+    config: &Config,
+    weights: &Formula,
+    tokens: &[u32],
+    method: &str,
+    activations: Activations,
+) -> fairy2i_gpu::Result<Vec<f32>> {
+    let options = LoadOptions {
+        recipe: recipe(method),
+        activations,
+        context: config.context,
+        // several batches, so that the cache is read across them, on both kinds of kernels
+        batch: 19,
+    };
+    let model = Model::load(device, config, weights, options, &mut |_| {}).await?;
+    let mut session = model.session()?;
+    let (first, rest) = tokens.split_at(tokens.len() - 3);
+    let mut all = session.feed_all(first).await?;
+    for token in rest {
+        all.extend(session.feed_all(&[*token]).await?);
+    }
+    session.rewind(0);
+    session.feed(tokens).await?;
+    let last = session.logits().await?;
+    let error = nmse(&last, &all[all.len() - config.vocab..]);
+    // other kernels, and at 16 bits an integer here and there
+    let bound = if activations == Activations::Float {
+        1e-9
+    } else {
+        1e-6
+    };
+    assert!(error < bound, "feed and feed_all differ by {error:e}");
+    Ok(all)
+}
+
+/// All logits of all methods on all devices: float activations within 1e-9 on the CPU and 1e-8 on a GPU,
+/// 16-bit activations within 1e-6.
+pub fn judge(json: &Value, folder: &Path, devices: &[Device]) -> Report {
+    let mut report = Report::default();
+    let file = folder.join("llama_logits.safetensors");
+    let bytes = std::fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+    let expected = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    for (name, case) in json.as_object().unwrap() {
+        let config = config(case);
+        let weights = weights(&config, case);
+        let ids = case["tokens"].as_array().unwrap().iter();
+        let tokens: Vec<u32> = ids.map(|t| t.as_u64().unwrap() as u32).collect();
+        for method in case["methods"].as_object().unwrap().keys() {
+            let key = format!("{name}.{method}.logits");
+            let want = expected.tensor(&key).unwrap();
+            let want: Vec<f32> = bytemuck::pod_collect_to_vec(want.data());
+            for mode in [Activations::Float, Activations::Int16] {
+                for device in devices {
+                    let id = format!("llama, {name}, {method}, {mode:?}, {}", device.name());
+                    let got = logits(device, &config, &weights, &tokens, method, mode);
+                    let bound = match mode {
+                        Activations::Float if device.is_cpu() => 1e-9,
+                        Activations::Float => 1e-8,
+                        _ => 1e-6,
+                    };
+                    match block_on(device, got).map(|got| nmse(&got, &want)) {
+                        Ok(error) => report.bound(&id, error, bound),
+                        Err(error) => report.check(false, || format!("{id}: {error}")),
+                    }
+                }
+            }
+        }
+    }
+    report
+}

@@ -1,0 +1,149 @@
+//! Whole models where a device sets narrow limits, and where input is refused.
+
+mod common;
+
+use common::{Device, devices};
+use fairy2i_gpu::backend::{Backend, Gpu, Options, Twin, adapters, block_on};
+use fairy2i_gpu::model::{Granularity, LoadOptions, Method, Model, Recipe};
+use fairy2i_gpu::ops::activation::Activations;
+use fairy2i_gpu::{Error, files};
+
+fn stories() -> files::Opened {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/models/stories260k");
+    files::open(path).expect("the test model opens")
+}
+
+fn options(method: Method, granularity: Granularity, activations: Activations) -> LoadOptions {
+    LoadOptions {
+        recipe: Recipe {
+            method,
+            granularity,
+            skip_head: false,
+        },
+        activations,
+        context: 64,
+        batch: 16,
+    }
+}
+
+const PHASE: Method = Method::Phase { stages: 2 };
+/// "Once upon a time, there was a", longer than a batch.
+const TOKENS: [u32; 18] = [
+    1, 403, 407, 261, 378, 432, 383, 286, 261, 376, 298, 315, 421, 395, 317, 426, 338, 401,
+];
+
+async fn logits<B: Backend>(backend: B, options: LoadOptions) -> fairy2i_gpu::Result<Vec<u32>> {
+    let opened = stories();
+    let weights = &*opened.weights;
+    let model = Model::load(backend, &opened.config, weights, options, &mut |_| {}).await?;
+    let mut session = model.session()?;
+    session.feed(&TOKENS).await?;
+    Ok(session
+        .logits()
+        .await?
+        .into_iter()
+        .map(f32::to_bits)
+        .collect())
+}
+
+/// Every weight and the embedding are split over bindings of 8 KB; the results are the same bits.
+#[test]
+fn small_bindings_change_nothing() {
+    let _one = common::one_at_a_time();
+    let all = pollster::block_on(adapters());
+    if all.is_empty() {
+        common::setups(); // says so, or fails in CI
+    }
+    for index in 0..all.len() {
+        for (method, mode) in [
+            (PHASE, Activations::Int16),
+            (PHASE, Activations::Float),
+            (Method::Full, Activations::Float),
+        ] {
+            let run = |max_binding| {
+                let options_of_gpu = Options {
+                    max_binding,
+                    ..Options::default()
+                };
+                let gpu = pollster::block_on(Gpu::open(index, options_of_gpu)).unwrap();
+                let options = options(method, Granularity::Tensor, mode);
+                block_on(&gpu, logits(&gpu, options)).unwrap()
+            };
+            assert_eq!(run(Some(24 << 10)), run(None), "{method:?} {mode:?}");
+        }
+    }
+}
+
+/// All granularities and methods run in lockstep with the reference on every device.
+#[test]
+fn every_recipe_agrees_in_lockstep() {
+    let _one = common::one_at_a_time();
+    for device in devices() {
+        let twin = Twin::new(device);
+        for granularity in [
+            Granularity::Tensor,
+            Granularity::Row,
+            Granularity::Group(16),
+        ] {
+            for mode in [Activations::Int16, Activations::Int8, Activations::Float] {
+                let options = options(PHASE, granularity, mode);
+                block_on(&twin, logits(&twin, options)).unwrap();
+            }
+        }
+        for method in [Method::Binary, Method::Ternary, Method::Full] {
+            let options = options(method, Granularity::Tensor, Activations::Int16);
+            block_on(&twin, logits(&twin, options)).unwrap();
+        }
+        assert!(twin.compared() > 1000);
+    }
+}
+
+/// What does not fit is refused before anything runs.
+#[test]
+fn context_and_ids_are_checked() {
+    let _one = common::one_at_a_time();
+    for device in devices() {
+        let opened = stories();
+        let options = options(PHASE, Granularity::Tensor, Activations::Int16);
+        let mut quiet = |_: &str| {};
+        let weights = &*opened.weights;
+        let model = Model::load(&device, &opened.config, weights, options, &mut quiet);
+        let model = block_on(&device, model).unwrap();
+        let mut session = model.session().unwrap();
+        let refused = block_on(&device, session.feed(&[1; 65]));
+        assert!(matches!(refused, Err(Error::Context { context: 64, .. })));
+        let refused = block_on(&device, session.feed(&[512])).unwrap_err();
+        assert!(refused.to_string().contains("512"), "{refused}");
+        assert_eq!(refused.exit_code(), 2);
+        assert!(block_on(&device, session.feed(&[])).is_err());
+        assert_eq!(session.position(), 0);
+    }
+}
+
+/// What a device chooses is what the host would choose from the same logits.
+#[test]
+fn choices_on_the_device_are_those_of_the_host() {
+    let _one = common::one_at_a_time();
+    for device in devices() {
+        let opened = stories();
+        let options = options(PHASE, Granularity::Tensor, Activations::Int16);
+        let mut quiet = |_: &str| {};
+        let weights = &*opened.weights;
+        let model = Model::load(&device, &opened.config, weights, options, &mut quiet);
+        let model = block_on(&device, model).unwrap();
+        let mut session = model.session().unwrap();
+        block_on(&device, session.feed(&TOKENS)).unwrap();
+        let logits = block_on(&device, session.logits()).unwrap();
+        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+        order.sort_by(|&a, &b| {
+            logits[b as usize]
+                .total_cmp(&logits[a as usize])
+                .then(a.cmp(&b))
+        });
+        assert_eq!(block_on(&device, session.argmax()).unwrap(), order[0]);
+        let top = block_on(&device, session.top_k(40)).unwrap();
+        assert_eq!(top.iter().map(|t| t.0).collect::<Vec<_>>(), order[..40]);
+        assert!(top.iter().all(|&(i, v)| v == logits[i as usize]));
+        let _: &Device = model.backend();
+    }
+}
