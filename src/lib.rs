@@ -24,13 +24,40 @@
 //!
 //! The library compiles for wasm32: reading back from a device is async and never blocks, files come as bytes
 //! ([`files::Source`]), threads and memory maps are features.
+//!
+//! # Example
+//! ```
+//! use fairy2i_gpu::backend::Cpu;
+//! use fairy2i_gpu::model::{LoadOptions, Model};
+//! use fairy2i_gpu::ops::activation::Activations;
+//!
+//! let opened = fairy2i_gpu::files::open_source(fairy2i_gpu::builtin::source())?;
+//! let options = LoadOptions {
+//!     recipe: opened.weights.recipe(),
+//!     activations: Activations::Int16,
+//!     context: 64,
+//!     batch: 16,
+//! };
+//! let weights = &*opened.weights;
+//! let next = pollster::block_on(async {
+//!     let model = Model::load(Cpu::new(), &opened.config, weights, options, &mut |_| {}).await?;
+//!     let mut session = model.session()?;
+//!     session.feed(&[1, 1858, 617, 261, 604]).await?; // "Once upon a time"
+//!     session.argmax().await
+//! })?;
+//! assert_eq!(next, 14); // ","
+//! # Ok::<(), fairy2i_gpu::Error>(())
+//! ```
 
 pub mod backend;
+pub mod builtin;
 pub mod error;
 pub mod files;
 pub mod fixed;
 pub mod model;
 pub mod ops;
 pub mod quarter;
+#[cfg(feature = "cli")]
+pub mod verbs;
 
 pub use error::{Error, Result};

@@ -1,0 +1,228 @@
+//! Arguments that several verbs share.
+
+use crate::error::{Error, Result};
+use crate::model::{Granularity, Method, Recipe};
+use crate::ops::activation::Activations;
+use clap::{Args, ValueEnum};
+use std::convert::Infallible;
+use std::str::FromStr;
+
+/// Where to compute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// A real GPU, or else the CPU.
+    Auto,
+    /// The CPU backend.
+    Cpu,
+    /// The best adapter, software ones included.
+    Gpu,
+    /// The adapter with this index.
+    Index(usize),
+    /// The best adapter whose name contains this.
+    Name(String),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(match text.trim().to_lowercase().as_str() {
+            "" | "auto" => Self::Auto,
+            "cpu" => Self::Cpu,
+            "gpu" => Self::Gpu,
+            other => other
+                .parse()
+                .map_or_else(|_| Self::Name(text.trim().to_owned()), Self::Index),
+        })
+    }
+}
+
+/// Which device, and whether to trust it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Device")]
+pub struct DeviceArgs {
+    /// auto (a real GPU, else the CPU), cpu, gpu (software ones too), an index or part of a name of `info`
+    #[arg(long, env = "FAIRY2I_DEVICE", value_name = "DEVICE", default_value = "auto", value_parser = DeviceChoice::from_str)]
+    pub device: DeviceChoice,
+    /// Compare every operation of the device with the CPU reference and stop at the first disagreement
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// Representations by the names the papers' code gives them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MethodName {
+    /// Widely-linear {1, i, -1, -i}, --stages bits a weight
+    Fairy2i,
+    /// Real binary baseline, 1 bit
+    Bitnet,
+    /// Real ternary baseline
+    #[value(name = "bitnet_1_58", alias = "bitnet-1-58")]
+    Bitnet158,
+    /// As stored
+    Full,
+}
+
+/// What to do with linear layers that are stored dense.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Quantization")]
+pub struct RecipeArgs {
+    /// Residual stages of fairy2i: bits per weight (fairy2i alone means 2)
+    #[arg(long, value_name = "1..4", value_parser = clap::value_parser!(u8).range(1..=4))]
+    pub stages: Option<u8>,
+    /// Which weights share scales: tensor (the papers'), row, or group:N complex inputs of a row (N a multiple of 16)
+    #[arg(long, value_parser = granularity)]
+    pub granularity: Option<Granularity>,
+    /// Representation of the linear layers
+    #[arg(long)]
+    pub method: Option<MethodName>,
+    /// Leave the output head as it is stored
+    #[arg(long)]
+    pub skip_lm_head: bool,
+    /// Go on when weights are NaN or infinite
+    #[arg(long)]
+    pub allow_nonfinite: bool,
+}
+
+impl RecipeArgs {
+    /// Whether anything was asked for.
+    pub fn is_given(&self) -> bool {
+        self.stages.is_some()
+            || self.granularity.is_some()
+            || self.method.is_some()
+            || self.skip_lm_head
+    }
+
+    /// The recipe they describe, where nothing else is said with `default` as the method.
+    pub fn recipe(&self, default: MethodName) -> Result<Recipe> {
+        let implied = self.stages.is_some() || self.granularity.is_some() || self.skip_lm_head;
+        let name = self.method.unwrap_or(if implied {
+            MethodName::Fairy2i
+        } else {
+            default
+        });
+        let method = match name {
+            MethodName::Fairy2i => Method::Phase {
+                stages: self.stages.unwrap_or(2).into(),
+            },
+            MethodName::Bitnet => Method::Binary,
+            MethodName::Bitnet158 => Method::Ternary,
+            MethodName::Full => Method::Full,
+        };
+        let phase = matches!(method, Method::Phase { .. });
+        if !phase && (self.stages.is_some() || self.granularity.is_some()) {
+            return Err(Error::usage(
+                "--stages and --granularity are for the method fairy2i",
+                "drop them, or --method",
+            ));
+        }
+        if method == Method::Full && self.skip_lm_head {
+            return Err(Error::usage(
+                "--skip-lm-head has no meaning in full precision",
+                "drop it, or say --stages",
+            ));
+        }
+        Ok(Recipe {
+            method,
+            granularity: self.granularity.unwrap_or(Granularity::Tensor),
+            skip_head: self.skip_lm_head,
+        })
+    }
+}
+
+fn granularity(text: &str) -> Result<Granularity, String> {
+    let group = |n: &str| n.parse().ok().filter(|n| *n > 0 && n % 16 == 0);
+    match text.split_once(':') {
+        None if text == "tensor" => Ok(Granularity::Tensor),
+        None if text == "row" => Ok(Granularity::Row),
+        Some(("group", n)) => group(n)
+            .map(Granularity::Group)
+            .ok_or_else(|| "the group must be a positive multiple of 16".to_owned()),
+        _ => Err("expected tensor, row or group:N".to_owned()),
+    }
+}
+
+/// How activations enter quantized layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ActivationName {
+    /// Integers of 16 bits: exact sums, quality as with floats
+    #[value(name = "16")]
+    Int16,
+    /// Integers of 8 bits: exact sums, fastest
+    #[value(name = "8")]
+    Int8,
+    /// 32-bit floats, as the papers' code computes
+    Float,
+}
+
+impl ActivationName {
+    /// The word on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Int16 => "16",
+            Self::Int8 => "8",
+            Self::Float => "float",
+        }
+    }
+}
+
+impl From<ActivationName> for Activations {
+    fn from(name: ActivationName) -> Self {
+        match name {
+            ActivationName::Int16 => Self::Int16,
+            ActivationName::Int8 => Self::Int8,
+            ActivationName::Float => Self::Float,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTHING: RecipeArgs = RecipeArgs {
+        stages: None,
+        granularity: None,
+        method: None,
+        skip_lm_head: false,
+        allow_nonfinite: false,
+    };
+
+    #[test]
+    fn stages_mean_fairy2i() {
+        let method = |args: RecipeArgs| args.recipe(MethodName::Full).map(|r| r.method).ok();
+        assert_eq!(method(NOTHING), Some(Method::Full));
+        let stages = Some(3);
+        assert_eq!(
+            method(RecipeArgs { stages, ..NOTHING }),
+            Some(Method::Phase { stages: 3 })
+        );
+        let bitnet = Some(MethodName::Bitnet);
+        assert_eq!(
+            method(RecipeArgs {
+                method: bitnet,
+                ..NOTHING
+            }),
+            Some(Method::Binary)
+        );
+        assert_eq!(
+            method(RecipeArgs {
+                method: bitnet,
+                stages,
+                ..NOTHING
+            }),
+            None
+        );
+        let quantize = NOTHING.recipe(MethodName::Fairy2i).map(|r| r.method);
+        assert_eq!(quantize.ok(), Some(Method::Phase { stages: 2 }));
+    }
+
+    #[test]
+    fn granularities() {
+        assert_eq!(granularity("tensor"), Ok(Granularity::Tensor));
+        assert_eq!(granularity("group:64"), Ok(Granularity::Group(64)));
+        for bad in ["group:0", "group:20", "group:-16", "groups", "row:1", ""] {
+            assert!(granularity(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! `generate`: continue a text.
+
+use super::args::{ActivationName, DeviceArgs, RecipeArgs};
+use super::source::{self, ModelArgs};
+use super::{device, out};
+use crate::error::{Error, Result};
+use crate::files::tokenizer::TOKENIZER;
+use crate::files::{Opened, Tokenizer};
+use crate::model::{LoadOptions, Sampler};
+use std::time::Instant;
+
+mod prompt;
+mod run;
+mod sampling;
+
+/// New tokens where `-n` says nothing and the context has room.
+const DEFAULT_NEW: usize = 128;
+
+/// Continue a text.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  fairy2i-gpu generate \"Once upon a time\"
+  fairy2i-gpu generate -n 64 --temp 0 -p \"The old captain\"     greedy
+  fairy2i-gpu generate -s 7 --stop . --json < prompt.txt      one object: ids, text, statistics
+  fairy2i-gpu generate -m llama-folder --stages 2 \"Hello\"       quantize while loading
+  fairy2i-gpu generate --check --device gpu -n 8 \"Hello\"        compare every operation with the CPU
+
+The text goes to standard output, after the prompt if a terminal is there; statistics to standard error.")]
+pub struct Generate {
+    #[command(flatten)]
+    prompt: prompt::PromptArgs,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// New tokens; -1 fills the context [default: 128, or what the context leaves]
+    #[arg(short, long, visible_alias = "predict", value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1..))]
+    n_predict: Option<i64>,
+    /// Most tokens of prompt and text together [default: the model's context]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    ctx_size: Option<u64>,
+    /// Most tokens of the prompt processed at once
+    #[arg(short, long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
+    batch_size: u64,
+    /// End the text before this string, however tokens cut it; may be given several times
+    #[arg(long, value_name = "STRING")]
+    stop: Vec<String>,
+    /// How activations enter quantized layers
+    #[arg(long, value_enum, default_value = "16")]
+    activations: ActivationName,
+    /// Print one JSON object when done: prompt_ids, ids (the new ones), text (new), stats
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    sampling: sampling::SamplingArgs,
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+impl Generate {
+    /// Generates and prints; `started` is when the program did.
+    pub fn run(self, started: Instant) -> Result<()> {
+        let sampler = Sampler::new(self.sampling.sampling())?;
+        if self.stop.iter().any(String::is_empty) {
+            return Err(Error::usage(
+                "--stop is empty",
+                "give the string that ends the text",
+            ));
+        }
+        let prompt = self.prompt.read()?;
+        let opened = source::open(self.model.model.as_deref())?;
+        let recipe = source::recipe(&opened, &self.recipe)?;
+        let place = opened.source.place(TOKENIZER);
+        let Opened {
+            config,
+            weights,
+            tokenizer,
+            ..
+        } = opened;
+        let tokenizer = tokenizer.ok_or_else(|| {
+            Error::file(
+                place,
+                "is missing",
+                "copy it from where the model came from",
+            )
+        })?;
+        let prompt_ids = encode(&tokenizer, &prompt, config.bos)?;
+        let new = self.new_tokens(prompt_ids.len(), config.context)?;
+        let options = LoadOptions {
+            recipe,
+            activations: self.activations.into(),
+            context: prompt_ids.len() + new,
+            batch: prompt_ids.len().min(self.batch_size as usize),
+        };
+        let task = run::Run {
+            started,
+            weights: source::allowing(weights, self.recipe.allow_nonfinite),
+            config,
+            tokenizer,
+            options,
+            sampler,
+            echo: (!self.json && out::on_terminal()).then_some(prompt),
+            prompt_ids,
+            new,
+            stop: self.stop,
+            json: self.json,
+            activations: self.activations,
+            model: source::name(self.model.model.as_deref()),
+        };
+        device::run_on(&self.device, task)
+    }
+
+    /// How many tokens may be made after a prompt of `prompt` tokens.
+    fn new_tokens(&self, prompt: usize, model_context: usize) -> Result<usize> {
+        let asked = self.ctx_size.map_or(model_context, |c| c as usize);
+        let context = asked.min(model_context);
+        let room = context.checked_sub(prompt);
+        let new = match self.n_predict {
+            Some(n @ 0..) => n as usize,
+            Some(_) => room.unwrap_or(1).max(1),
+            None => DEFAULT_NEW.min(room.unwrap_or(1).max(1)),
+        };
+        if room.is_none_or(|room| new > room) {
+            return Err(Error::Context {
+                prompt,
+                new,
+                context,
+            });
+        }
+        Ok(new)
+    }
+}
+
+/// The ids of `prompt`; of an empty one the begin token, if the model has one.
+fn encode(tokenizer: &Tokenizer, prompt: &str, bos: Option<u32>) -> Result<Vec<u32>> {
+    let ids = tokenizer.encode(prompt, true)?;
+    if !ids.is_empty() {
+        return Ok(ids);
+    }
+    bos.map(|id| vec![id]).ok_or_else(|| {
+        Error::usage(
+            "the prompt is empty and the model has no begin token",
+            "give it some text to continue",
+        )
+    })
+}

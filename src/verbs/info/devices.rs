@@ -1,0 +1,160 @@
+//! `info` without a model: the devices of this machine and the paths chosen on each.
+
+use crate::backend::{AdapterSummary, Backend, Cpu, adapters, kernel_for};
+use crate::error::Result;
+use crate::ops::{Needs, Op, Visitor, for_each};
+use crate::verbs::args::DeviceChoice;
+use crate::verbs::{device, out};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+#[derive(Serialize)]
+struct Devices {
+    version: &'static str,
+    /// What `--device auto` takes: an index, or `cpu`.
+    auto: String,
+    cpu: Processor,
+    gpus: Vec<GpuInfo>,
+}
+
+#[derive(Serialize)]
+struct Processor {
+    name: String,
+    threads: usize,
+}
+
+#[derive(Serialize)]
+struct GpuInfo {
+    index: usize,
+    name: String,
+    api: String,
+    driver: String,
+    kind: &'static str,
+    features: Vec<&'static str>,
+    limits: Limits,
+    /// The kernel each op runs there.
+    kernels: BTreeMap<&'static str, &'static str>,
+}
+
+#[derive(Serialize)]
+struct Limits {
+    max_binding_bytes: u64,
+    max_buffer_bytes: u64,
+    workgroup_memory_bytes: u32,
+    invocations_per_workgroup: u32,
+    workgroups_per_dimension: u32,
+}
+
+/// Collects the kernel every op runs on a device of this level.
+struct Kernels {
+    level: Needs,
+    chosen: BTreeMap<&'static str, &'static str>,
+}
+
+impl Visitor for Kernels {
+    fn visit<O: Op>(&mut self) {
+        let stem = kernel_for::<O>(self.level).stem;
+        self.chosen.insert(O::NAME, stem);
+    }
+}
+
+/// Prints them.
+pub fn run(json: bool) -> Result<()> {
+    let all = pollster::block_on(adapters());
+    let auto = device::candidates(&DeviceChoice::Auto, &all, false)?;
+    let devices = Devices {
+        version: env!("CARGO_PKG_VERSION"),
+        auto: auto.first().map_or("cpu".to_owned(), usize::to_string),
+        cpu: Processor {
+            name: Cpu::new().name(),
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        },
+        gpus: all.iter().enumerate().map(gpu).collect(),
+    };
+    if json {
+        return out::json(&devices);
+    }
+    out::print(&text(&devices))
+}
+
+fn gpu((index, adapter): (usize, &AdapterSummary)) -> GpuInfo {
+    let mut kernels = Kernels {
+        level: adapter.level,
+        chosen: BTreeMap::new(),
+    };
+    for_each(&mut kernels);
+    let features = [
+        ("f16", adapter.level.f16),
+        ("subgroup", adapter.level.subgroup),
+    ];
+    GpuInfo {
+        index,
+        name: adapter.name.clone(),
+        api: adapter.api.clone(),
+        driver: adapter.driver.clone(),
+        kind: match (adapter.software, adapter.integrated) {
+            (true, _) => "software",
+            (_, true) => "integrated",
+            _ => "discrete",
+        },
+        features: features.iter().filter(|f| f.1).map(|f| f.0).collect(),
+        limits: Limits {
+            max_binding_bytes: adapter.max_binding,
+            max_buffer_bytes: adapter.max_buffer,
+            workgroup_memory_bytes: adapter.workgroup_memory,
+            invocations_per_workgroup: adapter.invocations,
+            workgroups_per_dimension: adapter.groups_per_dimension,
+        },
+        kernels: kernels.chosen,
+    }
+}
+
+fn text(devices: &Devices) -> String {
+    let mut lines = vec![format!("cpu  {}", devices.cpu.name)];
+    for gpu in &devices.gpus {
+        lines.push(format!(
+            "{:<3}  {} ({}, {})",
+            gpu.index, gpu.name, gpu.api, gpu.kind
+        ));
+        let mut field = |name: &str, value: String| lines.push(format!("     {name:<9}{value}"));
+        field("driver", gpu.driver.clone());
+        let features = gpu.features.join(", ");
+        field(
+            "features",
+            if features.is_empty() {
+                "none of ours: plain kernels".to_owned()
+            } else {
+                features
+            },
+        );
+        let l = &gpu.limits;
+        field(
+            "limits",
+            format!(
+                "binding {}, buffer {}, workgroup memory {}, {} invocations, {} workgroups a dimension",
+                out::memory(l.max_binding_bytes),
+                out::memory(l.max_buffer_bytes),
+                out::memory(l.workgroup_memory_bytes.into()),
+                l.invocations_per_workgroup,
+                l.workgroups_per_dimension
+            ),
+        );
+        let special: Vec<_> = gpu.kernels.iter().filter(|(op, k)| op != k).collect();
+        field(
+            "kernels",
+            match special.as_slice() {
+                [] => format!("{}, all plain", gpu.kernels.len()),
+                some => format!(
+                    "{}, plain but for {}",
+                    gpu.kernels.len(),
+                    some.iter().map(|s| *s.1).collect::<Vec<_>>().join(", ")
+                ),
+            },
+        );
+    }
+    if devices.gpus.is_empty() {
+        lines.push(format!("no GPU was found ({})", device::BACKENDS));
+    }
+    lines.push(format!("\n--device auto takes {}", devices.auto));
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,44 @@
+//! `info`: devices, or a model.
+
+use super::args::{DeviceArgs, RecipeArgs};
+use super::device;
+use crate::error::Result;
+use std::path::PathBuf;
+
+mod check;
+mod devices;
+mod model;
+
+/// Show the devices of this machine, or what a model is.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  fairy2i-gpu info                     devices, their limits and the kernels chosen for them
+  fairy2i-gpu info --check --device 0  run every kernel's test cases on a device
+  fairy2i-gpu info llama-folder        configuration, parameters, bits per weight, sizes
+  fairy2i-gpu info llama-folder --stages 2
+                                       what it would be in two bits
+  fairy2i-gpu info builtin             the built-in model")]
+pub struct Info {
+    /// A model folder, or `builtin`
+    model: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+impl Info {
+    /// Prints it.
+    pub fn run(self) -> Result<()> {
+        if self.device.check {
+            return device::run_on(&self.device, check::SelfTest);
+        }
+        match &self.model {
+            Some(model) => model::run(model, &self.recipe, self.json),
+            None => devices::run(self.json),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! `info MODEL`: what a model is and what it needs.
+
+use crate::error::Result;
+use crate::files::{Opened, plan};
+use crate::model::{Config, Recipe, RopeScaling};
+use crate::verbs::args::RecipeArgs;
+use crate::verbs::{out, source};
+use serde::Serialize;
+use std::path::Path;
+
+/// Bytes of a value in the KV cache.
+const CACHE_VALUE: usize = 4;
+
+#[derive(Serialize)]
+struct ModelInfo {
+    model: String,
+    architecture: String,
+    vocabulary: usize,
+    hidden: usize,
+    intermediate: usize,
+    layers: usize,
+    heads: usize,
+    kv_heads: usize,
+    head_dim: usize,
+    context: usize,
+    rope_theta: f64,
+    rope_scaling: &'static str,
+    tied_embeddings: bool,
+    bos: Option<u32>,
+    eos: Vec<u32>,
+    tokenizer: bool,
+    parameters: usize,
+    /// How the linear layers are stored, or would be with the options given.
+    method: String,
+    /// Weights in quantized (or all dense) linear layers, a tied head included.
+    linear_weights: usize,
+    /// Bits per weight of those, scales and padding included.
+    bits_per_linear_weight: f64,
+    /// All tensors.
+    weight_bytes: usize,
+    /// All tensors over all parameters.
+    bits_per_parameter: f64,
+    files: Vec<File>,
+    cache_bytes_per_token: usize,
+    /// Weights and the cache of a full context.
+    memory_bytes: usize,
+}
+
+#[derive(Serialize)]
+struct File {
+    name: String,
+    bytes: u64,
+}
+
+/// Prints what `model` is, with its linear layers as `args` say.
+pub fn run(model: &Path, args: &RecipeArgs, json: bool) -> Result<()> {
+    let opened = source::open(Some(model))?;
+    let recipe = source::recipe(&opened, args)?;
+    let info = gather(model, &opened, &recipe)?;
+    if json {
+        return out::json(&info);
+    }
+    out::print(&text(&info))
+}
+
+fn gather(model: &Path, opened: &Opened, recipe: &Recipe) -> Result<ModelInfo> {
+    let config = &opened.config;
+    let storage = Storage::of(opened, recipe)?;
+    let cache = 2 * config.layers * config.kv_heads * config.head_dim * CACHE_VALUE;
+    let files = source::sizes(Some(model))?;
+    Ok(ModelInfo {
+        model: model.display().to_string(),
+        architecture: config.architecture.clone(),
+        vocabulary: config.vocab,
+        hidden: config.hidden,
+        intermediate: config.intermediate,
+        layers: config.layers,
+        heads: config.heads,
+        kv_heads: config.kv_heads,
+        head_dim: config.head_dim,
+        context: config.context,
+        rope_theta: config.rope.theta,
+        rope_scaling: match config.rope.scaling {
+            RopeScaling::None => "none",
+            RopeScaling::Linear { .. } => "linear",
+            RopeScaling::Llama3 { .. } => "llama3",
+        },
+        tied_embeddings: config.tied,
+        bos: config.bos,
+        eos: config.eos.clone(),
+        tokenizer: opened.tokenizer.is_some(),
+        parameters: config.parameters(),
+        method: source::describe(recipe),
+        linear_weights: storage.weights,
+        bits_per_linear_weight: 8.0 * storage.linear as f64 / storage.weights as f64,
+        weight_bytes: storage.all,
+        bits_per_parameter: 8.0 * storage.all as f64 / config.parameters() as f64,
+        files: files
+            .into_iter()
+            .map(|(name, bytes)| File { name, bytes })
+            .collect(),
+        cache_bytes_per_token: cache,
+        memory_bytes: storage.all + cache * config.context,
+    })
+}
+
+/// Bytes of a model's tensors.
+struct Storage {
+    /// Weights in the linear layers that `linear` counts.
+    weights: usize,
+    /// Bytes of packed layers; of dense ones where nothing is packed.
+    linear: usize,
+    /// Bytes of everything.
+    all: usize,
+}
+
+impl Storage {
+    fn of(opened: &Opened, recipe: &Recipe) -> Result<Self> {
+        let packed = plan::plan(&opened.config, Some(recipe));
+        let any_packed = packed.iter().any(|p| p.role == plan::Role::Codes);
+        let mut sum = Self {
+            weights: 0,
+            linear: 0,
+            all: 0,
+        };
+        for planned in &packed {
+            let elements: usize = planned.shape.iter().product();
+            let bytes = match planned.role {
+                plan::Role::Codes | plan::Role::Scales => 4 * elements,
+                plan::Role::Dense | plan::Role::Norm => elements * width(opened, &planned.name)?,
+            };
+            sum.all += bytes;
+            let linear = match planned.role {
+                plan::Role::Codes | plan::Role::Scales => true,
+                plan::Role::Dense => !any_packed && planned.name != Config::EMBED,
+                plan::Role::Norm => false,
+            };
+            sum.linear += if linear { bytes } else { 0 };
+        }
+        for layer in opened.config.linears() {
+            let head = layer.prefix == Config::HEAD;
+            // a head that stays dense is counted only where all others are dense too and it is stored at all
+            let counted = !head
+                || if any_packed {
+                    !recipe.skip_head
+                } else {
+                    !opened.config.tied
+                };
+            if counted {
+                sum.weights += layer.out_features * layer.in_features;
+            }
+        }
+        Ok(sum)
+    }
+}
+
+/// Bytes of an element of a dense tensor, as stored.
+fn width(opened: &Opened, name: &str) -> Result<usize> {
+    let tensor = opened.weights.tensor(name)?;
+    Ok(tensor.map_or(4, |t| t.dtype.bytes()))
+}
+
+fn text(info: &ModelInfo) -> String {
+    let mut fields = vec![
+        ("model", format!("{} ({})", info.model, info.architecture)),
+        ("shape", shape(info)),
+        ("vocabulary", vocabulary(info)),
+        (
+            "context",
+            format!(
+                "{} tokens, RoPE base {}, scaling {}",
+                info.context, info.rope_theta, info.rope_scaling
+            ),
+        ),
+        ("parameters", out::scaled(info.parameters as f64, "")),
+        ("method", info.method.clone()),
+        (
+            "bits",
+            format!(
+                "{:.3} per weight of the {} weights in linear layers, scales and padding included; {:.2} per parameter of the whole",
+                info.bits_per_linear_weight,
+                out::scaled(info.linear_weights as f64, ""),
+                info.bits_per_parameter
+            ),
+        ),
+    ];
+    for file in &info.files {
+        let size = out::bytes(file.bytes as f64);
+        fields.push(("file", format!("{size}  {}", file.name)));
+    }
+    let memory = format!(
+        "{} of weights, {} of cache per token, {} with a full context",
+        out::bytes(info.weight_bytes as f64),
+        out::bytes(info.cache_bytes_per_token as f64),
+        out::bytes(info.memory_bytes as f64)
+    );
+    fields.push(("memory", memory));
+    let lines = fields
+        .iter()
+        .map(|(name, value)| format!("{name:<13}{value}\n"));
+    lines.collect()
+}
+
+fn shape(info: &ModelInfo) -> String {
+    format!(
+        "{} layers, hidden {}, intermediate {}, {} heads of {} ({} for keys and values)",
+        info.layers, info.hidden, info.intermediate, info.heads, info.head_dim, info.kv_heads
+    )
+}
+
+fn vocabulary(info: &ModelInfo) -> String {
+    let mut text = info.vocabulary.to_string();
+    if info.tied_embeddings {
+        text.push_str(", tied head");
+    }
+    if !info.tokenizer {
+        text.push_str(", no tokenizer.json");
+    }
+    text
+}

@@ -1,0 +1,145 @@
+//! Printing: results to standard output, everything else to standard error, and never a panic when a pipe
+//! closes.
+
+use crate::error::{Error, Result};
+use serde::Serialize;
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::path::Path;
+
+const STDOUT: &str = "standard output";
+
+/// Writes `text` to standard output at once.
+pub fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|error| Error::io(STDOUT, error))
+}
+
+/// Writes `value` and a line end to standard output.
+pub fn json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Error::io(STDOUT, std::io::Error::other(error)))?;
+    print(&(text + "\n"))
+}
+
+/// Writes one line to standard error; there is nobody to tell when that fails.
+pub fn note(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
+/// Whether `error` only says that the reader of standard output has gone.
+pub fn reader_left(error: &Error) -> bool {
+    matches!(error, Error::Io { path, source }
+        if path == Path::new(STDOUT) && source.kind() == ErrorKind::BrokenPipe)
+}
+
+/// Whether standard output is read by a person.
+pub fn on_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
+/// Messages of drivers span lines; ours do not.
+pub fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// `1.9 GB`, powers of ten as on disks and in the model's name.
+pub fn bytes(n: f64) -> String {
+    scaled(n, "B")
+}
+
+/// `128 MiB`, powers of two as limits of devices are.
+pub fn memory(n: u64) -> String {
+    let step = (n.max(1).ilog2() / 10).min(4);
+    let value = n as f64 / f64::from(step * 10).exp2();
+    let unit = ["B", "KiB", "MiB", "GiB", "TiB"][step as usize];
+    let digits = usize::from(value.fract() != 0.0);
+    format!("{value:.digits$} {unit}")
+}
+
+/// `6.74 G`: three digits and a prefix.
+pub fn scaled(n: f64, unit: &str) -> String {
+    let (value, prefix) = match n.abs() {
+        a if a >= 1e12 => (n / 1e12, "T"),
+        a if a >= 1e9 => (n / 1e9, "G"),
+        a if a >= 1e6 => (n / 1e6, "M"),
+        a if a >= 1e3 => (n / 1e3, "k"),
+        _ => return format!("{n:.0} {unit}").trim_end().to_owned(),
+    };
+    let digits = match value.abs() {
+        a if a < 10.0 => 2,
+        a if a < 100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$} {prefix}{unit}")
+}
+
+/// A bar on standard error for `steps` steps; invisible unless a person is watching and `wanted`.
+pub fn progress(wanted: bool, steps: usize) -> indicatif::ProgressBar {
+    if !wanted {
+        return indicatif::ProgressBar::hidden();
+    }
+    let style = indicatif::ProgressStyle::with_template("{bar:30} {pos}/{len} {elapsed} {msg}");
+    let bar = indicatif::ProgressBar::new(steps as u64); // indicatif hides it where there is no terminal
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Rows in columns two blanks apart, the first column left-aligned, the others right-aligned.
+pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = header.iter().map(|h| h.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut text = String::new();
+        for (i, (cell, &width)) in cells.zip(&widths).enumerate() {
+            let padded = if i == 0 {
+                format!("{cell:<width$}")
+            } else {
+                format!("  {cell:>width$}")
+            };
+            text.push_str(&padded);
+        }
+        text.trim_end().to_owned() + "\n"
+    };
+    let mut text = line(&mut header.iter().copied());
+    for row in rows {
+        text.push_str(&line(&mut row.iter().map(String::as_str)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_for_people() {
+        assert_eq!(memory(32768), "32 KiB");
+        assert_eq!(memory((2 << 30) - 1), "2.0 GiB");
+        assert_eq!(memory(0), "0 B");
+        assert_eq!(bytes(999.0), "999 B");
+        assert_eq!(bytes(1.654e9), "1.65 GB");
+        assert_eq!(scaled(12.6e6, ""), "12.6 M");
+        assert_eq!(scaled(345_678.0, "B/s"), "346 kB/s");
+    }
+
+    #[test]
+    fn tables_line_up() {
+        let rows = [
+            vec!["a".to_owned(), "10".to_owned()],
+            vec!["bcd".to_owned(), "2".to_owned()],
+        ];
+        assert_eq!(table(&["x", "n"], &rows), "x     n\na    10\nbcd   2\n");
+    }
+
+    #[test]
+    fn errors_take_one_line() {
+        assert_eq!(one_line("a\n  b\r\nc"), "a b c");
+    }
+}
