@@ -22,7 +22,7 @@ pub const fn shift_of(column: usize) -> u32 {
     (8 * (column % 4) + 2 * (column / 4)) as u32
 }
 
-/// Code of the codebook sector in which `re + i im` lies (method section 2). The origin is 0.
+/// Code of the codebook sector in which `re + i im` lies (arXiv 2512.02901). The origin is 0.
 ///
 /// Ties are those of the papers' code as it runs: it compares `atan2` in f32, vectorized, with multiples of
 /// pi/4, and its `atan2(x, x)` lies one unit below f32(pi/4), so that `re = im > 0` is code 0. The other

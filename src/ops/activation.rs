@@ -1,4 +1,4 @@
-//! Rounding of activations to integers, per token, before a quantized linear (method sections 4 and 8).
+//! Rounding of activations to integers, per token, before a quantized linear (as in arXiv 2508.05571).
 
 use super::*;
 use crate::quarter::{COLUMNS_PER_WORD, words_for};

@@ -1,4 +1,4 @@
-//! Binary and ternary baselines (method section 6).
+//! Binary and ternary baselines (the baselines of arXiv 2512.02901).
 //!
 //! The same exact sums as the phase quantizer, so scales and codes are bit-exact too. Subnormal weights
 //! count as 0; R must be finite.

@@ -45,7 +45,7 @@ impl<O: Op> Case<O> {
     }
 }
 
-/// The hash of the fixtures (`fixtures/README.md`), so that every test can make the same numbers.
+/// The hash that the golden fixtures are filled with, so that every test can make the same numbers.
 pub fn hash32(index: u32, seed: u32) -> u32 {
     let mut x = index
         .wrapping_mul(0x9E37_79B1)

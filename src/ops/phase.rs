@@ -1,4 +1,4 @@
-//! Products with {1, i, -1, -i} weights: add, subtract and swap (method section 4).
+//! Products with {1, i, -1, -i} weights: add, subtract and swap (inference of arXiv 2512.02901).
 //!
 //! `y = U x + W conj(x)` for U and W given as T stages of codes with two scales each. Several layers that
 //! share their input may be stacked: their rows follow each other, each is a *segment* with its own scales.

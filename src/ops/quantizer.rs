@@ -1,4 +1,4 @@
-//! The phase quantizer: scales, packing, unpacking (method sections 2 and 3).
+//! The phase quantizer: scales, packing, unpacking (recursive residual quantization of arXiv 2512.02901).
 //!
 //! Residual stages are never stored: every op reads R and recomputes `E_t` from the scales of the stages
 //! before. Sectors are found by comparisons, sums are integers, means are rounded once, and a float result is

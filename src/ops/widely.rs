@@ -1,4 +1,4 @@
-//! Widely-linear split and merge (method section 1).
+//! Widely-linear split and merge (the lossless form of arXiv 2512.02901).
 //!
 //! Every element is one addition, rounded once, and an exact halving, so host and shader give the same bits
 //! on every device that rounds to nearest (all of them do; WGSL does not say so). Subnormal weights count as 0.
