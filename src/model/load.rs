@@ -55,12 +55,11 @@ fn stored_dtype(dtype: Dtype) -> Stored {
 }
 
 /// Rows of a stored tensor as they lie in buffers, `row_words` words each.
-fn padded_rows(tensor: &Tensor<'_>, stored: Stored, row_words: usize) -> Vec<u32> {
+fn padded_rows(tensor: &Tensor<'_>, row_words: usize) -> Vec<u32> {
     let columns = tensor.shape.last().copied().unwrap_or(1).max(1);
     let row_bytes = columns * tensor.dtype.bytes();
     let rows = tensor.elements() / columns;
     let mut words = vec![0u32; rows * row_words];
-    debug_assert_eq!(stored.words(columns).div_ceil(row_words), 1);
     for (row, bytes) in tensor.bytes.chunks_exact(row_bytes).enumerate() {
         let to: &mut [u8] = bytemuck::cast_slice_mut(&mut words[row * row_words..][..row_words]);
         to[..row_bytes].copy_from_slice(bytes);
@@ -87,7 +86,7 @@ impl<B: Backend> Loader<'_, B> {
         let embed = self.required(Config::EMBED)?;
         let embed_stored = stored_dtype(embed.dtype);
         let row_words = embed_stored.words(self.config.hidden);
-        let rows = padded_rows(&embed, embed_stored, row_words);
+        let rows = padded_rows(&embed, row_words);
         let embed = upload_rows(self.backend, Config::EMBED, &[&rows], row_words)?;
         drop(rows);
         let linears = self.config.linears();
@@ -166,13 +165,8 @@ impl<B: Backend> Loader<'_, B> {
             let packed = packed(self.weights, stored, shape)?;
             return self.deploy(shape, packed).await;
         }
-        let name = format!("{}.weight", shape.prefix);
-        let name = if is_head && self.config.tied {
-            Config::EMBED
-        } else {
-            &name
-        };
-        let tensor = self.required(name)?;
+        let name = self.config.dense_name(&shape.prefix);
+        let tensor = self.required(&name)?;
         let recipe = self.options.recipe;
         // a packed folder was quantized as a whole: its dense head stays dense
         let keep = stored.method != Method::Full
@@ -180,13 +174,13 @@ impl<B: Backend> Loader<'_, B> {
             || is_head && recipe.skip_head;
         if keep {
             let stored = stored_dtype(tensor.dtype);
-            let rows = padded_rows(&tensor, stored, stored.row_words(shape.in_features));
+            let rows = padded_rows(&tensor, stored.row_words(shape.in_features));
             return Ok(Layer::Dense(stored, rows));
         }
         let values = tensor.to_f32(0..tensor.elements());
         let packed = quantize(
             self.backend,
-            name,
+            &name,
             &values,
             shape.out_features,
             shape.in_features,
@@ -204,13 +198,8 @@ impl<B: Backend> Loader<'_, B> {
             return Ok(Layer::Phase(packed));
         }
         let values = dequantize(self.backend, &packed).await?;
-        let tensor = Tensor {
-            dtype: Dtype::F32,
-            shape: vec![shape.out_features, shape.in_features],
-            bytes: bytemuck::cast_slice(&values).into(),
-        };
-        let row_words = Stored::F32.row_words(shape.in_features);
-        let rows = padded_rows(&tensor, Stored::F32, row_words);
+        let columns = shape.in_features;
+        let rows = Stored::F32.encode_rows(&values, columns, Stored::F32.row_words(columns));
         Ok(Layer::Dense(Stored::F32, rows))
     }
 }

@@ -118,34 +118,24 @@ fn over_rows<R: Send>(
     }
 }
 
-/// [`PhaseGemv`] and [`PhaseGemm`] on the host.
-pub(super) fn integer(shape: &PhaseShape, mode: Activations, b: &mut Bindings<'_>) {
-    let (codes, q): (&[u32], &[u8]) = (b.read(0), b.read(1));
-    let (absmax, cells): (&[f32], &[u32]) = (b.read(2), b.read(3));
-    let y: &mut [f32] = b.write(4);
-    let group_scales = shape.terms() * 2;
+/// A product, token by token: `tables` of a token, then `finish(token, cell, sums of a row)` for every row, which
+/// gives the real and imaginary part of its result.
+fn product<T: Lane>(
+    shape: &PhaseShape,
+    codes: &[u32],
+    y: &mut [f32],
+    tables: impl Fn(usize) -> Vec<WordTable<T>>,
+    finish: impl Fn(usize, usize, &[Sums<T>]) -> [f32; 2] + Sync + Send,
+) {
+    let per_row = shape.groups() * shape.terms();
     for token in 0..shape.rows {
-        let tables = tables(shape.words(), |c| {
-            integer_at(q, shape, mode, token, c).map(|v| v as i32)
-        });
+        let tables = tables(token);
         let work = |first: usize, codes: &[u32]| {
             let all = sums(shape, codes, &tables);
-            let per_row = shape.groups() * shape.terms();
             let rows = all.chunks_exact(per_row).enumerate();
             rows.map(|(i, row)| {
                 let (cell, ..) = shape.place(shape.first_row + first + i);
-                let cell = &cells[cell * shape.cell_words()..][..shape.cell_words()];
-                let mut sum = [0i64; 2];
-                for (group, row) in row.chunks_exact(shape.terms()).enumerate() {
-                    let m = &cell[1 + group * group_scales..];
-                    for (term, s) in row.iter().enumerate() {
-                        let conj = if term >= shape.stages { -1 } else { 1 };
-                        let (re, im) = (i64::from(m[2 * term]), i64::from(m[2 * term + 1]));
-                        sum[0] += i64::from(s[0]) * re - conj * i64::from(s[3]) * im;
-                        sum[1] += conj * i64::from(s[2]) * re + i64::from(s[1]) * im;
-                    }
-                }
-                sum.map(|s| fixed::to_f32(s, absmax[token], cell[0] as i32))
+                finish(token, cell, row)
             })
             .collect()
         };
@@ -156,48 +146,62 @@ pub(super) fn integer(shape: &PhaseShape, mode: Activations, b: &mut Bindings<'_
     }
 }
 
+/// [`PhaseGemv`] and [`PhaseGemm`] on the host.
+pub(super) fn integer(shape: &PhaseShape, mode: Activations, b: &mut Bindings<'_>) {
+    let (codes, q): (&[u32], &[u8]) = (b.read(0), b.read(1));
+    let (absmax, cells): (&[f32], &[u32]) = (b.read(2), b.read(3));
+    let tables = |token| {
+        tables(shape.words(), |c| {
+            integer_at(q, shape, mode, token, c).map(|v| v as i32)
+        })
+    };
+    let finish = |token: usize, cell: usize, row: &[Sums<i32>]| {
+        let cell = &cells[cell * shape.cell_words()..][..shape.cell_words()];
+        let mut sum = [0i64; 2];
+        for (group, row) in row.chunks_exact(shape.terms()).enumerate() {
+            let m = &cell[1 + group * shape.terms() * 2..];
+            for (term, s) in row.iter().enumerate() {
+                let conj = if term >= shape.stages { -1 } else { 1 };
+                let (re, im) = (i64::from(m[2 * term]), i64::from(m[2 * term + 1]));
+                sum[0] += i64::from(s[0]) * re - conj * i64::from(s[3]) * im;
+                sum[1] += conj * i64::from(s[2]) * re + i64::from(s[1]) * im;
+            }
+        }
+        sum.map(|s| fixed::to_f32(s, absmax[token], cell[0] as i32))
+    };
+    product(shape, codes, b.write(4), tables, finish);
+}
+
 /// [`PhaseGemvFloat`] and [`PhaseGemmFloat`] on the host.
 pub(super) fn float(shape: &PhaseShape, b: &mut Bindings<'_>) {
     let (codes, x, cells): (&[u32], &[f32], &[f32]) = (b.read(0), b.read(1), b.read(2));
-    let y: &mut [f32] = b.write(3);
     let half = shape.in_features.div_ceil(2);
-    let group_scales = shape.terms() * 2;
-    for token in 0..shape.rows {
+    let tables = |token: usize| {
         let x = &x[token * shape.in_features..][..shape.in_features];
-        let tables = tables(shape.words(), |c| {
-            let re = if c < half { x[c] } else { 0.0 };
-            let im = if c < half {
-                x.get(half + c).copied()
+        let at = |i: usize| x.get(i).copied().unwrap_or(0.0);
+        // columns that only pad the last word are zero
+        tables(shape.words(), |c| {
+            if c < half {
+                [x[c], at(half + c)]
             } else {
-                None
-            };
-            [re, im.unwrap_or(0.0)]
-        });
-        let work = |first: usize, codes: &[u32]| {
-            let all = sums(shape, codes, &tables);
-            let per_row = shape.groups() * shape.terms();
-            let rows = all.chunks_exact(per_row).enumerate();
-            rows.map(|(i, row)| {
-                let (cell, ..) = shape.place(shape.first_row + first + i);
-                let cell = &cells[cell * shape.cell_words()..][..shape.cell_words()];
-                let mut sum = [0f32; 2];
-                for (group, row) in row.chunks_exact(shape.terms()).enumerate() {
-                    let s = &cell[1 + group * group_scales..];
-                    for (term, v) in row.iter().enumerate() {
-                        let conj = if term >= shape.stages { -1.0 } else { 1.0 };
-                        sum[0] += v[0] * s[2 * term] - conj * v[3] * s[2 * term + 1];
-                        sum[1] += conj * v[2] * s[2 * term] + v[1] * s[2 * term + 1];
-                    }
-                }
-                sum
-            })
-            .collect()
-        };
-        let y = &mut y[token * shape.outputs()..][..shape.outputs()];
-        over_rows(shape, codes, work, |local, value| {
-            store(shape, y, local, value);
-        });
-    }
+                [0.0; 2]
+            }
+        })
+    };
+    let finish = |_, cell: usize, row: &[Sums<f32>]| {
+        let cell = &cells[cell * shape.cell_words()..][..shape.cell_words()];
+        let mut sum = [0f32; 2];
+        for (group, row) in row.chunks_exact(shape.terms()).enumerate() {
+            let s = &cell[1 + group * shape.terms() * 2..];
+            for (term, v) in row.iter().enumerate() {
+                let conj = if term >= shape.stages { -1.0 } else { 1.0 };
+                sum[0] += v[0] * s[2 * term] - conj * v[3] * s[2 * term + 1];
+                sum[1] += conj * v[2] * s[2 * term] + v[1] * s[2 * term + 1];
+            }
+        }
+        sum
+    };
+    product(shape, codes, b.write(3), tables, finish);
 }
 
 fn store(shape: &PhaseShape, y: &mut [f32], local: usize, value: [f32; 2]) {
