@@ -1,6 +1,6 @@
 // y = U x + W conj(x) for many tokens, U and W in {1, i, -1, -i} stages, x in f32
 // one workgroup owns 16 complex rows x 32 tokens, one invocation a row and two tokens
-// codes [piece_rows, TERMS, words]; x [rows, in_features]; cells [cells, 1 + groups TERMS 2]; y [rows, outputs]
+// codes [piece_rows, words, TERMS]; x [rows, in_features]; cells [cells, 1 + groups TERMS 2]; y [rows, outputs]
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> codes: array<u32>;
@@ -53,7 +53,7 @@ fn stage(w: u32, first_token: u32, index: u32) {
 
 fn add_word(slot: u32, row: u32, w: u32) {
     for (var t = 0u; t < TERMS; t++) {
-        let code = codes[(row * TERMS + t) * p.words + w];
+        let code = codes[(row * p.words + w) * TERMS + t];
         var first = sums[t];
         var second = sums[TERMS + t];
         for (var j = 0u; j < 16u; j++) {

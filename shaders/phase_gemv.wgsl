@@ -1,6 +1,6 @@
 // y = U x + W conj(x) for one token, U and W in {1, i, -1, -i} stages, x in integers: exact sums
 // one workgroup owns WIDTH / LANES complex rows, LANES invocations share a row
-// codes [piece_rows, TERMS, words]; q [rows, 2, PLANES, words] of 16 bytes; cells [cells, 1 + groups TERMS 2]; y [rows, outputs]
+// codes [piece_rows, words, TERMS]; q [rows, 2, PLANES, words] of 16 bytes; cells [cells, 1 + groups TERMS 2]; y [rows, outputs]
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> codes: array<u32>;

@@ -1,6 +1,6 @@
 // y = U x + W conj(x) for one token, U and W in {1, i, -1, -i} stages, x in f32
 // one workgroup owns WIDTH / LANES complex rows, LANES invocations share a row
-// codes [piece_rows, TERMS, words]; x [rows, in_features]; cells [cells, 1 + groups TERMS 2]; y [rows, outputs]
+// codes [piece_rows, words, TERMS]; x [rows, in_features]; cells [cells, 1 + groups TERMS 2]; y [rows, outputs]
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> codes: array<u32>;
@@ -52,7 +52,7 @@ fn row_sum(row: u32, cell: u32, token: u32, lane: u32) -> vec2<f32> {
             let a = activation(token, 16u * w + j);
             let shift = 8u * (j % 4u) + 2u * (j / 4u);
             for (var t = 0u; t < TERMS; t++) {
-                let code = codes[(row * TERMS + t) * p.words + w];
+                let code = codes[(row * p.words + w) * TERMS + t];
                 sums[t] = add_symbol(sums[t], code >> shift, a);
             }
         }

@@ -1,21 +1,21 @@
 // Reading the codes of a row and scaling its sums. Refers to the kernel's bindings p, codes and cells.
 
 fn load_codes(row: u32, w: u32) -> Codes {
-    let at = row * TERMS * p.words + w;
+    let at = (row * p.words + w) * TERMS;
     var c: Codes;
     c.first.x = codes[at];
-    c.first.y = codes[at + p.words];
+    c.first.y = codes[at + 1u];
     if TERMS > 2u {
-        c.first.z = codes[at + 2u * p.words];
-        c.first.w = codes[at + 3u * p.words];
+        c.first.z = codes[at + 2u];
+        c.first.w = codes[at + 3u];
     }
     if TERMS > 4u {
-        c.second.x = codes[at + 4u * p.words];
-        c.second.y = codes[at + 5u * p.words];
+        c.second.x = codes[at + 4u];
+        c.second.y = codes[at + 5u];
     }
     if TERMS > 6u {
-        c.second.z = codes[at + 6u * p.words];
-        c.second.w = codes[at + 7u * p.words];
+        c.second.z = codes[at + 6u];
+        c.second.w = codes[at + 7u];
     }
     return c;
 }

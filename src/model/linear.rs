@@ -9,7 +9,7 @@ use crate::ops::dense::{Dense, MatmulGemm, MatmulGemv};
 use crate::ops::noise::Noise;
 use crate::ops::phase::{
     MAX_COLUMNS, PhaseGemm, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseShape, float_cells,
-    integer_cells,
+    integer_cells, interleaved,
 };
 use crate::quarter::{COLUMNS_PER_WORD, words_for};
 
@@ -153,7 +153,11 @@ impl<B: Backend> Linear<B> {
                 mode => integer_cells(&layer.scales, layer.cells(), mode),
             })
             .collect();
-        let codes: Vec<&[u32]> = layers.iter().map(|l| l.codes.as_slice()).collect();
+        let codes: Vec<Vec<u32>> = layers
+            .iter()
+            .map(|l| interleaved(&l.codes, 2 * stages, words))
+            .collect();
+        let codes: Vec<&[u32]> = codes.iter().map(Vec::as_slice).collect();
         Ok(Self {
             in_features: first.in_features,
             segments: layers.iter().map(|l| l.out_features).collect(),

@@ -103,6 +103,15 @@ impl PhaseShape {
         unreachable!("row {row} beyond the stack")
     }
 
+    /// The code of a column of one term (U's stages, then W's) of local row `local`, in interleaved `codes`.
+    fn code(&self, codes: &[u32], local: usize, term: usize, column: usize) -> u8 {
+        let word = local * self.words() + column / COLUMNS_PER_WORD;
+        code_at(
+            &[codes[word * self.terms() + term]],
+            column % COLUMNS_PER_WORD,
+        )
+    }
+
     /// Words of the codes, the activations and scales they are multiplied with, and the result.
     fn lengths(&self, activations: [usize; 2]) -> Vec<usize> {
         let [q, absmax] = activations;
@@ -161,6 +170,23 @@ pub struct PhaseParams {
     accumulate: u32,
     outputs: u32,
     outs: [u32; MAX_SEGMENTS],
+}
+
+/// Codes as the products read them: `[rows, words, 2 T]` instead of the packed format's `[rows, 2, T, words]`, so
+/// that what one invocation needs at a time lies together.
+pub fn interleaved(codes: &[u32], terms: usize, words: usize) -> Vec<u32> {
+    let mut out = vec![0; codes.len()];
+    let rows = codes
+        .chunks_exact(terms * words)
+        .zip(out.chunks_exact_mut(terms * words));
+    for (from, to) in rows {
+        for (w, to) in to.chunks_exact_mut(terms).enumerate() {
+            for (t, to) in to.iter_mut().enumerate() {
+                *to = from[t * words + w];
+            }
+        }
+    }
+    out
 }
 
 /// Cells of scales for the integer products: per cell the exponent, then the mantissas

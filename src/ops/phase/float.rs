@@ -5,7 +5,7 @@ use super::*;
 
 /// Product of a stack with few tokens, f32 activations.
 ///
-/// Bindings: `codes` [piece_rows, 2, T, words] u32; `x` [rows, in_features] f32; `cells`
+/// Bindings: `codes` [piece_rows, words, 2 T] u32 ([`interleaved`]); `x` [rows, in_features] f32; `cells`
 /// [cells, 1 + groups * 2 T 2] u32 ([`float_cells`]); `y` [rows, outputs] f32.
 #[derive(Debug, Clone)]
 pub struct PhaseGemvFloat {
@@ -139,7 +139,7 @@ fn cost(shape: &PhaseShape) -> Cost {
 fn reference(shape: &PhaseShape, b: &mut Bindings<'_>) {
     let (codes, x, cells): (&[u32], &[f32], &[f32]) = (b.read(0), b.read(1), b.read(2));
     let y: &mut [f32] = b.write(3);
-    let (words, half) = (shape.words(), shape.in_features.div_ceil(2));
+    let half = shape.in_features.div_ceil(2);
     for token in 0..shape.rows {
         let x = &x[token * shape.in_features..][..shape.in_features];
         for local in 0..shape.piece_rows {
@@ -147,14 +147,13 @@ fn reference(shape: &PhaseShape, b: &mut Bindings<'_>) {
             let cell = &cells[cell * shape.cell_words()..][..shape.cell_words()];
             let mut sum = [0f64; 2];
             for term in 0..shape.terms() {
-                let row = &codes[(local * shape.terms() + term) * words..][..words];
                 let conj = if term >= shape.stages { -1.0 } else { 1.0 };
                 for column in 0..half {
                     let group = column / COLUMNS_PER_WORD / shape.group_words;
                     let at = 1 + (group * shape.terms() + term) * 2;
                     let xr = f64::from(x[column]);
                     let xi = conj * x.get(half + column).map_or(0.0, |&v| f64::from(v));
-                    let (re, im) = unit(code_at(row, column));
+                    let (re, im) = unit(shape.code(codes, local, term, column));
                     let wr = f64::from(re) * f64::from(cell[at]);
                     let wi = f64::from(im) * f64::from(cell[at + 1]);
                     sum[0] += wr * xr - wi * xi;

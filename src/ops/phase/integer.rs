@@ -6,7 +6,7 @@ use crate::ops::activation::ActRound;
 
 /// Product of a stack with few tokens: a team of invocations per complex row.
 ///
-/// Bindings: `codes` [piece_rows, 2, T, words] u32; `q` and `absmax` as [`ActRound`] writes them; `cells`
+/// Bindings: `codes` [piece_rows, words, 2 T] u32 ([`interleaved`]); `q` and `absmax` as [`ActRound`] writes them; `cells`
 /// [cells, 1 + groups * 2 T 2] u32 ([`integer_cells`]); `y` [rows, outputs] f32.
 #[derive(Debug, Clone)]
 pub struct PhaseGemv {
@@ -165,20 +165,18 @@ fn reference(shape: &PhaseShape, mode: Activations, b: &mut Bindings<'_>) {
     let (codes, q): (&[u32], &[u8]) = (b.read(0), b.read(1));
     let (absmax, cells): (&[f32], &[u32]) = (b.read(2), b.read(3));
     let y: &mut [f32] = b.write(4);
-    let words = shape.words();
     for token in 0..shape.rows {
         for local in 0..shape.piece_rows {
             let (cell, at_re, at_im) = shape.place(shape.first_row + local);
             let cell = &cells[cell * shape.cell_words()..][..shape.cell_words()];
             let mut sum = [0i128; 2];
             for term in 0..shape.terms() {
-                let row = &codes[(local * shape.terms() + term) * words..][..words];
                 let conj = if term >= shape.stages { -1 } else { 1 };
                 for column in 0..shape.in_features.div_ceil(2) {
                     let group = column / COLUMNS_PER_WORD / shape.group_words;
                     let at = 1 + (group * shape.terms() + term) * 2;
                     let [xr, xi] = integer_at(q, shape, mode, token, column);
-                    let (re, im) = unit(code_at(row, column));
+                    let (re, im) = unit(shape.code(codes, local, term, column));
                     let wr = i128::from(re) * i128::from(cell[at]);
                     let wi = i128::from(im) * i128::from(cell[at + 1]);
                     let (xr, xi) = (i128::from(xr), i128::from(conj * xi));

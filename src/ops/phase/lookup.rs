@@ -51,11 +51,11 @@ fn tables<T: Lane>(words: usize, x: impl Fn(usize) -> [T; 2]) -> Vec<WordTable<T
         .collect()
 }
 
-/// Sums of one row of codes over the words of one block.
-fn row_sums<T: Lane>(codes: &[u32], tables: &[WordTable<T>]) -> Sums<T> {
+/// Sums of one term of a row of codes, which begins at `codes[0]`, over the words of one block.
+fn row_sums<T: Lane>(codes: &[u32], terms: usize, tables: &[WordTable<T>]) -> Sums<T> {
     let mut even = [T::default(); 4];
     let mut odd = even;
-    for (&word, table) in codes.iter().zip(tables) {
+    for (&word, table) in codes.iter().step_by(terms).zip(tables) {
         for pair in 0..4 {
             let byte = word >> (8 * pair);
             even = add(even, table[2 * pair as usize][(byte & 15) as usize]);
@@ -75,10 +75,12 @@ fn sums<T: Lane>(shape: &PhaseShape, codes: &[u32], tables: &[WordTable<T>]) -> 
         let end = ((group + 1) * group_words).min(words);
         for from in (group * group_words..end).step_by(BLOCK) {
             let to = (from + BLOCK).min(end);
-            for (i, row) in codes.chunks_exact(words).enumerate() {
-                let (local, term) = (i / terms, i % terms);
-                let at = (local * groups + group) * terms + term;
-                all[at] = add(all[at], row_sums(&row[from..to], &tables[from..to]));
+            for (local, row) in codes.chunks_exact(words * terms).enumerate() {
+                for term in 0..terms {
+                    let at = (local * groups + group) * terms + term;
+                    let codes = &row[from * terms + term..to * terms];
+                    all[at] = add(all[at], row_sums(codes, terms, &tables[from..to]));
+                }
             }
         }
     }
