@@ -37,7 +37,8 @@ impl Backend for Cpu {
 
     fn name(&self) -> String {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        format!("CPU ({threads} threads)")
+        let simd = crate::ops::host_simd();
+        format!("CPU ({threads} threads, {simd})")
     }
 
     fn max_words(&self) -> usize {

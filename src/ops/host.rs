@@ -59,6 +59,39 @@ pub(super) fn each_pair<A: Send, B: Send>(
     }
 }
 
+/// Pieces into which so much work should be cut: one if waking a thread for `worth` of it does not pay, and a few
+/// per thread so that a late one costs little.
+pub(super) fn pieces(work: usize, worth: usize) -> usize {
+    #[cfg(feature = "threads")]
+    let most = 4 * rayon::current_num_threads();
+    #[cfg(not(feature = "threads"))]
+    let most = 1;
+    (work / worth.max(1)).clamp(1, most.max(1))
+}
+
+/// Calls `work` with every item; the calling thread works too, others help where there are several items.
+pub(super) fn each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Send) {
+    #[cfg(feature = "threads")]
+    if items.len() > 1 {
+        use std::sync::{Mutex, PoisonError};
+        let helpers = rayon::current_num_threads().min(items.len()) - 1;
+        let queue = Mutex::new(items.into_iter());
+        let run = || loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+            let Some(item) = next else { break };
+            work(item);
+        };
+        rayon::in_place_scope(|scope| {
+            for _ in 0..helpers {
+                scope.spawn(|_| run());
+            }
+            run();
+        });
+        return;
+    }
+    items.into_iter().for_each(work);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -185,6 +185,11 @@ pub trait Op: Clone + 'static {
     fn cases() -> Vec<Case<Self>>;
 }
 
+/// The instruction set that the CPU backend's products use here, for people.
+pub fn host_simd() -> &'static str {
+    phase::host_simd()
+}
+
 /// Something done with every op.
 pub trait Visitor {
     /// Called once per op.

@@ -10,11 +10,16 @@ use crate::quarter::{COLUMNS_PER_WORD, code_at, unit, words_for};
 use bytemuck::Zeroable;
 
 mod float;
+mod host;
 mod integer;
-mod lookup;
 
 pub use float::{PhaseGemmFloat, PhaseGemvFloat};
 pub use integer::{PhaseGemm, PhaseGemv};
+
+/// The instruction set of the integer products on the host.
+pub(super) fn host_simd() -> &'static str {
+    host::Kernel::best().name()
+}
 
 /// Most stacked layers.
 pub const MAX_SEGMENTS: usize = 3;

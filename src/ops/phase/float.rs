@@ -1,6 +1,5 @@
 //! The products with f32 activations: what the papers' code computes.
 
-use super::lookup;
 use super::*;
 
 /// Product of a stack with few tokens, f32 activations.
@@ -73,7 +72,7 @@ impl Op for PhaseGemvFloat {
     }
 
     fn host(&self, b: &mut Bindings<'_>) {
-        lookup::float(&self.shape, b);
+        host::float(&self.shape, b);
     }
 
     fn cases() -> Vec<Case<Self>> {
@@ -117,7 +116,7 @@ impl Op for PhaseGemmFloat {
     }
 
     fn host(&self, b: &mut Bindings<'_>) {
-        lookup::float(&self.shape, b);
+        host::float(&self.shape, b);
     }
 
     fn cases() -> Vec<Case<Self>> {

@@ -1,6 +1,5 @@
 //! The products with integer activations: exact sums, one rounding, the same bits everywhere.
 
-use super::lookup;
 use super::*;
 use crate::ops::activation::ActRound;
 
@@ -89,7 +88,7 @@ impl Op for PhaseGemv {
     }
 
     fn host(&self, b: &mut Bindings<'_>) {
-        lookup::integer(&self.shape, self.mode, b);
+        on_host(&self.shape, self.mode, b);
     }
 
     fn cases() -> Vec<Case<Self>> {
@@ -143,7 +142,7 @@ impl Op for PhaseGemm {
     }
 
     fn host(&self, b: &mut Bindings<'_>) {
-        lookup::integer(&self.shape, self.mode, b);
+        on_host(&self.shape, self.mode, b);
     }
 
     fn cases() -> Vec<Case<Self>> {
@@ -158,6 +157,12 @@ fn lengths(shape: &PhaseShape, mode: Activations) -> Vec<usize> {
 
 fn cost(shape: &PhaseShape, mode: Activations) -> Cost {
     shape.cost((shape.rows * shape.in_features * mode.planes()) as f64)
+}
+
+fn on_host(shape: &PhaseShape, mode: Activations, b: &mut Bindings<'_>) {
+    let (codes, q): (&[u32], &[u32]) = (b.read(0), b.read(1));
+    let (absmax, cells): (&[f32], &[u32]) = (b.read(2), b.read(3));
+    host::product(shape, mode, codes, q, absmax, cells, b.write(4));
 }
 
 /// What both products mean: codes decoded one by one, integer sums per group, the scales as integers.
@@ -202,25 +207,7 @@ fn cases<O: Op>(make: impl Fn(PhaseShape, Activations) -> O) -> Vec<Case<O>> {
     let mut cases = Vec::new();
     for mode in [Activations::Int16, Activations::Int8] {
         for (name, shape) in case_shapes() {
-            let (rows, columns) = (shape.rows, shape.in_features);
-            let round = ActRound {
-                rows,
-                columns,
-                mode,
-            };
-            let x = noise(10, rows * columns, 3.0);
-            let mut q = vec![0; rows * ActRound::row_words(columns, mode)];
-            let mut absmax = vec![0; rows];
-            let mut b = Bindings::new();
-            b.push_read(bytemuck::cast_slice(&x));
-            b.push_write(&mut q);
-            b.push_write(&mut absmax);
-            round.reference(&mut b);
-            let data = case_data(
-                &shape,
-                [Data::u32(&q), Data::u32(&absmax)],
-                |scales, cells| integer_cells(scales, cells, mode),
-            );
+            let data = data_of(&shape, mode);
             cases.push(Case::new(
                 format!("{name}, {mode:?}"),
                 make(shape, mode),
@@ -229,4 +216,31 @@ fn cases<O: Op>(make: impl Fn(PhaseShape, Activations) -> O) -> Vec<Case<O>> {
         }
     }
     cases
+}
+
+/// Bindings of a case of `shape`.
+pub(super) fn data_of(shape: &PhaseShape, mode: Activations) -> Vec<Data> {
+    let x = noise(10, shape.rows * shape.in_features, 3.0);
+    let activations = rounded(&x, shape.rows, mode).map(Data::Words);
+    case_data(shape, activations, |scales, cells| {
+        integer_cells(scales, cells, mode)
+    })
+}
+
+/// `q` and `absmax` of rows of activations.
+pub(super) fn rounded(x: &[f32], rows: usize, mode: Activations) -> [Vec<u32>; 2] {
+    let columns = x.len() / rows;
+    let round = ActRound {
+        rows,
+        columns,
+        mode,
+    };
+    let mut q = vec![0; rows * ActRound::row_words(columns, mode)];
+    let mut absmax = vec![0; rows];
+    let mut b = Bindings::new();
+    b.push_read(bytemuck::cast_slice(x));
+    b.push_write(&mut q);
+    b.push_write(&mut absmax);
+    round.reference(&mut b);
+    [q, absmax]
 }

@@ -1,4 +1,4 @@
-//! The products on the host: table look-ups instead of additions.
+//! Products without vector instructions: table look-ups instead of additions.
 //!
 //! A nibble of a packed word is the symbols of two columns. For one token, a table of 16 entries per pair of
 //! columns holds what each nibble contributes to the four sums, and every row, stage, U and W share it: two
@@ -148,10 +148,11 @@ fn product<T: Lane>(
     }
 }
 
-/// [`PhaseGemv`] and [`PhaseGemm`] on the host.
-pub(super) fn integer(shape: &PhaseShape, mode: Activations, b: &mut Bindings<'_>) {
-    let (codes, q): (&[u32], &[u8]) = (b.read(0), b.read(1));
-    let (absmax, cells): (&[f32], &[u32]) = (b.read(2), b.read(3));
+/// [`PhaseGemv`] and [`PhaseGemm`] by table look-ups.
+pub(super) fn integer(inputs: &Inputs<'_>, y: &mut [f32]) {
+    let Inputs { shape, mode, .. } = *inputs;
+    let Inputs { codes, cells, .. } = *inputs;
+    let (q, absmax): (&[u8], _) = (bytemuck::cast_slice(inputs.q), inputs.absmax);
     let tables = |token| {
         tables(shape.words(), |c| {
             integer_at(q, shape, mode, token, c).map(|v| v as i32)
@@ -171,11 +172,11 @@ pub(super) fn integer(shape: &PhaseShape, mode: Activations, b: &mut Bindings<'_
         }
         sum.map(|s| fixed::to_f32(s, absmax[token], cell[0] as i32))
     };
-    product(shape, codes, b.write(4), tables, finish);
+    product(shape, codes, y, tables, finish);
 }
 
 /// [`PhaseGemvFloat`] and [`PhaseGemmFloat`] on the host.
-pub(super) fn float(shape: &PhaseShape, b: &mut Bindings<'_>) {
+pub(in crate::ops::phase) fn float(shape: &PhaseShape, b: &mut Bindings<'_>) {
     let (codes, x, cells): (&[u32], &[f32], &[f32]) = (b.read(0), b.read(1), b.read(2));
     let half = shape.in_features.div_ceil(2);
     let tables = |token: usize| {

@@ -1,0 +1,207 @@
+//! AVX-512 VNNI: 16 lanes of 4 bytes, multiplied and added in one instruction.
+
+use super::panel::{Acts, Lanes, Planes, Scales, Totals};
+use fearless_simd::{Avx512, i32x16, kernel, prelude::*, u32x16};
+use std::arch::x86_64::*;
+
+/// Lanes of a panel: two registers, so that one token alone has enough independent sums.
+const LANES: usize = 32;
+
+impl Lanes<LANES> for Avx512 {
+    fn tokens(self, planes: usize) -> usize {
+        // sums of a register of codes and so many tokens: 24 of 32 registers
+        6 / planes.max(1)
+    }
+
+    fn sums(
+        self,
+        codes: &[[u32; LANES]],
+        acts: &Acts<'_>,
+        first: usize,
+        word: usize,
+        out: &mut [Planes<LANES>],
+    ) {
+        sums(self, codes, acts, first, word, out);
+    }
+
+    fn add(
+        self,
+        totals: &mut Totals<LANES>,
+        planes: &Planes<LANES>,
+        all: [i32; 2],
+        scales: &Scales<LANES>,
+    ) {
+        add(self, totals, planes, all, scales);
+    }
+
+    fn values(
+        self,
+        totals: &Totals<LANES>,
+        terms: usize,
+        factor: f32,
+        power: &[i32; LANES],
+    ) -> [[f32; LANES]; 2] {
+        values(self, totals, terms, factor, power)
+    }
+}
+
+kernel!(
+    fn add(
+        t: Avx512,
+        totals: &mut Totals<LANES>,
+        planes: &Planes<LANES>,
+        all: [i32; 2],
+        scales: &Scales<LANES>,
+    ) {
+        totals.add(planes, all, scales);
+    }
+);
+
+kernel!(
+    fn values(
+        t: Avx512,
+        totals: &Totals<LANES>,
+        terms: usize,
+        factor: f32,
+        power: &[i32; LANES],
+    ) -> [[f32; LANES]; 2] {
+        totals.values(terms, factor, power)
+    }
+);
+
+kernel!(
+    fn sums(
+        t: Avx512,
+        codes: &[[u32; LANES]],
+        acts: &Acts<'_>,
+        first: usize,
+        word: usize,
+        out: &mut [Planes<LANES>],
+    ) {
+        let from = (acts, first, word);
+        match (acts.planes, out) {
+            (1, [a]) => both::<1>(t, codes, from, a),
+            (2, [a]) => both::<2>(t, codes, from, a),
+            (1, out) => match out.len() {
+                2 => halves::<2, 1>(t, codes, from, out),
+                3 => halves::<3, 1>(t, codes, from, out),
+                4 => halves::<4, 1>(t, codes, from, out),
+                5 => halves::<5, 1>(t, codes, from, out),
+                _ => halves::<6, 1>(t, codes, from, out),
+            },
+            (_, out) => match out.len() {
+                2 => halves::<2, 2>(t, codes, from, out),
+                _ => halves::<3, 2>(t, codes, from, out),
+            },
+        }
+    }
+);
+
+/// Activations, first token, first word.
+type From<'a> = (&'a Acts<'a>, usize, usize);
+
+/// One token, both registers of codes together: each activation is loaded once.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+fn both<const P: usize>(
+    t: Avx512,
+    codes: &[[u32; LANES]],
+    from: From<'_>,
+    out: &mut Planes<LANES>,
+) {
+    let [sums] = tile::<1, 2, P>(t, codes, 0, from);
+    for (half, sums) in sums.iter().enumerate() {
+        put(t, sums, half, out);
+    }
+}
+
+/// Several tokens, one register of codes after the other.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+fn halves<const N: usize, const P: usize>(
+    t: Avx512,
+    codes: &[[u32; LANES]],
+    from: From<'_>,
+    out: &mut [Planes<LANES>],
+) {
+    for half in 0..2 {
+        let sums = tile::<N, 1, P>(t, codes, half, from);
+        for ([sums], out) in sums.iter().zip(out.iter_mut()) {
+            put(t, sums, half, out);
+        }
+    }
+}
+
+/// Sums of a register and token: `[byte plane][re bit 0, re bit 1, im bit 0, im bit 1]`, those of bit 1 doubled.
+type Sums<const P: usize> = [[__m512i; 4]; P];
+
+/// `N` tokens with `B` registers of codes from register `half` on.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+fn tile<const N: usize, const B: usize, const P: usize>(
+    t: Avx512,
+    codes: &[[u32; LANES]],
+    half: usize,
+    (acts, first, word): From<'_>,
+) -> [[Sums<P>; B]; N] {
+    let count = codes.len();
+    let planes: [[[&[[u32; 4]]; P]; 2]; N] = std::array::from_fn(|n| {
+        std::array::from_fn(|part| {
+            std::array::from_fn(|p| &acts.plane(first + n, part, p, word, count)[..count])
+        })
+    });
+    let bits = [1, 2].map(|b| _mm512_set1_epi32(0x0101_0101 * b));
+    let mut sums = [[[[_mm512_setzero_si512(); 4]; P]; B]; N];
+    for i in 0..count {
+        let mut code: [__m512i; B] = std::array::from_fn(|b| {
+            let lanes = &codes[i][(half + b) * 16..][..16];
+            u32x16::from_slice(t, lanes).into()
+        });
+        for m in 0..4 {
+            let masks: [[__m512i; 2]; B] =
+                std::array::from_fn(|b| bits.map(|bit| _mm512_and_si512(code[b], bit)));
+            for n in 0..N {
+                for part in 0..2 {
+                    for p in 0..P {
+                        let x = _mm512_set1_epi32(planes[n][part][p][i][m] as i32);
+                        for b in 0..B {
+                            for bit in 0..2 {
+                                let sum = &mut sums[n][b][p][2 * part + bit];
+                                // the first byte plane is signed, the second is not; masks are either
+                                *sum = if p == 0 {
+                                    _mm512_dpbusd_epi32(*sum, masks[b][bit], x)
+                                } else {
+                                    _mm512_dpbusd_epi32(*sum, x, masks[b][bit])
+                                };
+                            }
+                        }
+                    }
+                }
+            }
+            code = code.map(|c| _mm512_srli_epi32::<2>(c));
+        }
+    }
+    sums
+}
+
+/// Joins the byte planes, halves what was doubled, and stores.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+#[inline]
+fn put<const P: usize>(t: Avx512, sums: &Sums<P>, half: usize, out: &mut Planes<LANES>) {
+    for i in 0..4 {
+        // halved before anything grows: the sum of a long row just fits
+        let halved = |s| {
+            if i % 2 == 1 {
+                _mm512_srai_epi32::<1>(s)
+            } else {
+                s
+            }
+        };
+        let mut sum = halved(sums[0][i]);
+        if P == 2 {
+            sum = _mm512_add_epi32(_mm512_slli_epi32::<8>(sum), halved(sums[1][i]));
+        }
+        let lanes: i32x16<Avx512> = sum.simd_into(t);
+        lanes.store_slice(&mut out[i][half * 16..][..16]);
+    }
+}

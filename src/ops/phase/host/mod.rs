@@ -1,0 +1,131 @@
+//! The products on the host: threads over rows, vector kernels chosen at run time.
+//!
+//! A kernel only counts: it sums activations over the bit planes of the codes, in 32-bit integers. What surrounds
+//! it ([`panel`]) is the same for all of them: codes are packed into *panels* of as many rows as fill the lanes of
+//! the kernel's registers (one lane per row and term), and the sums of a panel are scaled and rounded once, exactly
+//! as the reference does. CPUs without a kernel use table look-ups ([`portable`]).
+//!
+//! The vector instructions come from `fearless_simd`: its tokens prove that the CPU has them, so that nothing here
+//! is `unsafe`.
+
+use super::*;
+use std::fmt;
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod bands;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod panel;
+mod portable;
+#[cfg(test)]
+mod tests;
+
+pub(super) use portable::float;
+
+/// A way to compute the integer products on this CPU.
+#[derive(Clone, Copy)]
+pub(crate) enum Kernel {
+    /// Table look-ups in plain Rust.
+    Portable,
+    /// 32 bytes at a time, two instructions per multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(fearless_simd::Avx2),
+    /// 64 bytes at a time, one instruction per multiply-add.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(fearless_simd::Avx512),
+    /// 16 bytes at a time.
+    #[cfg(target_arch = "aarch64")]
+    Neon(fearless_simd::Neon),
+}
+
+impl Kernel {
+    /// All kernels this CPU can run, the fastest first.
+    pub(crate) fn available() -> Vec<Self> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            let level = fearless_simd::Level::new();
+            all.extend(level.as_avx512().map(Self::Avx512));
+            all.extend(level.as_avx2().map(Self::Avx2));
+        }
+        #[cfg(target_arch = "aarch64")]
+        all.extend(fearless_simd::Level::new().as_neon().map(Self::Neon));
+        all.push(Self::Portable);
+        all
+    }
+
+    /// The fastest kernel of this CPU.
+    pub(crate) fn best() -> Self {
+        static BEST: std::sync::OnceLock<Kernel> = std::sync::OnceLock::new();
+        *BEST.get_or_init(|| Self::available()[0])
+    }
+
+    /// Its instruction set, for people.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "AVX2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "AVX-512 VNNI",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => "NEON",
+        }
+    }
+}
+
+impl fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// [`PhaseGemv`] and [`PhaseGemm`] on the host, with the fastest kernel; the slices are their bindings.
+pub(super) fn product(
+    shape: &PhaseShape,
+    mode: Activations,
+    codes: &[u32],
+    q: &[u32],
+    absmax: &[f32],
+    cells: &[u32],
+    y: &mut [f32],
+) {
+    product_with(
+        Kernel::best(),
+        &Inputs {
+            shape,
+            mode,
+            codes,
+            q,
+            absmax,
+            cells,
+        },
+        y,
+    );
+}
+
+/// What a product reads.
+#[derive(Clone, Copy)]
+struct Inputs<'a> {
+    shape: &'a PhaseShape,
+    mode: Activations,
+    codes: &'a [u32],
+    q: &'a [u32],
+    absmax: &'a [f32],
+    cells: &'a [u32],
+}
+
+fn product_with(kernel: Kernel, inputs: &Inputs<'_>, y: &mut [f32]) {
+    match kernel {
+        Kernel::Portable => portable::integer(inputs, y),
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx2(token) => panel::product(token, inputs, y),
+        #[cfg(target_arch = "x86_64")]
+        Kernel::Avx512(token) => panel::product(token, inputs, y),
+        #[cfg(target_arch = "aarch64")]
+        Kernel::Neon(token) => panel::product(token, inputs, y),
+    }
+}

@@ -1,0 +1,158 @@
+//! NEON: 4 lanes of 4 bytes; bytes that a mask lets through are added in pairs to 16 bits, those to 32 bits.
+//!
+//! The dot product instructions of newer cores are not stable in Rust; masks and pairwise sums take as few.
+
+use super::panel::{Acts, Lanes, Planes, Scales, Totals};
+use fearless_simd::{Neon, i32x4, kernel, prelude::*, u32x4};
+use std::arch::aarch64::*;
+
+/// Lanes of a panel: two registers, which share each activation.
+const LANES: usize = 8;
+
+/// Registers of a panel.
+const REGISTERS: usize = 2;
+
+/// Words after which the 16-bit sums are emptied; they hold 64.
+const WORDS: usize = 16;
+
+impl Lanes<LANES> for Neon {
+    fn tokens(self, _planes: usize) -> usize {
+        // 16 sums, and the masks they are made with, fill the 32 registers
+        1
+    }
+
+    fn sums(
+        self,
+        codes: &[[u32; LANES]],
+        acts: &Acts<'_>,
+        first: usize,
+        word: usize,
+        out: &mut [Planes<LANES>],
+    ) {
+        for (token, out) in out.iter_mut().enumerate() {
+            sums(self, codes, acts, first + token, word, out);
+        }
+    }
+
+    fn add(
+        self,
+        totals: &mut Totals<LANES>,
+        planes: &Planes<LANES>,
+        all: [i32; 2],
+        scales: &Scales<LANES>,
+    ) {
+        totals.add(planes, all, scales);
+    }
+
+    fn values(
+        self,
+        totals: &Totals<LANES>,
+        terms: usize,
+        factor: f32,
+        power: &[i32; LANES],
+    ) -> [[f32; LANES]; 2] {
+        totals.values(terms, factor, power)
+    }
+}
+
+kernel!(
+    fn sums(
+        t: Neon,
+        codes: &[[u32; LANES]],
+        acts: &Acts<'_>,
+        token: usize,
+        word: usize,
+        out: &mut Planes<LANES>,
+    ) {
+        match acts.planes {
+            1 => token_sums::<1>(t, codes, acts, (token, word), out),
+            _ => token_sums::<2>(t, codes, acts, (token, word), out),
+        }
+    }
+);
+
+/// Sums of a register of codes, `[re bit 0, re bit 1, im bit 0, im bit 1]`: of the first byte plane, which is
+/// signed, and of the second, which is not.
+type Wide = ([int32x4_t; 4], [uint32x4_t; 4]);
+
+/// The same in 16 bits, two to a lane.
+type Short = ([int16x8_t; 4], [uint16x8_t; 4]);
+
+#[target_feature(enable = "neon")]
+#[inline]
+fn token_sums<const P: usize>(
+    t: Neon,
+    codes: &[[u32; LANES]],
+    acts: &Acts<'_>,
+    (token, word): (usize, usize),
+    out: &mut Planes<LANES>,
+) {
+    let count = codes.len();
+    let planes: [[&[[u32; 4]]; P]; 2] = std::array::from_fn(|part| {
+        std::array::from_fn(|p| &acts.plane(token, part, p, word, count)[..count])
+    });
+    let mut all: [Wide; REGISTERS] = [([vdupq_n_s32(0); 4], [vdupq_n_u32(0); 4]); REGISTERS];
+    for from in (0..count).step_by(WORDS) {
+        let to = (from + WORDS).min(count);
+        let x = planes.map(|part| part.map(|plane| &plane[from..to]));
+        let sums = short_sums::<P>(t, &codes[from..to], x);
+        for (all, sums) in all.iter_mut().zip(&sums) {
+            for i in 0..4 {
+                all.0[i] = vpadalq_s16(all.0[i], sums.0[i]);
+                if P == 2 {
+                    all.1[i] = vpadalq_u16(all.1[i], sums.1[i]);
+                }
+            }
+        }
+    }
+    for (r, (first, second)) in all.iter().enumerate() {
+        for i in 0..4 {
+            let mut sum = first[i];
+            if P == 2 {
+                sum = vaddq_s32(vshlq_n_s32::<8>(sum), vreinterpretq_s32_u32(second[i]));
+            }
+            let lanes: i32x4<Neon> = sum.simd_into(t);
+            lanes.store_slice(&mut out[i][4 * r..][..4]);
+        }
+    }
+}
+
+/// Sums of at most [`WORDS`] words.
+#[target_feature(enable = "neon")]
+#[inline]
+fn short_sums<const P: usize>(
+    t: Neon,
+    codes: &[[u32; LANES]],
+    x: [[&[[u32; 4]]; P]; 2],
+) -> [Short; REGISTERS] {
+    let count = codes.len();
+    let x = x.map(|part| part.map(|plane| &plane[..count]));
+    let mut sums: [Short; REGISTERS] = [([vdupq_n_s16(0); 4], [vdupq_n_u16(0); 4]); REGISTERS];
+    for i in 0..count {
+        let code: [uint8x16_t; REGISTERS] = std::array::from_fn(|r| {
+            let lanes: uint32x4_t = u32x4::from_slice(t, &codes[i][4 * r..][..4]).into();
+            vreinterpretq_u8_u32(lanes)
+        });
+        for m in 0..4 {
+            let masks: [[uint8x16_t; 2]; REGISTERS] =
+                code.map(|code| [1u8, 2].map(|bit| vtstq_u8(code, vdupq_n_u8(bit << (2 * m)))));
+            for part in 0..2 {
+                for p in 0..P {
+                    let x = vreinterpretq_u8_u32(vdupq_n_u32(x[part][p][i][m]));
+                    for (masks, sums) in masks.iter().zip(&mut sums) {
+                        for bit in 0..2 {
+                            let (chosen, at) = (vandq_u8(masks[bit], x), 2 * part + bit);
+                            if p == 0 {
+                                let signed = vreinterpretq_s8_u8(chosen);
+                                sums.0[at] = vpadalq_s8(sums.0[at], signed);
+                            } else {
+                                sums.1[at] = vpadalq_u8(sums.1[at], chosen);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+    sums
+}

@@ -1,0 +1,356 @@
+//! What surrounds a kernel: panels of codes, exact scaling, threads.
+
+use super::bands::{Band, bands};
+use super::{Inputs, PhaseShape};
+use crate::fixed;
+use std::ops::Range;
+
+/// Sums of one panel and token: per lane the activations where bit 0 of the code is set, where bit 1 is set; of
+/// the real parts, then of the imaginary parts.
+pub(super) type Planes<const L: usize> = [[i32; L]; 4];
+
+/// Most tokens a kernel may take at a time.
+pub(super) const MOST_TOKENS: usize = 8;
+
+/// A vector kernel with `L` lanes.
+pub(super) trait Lanes<const L: usize>: Copy + Send + Sync {
+    /// Tokens whose sums fit into registers together.
+    fn tokens(self, planes: usize) -> usize;
+
+    /// Sums over the words of `codes`, for the tokens from `first` on, one per element of `out`; `word` is the
+    /// place of `codes[0]` in a row. At most [`Self::tokens`] of them.
+    fn sums(
+        self,
+        codes: &[[u32; L]],
+        acts: &Acts<'_>,
+        first: usize,
+        word: usize,
+        out: &mut [Planes<L>],
+    );
+
+    /// [`Totals::add`], compiled for the kernel's instructions.
+    fn add(self, totals: &mut Totals<L>, planes: &Planes<L>, all: [i32; 2], scales: &Scales<L>);
+
+    /// [`Totals::values`], compiled for the kernel's instructions.
+    fn values(
+        self,
+        totals: &Totals<L>,
+        terms: usize,
+        factor: f32,
+        power: &[i32; L],
+    ) -> [[f32; L]; 2];
+}
+
+/// Rounded activations: per token the byte planes re, im (8 bit) or re high, re low, im high, im low, each
+/// `words` times 16 columns.
+#[derive(Clone, Copy)]
+pub(super) struct Acts<'a> {
+    q: &'a [[u32; 4]],
+    words: usize,
+    /// Bytes of an activation.
+    pub planes: usize,
+}
+
+impl<'a> Acts<'a> {
+    /// Words `word..word + count` of a byte plane of the real (0) or imaginary (1) parts of a token.
+    pub fn plane(
+        &self,
+        token: usize,
+        part: usize,
+        plane: usize,
+        word: usize,
+        count: usize,
+    ) -> &'a [[u32; 4]] {
+        let at = ((token * 2 + part) * self.planes + plane) * self.words + word;
+        &self.q[at..at + count]
+    }
+
+    /// Sum of the real (0) or imaginary (1) parts of a token in a range of words.
+    fn total(&self, token: usize, part: usize, range: &Range<usize>) -> i32 {
+        let plane = |p| {
+            let words = self.plane(token, part, p, range.start, range.len());
+            bytemuck::cast_slice::<_, u8>(words)
+        };
+        let first: i32 = plane(0).iter().map(|&b| i32::from(b as i8)).sum();
+        if self.planes == 1 {
+            return first;
+        }
+        first * 256 + plane(1).iter().map(|&b| i32::from(b)).sum::<i32>()
+    }
+}
+
+/// Scales of a group of columns, per lane.
+#[derive(Clone, Copy)]
+pub(super) struct Scales<const L: usize> {
+    re: [i32; L],
+    im: [i32; L],
+    /// Negated for the terms of W, which multiply the conjugate.
+    conj_re: [i32; L],
+    conj_im: [i32; L],
+}
+
+/// Scaled sums over all groups, per lane: real and imaginary part.
+pub(super) struct Totals<const L: usize>([[i64; L]; 2]);
+
+impl<const L: usize> Totals<L> {
+    /// Adds the sums of a group; `all` are the sums of all its activations.
+    #[inline(always)]
+    pub fn add(&mut self, planes: &Planes<L>, all: [i32; 2], s: &Scales<L>) {
+        for lane in 0..L {
+            let [p, q, pi, qi] = [0, 1, 2, 3].map(|i| planes[i][lane]);
+            // bit planes to sums of Re(i^k) x and Im(i^k) x: see crate::quarter
+            let re_re = all[0].wrapping_sub(p.wrapping_add(q));
+            let re_im = all[1].wrapping_sub(pi.wrapping_add(qi));
+            let (im_re, im_im) = (p.wrapping_sub(q), pi.wrapping_sub(qi));
+            let mul = |a: i32, b: i32| i64::from(a) * i64::from(b);
+            let re = mul(re_re, s.re[lane]).wrapping_sub(mul(im_im, s.conj_im[lane]));
+            let im = mul(re_im, s.conj_re[lane]).wrapping_add(mul(im_re, s.im[lane]));
+            self.0[0][lane] = self.0[0][lane].wrapping_add(re);
+            self.0[1][lane] = self.0[1][lane].wrapping_add(im);
+        }
+    }
+
+    /// Results of the rows of the panel: sums over their terms, times `factor * 2^power`.
+    #[inline(always)]
+    pub fn values(&self, terms: usize, factor: f32, power: &[i32; L]) -> [[f32; L]; 2] {
+        match terms {
+            2 => self.rounded::<2>(factor, power),
+            4 => self.rounded::<4>(factor, power),
+            6 => self.rounded::<6>(factor, power),
+            _ => self.rounded::<8>(factor, power),
+        }
+    }
+
+    #[inline(always)]
+    fn rounded<const T: usize>(&self, factor: f32, power: &[i32; L]) -> [[f32; L]; 2] {
+        let mut values = [[0.0; L]; 2];
+        for part in 0..2 {
+            let mut sums = [0i64; L];
+            for (row, terms) in self.0[part].chunks_exact(T).enumerate() {
+                sums[row] = terms.iter().fold(0, |a, &b| a.wrapping_add(b));
+            }
+            for row in 0..L / T {
+                values[part][row] = round(sums[row], factor, power[row]);
+            }
+        }
+        values
+    }
+}
+
+/// [`fixed::to_f32`] by the CPU's own roundings, where they are the same: sum to 24 bits, an exact product in
+/// f64, and that to 24 bits.
+#[inline(always)]
+pub(super) fn round(sum: i64, factor: f32, power: i32) -> f32 {
+    // outside, f64 would round too; and what is not a number has no rounding
+    if !(-600..=600).contains(&power) || !factor.is_normal() {
+        return fixed::to_f32(sum, factor, power);
+    }
+    let scale = f64::from_bits(((1023 + power) as u64) << 52);
+    let exact = f64::from(sum as f32) * f64::from(factor) * scale;
+    let value = exact as f32;
+    if exact.abs() < f64::from(f32::MIN_POSITIVE) {
+        return if sum < 0 { -0.0 } else { 0.0 };
+    }
+    value.clamp(-f32::MAX, f32::MAX)
+}
+
+/// Everything a thread needs to know.
+struct Job<'a> {
+    inputs: Inputs<'a>,
+    acts: Acts<'a>,
+    /// Words of each group of columns.
+    groups: Vec<Range<usize>>,
+    /// Sums of all activations, `[rows, groups]`.
+    all: Vec<[i32; 2]>,
+}
+
+impl<'a> Job<'a> {
+    fn new(inputs: &Inputs<'a>) -> Self {
+        let shape = inputs.shape;
+        let words = shape.words();
+        let acts = Acts {
+            q: inputs.q.as_chunks().0,
+            words,
+            planes: inputs.mode.planes(),
+        };
+        let step = shape.group_words.min(words).max(1);
+        let groups: Vec<_> = (0..words)
+            .step_by(step)
+            .map(|w| w..(w + step).min(words))
+            .collect();
+        let all = (0..shape.rows)
+            .flat_map(|token| groups.iter().map(move |g| (token, g)))
+            .map(|(token, g)| [0, 1].map(|part| acts.total(token, part, g)))
+            .collect();
+        Self {
+            inputs: *inputs,
+            acts,
+            groups,
+            all,
+        }
+    }
+}
+
+/// Bytes of activations that should stay in the second-level cache while rows pass by.
+const CACHED: usize = 512 << 10;
+
+/// Multiply-adds of whole words that are worth waking a thread.
+const WORTH: usize = 48 << 10;
+
+/// The product with a kernel of `L` lanes, on all threads when it is worth it.
+pub(super) fn product<const L: usize>(kernel: impl Lanes<L>, inputs: &Inputs<'_>, y: &mut [f32]) {
+    let shape = inputs.shape;
+    let job = Job::new(inputs);
+    let work = shape.words() * shape.terms() * shape.piece_rows * shape.rows;
+    let pieces = crate::ops::host::pieces(work, WORTH);
+    let panel = L / shape.terms();
+    let most = shape.piece_rows.div_ceil(pieces).next_multiple_of(panel);
+    let bands = bands(shape, most.max(panel), y);
+    crate::ops::host::each(bands, |band| run(kernel, &job, band));
+}
+
+/// All tokens of a band, as many at a time as the cache holds.
+fn run<const L: usize>(kernel: impl Lanes<L>, job: &Job<'_>, mut band: Band<'_>) {
+    let shape = job.inputs.shape;
+    let rows = L / shape.terms();
+    let bytes = 2 * job.acts.planes * shape.words() * 16;
+    let tokens = (CACHED / bytes.max(1)).max(MOST_TOKENS);
+    let mut panel = Panel::new(shape);
+    for first in (0..shape.rows).step_by(tokens) {
+        let tokens = first..(first + tokens).min(shape.rows);
+        for start in band.rows.clone().step_by(rows) {
+            let end = (start + rows).min(band.rows.end);
+            panel.load(job, band.segment, start..end);
+            panel.multiply(
+                kernel,
+                job,
+                tokens.clone(),
+                start - band.rows.start,
+                &mut band.y,
+            );
+        }
+    }
+}
+
+/// Codes and scales of the rows that fill the lanes of a kernel: lane `row * terms + term`.
+struct Panel<const L: usize> {
+    codes: Vec<[u32; L]>,
+    scales: Vec<Scales<L>>,
+    powers: [i32; L],
+    rows: usize,
+    /// The segment whose scales are loaded; cells per row are loaded anew for every panel.
+    loaded: Option<usize>,
+}
+
+impl<const L: usize> Panel<L> {
+    fn new(shape: &PhaseShape) -> Self {
+        let empty = Scales {
+            re: [0; L],
+            im: [0; L],
+            conj_re: [0; L],
+            conj_im: [0; L],
+        };
+        Self {
+            codes: vec![[0; L]; shape.words()],
+            scales: vec![empty; shape.groups()],
+            powers: [0; L],
+            rows: 0,
+            loaded: None,
+        }
+    }
+
+    fn load(&mut self, job: &Job<'_>, segment: usize, rows: Range<usize>) {
+        let shape = job.inputs.shape;
+        self.rows = rows.len();
+        match shape.terms() {
+            2 => self.pack::<2>(job, &rows),
+            4 => self.pack::<4>(job, &rows),
+            6 => self.pack::<6>(job, &rows),
+            _ => self.pack::<8>(job, &rows),
+        }
+        if !shape.per_row && self.loaded == Some(segment) {
+            return;
+        }
+        self.loaded = Some(segment);
+        let lanes = L / shape.terms();
+        for row in 0..lanes {
+            let cell = if shape.per_row {
+                shape.first_row + (rows.start + row).min(rows.end - 1)
+            } else {
+                segment
+            };
+            let cell = &job.inputs.cells[cell * shape.cell_words()..][..shape.cell_words()];
+            self.powers[row] = cell[0] as i32;
+            self.scale_row(shape, row, &cell[1..]);
+        }
+    }
+
+    fn scale_row(&mut self, shape: &PhaseShape, row: usize, cell: &[u32]) {
+        let terms = shape.terms();
+        for (scales, cell) in self.scales.iter_mut().zip(cell.chunks_exact(2 * terms)) {
+            for (term, m) in cell.chunks_exact(2).enumerate() {
+                let lane = row * terms + term;
+                // mantissas have 28 bits
+                let (re, im) = (m[0] as i32, m[1] as i32);
+                let conj = if term >= shape.stages { -1 } else { 1 };
+                scales.re[lane] = re;
+                scales.im[lane] = im;
+                scales.conj_re[lane] = re.wrapping_mul(conj);
+                scales.conj_im[lane] = im.wrapping_mul(conj);
+            }
+        }
+    }
+
+    /// Copies rows of codes, `[words, T]` each, side by side; lanes of missing rows keep what they had.
+    fn pack<const T: usize>(&mut self, job: &Job<'_>, rows: &Range<usize>) {
+        let words = self.codes.len();
+        for (i, row) in rows.clone().enumerate() {
+            let codes = job.inputs.codes[row * words * T..][..words * T]
+                .as_chunks::<T>()
+                .0;
+            for (to, from) in self.codes.iter_mut().zip(codes) {
+                to[i * T..(i + 1) * T].copy_from_slice(from);
+            }
+        }
+    }
+
+    /// Multiplies with `tokens`; the first row of the panel is row `at` of the band whose places are `y`.
+    fn multiply(
+        &self,
+        kernel: impl Lanes<L>,
+        job: &Job<'_>,
+        tokens: Range<usize>,
+        at: usize,
+        y: &mut [[&mut [f32]; 2]],
+    ) {
+        let most = kernel.tokens(job.acts.planes).min(MOST_TOKENS);
+        let mut planes = [[[0; L]; 4]; MOST_TOKENS];
+        for first in tokens.clone().step_by(most) {
+            let count = most.min(tokens.end - first);
+            let planes = &mut planes[..count];
+            let mut totals: [Totals<L>; MOST_TOKENS] = std::array::from_fn(|_| Totals([[0; L]; 2]));
+            for (g, words) in job.groups.iter().enumerate() {
+                let codes = &self.codes[words.clone()];
+                kernel.sums(codes, &job.acts, first, words.start, planes);
+                for (i, planes) in planes.iter().enumerate() {
+                    let all = job.all[(first + i) * job.groups.len() + g];
+                    kernel.add(&mut totals[i], planes, all, &self.scales[g]);
+                }
+            }
+            for (i, totals) in totals[..count].iter().enumerate() {
+                let (shape, factor) = (job.inputs.shape, job.inputs.absmax[first + i]);
+                let values = kernel.values(totals, shape.terms(), factor, &self.powers);
+                for (y, values) in y[first + i].iter_mut().zip(&values) {
+                    store(shape.accumulate, &mut y[at..], &values[..self.rows]);
+                }
+            }
+        }
+    }
+}
+
+/// Stores or adds as many values as there are places (an imaginary part may be missing).
+fn store(accumulate: bool, y: &mut [f32], values: &[f32]) {
+    for (y, value) in y.iter_mut().zip(values) {
+        *y = if accumulate { *y + value } else { *value };
+    }
+}
