@@ -4,6 +4,10 @@ use super::*;
 use crate::quarter::{COLUMNS_PER_WORD, words_for};
 use bytemuck::Zeroable;
 
+mod rows;
+
+pub(crate) use rows::round_rows;
+
 /// How activations enter a quantized linear.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Activations {
@@ -162,6 +166,12 @@ impl Op for ActRound {
                 }
             }
         }
+    }
+
+    fn host(&self, b: &mut Bindings<'_>) {
+        let x: &[f32] = b.read(0);
+        let x = &x[..self.rows * self.columns];
+        round_rows(x, self.columns, self.mode, b.write(1), b.write(2));
     }
 
     fn cases() -> Vec<Case<Self>> {

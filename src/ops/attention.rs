@@ -134,6 +134,28 @@ impl Op for Rope {
         }
     }
 
+    fn host(&self, b: &mut Bindings<'_>) {
+        let h = &self.0;
+        let (qkv, table): (&mut [f32], &[f32]) = (b.write(0), b.read(1));
+        let (k_cache, v_cache): (&mut [f32], &mut [f32]) = (b.write(2), b.write(3));
+        let (width, cache) = (h.head_dim, h.cache_row());
+        let caches = k_cache
+            .chunks_exact_mut(cache)
+            .zip(v_cache.chunks_exact_mut(cache));
+        let rows = qkv
+            .chunks_exact_mut(h.qkv_row())
+            .zip(table.chunks_exact(width).zip(caches).skip(h.position));
+        let rows: Vec<_> = rows.take(h.rows).collect();
+        super::host::each_worth(rows, h.qkv_row() / 2, |(qkv, (turns, (k_to, v_to)))| {
+            let (q, kv) = qkv.split_at_mut(h.heads * width);
+            let (k, v) = kv.split_at(cache);
+            k_to.copy_from_slice(k);
+            v_to.copy_from_slice(v);
+            super::vector::rotated(turns, q);
+            super::vector::rotated(turns, k_to);
+        });
+    }
+
     fn cases() -> Vec<Case<Self>> {
         shapes()
             .into_iter()
@@ -260,11 +282,15 @@ impl Op for Attention {
     fn host(&self, b: &mut Bindings<'_>) {
         let (qkv, out): (&[f32], &mut [f32]) = (b.read(0), b.write(3));
         let (k, v): (&[f32], &[f32]) = (b.read(1), b.read(2));
-        let d = self.0.head_dim;
-        super::host::each_chunk(&mut out[..self.0.rows * self.0.heads * d], d, |i, out| {
-            let (row, head) = (i / self.0.heads, i % self.0.heads);
-            let seen = 0..self.0.position + row + 1;
-            let (_, total) = self.0.attend((row, head), seen, [qkv, k, v], out);
+        let (h, d) = (&self.0, self.0.head_dim);
+        let outs: Vec<_> = out
+            .chunks_exact_mut(d)
+            .take(h.rows * h.heads)
+            .enumerate()
+            .collect();
+        super::host::each_worth(outs, h.nanoseconds(h.positions()), |(i, out)| {
+            let (row, head) = (i / h.heads, i % h.heads);
+            let (_, total) = h.attend((row, head), 0..h.position + row + 1, [qkv, k, v], out);
             for out in out {
                 *out /= total;
             }
@@ -321,31 +347,24 @@ fn growing(h: Heads) -> Case<Attention> {
 impl Heads {
     /// One head of one row over `range`, in f32: the largest score and the sum of weights are returned,
     /// the weighted values (not yet divided by that sum) are left in `out`.
-    pub(super) fn attend(
+    pub(super) fn attend<'a>(
         &self,
         (row, head): (usize, usize),
         range: std::ops::Range<usize>,
-        [qkv, k, v]: [&[f32]; 3],
+        [qkv, k, v]: [&'a [f32]; 3],
         out: &mut [f32],
     ) -> (f32, f32) {
         let d = self.head_dim;
         let q = &qkv[row * self.qkv_row() + head * d..][..d];
         let kv = head / (self.heads / self.kv_heads) * d;
-        let scale = (d as f64).powf(-0.5) as f32;
-        let place = |t: usize| t * self.cache_row() + kv;
-        let score = |t| super::host::dot(q, &k[place(t)..][..d]) * scale;
-        let mut weights: Vec<f32> = range.clone().map(score).collect();
-        let top = weights.iter().copied().reduce(f32::max).unwrap_or(0.0);
-        let mut total = 0.0f64;
-        out.fill(0.0);
-        for (w, t) in weights.iter_mut().zip(range) {
-            *w = (*w - top).exp();
-            total += f64::from(*w);
-            for (out, &v) in out.iter_mut().zip(&v[place(t)..][..d]) {
-                *out += *w * v;
-            }
-        }
-        (top, total as f32)
+        let (begin, end) = (range.start * self.cache_row(), range.end * self.cache_row());
+        let from = |cache: &'a [f32]| cache[begin..end].get(kv..).unwrap_or_default();
+        super::vector::attended(q, from(k), from(v), self.cache_row(), out)
+    }
+
+    /// About how long that takes over so many positions, on the host.
+    pub(super) fn nanoseconds(&self, positions: usize) -> usize {
+        100 + positions * (10 + self.head_dim / 4)
     }
 }
 

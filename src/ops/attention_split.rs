@@ -160,7 +160,9 @@ impl Op for AttentionSplit {
         let (qkv, parts): (&[f32], &mut [f32]) = (b.read(0), b.write(3));
         let (k, v): (&[f32], &[f32]) = (b.read(1), b.read(2));
         let words = Self::part_words(&self.heads, self.splits);
-        super::host::each_chunk(&mut parts[..words], 2 + self.heads.head_dim, |i, part| {
+        let parts = parts[..words].chunks_exact_mut(2 + self.heads.head_dim);
+        let nanoseconds = self.heads.nanoseconds(self.range());
+        super::host::each_worth(parts.enumerate().collect(), nanoseconds, |(i, part)| {
             let (place, range) = self.place(i);
             let (ends, values) = part.split_at_mut(2);
             (ends[0], ends[1]) = self.heads.attend(place, range, [qkv, k, v], values);
@@ -264,6 +266,29 @@ impl Op for AttentionMerge {
                     .map(|part| weight(part) * f64::from(part[2 + j]))
                     .sum();
                 *out = (sum / total) as f32;
+            }
+        }
+    }
+
+    fn host(&self, b: &mut Bindings<'_>) {
+        let (parts, out): (&[f32], &mut [f32]) = (b.read(0), b.write(1));
+        let d = self.heads.head_dim;
+        let groups = parts.chunks_exact(self.splits * (2 + d));
+        let outs = out.chunks_exact_mut(d);
+        for (parts, out) in groups.zip(outs).take(self.heads.rows * self.heads.heads) {
+            let known = || parts.chunks_exact(2 + d).filter(|part| part[1] > 0.0);
+            let top = known().fold(f32::NEG_INFINITY, |top, part| top.max(part[0]));
+            out.fill(0.0);
+            let mut total = 0.0;
+            for part in known() {
+                let weight = (part[0] - top).exp();
+                total += weight * part[1];
+                for (out, value) in out.iter_mut().zip(&part[2..]) {
+                    *out += weight * value;
+                }
+            }
+            for out in out {
+                *out /= total;
             }
         }
     }

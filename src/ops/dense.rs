@@ -103,7 +103,7 @@ impl Dense {
                 }
             };
             for (sum, x) in sums.iter_mut().zip(x.chunks_exact(self.k)) {
-                *sum = super::host::dot(x, weights);
+                *sum = super::vector::dot(x, weights);
             }
         }
     }

@@ -1,26 +1,4 @@
-//! What fast host implementations share: threads where the feature allows, loops the compiler vectorizes.
-
-/// Lanes of a dot product: enough independent sums for any vector unit.
-const LANES: usize = 16;
-
-/// `sum a[i] b[i]` in f32, always in the same order.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest = a.remainder().iter().zip(b.remainder());
-    let rest: f32 = rest.map(|(a, b)| a * b).sum();
-    for (a, b) in a.zip(b) {
-        for i in 0..LANES {
-            sums[i] += a[i] * b[i];
-        }
-    }
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            sums[i] += sums[i + half];
-        }
-    }
-    sums[0] + rest
-}
+//! What fast host implementations share: threads, where the feature allows and the work is worth them.
 
 /// Calls `work(i, chunk)` for every `size` elements of `data`, on all threads there are.
 pub(super) fn each_chunk<T: Send>(
@@ -59,14 +37,17 @@ pub(super) fn each_pair<A: Send, B: Send>(
     }
 }
 
-/// Pieces into which so much work should be cut: one if waking a thread for `worth` of it does not pay, and a few
-/// per thread so that a late one costs little.
-pub(super) fn pieces(work: usize, worth: usize) -> usize {
+/// Work, in nanoseconds of one thread, that is worth waking another for.
+const WORTH: usize = 25_000;
+
+/// Pieces into which work of so many nanoseconds should be cut: one if waking a thread does not pay, and a few per
+/// thread so that a late one costs little.
+pub(super) fn pieces(nanoseconds: usize) -> usize {
     #[cfg(feature = "threads")]
     let most = 4 * rayon::current_num_threads();
     #[cfg(not(feature = "threads"))]
     let most = 1;
-    (work / worth.max(1)).clamp(1, most.max(1))
+    (nanoseconds / WORTH).clamp(1, most.max(1))
 }
 
 /// Calls `work` with every item; the calling thread works too, others help where there are several items.
@@ -76,10 +57,12 @@ pub(super) fn each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Send) {
         use std::sync::{Mutex, PoisonError};
         let helpers = rayon::current_num_threads().min(items.len()) - 1;
         let queue = Mutex::new(items.into_iter());
-        let run = || loop {
-            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-            let Some(item) = next else { break };
-            work(item);
+        let run = || {
+            loop {
+                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(item) = next else { break };
+                work(item);
+            }
         };
         rayon::in_place_scope(|scope| {
             for _ in 0..helpers {
@@ -92,17 +75,36 @@ pub(super) fn each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Send) {
     items.into_iter().for_each(work);
 }
 
+/// Calls `work` with every item, each of which takes so many nanoseconds, on as many threads as pays.
+pub(super) fn each_worth<T: Send>(
+    mut items: Vec<T>,
+    nanoseconds: usize,
+    work: impl Fn(T) + Sync + Send,
+) {
+    let size = items
+        .len()
+        .div_ceil(pieces(items.len() * nanoseconds))
+        .max(1);
+    let mut blocks = Vec::new();
+    while items.len() > size {
+        blocks.push(items.split_off(items.len() - size));
+    }
+    blocks.push(items);
+    each(blocks, |block| block.into_iter().for_each(&work));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_dot_of_any_length_is_a_dot() {
-        for len in 0..70 {
-            let a: Vec<f32> = (0..len).map(|i| (i % 7) as f32 - 3.0).collect();
-            let expected: f32 = a.iter().map(|v| v * (v + 1.0)).sum();
-            let b: Vec<f32> = a.iter().map(|v| v + 1.0).collect();
-            assert_eq!(dot(&a, &b), expected, "{len}");
+    fn every_item_is_done_once() {
+        for len in [0, 1, 2, 7, 1000] {
+            for nanoseconds in [0, 1, 100, 10_000_000] {
+                let mut data = vec![0; len];
+                each_worth(data.iter_mut().collect(), nanoseconds, |d| *d += 1);
+                assert!(data.iter().all(|&d| d == 1), "{len}, {nanoseconds}");
+            }
         }
     }
 

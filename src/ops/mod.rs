@@ -14,6 +14,7 @@ mod bindings;
 mod case;
 mod host;
 mod stored;
+mod vector;
 
 pub use bindings::Bindings;
 pub use case::{Case, Data, hash32, noise, noise_u32};

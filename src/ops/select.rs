@@ -77,6 +77,13 @@ impl Op for Argmax {
         }
     }
 
+    fn host(&self, b: &mut Bindings<'_>) {
+        let (x, index): (&[f32], &mut [u32]) = (b.read(0), b.write(1));
+        for (x, index) in x.chunks_exact(self.n).zip(index).take(self.rows) {
+            *index = super::vector::largest(x) as u32;
+        }
+    }
+
     fn cases() -> Vec<Case<Self>> {
         let case = |name: &str, rows, x: &[f32]| {
             let n = x.len() / rows;

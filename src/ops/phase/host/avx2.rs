@@ -1,6 +1,6 @@
 //! AVX2: 8 lanes of 4 bytes; products are added in pairs to 16 bits, and those in pairs to 32 bits.
 
-use super::panel::{Acts, Lanes, Planes, Scales, Totals};
+use super::panel::{Acts, Lanes, Planes, Totals};
 use fearless_simd::{Avx2, i32x8, kernel, prelude::*, u32x8};
 use std::arch::x86_64::*;
 
@@ -29,48 +29,14 @@ impl Lanes<LANES> for Avx2 {
         }
     }
 
-    fn add(
-        self,
-        totals: &mut Totals<LANES>,
-        planes: &Planes<LANES>,
-        all: [i32; 2],
-        scales: &Scales<LANES>,
-    ) {
-        add(self, totals, planes, all, scales);
-    }
-
-    fn values(
-        self,
-        totals: &Totals<LANES>,
-        terms: usize,
-        factor: f32,
-        power: &[i32; LANES],
-    ) -> [[f32; LANES]; 2] {
-        values(self, totals, terms, factor, power)
+    fn values(self, totals: &Totals<'_, LANES>) -> [[f32; LANES]; 2] {
+        values(self, totals)
     }
 }
 
 kernel!(
-    fn add(
-        t: Avx2,
-        totals: &mut Totals<LANES>,
-        planes: &Planes<LANES>,
-        all: [i32; 2],
-        scales: &Scales<LANES>,
-    ) {
-        totals.add(planes, all, scales);
-    }
-);
-
-kernel!(
-    fn values(
-        t: Avx2,
-        totals: &Totals<LANES>,
-        terms: usize,
-        factor: f32,
-        power: &[i32; LANES],
-    ) -> [[f32; LANES]; 2] {
-        totals.values(terms, factor, power)
+    fn values(t: Avx2, totals: &Totals<'_, LANES>) -> [[f32; LANES]; 2] {
+        totals.values()
     }
 );
 
@@ -103,14 +69,11 @@ fn token_sums<const P: usize>(
     out: &mut Planes<LANES>,
 ) {
     let count = codes.len();
-    let planes: [[&[[u32; 4]]; P]; 2] = std::array::from_fn(|part| {
-        std::array::from_fn(|p| &acts.plane(token, part, p, word, count)[..count])
-    });
     let ones = _mm256_set1_epi16(1);
     let mut all = [[_mm256_setzero_si256(); 4]; P];
     for from in (0..count).step_by(WORDS) {
         let to = (from + WORDS).min(count);
-        let x = planes.map(|part| part.map(|plane| &plane[from..to]));
+        let x = acts.token(token, word + from, to - from);
         let sums = short_sums::<P>(t, &codes[from..to], x);
         for (all, sums) in all.iter_mut().flatten().zip(sums.iter().flatten()) {
             *all = _mm256_add_epi32(*all, _mm256_madd_epi16(*sums, ones));
@@ -143,13 +106,18 @@ fn short_sums<const P: usize>(
     x: [[&[[u32; 4]]; P]; 2],
 ) -> Sums<P> {
     let count = codes.len();
-    let x = x.map(|part| part.map(|plane| &plane[..count]));
-    let bits = [1, 2].map(|b| _mm256_set1_epi32(0x0101_0101 * b));
+    let bits = [
+        _mm256_set1_epi32(0x0101_0101),
+        _mm256_set1_epi32(0x0202_0202),
+    ];
     let mut sums = [[_mm256_setzero_si256(); 4]; P];
     for i in 0..count {
         let mut code: __m256i = u32x8::from_slice(t, &codes[i]).into();
         for m in 0..4 {
-            let masks = bits.map(|bit| _mm256_and_si256(code, bit));
+            let masks = [
+                _mm256_and_si256(code, bits[0]),
+                _mm256_and_si256(code, bits[1]),
+            ];
             for part in 0..2 {
                 for p in 0..P {
                     let x = _mm256_set1_epi32(x[part][p][i][m] as i32);

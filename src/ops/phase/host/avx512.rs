@@ -1,6 +1,6 @@
 //! AVX-512 VNNI: 16 lanes of 4 bytes, multiplied and added in one instruction.
 
-use super::panel::{Acts, Lanes, Planes, Scales, Totals};
+use super::panel::{Acts, Lanes, Planes, Totals};
 use fearless_simd::{Avx512, i32x16, kernel, prelude::*, u32x16};
 use std::arch::x86_64::*;
 
@@ -24,48 +24,14 @@ impl Lanes<LANES> for Avx512 {
         sums(self, codes, acts, first, word, out);
     }
 
-    fn add(
-        self,
-        totals: &mut Totals<LANES>,
-        planes: &Planes<LANES>,
-        all: [i32; 2],
-        scales: &Scales<LANES>,
-    ) {
-        add(self, totals, planes, all, scales);
-    }
-
-    fn values(
-        self,
-        totals: &Totals<LANES>,
-        terms: usize,
-        factor: f32,
-        power: &[i32; LANES],
-    ) -> [[f32; LANES]; 2] {
-        values(self, totals, terms, factor, power)
+    fn values(self, totals: &Totals<'_, LANES>) -> [[f32; LANES]; 2] {
+        values(self, totals)
     }
 }
 
 kernel!(
-    fn add(
-        t: Avx512,
-        totals: &mut Totals<LANES>,
-        planes: &Planes<LANES>,
-        all: [i32; 2],
-        scales: &Scales<LANES>,
-    ) {
-        totals.add(planes, all, scales);
-    }
-);
-
-kernel!(
-    fn values(
-        t: Avx512,
-        totals: &Totals<LANES>,
-        terms: usize,
-        factor: f32,
-        power: &[i32; LANES],
-    ) -> [[f32; LANES]; 2] {
-        totals.values(terms, factor, power)
+    fn values(t: Avx512, totals: &Totals<'_, LANES>) -> [[f32; LANES]; 2] {
+        totals.values()
     }
 );
 
@@ -145,21 +111,28 @@ fn tile<const N: usize, const B: usize, const P: usize>(
     (acts, first, word): From<'_>,
 ) -> [[Sums<P>; B]; N] {
     let count = codes.len();
-    let planes: [[[&[[u32; 4]]; P]; 2]; N] = std::array::from_fn(|n| {
-        std::array::from_fn(|part| {
-            std::array::from_fn(|p| &acts.plane(first + n, part, p, word, count)[..count])
-        })
-    });
-    let bits = [1, 2].map(|b| _mm512_set1_epi32(0x0101_0101 * b));
+    let mut planes = [[[&acts.q[..0]; P]; 2]; N];
+    for (n, planes) in planes.iter_mut().enumerate() {
+        *planes = acts.token(first + n, word, count);
+    }
+    let planes = planes;
+    let bits = [
+        _mm512_set1_epi32(0x0101_0101),
+        _mm512_set1_epi32(0x0202_0202),
+    ];
     let mut sums = [[[[_mm512_setzero_si512(); 4]; P]; B]; N];
+    let mut code = [_mm512_setzero_si512(); B];
+    let mut masks = [[_mm512_setzero_si512(); 2]; B];
     for i in 0..count {
-        let mut code: [__m512i; B] = std::array::from_fn(|b| {
-            let lanes = &codes[i][(half + b) * 16..][..16];
-            u32x16::from_slice(t, lanes).into()
-        });
+        for b in 0..B {
+            code[b] = u32x16::from_slice(t, &codes[i][(half + b) * 16..][..16]).into();
+        }
         for m in 0..4 {
-            let masks: [[__m512i; 2]; B] =
-                std::array::from_fn(|b| bits.map(|bit| _mm512_and_si512(code[b], bit)));
+            for b in 0..B {
+                masks[b][0] = _mm512_and_si512(code[b], bits[0]);
+                masks[b][1] = _mm512_and_si512(code[b], bits[1]);
+                code[b] = _mm512_srli_epi32::<2>(code[b]);
+            }
             for n in 0..N {
                 for part in 0..2 {
                     for p in 0..P {
@@ -178,7 +151,6 @@ fn tile<const N: usize, const B: usize, const P: usize>(
                     }
                 }
             }
-            code = code.map(|c| _mm512_srli_epi32::<2>(c));
         }
     }
     sums

@@ -2,7 +2,7 @@
 //!
 //! The dot product instructions of newer cores are not stable in Rust; masks and pairwise sums take as few.
 
-use super::panel::{Acts, Lanes, Planes, Scales, Totals};
+use super::panel::{Acts, Lanes, Planes, Totals};
 use fearless_simd::{Neon, i32x4, kernel, prelude::*, u32x4};
 use std::arch::aarch64::*;
 
@@ -34,24 +34,8 @@ impl Lanes<LANES> for Neon {
         }
     }
 
-    fn add(
-        self,
-        totals: &mut Totals<LANES>,
-        planes: &Planes<LANES>,
-        all: [i32; 2],
-        scales: &Scales<LANES>,
-    ) {
-        totals.add(planes, all, scales);
-    }
-
-    fn values(
-        self,
-        totals: &Totals<LANES>,
-        terms: usize,
-        factor: f32,
-        power: &[i32; LANES],
-    ) -> [[f32; LANES]; 2] {
-        totals.values(terms, factor, power)
+    fn values(self, totals: &Totals<'_, LANES>) -> [[f32; LANES]; 2] {
+        totals.values()
     }
 }
 
@@ -88,13 +72,10 @@ fn token_sums<const P: usize>(
     out: &mut Planes<LANES>,
 ) {
     let count = codes.len();
-    let planes: [[&[[u32; 4]]; P]; 2] = std::array::from_fn(|part| {
-        std::array::from_fn(|p| &acts.plane(token, part, p, word, count)[..count])
-    });
     let mut all: [Wide; REGISTERS] = [([vdupq_n_s32(0); 4], [vdupq_n_u32(0); 4]); REGISTERS];
     for from in (0..count).step_by(WORDS) {
         let to = (from + WORDS).min(count);
-        let x = planes.map(|part| part.map(|plane| &plane[from..to]));
+        let x = acts.token(token, word + from, to - from);
         let sums = short_sums::<P>(t, &codes[from..to], x);
         for (all, sums) in all.iter_mut().zip(&sums) {
             for i in 0..4 {
@@ -126,16 +107,21 @@ fn short_sums<const P: usize>(
     x: [[&[[u32; 4]]; P]; 2],
 ) -> [Short; REGISTERS] {
     let count = codes.len();
-    let x = x.map(|part| part.map(|plane| &plane[..count]));
     let mut sums: [Short; REGISTERS] = [([vdupq_n_s16(0); 4], [vdupq_n_u16(0); 4]); REGISTERS];
     for i in 0..count {
-        let code: [uint8x16_t; REGISTERS] = std::array::from_fn(|r| {
+        // loops instead of closures: those would not be compiled for NEON
+        let mut code = [vdupq_n_u8(0); REGISTERS];
+        for (r, code) in code.iter_mut().enumerate() {
             let lanes: uint32x4_t = u32x4::from_slice(t, &codes[i][4 * r..][..4]).into();
-            vreinterpretq_u8_u32(lanes)
-        });
+            *code = vreinterpretq_u8_u32(lanes);
+        }
         for m in 0..4 {
-            let masks: [[uint8x16_t; 2]; REGISTERS] =
-                code.map(|code| [1u8, 2].map(|bit| vtstq_u8(code, vdupq_n_u8(bit << (2 * m)))));
+            let bits = [vdupq_n_u8(1 << (2 * m)), vdupq_n_u8(2 << (2 * m))];
+            let mut masks = [[bits[0]; 2]; REGISTERS];
+            for (masks, code) in masks.iter_mut().zip(&code) {
+                masks[0] = vtstq_u8(*code, bits[0]);
+                masks[1] = vtstq_u8(*code, bits[1]);
+            }
             for part in 0..2 {
                 for p in 0..P {
                     let x = vreinterpretq_u8_u32(vdupq_n_u32(x[part][p][i][m]));

@@ -28,24 +28,15 @@ pub(super) trait Lanes<const L: usize>: Copy + Send + Sync {
         out: &mut [Planes<L>],
     );
 
-    /// [`Totals::add`], compiled for the kernel's instructions.
-    fn add(self, totals: &mut Totals<L>, planes: &Planes<L>, all: [i32; 2], scales: &Scales<L>);
-
     /// [`Totals::values`], compiled for the kernel's instructions.
-    fn values(
-        self,
-        totals: &Totals<L>,
-        terms: usize,
-        factor: f32,
-        power: &[i32; L],
-    ) -> [[f32; L]; 2];
+    fn values(self, totals: &Totals<'_, L>) -> [[f32; L]; 2];
 }
 
 /// Rounded activations: per token the byte planes re, im (8 bit) or re high, re low, im high, im low, each
 /// `words` times 16 columns.
 #[derive(Clone, Copy)]
 pub(super) struct Acts<'a> {
-    q: &'a [[u32; 4]],
+    pub q: &'a [[u32; 4]],
     words: usize,
     /// Bytes of an activation.
     pub planes: usize,
@@ -53,7 +44,7 @@ pub(super) struct Acts<'a> {
 
 impl<'a> Acts<'a> {
     /// Words `word..word + count` of a byte plane of the real (0) or imaginary (1) parts of a token.
-    pub fn plane(
+    fn plane(
         &self,
         token: usize,
         part: usize,
@@ -63,6 +54,16 @@ impl<'a> Acts<'a> {
     ) -> &'a [[u32; 4]] {
         let at = ((token * 2 + part) * self.planes + plane) * self.words + word;
         &self.q[at..at + count]
+    }
+
+    /// All byte planes of a token at `count` words from `word` on: `[re, im][plane]`.
+    pub fn token<const P: usize>(
+        &self,
+        token: usize,
+        word: usize,
+        count: usize,
+    ) -> [[&'a [[u32; 4]]; P]; 2] {
+        [0, 1].map(|part| std::array::from_fn(|p| self.plane(token, part, p, word, count)))
     }
 
     /// Sum of the real (0) or imaginary (1) parts of a token in a range of words.
@@ -89,69 +90,110 @@ pub(super) struct Scales<const L: usize> {
     conj_im: [i32; L],
 }
 
-/// Scaled sums over all groups, per lane: real and imaginary part.
-pub(super) struct Totals<const L: usize>([[i64; L]; 2]);
+/// What the results of a panel and a token are made of.
+pub(super) struct Totals<'a, const L: usize> {
+    /// Sums per group and token,
+    sums: &'a [Planes<L>],
+    /// of which this one is meant, in every
+    place: usize,
+    /// so many.
+    stride: usize,
+    /// Sums of all activations per group.
+    all: &'a [[i32; 2]],
+    /// Scales per group.
+    scales: &'a [Scales<L>],
+    terms: usize,
+    /// Results are multiplied by it,
+    factor: f32,
+    /// and by two to the power of this, per row:
+    powers: &'a [i32; L],
+    /// by this,
+    steps: &'a [f64; L],
+    /// if all powers are in [`PLAIN`].
+    plain: bool,
+}
 
-impl<const L: usize> Totals<L> {
-    /// Adds the sums of a group; `all` are the sums of all its activations.
+impl<const L: usize> Totals<'_, L> {
+    /// Results of the rows: real parts, imaginary parts.
     #[inline(always)]
-    pub fn add(&mut self, planes: &Planes<L>, all: [i32; 2], s: &Scales<L>) {
-        for lane in 0..L {
-            let [p, q, pi, qi] = [0, 1, 2, 3].map(|i| planes[i][lane]);
-            // bit planes to sums of Re(i^k) x and Im(i^k) x: see crate::quarter
-            let re_re = all[0].wrapping_sub(p.wrapping_add(q));
-            let re_im = all[1].wrapping_sub(pi.wrapping_add(qi));
-            let (im_re, im_im) = (p.wrapping_sub(q), pi.wrapping_sub(qi));
-            let mul = |a: i32, b: i32| i64::from(a) * i64::from(b);
-            let re = mul(re_re, s.re[lane]).wrapping_sub(mul(im_im, s.conj_im[lane]));
-            let im = mul(re_im, s.conj_re[lane]).wrapping_add(mul(im_re, s.im[lane]));
-            self.0[0][lane] = self.0[0][lane].wrapping_add(re);
-            self.0[1][lane] = self.0[1][lane].wrapping_add(im);
+    pub fn values(&self) -> [[f32; L]; 2] {
+        let mut sums = [[0i64; L]; 2];
+        for (group, (all, scales)) in self.all.iter().zip(self.scales).enumerate() {
+            let planes = &self.sums[group * self.stride + self.place];
+            scaled(planes, *all, scales, &mut sums);
+        }
+        match self.terms {
+            2 => self.rounded::<2>(&sums),
+            4 => self.rounded::<4>(&sums),
+            6 => self.rounded::<6>(&sums),
+            _ => self.rounded::<8>(&sums),
         }
     }
 
-    /// Results of the rows of the panel: sums over their terms, times `factor * 2^power`.
+    /// Sums over the `T` terms of each row, rounded.
     #[inline(always)]
-    pub fn values(&self, terms: usize, factor: f32, power: &[i32; L]) -> [[f32; L]; 2] {
-        match terms {
-            2 => self.rounded::<2>(factor, power),
-            4 => self.rounded::<4>(factor, power),
-            6 => self.rounded::<6>(factor, power),
-            _ => self.rounded::<8>(factor, power),
-        }
-    }
-
-    #[inline(always)]
-    fn rounded<const T: usize>(&self, factor: f32, power: &[i32; L]) -> [[f32; L]; 2] {
+    fn rounded<const T: usize>(&self, sums: &[[i64; L]; 2]) -> [[f32; L]; 2] {
         let mut values = [[0.0; L]; 2];
         for part in 0..2 {
-            let mut sums = [0i64; L];
-            for (row, terms) in self.0[part].chunks_exact(T).enumerate() {
-                sums[row] = terms.iter().fold(0, |a, &b| a.wrapping_add(b));
+            let mut rows = [0i64; L];
+            for (row, terms) in rows.iter_mut().zip(sums[part].as_chunks::<T>().0) {
+                *row = terms.iter().fold(0, |a, &b| a.wrapping_add(b));
             }
-            for row in 0..L / T {
-                values[part][row] = round(sums[row], factor, power[row]);
+            if self.plain && self.factor.is_normal() {
+                for row in 0..L {
+                    values[part][row] = round(rows[row], self.factor, self.steps[row]);
+                }
+            } else {
+                for row in 0..L / T {
+                    values[part][row] = fixed::to_f32(rows[row], self.factor, self.powers[row]);
+                }
             }
         }
         values
     }
 }
 
-/// [`fixed::to_f32`] by the CPU's own roundings, where they are the same: sum to 24 bits, an exact product in
-/// f64, and that to 24 bits.
+/// Adds the sums of a group times its scales, per lane: to the real and to the imaginary part.
 #[inline(always)]
-pub(super) fn round(sum: i64, factor: f32, power: i32) -> f32 {
-    // outside, f64 would round too; and what is not a number has no rounding
-    if !(-600..=600).contains(&power) || !factor.is_normal() {
-        return fixed::to_f32(sum, factor, power);
+fn scaled<const L: usize>(
+    planes: &Planes<L>,
+    all: [i32; 2],
+    s: &Scales<L>,
+    sums: &mut [[i64; L]; 2],
+) {
+    for lane in 0..L {
+        let [p, q] = [planes[0][lane], planes[1][lane]];
+        let [pi, qi] = [planes[2][lane], planes[3][lane]];
+        // bit planes to sums of Re(i^k) x and Im(i^k) x: see crate::quarter
+        let re_re = all[0].wrapping_sub(p.wrapping_add(q));
+        let re_im = all[1].wrapping_sub(pi.wrapping_add(qi));
+        let (im_re, im_im) = (p.wrapping_sub(q), pi.wrapping_sub(qi));
+        let mul = |a: i32, b: i32| i64::from(a) * i64::from(b);
+        let re = mul(re_re, s.re[lane]).wrapping_sub(mul(im_im, s.conj_im[lane]));
+        let im = mul(re_im, s.conj_re[lane]).wrapping_add(mul(im_re, s.im[lane]));
+        sums[0][lane] = sums[0][lane].wrapping_add(re);
+        sums[1][lane] = sums[1][lane].wrapping_add(im);
     }
-    let scale = f64::from_bits(((1023 + power) as u64) << 52);
-    let exact = f64::from(sum as f32) * f64::from(factor) * scale;
-    let value = exact as f32;
+}
+
+/// Exponents for which [`round`] is right: outside, the product would be rounded in f64 too.
+pub(super) const PLAIN: Range<i32> = -600..600;
+
+/// [`fixed::to_f32`] by the CPU's own roundings: the sum to 24 bits, an exact product in f64, that to 24 bits.
+/// `step` is two to the power of an exponent in [`PLAIN`], `factor` a normal number.
+#[inline(always)]
+pub(super) fn round(sum: i64, factor: f32, step: f64) -> f32 {
+    let exact = f64::from(sum as f32) * f64::from(factor) * step;
+    let value = (exact as f32).max(-f32::MAX).min(f32::MAX);
     if exact.abs() < f64::from(f32::MIN_POSITIVE) {
-        return if sum < 0 { -0.0 } else { 0.0 };
+        return 0f32.copysign(value);
     }
-    value.clamp(-f32::MAX, f32::MAX)
+    value
+}
+
+/// `2^power`, for a power in [`PLAIN`].
+pub(super) fn power_of_two(power: i32) -> f64 {
+    f64::from_bits(((1023 + i64::from(power)) as u64) << 52)
 }
 
 /// Everything a thread needs to know.
@@ -194,15 +236,13 @@ impl<'a> Job<'a> {
 /// Bytes of activations that should stay in the second-level cache while rows pass by.
 const CACHED: usize = 512 << 10;
 
-/// Multiply-adds of whole words that are worth waking a thread.
-const WORTH: usize = 48 << 10;
-
 /// The product with a kernel of `L` lanes, on all threads when it is worth it.
 pub(super) fn product<const L: usize>(kernel: impl Lanes<L>, inputs: &Inputs<'_>, y: &mut [f32]) {
     let shape = inputs.shape;
     let job = Job::new(inputs);
     let work = shape.words() * shape.terms() * shape.piece_rows * shape.rows;
-    let pieces = crate::ops::host::pieces(work, WORTH);
+    // a word of 16 codes times a token takes half a nanosecond or more
+    let pieces = crate::ops::host::pieces(work / 2);
     let panel = L / shape.terms();
     let most = shape.piece_rows.div_ceil(pieces).next_multiple_of(panel);
     let bands = bands(shape, most.max(panel), y);
@@ -237,7 +277,11 @@ struct Panel<const L: usize> {
     codes: Vec<[u32; L]>,
     scales: Vec<Scales<L>>,
     powers: [i32; L],
+    /// `2^powers`, if they are [`PLAIN`].
+    steps: [f64; L],
     rows: usize,
+    /// Scratch: sums per group and token.
+    sums: Vec<Planes<L>>,
     /// The segment whose scales are loaded; cells per row are loaded anew for every panel.
     loaded: Option<usize>,
 }
@@ -254,7 +298,9 @@ impl<const L: usize> Panel<L> {
             codes: vec![[0; L]; shape.words()],
             scales: vec![empty; shape.groups()],
             powers: [0; L],
+            steps: [1.0; L],
             rows: 0,
+            sums: Vec::new(),
             loaded: None,
         }
     }
@@ -280,7 +326,13 @@ impl<const L: usize> Panel<L> {
                 segment
             };
             let cell = &job.inputs.cells[cell * shape.cell_words()..][..shape.cell_words()];
-            self.powers[row] = cell[0] as i32;
+            let power = cell[0] as i32;
+            self.powers[row] = power;
+            self.steps[row] = if PLAIN.contains(&power) {
+                power_of_two(power)
+            } else {
+                1.0
+            };
             self.scale_row(shape, row, &cell[1..]);
         }
     }
@@ -316,32 +368,38 @@ impl<const L: usize> Panel<L> {
 
     /// Multiplies with `tokens`; the first row of the panel is row `at` of the band whose places are `y`.
     fn multiply(
-        &self,
+        &mut self,
         kernel: impl Lanes<L>,
         job: &Job<'_>,
         tokens: Range<usize>,
         at: usize,
         y: &mut [[&mut [f32]; 2]],
     ) {
-        let most = kernel.tokens(job.acts.planes).min(MOST_TOKENS);
-        let mut planes = [[[0; L]; 4]; MOST_TOKENS];
+        let (most, groups) = (kernel.tokens(job.acts.planes), job.groups.len());
+        let plain = self.powers.iter().all(|p| PLAIN.contains(p));
+        self.sums.resize(most * groups, [[0; L]; 4]);
         for first in tokens.clone().step_by(most) {
             let count = most.min(tokens.end - first);
-            let planes = &mut planes[..count];
-            let mut totals: [Totals<L>; MOST_TOKENS] = std::array::from_fn(|_| Totals([[0; L]; 2]));
-            for (g, words) in job.groups.iter().enumerate() {
+            for (words, sums) in job.groups.iter().zip(self.sums.chunks_exact_mut(most)) {
                 let codes = &self.codes[words.clone()];
-                kernel.sums(codes, &job.acts, first, words.start, planes);
-                for (i, planes) in planes.iter().enumerate() {
-                    let all = job.all[(first + i) * job.groups.len() + g];
-                    kernel.add(&mut totals[i], planes, all, &self.scales[g]);
-                }
+                kernel.sums(codes, &job.acts, first, words.start, &mut sums[..count]);
             }
-            for (i, totals) in totals[..count].iter().enumerate() {
-                let (shape, factor) = (job.inputs.shape, job.inputs.absmax[first + i]);
-                let values = kernel.values(totals, shape.terms(), factor, &self.powers);
-                for (y, values) in y[first + i].iter_mut().zip(&values) {
-                    store(shape.accumulate, &mut y[at..], &values[..self.rows]);
+            for token in first..first + count {
+                let values = kernel.values(&Totals {
+                    sums: &self.sums,
+                    place: token - first,
+                    stride: most,
+                    all: &job.all[token * groups..][..groups],
+                    scales: &self.scales,
+                    terms: job.inputs.shape.terms(),
+                    factor: job.inputs.absmax[token],
+                    powers: &self.powers,
+                    steps: &self.steps,
+                    plain,
+                });
+                for (y, values) in y[token].iter_mut().zip(&values) {
+                    let accumulate = job.inputs.shape.accumulate;
+                    store(accumulate, &mut y[at..], &values[..self.rows]);
                 }
             }
         }
