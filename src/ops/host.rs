@@ -37,17 +37,23 @@ pub(super) fn each_pair<A: Send, B: Send>(
     }
 }
 
-/// Work, in nanoseconds of one thread, that is worth waking another for.
-const WORTH: usize = 25_000;
+/// Work, in nanoseconds of one thread, from which on others are woken for a share of it.
+const WORTH: usize = 100_000;
 
-/// Pieces into which work of so many nanoseconds should be cut: one if waking a thread does not pay, and a few per
+/// The least share of it that a thread should fetch.
+const SHARE: usize = 20_000;
+
+/// Pieces into which work of so many nanoseconds should be cut: one if waking a thread does not pay, else a few per
 /// thread so that a late one costs little.
 pub(super) fn pieces(nanoseconds: usize) -> usize {
     #[cfg(feature = "threads")]
     let most = 4 * rayon::current_num_threads();
     #[cfg(not(feature = "threads"))]
     let most = 1;
-    (nanoseconds / WORTH).clamp(1, most.max(1))
+    if nanoseconds < WORTH {
+        return 1;
+    }
+    (nanoseconds / SHARE).clamp(1, most.max(1))
 }
 
 /// Calls `work` with every item; the calling thread works too, others help where there are several items.

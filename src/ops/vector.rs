@@ -3,7 +3,7 @@
 //! Plain loops over arrays of [`LANES`], compiled once per instruction set by `dispatch!` and inlined into it: hence
 //! `inline(always)`, and no closures handed to arrays, which would not be.
 
-use fearless_simd::{Level, dispatch};
+use fearless_simd::{Level, Simd, dispatch, f32x16, prelude::*};
 
 /// Independent sums of a reduction: enough for any vector unit.
 const LANES: usize = 16;
@@ -42,30 +42,24 @@ pub(super) fn exp(x: f32) -> f32 {
     p * power(first) * power(second)
 }
 
-/// `sum f(a[i], b[i])` in f32, always in the same order.
-#[inline(always)]
-fn dot_lanes(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; LANES];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    for (a, b) in a.iter().zip(b) {
-        for i in 0..LANES {
-            sums[i] += a[i] * b[i];
-        }
-    }
-    for (i, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
-        sums[i] += a * b;
-    }
-    for half in [8, 4, 2, 1] {
-        for i in 0..half {
-            sums[i] += sums[i + half];
-        }
-    }
-    sums[0]
+/// `sum a[i] b[i]` in f32.
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    dispatch!(Level::new(), simd => dot_lanes(simd, a, b))
 }
 
-/// `sum a[i] b[i]` in f32, always in the same order.
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    dispatch!(Level::new(), _ => dot_lanes(a, b))
+#[inline(always)]
+fn dot_lanes<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = f32x16::splat(simd, 0.0);
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        let (a, b) = (f32x16::from_slice(simd, a), f32x16::from_slice(simd, b));
+        sums = a.mul_add(b, sums);
+    }
+    let mut rest = 0.0;
+    for (a, b) in a_rest.iter().zip(b_rest) {
+        rest += a * b;
+    }
+    sums.reduce_sum() + rest
 }
 
 /// `y = silu(gate) up`.
@@ -94,10 +88,10 @@ fn normed_lanes(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
             sums[i] += f64::from(block[i]) * f64::from(block[i]);
         }
     }
-    for (i, &x) in rest.iter().enumerate() {
-        sums[i] += f64::from(x) * f64::from(x);
+    let mut squares: f64 = sums.iter().sum();
+    for &x in rest {
+        squares += f64::from(x) * f64::from(x);
     }
-    let squares: f64 = sums.iter().sum();
     let scale = 1.0 / (squares / x.len() as f64 + f64::from(eps)).sqrt();
     for ((y, &x), &w) in y.iter_mut().zip(x).zip(weight) {
         *y = (f64::from(x) * scale * f64::from(w)) as f32;
@@ -130,16 +124,23 @@ pub(super) fn attended(
     stride: usize,
     out: &mut [f32],
 ) -> (f32, f32) {
-    dispatch!(Level::new(), _ => attended_lanes(q, k, v, stride, out))
+    dispatch!(Level::new(), simd => attended_lanes(simd, q, k, v, stride, out))
 }
 
 #[inline(always)]
-fn attended_lanes(q: &[f32], k: &[f32], v: &[f32], stride: usize, out: &mut [f32]) -> (f32, f32) {
+fn attended_lanes<S: Simd>(
+    simd: S,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    stride: usize,
+    out: &mut [f32],
+) -> (f32, f32) {
     let scale = (q.len() as f64).powf(-0.5) as f32;
     let mut weights = Vec::with_capacity(k.len().div_ceil(stride));
     let mut top = f32::NEG_INFINITY;
     for k in k.chunks(stride) {
-        let score = dot_lanes(q, &k[..q.len()]) * scale;
+        let score = dot_lanes(simd, q, &k[..q.len()]) * scale;
         top = top.max(score);
         weights.push(score);
     }
@@ -178,12 +179,18 @@ fn largest_lanes(x: &[f32]) -> usize {
             };
         }
     }
-    for (top, &x) in tops.iter_mut().zip(rest) {
-        *top = if x > *top { x } else { *top };
-    }
-    let top = tops.into_iter().fold(f32::NEG_INFINITY, f32::max);
-    let first = x.iter().position(|&x| x == top);
-    first.unwrap_or(0)
+    let top = tops
+        .iter()
+        .chain(rest)
+        .copied()
+        .fold(f32::NEG_INFINITY, f32::max);
+    // block by block first: a search for one element stops at every one
+    let at = blocks
+        .iter()
+        .position(|block| block.iter().any(|&x| x == top));
+    let from = at.unwrap_or(blocks.len()) * LANES;
+    let first = x[from..].iter().position(|&x| x == top);
+    first.map_or(0, |i| from + i)
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ pub(super) struct Acts<'a> {
 
 impl<'a> Acts<'a> {
     /// Words `word..word + count` of a byte plane of the real (0) or imaginary (1) parts of a token.
+    #[inline(always)]
     fn plane(
         &self,
         token: usize,
@@ -57,13 +58,21 @@ impl<'a> Acts<'a> {
     }
 
     /// All byte planes of a token at `count` words from `word` on: `[re, im][plane]`.
+    #[inline(always)]
     pub fn token<const P: usize>(
         &self,
         token: usize,
         word: usize,
         count: usize,
     ) -> [[&'a [[u32; 4]]; P]; 2] {
-        [0, 1].map(|part| std::array::from_fn(|p| self.plane(token, part, p, word, count)))
+        // loops: array functions would not be inlined where this is compiled for vector instructions
+        let mut all = [[&self.q[..0]; P]; 2];
+        for (part, planes) in all.iter_mut().enumerate() {
+            for (p, plane) in planes.iter_mut().enumerate() {
+                *plane = self.plane(token, part, p, word, count);
+            }
+        }
+        all
     }
 
     /// Sum of the real (0) or imaginary (1) parts of a token in a range of words.
@@ -140,7 +149,7 @@ impl<const L: usize> Totals<'_, L> {
                 *row = terms.iter().fold(0, |a, &b| a.wrapping_add(b));
             }
             if self.plain && self.factor.is_normal() {
-                for row in 0..L {
+                for row in 0..L / T {
                     values[part][row] = round(rows[row], self.factor, self.steps[row]);
                 }
             } else {
@@ -357,11 +366,16 @@ impl<const L: usize> Panel<L> {
     fn pack<const T: usize>(&mut self, job: &Job<'_>, rows: &Range<usize>) {
         let words = self.codes.len();
         for (i, row) in rows.clone().enumerate() {
-            let codes = job.inputs.codes[row * words * T..][..words * T]
-                .as_chunks::<T>()
-                .0;
-            for (to, from) in self.codes.iter_mut().zip(codes) {
-                to[i * T..(i + 1) * T].copy_from_slice(from);
+            let from = &job.inputs.codes[row * words * T..][..words * T];
+            let (from, from_rest) = from.as_chunks::<T>().0.as_chunks::<4>();
+            let (to, to_rest) = self.codes.as_chunks_mut::<4>();
+            for (to, from) in to.iter_mut().zip(from) {
+                for word in 0..4 {
+                    to[word].as_chunks_mut::<T>().0[i] = from[word];
+                }
+            }
+            for (to, from) in to_rest.iter_mut().zip(from_rest) {
+                to.as_chunks_mut::<T>().0[i] = *from;
             }
         }
     }
