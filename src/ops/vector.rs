@@ -185,9 +185,7 @@ fn largest_lanes(x: &[f32]) -> usize {
         .copied()
         .fold(f32::NEG_INFINITY, f32::max);
     // block by block first: a search for one element stops at every one
-    let at = blocks
-        .iter()
-        .position(|block| block.iter().any(|&x| x == top));
+    let at = blocks.iter().position(|block| block.contains(&top));
     let from = at.unwrap_or(blocks.len()) * LANES;
     let first = x[from..].iter().position(|&x| x == top);
     first.map_or(0, |i| from + i)

@@ -4,8 +4,8 @@ use super::panel::{Acts, Lanes, Planes, Totals};
 use fearless_simd::{Avx2, i32x8, kernel, prelude::*, u32x8};
 use std::arch::x86_64::*;
 
-/// Lanes of a panel: one register.
-const LANES: usize = 8;
+/// Lanes of a panel: four registers, one after the other, so that scaling and rounding have enough to do.
+const LANES: usize = 32;
 
 /// Words after which the 16-bit sums could overflow: 4 pairs of 2 * 255, doubled, in each.
 const WORDS: usize = 8;
@@ -49,9 +49,11 @@ kernel!(
         word: usize,
         out: &mut Planes<LANES>,
     ) {
-        match acts.planes {
-            1 => token_sums::<1>(t, codes, acts, (token, word), out),
-            _ => token_sums::<2>(t, codes, acts, (token, word), out),
+        for register in 0..LANES / 8 {
+            match acts.planes {
+                1 => part_sums::<1>(t, codes, register, acts, (token, word), out),
+                _ => part_sums::<2>(t, codes, register, acts, (token, word), out),
+            }
         }
     }
 );
@@ -59,11 +61,13 @@ kernel!(
 /// Sums `[byte plane][re bit 0, re bit 1, im bit 0, im bit 1]`, those of bit 1 doubled.
 type Sums<const P: usize> = [[__m256i; 4]; P];
 
+/// Sums of the lanes of register `register`.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn token_sums<const P: usize>(
+fn part_sums<const P: usize>(
     t: Avx2,
     codes: &[[u32; LANES]],
+    register: usize,
     acts: &Acts<'_>,
     (token, word): (usize, usize),
     out: &mut Planes<LANES>,
@@ -74,7 +78,7 @@ fn token_sums<const P: usize>(
     for from in (0..count).step_by(WORDS) {
         let to = (from + WORDS).min(count);
         let x = acts.token(token, word + from, to - from);
-        let sums = short_sums::<P>(t, &codes[from..to], x);
+        let sums = short_sums::<P>(t, &codes[from..to], register, x);
         for (all, sums) in all.iter_mut().flatten().zip(sums.iter().flatten()) {
             *all = _mm256_add_epi32(*all, _mm256_madd_epi16(*sums, ones));
         }
@@ -93,7 +97,7 @@ fn token_sums<const P: usize>(
             sum = _mm256_add_epi32(_mm256_slli_epi32::<8>(sum), halved(all[1][i]));
         }
         let lanes: i32x8<Avx2> = sum.simd_into(t);
-        lanes.store_slice(&mut out[i]);
+        lanes.store_slice(&mut out[i][8 * register..][..8]);
     }
 }
 
@@ -103,6 +107,7 @@ fn token_sums<const P: usize>(
 fn short_sums<const P: usize>(
     t: Avx2,
     codes: &[[u32; LANES]],
+    register: usize,
     x: [[&[[u32; 4]]; P]; 2],
 ) -> Sums<P> {
     let count = codes.len();
@@ -112,7 +117,7 @@ fn short_sums<const P: usize>(
     ];
     let mut sums = [[_mm256_setzero_si256(); 4]; P];
     for i in 0..count {
-        let mut code: __m256i = u32x8::from_slice(t, &codes[i]).into();
+        let mut code: __m256i = u32x8::from_slice(t, &codes[i][8 * register..][..8]).into();
         for m in 0..4 {
             let masks = [
                 _mm256_and_si256(code, bits[0]),

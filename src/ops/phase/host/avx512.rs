@@ -102,6 +102,7 @@ fn halves<const N: usize, const P: usize>(
 type Sums<const P: usize> = [[__m512i; 4]; P];
 
 /// `N` tokens with `B` registers of codes from register `half` on.
+#[allow(clippy::needless_range_loop)] // one loop for three arrays, unrolled
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
 fn tile<const N: usize, const B: usize, const P: usize>(

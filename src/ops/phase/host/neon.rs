@@ -6,10 +6,10 @@ use super::panel::{Acts, Lanes, Planes, Totals};
 use fearless_simd::{Neon, i32x4, kernel, prelude::*, u32x4};
 use std::arch::aarch64::*;
 
-/// Lanes of a panel: two registers, which share each activation.
-const LANES: usize = 8;
+/// Lanes of a panel: pairs of registers, one after the other, so that scaling and rounding have enough to do.
+const LANES: usize = 32;
 
-/// Registers of a panel.
+/// Registers that share each activation.
 const REGISTERS: usize = 2;
 
 /// Words after which the 16-bit sums are emptied; they hold 64.
@@ -48,9 +48,11 @@ kernel!(
         word: usize,
         out: &mut Planes<LANES>,
     ) {
-        match acts.planes {
-            1 => token_sums::<1>(t, codes, acts, (token, word), out),
-            _ => token_sums::<2>(t, codes, acts, (token, word), out),
+        for first in (0..LANES).step_by(4 * REGISTERS) {
+            match acts.planes {
+                1 => part_sums::<1>(t, codes, first, acts, (token, word), out),
+                _ => part_sums::<2>(t, codes, first, acts, (token, word), out),
+            }
         }
     }
 );
@@ -62,11 +64,13 @@ type Wide = ([int32x4_t; 4], [uint32x4_t; 4]);
 /// The same in 16 bits, two to a lane.
 type Short = ([int16x8_t; 4], [uint16x8_t; 4]);
 
+/// Sums of the lanes from `lane` on that fill [`REGISTERS`].
 #[target_feature(enable = "neon")]
 #[inline]
-fn token_sums<const P: usize>(
+fn part_sums<const P: usize>(
     t: Neon,
     codes: &[[u32; LANES]],
+    lane: usize,
     acts: &Acts<'_>,
     (token, word): (usize, usize),
     out: &mut Planes<LANES>,
@@ -76,7 +80,7 @@ fn token_sums<const P: usize>(
     for from in (0..count).step_by(WORDS) {
         let to = (from + WORDS).min(count);
         let x = acts.token(token, word + from, to - from);
-        let sums = short_sums::<P>(t, &codes[from..to], x);
+        let sums = short_sums::<P>(t, &codes[from..to], lane, x);
         for (all, sums) in all.iter_mut().zip(&sums) {
             for i in 0..4 {
                 all.0[i] = vpadalq_s16(all.0[i], sums.0[i]);
@@ -93,7 +97,7 @@ fn token_sums<const P: usize>(
                 sum = vaddq_s32(vshlq_n_s32::<8>(sum), vreinterpretq_s32_u32(second[i]));
             }
             let lanes: i32x4<Neon> = sum.simd_into(t);
-            lanes.store_slice(&mut out[i][4 * r..][..4]);
+            lanes.store_slice(&mut out[i][lane + 4 * r..][..4]);
         }
     }
 }
@@ -104,6 +108,7 @@ fn token_sums<const P: usize>(
 fn short_sums<const P: usize>(
     t: Neon,
     codes: &[[u32; LANES]],
+    lane: usize,
     x: [[&[[u32; 4]]; P]; 2],
 ) -> [Short; REGISTERS] {
     let count = codes.len();
@@ -112,7 +117,7 @@ fn short_sums<const P: usize>(
         // loops instead of closures: those would not be compiled for NEON
         let mut code = [vdupq_n_u8(0); REGISTERS];
         for (r, code) in code.iter_mut().enumerate() {
-            let lanes: uint32x4_t = u32x4::from_slice(t, &codes[i][4 * r..][..4]).into();
+            let lanes: uint32x4_t = u32x4::from_slice(t, &codes[i][lane + 4 * r..][..4]).into();
             *code = vreinterpretq_u8_u32(lanes);
         }
         for m in 0..4 {

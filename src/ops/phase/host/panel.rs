@@ -193,7 +193,7 @@ pub(super) const PLAIN: Range<i32> = -600..600;
 #[inline(always)]
 pub(super) fn round(sum: i64, factor: f32, step: f64) -> f32 {
     let exact = f64::from(sum as f32) * f64::from(factor) * step;
-    let value = (exact as f32).max(-f32::MAX).min(f32::MAX);
+    let value = (exact as f32).clamp(-f32::MAX, f32::MAX);
     if exact.abs() < f64::from(f32::MIN_POSITIVE) {
         return 0f32.copysign(value);
     }
