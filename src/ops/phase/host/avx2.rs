@@ -1,6 +1,7 @@
 //! AVX2: 8 lanes of 4 bytes; products are added in pairs to 16 bits, and those in pairs to 32 bits.
 
-use super::panel::{Acts, Lanes, Planes, Totals};
+use super::panel::{Acts, Lanes, Planes};
+use super::scale::Totals;
 use fearless_simd::{Avx2, i32x8, kernel, prelude::*, u32x8};
 use std::arch::x86_64::*;
 

@@ -1,6 +1,7 @@
 //! AVX-512 VNNI: 16 lanes of 4 bytes, multiplied and added in one instruction.
 
-use super::panel::{Acts, Lanes, Planes, Totals};
+use super::panel::{Acts, Lanes, Planes};
+use super::scale::Totals;
 use fearless_simd::{Avx512, i32x16, kernel, prelude::*, u32x16};
 use std::arch::x86_64::*;
 

@@ -3,7 +3,7 @@
 //! A kernel only counts: it sums activations over the bit planes of the codes, in 32-bit integers. What surrounds
 //! it ([`panel`]) is the same for all of them: codes are packed into *panels* of as many rows as fill the lanes of
 //! the kernel's registers (one lane per row and term), and the sums of a panel are scaled and rounded once, exactly
-//! as the reference does. CPUs without a kernel use table look-ups ([`portable`]).
+//! as the reference does ([`scale`]). CPUs without a kernel use table look-ups ([`portable`]).
 //!
 //! The vector instructions come from `fearless_simd`: its tokens prove that the CPU has them, so that nothing here
 //! is `unsafe`.
@@ -20,6 +20,7 @@ mod bands;
 mod neon;
 mod panel;
 mod portable;
+mod scale;
 #[cfg(test)]
 mod tests;
 
@@ -119,6 +120,9 @@ struct Inputs<'a> {
 }
 
 fn product_with(kernel: Kernel, inputs: &Inputs<'_>, y: &mut [f32]) {
+    // panels know these numbers of terms
+    let known = (1..=4).contains(&inputs.shape.stages);
+    let kernel = if known { kernel } else { Kernel::Portable };
     match kernel {
         Kernel::Portable => portable::integer(inputs, y),
         #[cfg(target_arch = "x86_64")]

@@ -2,7 +2,8 @@
 //!
 //! The dot product instructions of newer cores are not stable in Rust; masks and pairwise sums take as few.
 
-use super::panel::{Acts, Lanes, Planes, Totals};
+use super::panel::{Acts, Lanes, Planes};
+use super::scale::Totals;
 use fearless_simd::{Neon, i32x4, kernel, prelude::*, u32x4};
 use std::arch::aarch64::*;
 

@@ -1,8 +1,8 @@
 //! What surrounds a kernel: panels of codes, exact scaling, threads.
 
 use super::bands::{Band, bands};
+use super::scale::{PLAIN, Scales, Totals, power_of_two};
 use super::{Inputs, PhaseShape};
-use crate::fixed;
 use std::ops::Range;
 
 /// Sums of one panel and token: per lane the activations where bit 0 of the code is set, where bit 1 is set; of
@@ -87,122 +87,6 @@ impl<'a> Acts<'a> {
         }
         first * 256 + plane(1).iter().map(|&b| i32::from(b)).sum::<i32>()
     }
-}
-
-/// Scales of a group of columns, per lane.
-#[derive(Clone, Copy)]
-pub(super) struct Scales<const L: usize> {
-    re: [i32; L],
-    im: [i32; L],
-    /// Negated for the terms of W, which multiply the conjugate.
-    conj_re: [i32; L],
-    conj_im: [i32; L],
-}
-
-/// What the results of a panel and a token are made of.
-pub(super) struct Totals<'a, const L: usize> {
-    /// Sums per group and token,
-    sums: &'a [Planes<L>],
-    /// of which this one is meant, in every
-    place: usize,
-    /// so many.
-    stride: usize,
-    /// Sums of all activations per group.
-    all: &'a [[i32; 2]],
-    /// Scales per group.
-    scales: &'a [Scales<L>],
-    terms: usize,
-    /// Results are multiplied by it,
-    factor: f32,
-    /// and by two to the power of this, per row:
-    powers: &'a [i32; L],
-    /// by this,
-    steps: &'a [f64; L],
-    /// if all powers are in [`PLAIN`].
-    plain: bool,
-}
-
-impl<const L: usize> Totals<'_, L> {
-    /// Results of the rows: real parts, imaginary parts.
-    #[inline(always)]
-    pub fn values(&self) -> [[f32; L]; 2] {
-        let mut sums = [[0i64; L]; 2];
-        for (group, (all, scales)) in self.all.iter().zip(self.scales).enumerate() {
-            let planes = &self.sums[group * self.stride + self.place];
-            scaled(planes, *all, scales, &mut sums);
-        }
-        match self.terms {
-            2 => self.rounded::<2>(&sums),
-            4 => self.rounded::<4>(&sums),
-            6 => self.rounded::<6>(&sums),
-            _ => self.rounded::<8>(&sums),
-        }
-    }
-
-    /// Sums over the `T` terms of each row, rounded.
-    #[inline(always)]
-    fn rounded<const T: usize>(&self, sums: &[[i64; L]; 2]) -> [[f32; L]; 2] {
-        let mut values = [[0.0; L]; 2];
-        for part in 0..2 {
-            let mut rows = [0i64; L];
-            for (row, terms) in rows.iter_mut().zip(sums[part].as_chunks::<T>().0) {
-                *row = terms.iter().fold(0, |a, &b| a.wrapping_add(b));
-            }
-            if self.plain && self.factor.is_normal() {
-                for row in 0..L / T {
-                    values[part][row] = round(rows[row], self.factor, self.steps[row]);
-                }
-            } else {
-                for row in 0..L / T {
-                    values[part][row] = fixed::to_f32(rows[row], self.factor, self.powers[row]);
-                }
-            }
-        }
-        values
-    }
-}
-
-/// Adds the sums of a group times its scales, per lane: to the real and to the imaginary part.
-#[inline(always)]
-fn scaled<const L: usize>(
-    planes: &Planes<L>,
-    all: [i32; 2],
-    s: &Scales<L>,
-    sums: &mut [[i64; L]; 2],
-) {
-    for lane in 0..L {
-        let [p, q] = [planes[0][lane], planes[1][lane]];
-        let [pi, qi] = [planes[2][lane], planes[3][lane]];
-        // bit planes to sums of Re(i^k) x and Im(i^k) x: see crate::quarter
-        let re_re = all[0].wrapping_sub(p.wrapping_add(q));
-        let re_im = all[1].wrapping_sub(pi.wrapping_add(qi));
-        let (im_re, im_im) = (p.wrapping_sub(q), pi.wrapping_sub(qi));
-        let mul = |a: i32, b: i32| i64::from(a) * i64::from(b);
-        let re = mul(re_re, s.re[lane]).wrapping_sub(mul(im_im, s.conj_im[lane]));
-        let im = mul(re_im, s.conj_re[lane]).wrapping_add(mul(im_re, s.im[lane]));
-        sums[0][lane] = sums[0][lane].wrapping_add(re);
-        sums[1][lane] = sums[1][lane].wrapping_add(im);
-    }
-}
-
-/// Exponents for which [`round`] is right: outside, the product would be rounded in f64 too.
-pub(super) const PLAIN: Range<i32> = -600..600;
-
-/// [`fixed::to_f32`] by the CPU's own roundings: the sum to 24 bits, an exact product in f64, that to 24 bits.
-/// `step` is two to the power of an exponent in [`PLAIN`], `factor` a normal number.
-#[inline(always)]
-pub(super) fn round(sum: i64, factor: f32, step: f64) -> f32 {
-    let exact = f64::from(sum as f32) * f64::from(factor) * step;
-    let value = (exact as f32).clamp(-f32::MAX, f32::MAX);
-    if exact.abs() < f64::from(f32::MIN_POSITIVE) {
-        return 0f32.copysign(value);
-    }
-    value
-}
-
-/// `2^power`, for a power in [`PLAIN`].
-pub(super) fn power_of_two(power: i32) -> f64 {
-    f64::from_bits(((1023 + i64::from(power)) as u64) << 52)
 }
 
 /// Everything a thread needs to know.
@@ -297,15 +181,9 @@ struct Panel<const L: usize> {
 
 impl<const L: usize> Panel<L> {
     fn new(shape: &PhaseShape) -> Self {
-        let empty = Scales {
-            re: [0; L],
-            im: [0; L],
-            conj_re: [0; L],
-            conj_im: [0; L],
-        };
         Self {
             codes: vec![[0; L]; shape.words()],
-            scales: vec![empty; shape.groups()],
+            scales: vec![Scales::EMPTY; shape.groups()],
             powers: [0; L],
             steps: [1.0; L],
             rows: 0,
@@ -350,14 +228,8 @@ impl<const L: usize> Panel<L> {
         let terms = shape.terms();
         for (scales, cell) in self.scales.iter_mut().zip(cell.chunks_exact(2 * terms)) {
             for (term, m) in cell.chunks_exact(2).enumerate() {
-                let lane = row * terms + term;
-                // mantissas have 28 bits
-                let (re, im) = (m[0] as i32, m[1] as i32);
-                let conj = if term >= shape.stages { -1 } else { 1 };
-                scales.re[lane] = re;
-                scales.im[lane] = im;
-                scales.conj_re[lane] = re.wrapping_mul(conj);
-                scales.conj_im[lane] = im.wrapping_mul(conj);
+                let conj = term >= shape.stages;
+                scales.set(row * terms + term, m[0] as i32, m[1] as i32, conj);
             }
         }
     }

@@ -122,7 +122,7 @@ fn rounding_is_that_of_the_fixed_point() {
         let power = (d % 320) as i32 - 200;
         if factor.is_normal() {
             let (fast, exact) = (
-                panel::round(sum, factor, panel::power_of_two(power)),
+                scale::round(sum, factor, scale::power_of_two(power)),
                 fixed::to_f32(sum, factor, power),
             );
             assert_eq!(fast.to_bits(), exact.to_bits(), "{sum} {factor} {power}");
