@@ -139,6 +139,10 @@ pub(super) fn product<const L: usize>(kernel: impl Lanes<L>, inputs: &Inputs<'_>
     let panel = L / shape.terms();
     let most = shape.piece_rows.div_ceil(pieces).next_multiple_of(panel);
     let bands = bands(shape, most.max(panel), y);
+    if pieces == 1 {
+        // stacked layers are several bands all the same
+        return bands.into_iter().for_each(|band| run(kernel, &job, band));
+    }
     crate::ops::host::each(bands, |band| run(kernel, &job, band));
 }
 
