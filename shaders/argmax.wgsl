@@ -1,10 +1,11 @@
 // index = the lowest i with x[i] = max x, per row
 // one workgroup owns one row
-// x [rows, n] f32 bits; index [rows] u32
+// x [rows, n] f32 bits; index [to + rows] u32
 
 struct Params {
     rows: u32,
     n: u32,
+    to: u32, // place of the first index
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -71,6 +72,6 @@ fn argmax(
         workgroupBarrier();
     }
     if lane == 0u {
-        index[row] = best[0].y;
+        index[p.to + row] = best[0].y;
     }
 }

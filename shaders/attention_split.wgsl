@@ -9,14 +9,15 @@ struct Params {
     head_dim: u32, // even, at most 256
     position: u32, // of row 0
     scale: f32,
+    first: u32,    // cache row of position 0
     splits: u32,
     range: u32,    // positions per split
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec2<f32>>;
-@group(0) @binding(2) var<storage, read> k_cache: array<vec2<f32>>;
-@group(0) @binding(3) var<storage, read> v_cache: array<vec2<f32>>;
+@group(0) @binding(2) var<storage, read> k_cache: array<KvPair>;
+@group(0) @binding(3) var<storage, read> v_cache: array<KvPair>;
 @group(0) @binding(4) var<storage, read_write> parts: array<vec2<f32>>;
 
 @compute @workgroup_size(WIDTH)

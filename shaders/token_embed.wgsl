@@ -1,6 +1,6 @@
 // y = table[id], converted to f32 in integers so that subnormals survive every device
 // one invocation owns one element of y
-// table [table_rows, row_words] u32, a shard from row first_row on; ids [rows] u32; y [rows, hidden] f32 bits
+// table [table_rows, row_words] u32, a shard from row first_row on; ids [ids_from + rows] u32; y [rows, hidden] f32 bits
 
 struct Params {
     rows: u32,
@@ -8,6 +8,7 @@ struct Params {
     row_words: u32,  // words from row to row of the table
     first_row: u32,  // id of the shard's first row
     table_rows: u32, // rows of the shard
+    ids_from: u32,   // place of the first id
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -60,7 +61,7 @@ fn token_embed(
         return;
     }
     let row = i / p.hidden;
-    let id = ids[row];
+    let id = ids[p.ids_from + row];
     if id < p.first_row || id - p.first_row >= p.table_rows {
         return; // another shard's
     }

@@ -37,6 +37,8 @@
 //!     activations: Activations::Int16,
 //!     context: 64,
 //!     batch: 16,
+//!     kv: None,
+//!     exact: false,
 //! };
 //! let weights = &*opened.weights;
 //! let next = pollster::block_on(async {

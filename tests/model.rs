@@ -4,7 +4,8 @@ mod common;
 
 use common::{Device, devices};
 use fairy2i_gpu::backend::{Backend, Gpu, Options, Twin, adapters, block_on};
-use fairy2i_gpu::model::{Granularity, LoadOptions, Method, Model, Recipe};
+use fairy2i_gpu::model::{Choice, Granularity, LoadOptions, Method, Model, Recipe};
+use fairy2i_gpu::ops::Needs;
 use fairy2i_gpu::ops::activation::Activations;
 use fairy2i_gpu::{Error, files};
 
@@ -23,6 +24,8 @@ fn options(method: Method, granularity: Granularity, activations: Activations) -
         activations,
         context: 64,
         batch: 16,
+        kv: None,
+        exact: false,
     }
 }
 
@@ -145,5 +148,52 @@ fn choices_on_the_device_are_those_of_the_host() {
         assert_eq!(top.iter().map(|t| t.0).collect::<Vec<_>>(), order[..40]);
         assert!(top.iter().all(|&(i, v)| v == logits[i as usize]));
         let _: &Device = model.backend();
+    }
+}
+
+/// Tokens chosen in rounds, alone or beside other texts, are those chosen one by one.
+#[test]
+fn rounds_and_streams_are_single_steps() {
+    const NEW: usize = 12;
+    let _one = common::one_at_a_time();
+    for device in devices() {
+        let opened = stories();
+        let mut options = options(PHASE, Granularity::Tensor, Activations::Int16);
+        options.exact = true;
+        let mut quiet = |_: &str| {};
+        let weights = &*opened.weights;
+        let model = Model::load(&device, &opened.config, weights, options, &mut quiet);
+        let model = block_on(&device, model).unwrap();
+        let (last, before) = TOKENS.split_last().unwrap();
+        let mut session = model.session().unwrap();
+        let mut singles = Vec::new();
+        block_on(&device, session.feed(&TOKENS)).unwrap();
+        while singles.len() < NEW {
+            let id = block_on(&device, session.argmax()).unwrap();
+            singles.push(id);
+            block_on(&device, session.feed(&[id])).unwrap();
+        }
+        session.rewind(before.len());
+        let own = [*last];
+        let round = session.decode(&own, NEW, Choice::Greedy);
+        assert_eq!(
+            block_on(&device, round).unwrap(),
+            singles,
+            "{}",
+            device.name()
+        );
+        assert_eq!(session.position(), before.len() + NEW);
+        let Ok(mut many) = model.sessions(3) else {
+            assert!(device.level() == Needs::NONE, "{}", device.name());
+            continue;
+        };
+        block_on(&device, many.feed_each(&vec![before.to_vec(); 3])).unwrap();
+        let newest = [*last; 3];
+        let ids = many.decode(&newest, NEW, Choice::Greedy);
+        let ids = block_on(&device, ids).unwrap();
+        for text in 0..3 {
+            let own: Vec<u32> = ids.iter().skip(text).step_by(3).copied().collect();
+            assert_eq!(own, singles, "text {text} on {}", device.name());
+        }
     }
 }

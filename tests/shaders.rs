@@ -1,7 +1,7 @@
 //! Every kernel in every configuration its cases use, without a GPU: parsed, checked against its declaration
 //! and the default WebGPU limits, and translated to SPIR-V, MSL and HLSL as drivers will get it.
 
-use fairy2i_gpu::ops::{Access, Binding, Op, Visitor, for_each};
+use fairy2i_gpu::ops::{Access, Binding, Needs, Op, Visitor, for_each};
 use naga::back::{PipelineConstants, hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use naga::{AddressSpace, Module, Scalar, ShaderStage, StorageAccess, TypeInner};
@@ -12,8 +12,17 @@ use std::path::Path;
 const MOST_STORAGE_BUFFERS: usize = 8;
 const MOST_WORKGROUP_BYTES: u32 = 16384;
 const MOST_INVOCATIONS: u32 = 256;
+/// What kernels with cooperative matrices may use: devices that have these have so much.
+const MATRIX_WORKGROUP_BYTES: u32 = 48 << 10;
 /// Bytes of the uniform slot of a dispatch.
 const MOST_PARAMS: usize = 256;
+/// Ops that only devices with some ability run; the model takes others elsewhere.
+const BY_ABILITY: &[&str] = &[
+    "attention_step",
+    "attention_coop",
+    "phase_gemm_coop",
+    "matmul_gemm_coop",
+];
 /// Lines of a kernel file and of one of its functions: what a reader keeps in mind.
 const MOST_LINES: usize = 150;
 const MOST_FUNCTION_LINES: usize = 60;
@@ -21,9 +30,11 @@ const MOST_FUNCTION_LINES: usize = 60;
 /// What an op says about one of its kernels.
 #[derive(Clone)]
 struct Declared {
-    stem: &'static str,
+    entry: &'static str,
     source: String,
     capabilities: Capabilities,
+    /// Memory of a workgroup it may use.
+    workgroup_bytes: u32,
     bindings: &'static [Binding],
     params: usize,
     overrides: Vec<(&'static str, f64)>,
@@ -42,11 +53,11 @@ fn inspect(declared: &Declared) -> Result<(), String> {
         .iter()
         .map(|(name, value)| ((*name).to_owned(), *value))
         .collect();
-    let entry = Some((ShaderStage::Compute, declared.stem));
+    let entry = Some((ShaderStage::Compute, declared.entry));
     let (module, info) = process_overrides(&module, &info, entry, &constants)
         .map_err(|e| format!("overrides: {e}"))?;
-    limits(&module)?;
-    translate(declared.stem, &module, &info)
+    limits(&module, declared.workgroup_bytes)?;
+    translate(declared, &module, &info)
 }
 
 /// Entry point, uniform block and storage buffers are those the op declares.
@@ -56,7 +67,7 @@ fn interface(declared: &Declared, module: &Module) -> Result<(), String> {
         .iter()
         .map(|e| e.name.as_str())
         .collect();
-    if names != [declared.stem] {
+    if names != [declared.entry] {
         return Err(format!("entry points {names:?}"));
     }
     let mut found = Vec::new();
@@ -114,7 +125,7 @@ fn uniform(params: usize, inner: &TypeInner, module: &Module) -> Result<(), Stri
 }
 
 /// Workgroup memory and invocations, with the overrides applied.
-fn limits(module: &Module) -> Result<(), String> {
+fn limits(module: &Module, most: u32) -> Result<(), String> {
     let bytes: u32 = module
         .global_variables
         .iter()
@@ -127,7 +138,8 @@ fn limits(module: &Module) -> Result<(), String> {
         })
         .sum();
     let invocations: u32 = module.entry_points[0].workgroup_size.iter().product();
-    if bytes > MOST_WORKGROUP_BYTES || invocations > MOST_INVOCATIONS {
+    // cooperative matrices come with larger workgroups
+    if bytes > most || invocations > MOST_INVOCATIONS.max(most / 96) {
         return Err(format!(
             "{bytes} bytes of workgroup memory, {invocations} invocations"
         ));
@@ -136,18 +148,27 @@ fn limits(module: &Module) -> Result<(), String> {
 }
 
 /// What wgpu does for Vulkan, Metal and DX12.
-fn translate(stem: &str, module: &Module, info: &ModuleInfo) -> Result<(), String> {
-    let entry = Some((ShaderStage::Compute, stem.to_owned()));
+fn translate(declared: &Declared, module: &Module, info: &ModuleInfo) -> Result<(), String> {
+    let entry = Some((ShaderStage::Compute, declared.entry.to_owned()));
     let options = spv::Options {
         lang_version: (1, 3),
         ..Default::default()
     };
     let pipeline = spv::PipelineOptions {
         shader_stage: ShaderStage::Compute,
-        entry_point: stem.to_owned(),
+        entry_point: declared.entry.to_owned(),
     };
     let words = spv::write_vec(module, info, &options, Some(&pipeline))
         .map_err(|e| format!("SPIR-V: {e}"))?;
+    if declared
+        .capabilities
+        .contains(Capabilities::COOPERATIVE_MATRIX)
+    {
+        // of 16 by 16 in Vulkan alone: Metal has 8 by 8, HLSL none
+        return (!words.is_empty())
+            .then_some(())
+            .ok_or("an empty translation".to_owned());
+    }
     let options = msl::Options {
         lang_version: (2, 4),
         ..Default::default()
@@ -199,6 +220,7 @@ fn style(text: &str) -> Result<(), String> {
 #[derive(Default)]
 struct Inspection {
     stems: BTreeSet<&'static str>,
+    entries: BTreeSet<&'static str>,
     pipelines: usize,
     failures: Vec<String>,
 }
@@ -211,13 +233,16 @@ impl Inspection {
     }
 }
 
-/// Every different set of overrides that the cases of `O` use.
-fn configurations<O: Op>() -> Vec<Vec<(&'static str, f64)>> {
-    let mut all: Vec<Vec<_>> = Vec::new();
+/// Overrides and prelude of a pipeline.
+type Configuration = (Vec<(&'static str, f64)>, &'static str);
+
+/// Every different configuration that the cases of `O` use.
+fn configurations<O: Op>() -> Vec<Configuration> {
+    let mut all = Vec::new();
     for case in O::cases() {
-        let overrides = case.op.overrides();
-        if !all.contains(&overrides) {
-            all.push(overrides);
+        let configuration = (case.op.overrides(), case.op.prelude());
+        if !all.contains(&configuration) {
+            all.push(configuration);
         }
     }
     all
@@ -226,7 +251,7 @@ fn configurations<O: Op>() -> Vec<Vec<(&'static str, f64)>> {
 impl Visitor for Inspection {
     fn visit<O: Op>(&mut self) {
         let last = O::SHADERS.last().expect("an op has a kernel");
-        if last.stem != O::NAME || last.needs != fairy2i_gpu::ops::Needs::NONE {
+        if last.stem != O::NAME || !(last.needs == Needs::NONE || BY_ABILITY.contains(&O::NAME)) {
             self.failures
                 .push(format!("{}: the last kernel is not the plain one", O::NAME));
         }
@@ -239,11 +264,22 @@ impl Visitor for Inspection {
             let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
             capabilities.set(Capabilities::SUBGROUP, shader.needs.subgroup);
             capabilities.set(Capabilities::SHADER_FLOAT16, shader.needs.f16);
-            for overrides in &configurations {
+            capabilities.set(Capabilities::SHADER_INT64, shader.needs.int64);
+            capabilities.set(Capabilities::COOPERATIVE_MATRIX, shader.needs.matrix);
+            self.entries.insert(shader.entry);
+            for (overrides, prelude) in &configurations {
+                let mut overrides = overrides.clone();
+                // as the backend does on devices that allow no more
+                let widths = overrides.iter_mut().filter(|o| o.0 == "WIDTH");
+                widths.for_each(|width| width.1 = width.1.min(256.0));
                 let declared = Declared {
-                    stem: shader.stem,
-                    source: shader.source.to_owned(),
+                    entry: shader.entry,
+                    source: format!("{}\n{prelude}", shader.source),
                     capabilities,
+                    workgroup_bytes: match shader.needs.matrix {
+                        true => MATRIX_WORKGROUP_BYTES,
+                        false => MOST_WORKGROUP_BYTES,
+                    },
                     bindings: O::BINDINGS,
                     params: size_of::<O::Params>(),
                     overrides: overrides.clone(),
@@ -282,13 +318,13 @@ fn every_kernel_is_what_its_op_declares_and_translates_everywhere() {
     let files = kernel_files();
     for (stem, text) in &files {
         inspection.note(stem, style(text));
-        if !inspection.stems.contains(stem.as_str()) {
+        if !inspection.entries.contains(stem.as_str()) {
             inspection
                 .failures
                 .push(format!("shaders/{stem}.wgsl belongs to no op"));
         }
     }
-    for stem in &inspection.stems {
+    for stem in &inspection.entries {
         assert!(
             files.iter().any(|f| f.0 == *stem),
             "shaders/{stem}.wgsl is missing"
@@ -322,9 +358,10 @@ fn broken(from: &str, to: &str, change: impl Fn(&mut Declared)) -> String {
             if i < p.n { y[i] = p.a * held[i]; }
         }";
     let mut declared = Declared {
-        stem: "twice",
+        entry: "twice",
         source: source.to_owned(),
         capabilities: Capabilities::empty(),
+        workgroup_bytes: MOST_WORKGROUP_BYTES,
         bindings: &[READ, WRITE],
         params: 8,
         overrides: vec![("WIDTH", 128.0)],

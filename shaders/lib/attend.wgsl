@@ -16,7 +16,7 @@ var<workgroup> tops: array<f32, TOPS>;
 // one pair of q with that of four positions of k; lanes beyond the head read its last pair, times zero
 fn products(at: vec4<u32>, d: u32) -> vec4<f32> {
     let i = at + min(d, p.head_dim / 2u - 1u);
-    return q[d] * mat4x2(k_cache[i.x], k_cache[i.y], k_cache[i.z], k_cache[i.w]);
+    return q[d] * mat4x2(pair_of(k_cache[i.x]), pair_of(k_cache[i.y]), pair_of(k_cache[i.z]), pair_of(k_cache[i.w]));
 }
 
 // scores of the tile from position `start` on, of which `count` exist; kv is the head's place in a cache row
@@ -69,7 +69,7 @@ fn largest(lane: u32, count: u32) -> f32 {
 // weight and weighted values of one position of the tile; nothing if there is no such position
 fn weighted(i: u32, count: u32, first: u32) -> vec3<f32> {
     let j = min(i, count - 1u);
-    let v = v_cache[first + j * p.kv_heads * (p.head_dim / 2u)];
+    let v = pair_of(v_cache[first + j * p.kv_heads * (p.head_dim / 2u)]);
     return select(0.0, scores[j], i < count) * vec3(1.0, v);
 }
 
@@ -110,7 +110,7 @@ struct Attended {
 fn attend(lane: u32, row: u32, head: u32, begin: u32, end: u32) -> Attended {
     load_q(lane, row, head);
     let pairs = p.head_dim / 2u;
-    let kv = head / (p.heads / p.kv_heads) * pairs;
+    let kv = (p.first * p.kv_heads + head / (p.heads / p.kv_heads)) * pairs;
     // every lane owns one pair and every slices-th position
     let slices = WIDTH / pairs;
     let slice = lane / pairs;

@@ -79,7 +79,7 @@ struct Terms {
 }
 
 // the codes of all terms at one word
-struct Codes {
+struct WordCodes {
     first: vec4<u32>,
     second: vec4<u32>,
 }
@@ -100,7 +100,7 @@ fn add_word(s: Sums, code: u32, a: Word) -> Sums {
     return Sums(s.high + word_high(code, a.re_high, a.im_high), low);
 }
 
-fn add_terms(s: Terms, c: Codes, a: Word) -> Terms {
+fn add_terms(s: Terms, c: WordCodes, a: Word) -> Terms {
     var r = s;
     r.total += vec2(total_high(a.re_high), total_high(a.im_high)) * select(1, 256, PLANES == 2u);
     if PLANES == 2u {

@@ -14,6 +14,10 @@ struct Params {
     outs0: u32,       // real outputs of each layer; 0 where there is none
     outs1: u32,
     outs2: u32,
+    quarter: u32,     // vec4s in half a token, for kernels that round it themselves
+    plane_words: u32, // words of one byte plane of it
+    eps_n: f32,       // in_features times the norm's eps
+    root_n: f32,      // sqrt(in_features)
 }
 
 const NOWHERE = 0xffffffffu;

@@ -1,24 +1,4 @@
-// Reading the codes of a row and scaling its sums. Refers to the kernel's bindings p, codes and cells.
-
-fn load_codes(row: u32, w: u32) -> Codes {
-    let at = (row * p.words + w) * TERMS;
-    var c: Codes;
-    c.first.x = codes[at];
-    c.first.y = codes[at + 1u];
-    if TERMS > 2u {
-        c.first.z = codes[at + 2u];
-        c.first.w = codes[at + 3u];
-    }
-    if TERMS > 4u {
-        c.second.x = codes[at + 4u];
-        c.second.y = codes[at + 5u];
-    }
-    if TERMS > 6u {
-        c.second.z = codes[at + 6u];
-        c.second.w = codes[at + 7u];
-    }
-    return c;
-}
+// Scaling the sums of a row. Refers to the kernel's binding cells; needs planes.wgsl, accumulate.wgsl.
 
 fn scale(acc: vec4<u32>, s: Sums, total: vec2<i32>, scales: u32, t: u32) -> vec4<u32> {
     let at = scales + 2u * t;

@@ -1,6 +1,6 @@
 //! The host as a backend: buffers are words in memory, ops run their references or something faster.
 
-use super::{Backend, check_lengths};
+use super::{Backend, Fill, check_lengths};
 use crate::error::Result;
 use crate::ops::{Access, Bindings, Op};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -52,6 +52,12 @@ impl Backend for Cpu {
     fn upload(&self, buffer: &CpuBuffer, offset: usize, words: &[u32]) -> Result<()> {
         let mut held = buffer.0.write().unwrap_or_else(PoisonError::into_inner);
         held[offset..offset + words.len()].copy_from_slice(words);
+        Ok(())
+    }
+
+    fn upload_with(&self, buffer: &CpuBuffer, offset: usize, fill: &Fill<'_>) -> Result<()> {
+        let mut held = buffer.0.write().unwrap_or_else(PoisonError::into_inner);
+        fill.write(0, &mut held[offset..offset + fill.words()]);
         Ok(())
     }
 

@@ -1,16 +1,31 @@
 //! Where ops run: host memory ([`Cpu`]), any GPU ([`Gpu`]), or both in lockstep ([`Twin`]).
 
 use crate::error::{Error, Result};
-use crate::ops::{Op, Shader};
+use crate::ops::{Cost, Kv, Needs, Op, Shader};
 
 pub mod compare;
 pub mod cpu;
+mod fill;
 mod gpu;
 mod twin;
 
 pub use cpu::Cpu;
+pub use fill::{Fill, Write};
 pub use gpu::{AdapterSummary, Gpu, Options, adapters};
 pub use twin::Twin;
+
+/// How long one run of an op took.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// [`Op::NAME`].
+    pub op: &'static str,
+    /// What [`Backend::at`] said last before it.
+    pub place: String,
+    /// What it had to move and compute.
+    pub cost: Cost,
+    /// From its beginning to its end on the device.
+    pub nanoseconds: f64,
+}
 
 /// A device that holds buffers of 32-bit words and runs ops on them, in the order they were asked for.
 #[allow(async_fn_in_trait)] // callers are generic; nothing here needs Send futures
@@ -24,11 +39,37 @@ pub trait Backend {
     /// Most words one buffer may have; larger tensors are split over several.
     fn max_words(&self) -> usize;
 
+    /// Bytes of workgroup memory a kernel may use.
+    fn workgroup_bytes(&self) -> usize {
+        usize::MAX
+    }
+
+    /// Fewest invocations of a subgroup; 1 without subgroups.
+    fn subgroup_size(&self) -> usize {
+        1
+    }
+
+    /// How keys and values are best kept here.
+    fn kv(&self) -> Kv {
+        Kv::F32
+    }
+
+    /// Optional abilities that kernels may use; hosts have none of them, and need none.
+    fn level(&self) -> Needs {
+        Needs::NONE
+    }
+
     /// A buffer of `words` zeros.
     fn alloc(&self, label: &str, words: usize) -> Result<Self::Buffer>;
 
     /// Overwrites words from `offset` on.
     fn upload(&self, buffer: &Self::Buffer, offset: usize, words: &[u32]) -> Result<()>;
+
+    /// Overwrites words from `offset` on with what `fill` writes, without ever holding all of them on the host:
+    /// weights go from a mapped file through a bounded staging memory to the device.
+    fn upload_with(&self, buffer: &Self::Buffer, offset: usize, fill: &Fill<'_>) -> Result<()> {
+        fill.pieces(|first, words| self.upload(buffer, offset + first, words))
+    }
 
     /// Reads `len` words from `offset` on, after everything asked for so far.
     async fn download(&self, buffer: &Self::Buffer, offset: usize, len: usize) -> Result<Vec<u32>>;
@@ -39,7 +80,24 @@ pub trait Backend {
     /// Hands everything asked for so far to the device.
     fn flush(&self) -> Result<()>;
 
-    /// Says where in the model the next ops belong (for messages of the lockstep check).
+    /// From `rehearse(true)` to `rehearse(false)` nothing is run: [`Backend::run`] only notes what it would need, and
+    /// what is downloaded means nothing. The end of the rehearsal makes everything that was noted at once (kernels are
+    /// compiled in parallel). `false` where there is nothing to prepare, and then ops are run as ever.
+    fn rehearse(&self, _on: bool) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Begins to keep the device's time of every op, or stops. `false` where the device has no clock for that.
+    fn profile(&self, _on: bool) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// The times of all ops since profiling began or since the last call, in their order.
+    async fn profiled(&self) -> Result<Vec<Timing>> {
+        Ok(Vec::new())
+    }
+
+    /// Says where in the model the next ops belong (for messages of the lockstep check, and profiles).
     fn at(&self, _place: &dyn Fn() -> String) {}
 
     /// Blocks until results that [`Backend::download`] waits for may be there. Only programs call this.
@@ -60,12 +118,32 @@ impl<B: Backend> Backend for &B {
         (**self).max_words()
     }
 
+    fn workgroup_bytes(&self) -> usize {
+        (**self).workgroup_bytes()
+    }
+
+    fn subgroup_size(&self) -> usize {
+        (**self).subgroup_size()
+    }
+
+    fn kv(&self) -> Kv {
+        (**self).kv()
+    }
+
+    fn level(&self) -> Needs {
+        (**self).level()
+    }
+
     fn alloc(&self, label: &str, words: usize) -> Result<Self::Buffer> {
         (**self).alloc(label, words)
     }
 
     fn upload(&self, buffer: &Self::Buffer, offset: usize, words: &[u32]) -> Result<()> {
         (**self).upload(buffer, offset, words)
+    }
+
+    fn upload_with(&self, buffer: &Self::Buffer, offset: usize, fill: &Fill<'_>) -> Result<()> {
+        (**self).upload_with(buffer, offset, fill)
     }
 
     async fn download(&self, buffer: &Self::Buffer, offset: usize, len: usize) -> Result<Vec<u32>> {
@@ -78,6 +156,18 @@ impl<B: Backend> Backend for &B {
 
     fn flush(&self) -> Result<()> {
         (**self).flush()
+    }
+
+    fn rehearse(&self, on: bool) -> Result<bool> {
+        (**self).rehearse(on)
+    }
+
+    fn profile(&self, on: bool) -> Result<bool> {
+        (**self).profile(on)
+    }
+
+    async fn profiled(&self) -> Result<Vec<Timing>> {
+        (**self).profiled().await
     }
 
     fn at(&self, place: &dyn Fn() -> String) {
@@ -136,8 +226,6 @@ fn check_lengths<O: Op>(op: &O, lengths: impl ExactSizeIterator<Item = usize>) -
 }
 
 /// The first kernel of `O` that a device with `level` can run: what a GPU takes.
-pub fn kernel_for<O: Op>(level: crate::ops::Needs) -> &'static Shader {
-    let plain = O::SHADERS.len() - 1;
-    let found = O::SHADERS.iter().find(|s| level.covers(s.needs));
-    found.unwrap_or(&O::SHADERS[plain])
+pub fn kernel_for<O: Op>(level: Needs) -> Option<&'static Shader> {
+    O::SHADERS.iter().find(|s| level.covers(s.needs))
 }

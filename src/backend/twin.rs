@@ -1,9 +1,9 @@
 //! Two backends in lockstep: every op runs on both, and the first disagreement stops everything.
 
 use super::compare::{Verdict, compare};
-use super::{Backend, Cpu};
+use super::{Backend, Cpu, Fill};
 use crate::error::{Disagreement, Error, Result};
-use crate::ops::{Access, Elem, Op};
+use crate::ops::{Access, Elem, Kv, Needs, Op};
 use std::cell::{Cell, RefCell};
 
 /// A device and the reference beside it. After each op the reference takes over the device's results, so
@@ -33,6 +33,7 @@ impl<B: Backend> Twin<B> {
 
     async fn check<O: Op>(
         &self,
+        op: &O,
         index: usize,
         buffer: &(B::Buffer, super::cpu::CpuBuffer),
         len: usize,
@@ -41,9 +42,9 @@ impl<B: Backend> Twin<B> {
         let device = self.device.download(&buffer.0, 0, len).await?;
         let reference = self.reference.download(&buffer.1, 0, len).await?;
         if let Verdict::Differs { element, by } =
-            compare(O::AGREE, binding.elem, &device, &reference)
+            compare(op.agree(), op.elem(index), &device, &reference)
         {
-            let show = |words: &[u32]| match binding.elem {
+            let show = |words: &[u32]| match op.elem(index) {
                 Elem::F32 => f32::from_bits(words[element]).to_string(),
                 Elem::F16x2 => format!("{:#010x}", words[element / 2]),
                 Elem::U32 => words[element].to_string(),
@@ -55,7 +56,7 @@ impl<B: Backend> Twin<B> {
                 element,
                 device: show(&device),
                 reference: show(&reference),
-                bound: format!("{by:e} where {:?} is promised", O::AGREE),
+                bound: format!("{by:e} where {:?} is promised", op.agree()),
             })));
         }
         self.reference.upload(&buffer.1, 0, &device)
@@ -73,6 +74,22 @@ impl<B: Backend> Backend for Twin<B> {
         self.device.max_words()
     }
 
+    fn workgroup_bytes(&self) -> usize {
+        self.device.workgroup_bytes()
+    }
+
+    fn subgroup_size(&self) -> usize {
+        self.device.subgroup_size()
+    }
+
+    fn kv(&self) -> Kv {
+        self.device.kv()
+    }
+
+    fn level(&self) -> Needs {
+        self.device.level()
+    }
+
     fn alloc(&self, label: &str, words: usize) -> Result<Self::Buffer> {
         Ok((
             self.device.alloc(label, words)?,
@@ -83,6 +100,11 @@ impl<B: Backend> Backend for Twin<B> {
     fn upload(&self, buffer: &Self::Buffer, offset: usize, words: &[u32]) -> Result<()> {
         self.device.upload(&buffer.0, offset, words)?;
         self.reference.upload(&buffer.1, offset, words)
+    }
+
+    fn upload_with(&self, buffer: &Self::Buffer, offset: usize, fill: &Fill<'_>) -> Result<()> {
+        self.device.upload_with(&buffer.0, offset, fill)?;
+        self.reference.upload_with(&buffer.1, offset, fill)
     }
 
     async fn download(&self, buffer: &Self::Buffer, offset: usize, len: usize) -> Result<Vec<u32>> {
@@ -96,7 +118,7 @@ impl<B: Backend> Backend for Twin<B> {
         self.reference.run(op, &reference).await?;
         for (index, len) in op.lengths().into_iter().enumerate() {
             if O::BINDINGS[index].access == Access::Write {
-                self.check::<O>(index, buffers[index], len).await?;
+                self.check(op, index, buffers[index], len).await?;
             }
         }
         self.compared.set(self.compared.get() + 1);

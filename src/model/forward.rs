@@ -1,14 +1,17 @@
 //! A model in device memory, and one pass of tokens through it.
 
-use super::linear::{Linear, LinearScratch, Run, Shard};
+use super::linear::{Input, Linear, LinearScratch, Run, tile_rows};
+use super::rows::Shard;
 use super::{Config, Recipe};
-use crate::backend::{Backend, upload_new};
-use crate::error::Result;
-use crate::ops::Stored;
+use crate::backend::{Backend, kernel_for, upload_new};
+use crate::error::{Error, Result};
 use crate::ops::activation::Activations;
 use crate::ops::attention::{Attention, Heads, Rope};
+use crate::ops::attention_coop::AttentionCoop;
 use crate::ops::attention_split::{AttentionMerge, AttentionSplit};
-use crate::ops::pointwise::{RmsNorm, SwiGlu, TokenEmbed};
+use crate::ops::attention_step::AttentionStep;
+use crate::ops::pointwise::TokenEmbed;
+use crate::ops::{Kv, Stored};
 
 /// How to load a model.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +24,20 @@ pub struct LoadOptions {
     pub context: usize,
     /// Most tokens processed at once.
     pub batch: usize,
+    /// How keys and values are kept; `None`: as suits the device ([`Backend::kv`]).
+    pub kv: Option<Kv>,
+    /// Integer sums for any number of tokens: bits that depend neither on the device nor on what is processed together.
+    /// Otherwise many tokens go through cooperative matrices where there are some.
+    pub exact: bool,
+}
+
+/// Whose tokens the rows of a step are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Text {
+    /// Consecutive tokens of the text with this index.
+    One(usize),
+    /// The next token of each text.
+    Each,
 }
 
 /// One transformer block on a device.
@@ -47,17 +64,13 @@ pub(super) struct Scratch<B: Backend> {
     pub ids: B::Buffer,
     /// Residual stream.
     pub x: B::Buffer,
-    /// Normalized.
-    h: B::Buffer,
     qkv: B::Buffer,
     attention: B::Buffer,
     /// Attention over ranges of positions, before they are merged.
     ranges: B::Buffer,
-    gate_up: B::Buffer,
     activation: B::Buffer,
     /// The last token alone.
     pub last: B::Buffer,
-    pub logits: B::Buffer,
     pub chosen: B::Buffer,
     pub chosen_logits: B::Buffer,
     linear: LinearScratch<B>,
@@ -70,28 +83,31 @@ pub struct Model<B: Backend> {
     pub(super) options: LoadOptions,
     pub(super) parts: Parts<B>,
     pub(super) scratch: Scratch<B>,
+    pub(super) kv: Kv,
     rope: B::Buffer,
 }
 
 impl<B: Backend> Scratch<B> {
     fn new(backend: &B, c: &Config, options: &LoadOptions) -> Result<Self> {
-        let rows = options.batch;
+        let rows = tile_rows(backend, options.batch);
         let q = c.heads * c.head_dim;
         let widest = c.hidden.max(c.intermediate).max(q);
         Ok(Self {
             ids: backend.alloc("token ids", rows)?,
             x: backend.alloc("residual stream", rows * c.hidden)?,
-            h: backend.alloc("normalized", rows * c.hidden)?,
             qkv: backend.alloc("q, k, v", rows * (q + 2 * c.kv_heads * c.head_dim))?,
             attention: backend.alloc("attention", rows * q)?,
             ranges: backend.alloc("attention ranges", AttentionSplit::most_words(c.head_dim))?,
-            gate_up: backend.alloc("gate, up", rows * 2 * c.intermediate)?,
             activation: backend.alloc("MLP activation", rows * c.intermediate)?,
             last: backend.alloc("last token", c.hidden)?,
-            logits: backend.alloc("logits", c.vocab)?,
             chosen: backend.alloc("chosen ids", super::session::MAX_TOP_K)?,
             chosen_logits: backend.alloc("chosen logits", super::session::MAX_TOP_K)?,
-            linear: LinearScratch::new(backend, rows, widest, options.activations)?,
+            linear: LinearScratch::new(
+                backend,
+                rows,
+                [widest, c.hidden, c.intermediate],
+                options.activations,
+            )?,
         })
     }
 }
@@ -106,8 +122,15 @@ impl<B: Backend> Model<B> {
         let table = super::rope::table(&config.rope, config.head_dim, options.context);
         let rope = upload_new(&backend, "rope table", bytemuck::cast_slice(&table))?;
         let scratch = Scratch::new(&backend, config, &options)?;
+        let kv = options.kv.unwrap_or(backend.kv());
+        let kv = if kv.takes(config.head_dim) {
+            kv
+        } else {
+            Kv::F32
+        };
         Ok(Self {
             rope,
+            kv,
             scratch,
             config: config.clone(),
             options,
@@ -138,7 +161,13 @@ impl<B: Backend> Model<B> {
         blocks.map(each).sum::<usize>() + self.parts.head.bytes()
     }
 
-    pub(super) async fn embed(&self, rows: usize) -> Result<()> {
+    /// Bytes that the KV cache of one text holds for one position, all layers together.
+    pub fn cache_bytes_per_position(&self) -> usize {
+        2 * self.kv.bytes() * self.config.layers * self.config.kv_heads * self.config.head_dim
+    }
+
+    /// Embeddings of the ids `from..from + rows` in `ids`.
+    pub(super) async fn embed(&self, ids: &B::Buffer, from: usize, rows: usize) -> Result<()> {
         self.backend.at(&|| "token embedding".to_owned());
         for shard in &self.parts.embed {
             let embed = TokenEmbed {
@@ -148,45 +177,40 @@ impl<B: Backend> Model<B> {
                 row_words: self.parts.embed_stored.words(self.config.hidden),
                 first_row: shard.first,
                 table_rows: shard.rows,
+                ids_from: from,
             };
-            let s = &self.scratch;
-            self.backend
-                .run(&embed, &[&shard.buffer, &s.ids, &s.x])
-                .await?;
+            let buffers = [&shard.buffer, ids, &self.scratch.x];
+            self.backend.run(&embed, &buffers).await?;
         }
         Ok(())
     }
 
-    async fn norm(
-        &self,
-        rows: usize,
-        x: &B::Buffer,
-        weight: &B::Buffer,
-        y: &B::Buffer,
-    ) -> Result<()> {
-        let norm = RmsNorm {
-            rows,
-            n: self.config.hidden,
-            eps: self.config.norm_eps,
-        };
-        self.backend.run(&norm, &[x, weight, y]).await
+    /// What a layer reads: `x` as it is, or normalized with `weight`.
+    fn input<'a>(&self, x: &'a B::Buffer, weight: Option<&'a B::Buffer>) -> Input<'a, B> {
+        let norm = weight.map(|w| (w, self.config.norm_eps));
+        Input { x, norm }
     }
 
     async fn linear(
         &self,
         linear: &Linear<B>,
-        x: &B::Buffer,
+        input: Input<'_, B>,
         y: &B::Buffer,
         rows: usize,
         accumulate: bool,
     ) -> Result<()> {
-        let run = Run {
+        let run = self.run(rows, accumulate);
+        let scratch = &self.scratch.linear;
+        linear.apply(&self.backend, scratch, input, y, run).await
+    }
+
+    fn run(&self, rows: usize, accumulate: bool) -> Run {
+        Run {
             rows,
             accumulate,
             activations: self.options.activations,
-        };
-        let scratch = &self.scratch.linear;
-        linear.apply(&self.backend, scratch, x, y, run).await
+            exact: self.options.exact,
+        }
     }
 
     /// One block, adding to the residual stream.
@@ -196,38 +220,104 @@ impl<B: Backend> Model<B> {
         caches: &(B::Buffer, B::Buffer),
         rows: usize,
         position: usize,
+        text: Text,
+    ) -> Result<()> {
+        let s = &self.scratch;
+        let input = self.input(&s.x, Some(&block.attention_norm));
+        self.linear(&block.qkv, input, &s.qkv, rows, false).await?;
+        self.attend(caches, rows, position, text).await?;
+        let attention = self.input(&s.attention, None);
+        self.linear(&block.o, attention, &s.x, rows, true).await?;
+        let input = self.input(&s.x, Some(&block.mlp_norm));
+        let (gate_up, run) = (&block.gate_up, self.run(rows, false));
+        gate_up
+            .apply_swiglu(&self.backend, &s.linear, input, &s.activation, run)
+            .await?;
+        let activation = self.input(&s.activation, None);
+        self.linear(&block.down, activation, &s.x, rows, true).await
+    }
+
+    /// Rotation, caches and attention: of the next token of each of several texts, or of `rows` tokens of one.
+    async fn attend(
+        &self,
+        (k, v): &(B::Buffer, B::Buffer),
+        rows: usize,
+        position: usize,
+        text: Text,
     ) -> Result<()> {
         let (c, s) = (&self.config, &self.scratch);
-        self.norm(rows, &s.x, &block.attention_norm, &s.h).await?;
-        self.linear(&block.qkv, &s.h, &s.qkv, rows, false).await?;
         let heads = Heads {
             rows,
             heads: c.heads,
             kv_heads: c.kv_heads,
             head_dim: c.head_dim,
             position,
+            kv: self.kv,
+            first: 0,
         };
-        let (k, v) = caches;
-        let rope = Rope(heads);
-        self.backend.run(&rope, &[&s.qkv, &self.rope, k, v]).await?;
-        self.attend(heads, caches).await?;
-        self.linear(&block.o, &s.attention, &s.x, rows, true)
-            .await?;
-        self.norm(rows, &s.x, &block.mlp_norm, &s.h).await?;
-        self.linear(&block.gate_up, &s.h, &s.gate_up, rows, false)
-            .await?;
-        let n = c.intermediate;
-        self.backend
-            .run(&SwiGlu { rows, n }, &[&s.gate_up, &s.activation])
-            .await?;
-        self.linear(&block.down, &s.activation, &s.x, rows, true)
-            .await
+        let stride = self.options.context;
+        match text {
+            Text::Each if self.steps() => self.attend_step(heads, stride, (k, v)).await,
+            Text::One(0) if rows == 1 && self.steps() => {
+                self.attend_step(heads, stride, (k, v)).await
+            }
+            Text::Each if rows > 1 => Err(Error::usage(
+                "several texts at once need a device with subgroups",
+                "use one stream, or another --device",
+            )),
+            Text::Each | Text::One(_) => {
+                let index = if let Text::One(index) = text {
+                    index
+                } else {
+                    0
+                };
+                let first = index * stride;
+                let heads = Heads { first, ..heads };
+                let rope = Rope(heads);
+                self.backend.run(&rope, &[&s.qkv, &self.rope, k, v]).await?;
+                self.attend_rows(heads, (k, v)).await
+            }
+        }
+    }
+
+    /// Whether the device runs [`AttentionStep`] for heads of this model.
+    pub(super) fn steps(&self) -> bool {
+        kernel_for::<AttentionStep>(self.backend.level()).is_some()
+            && AttentionStep::fits(self.config.head_dim, self.backend.subgroup_size())
+    }
+
+    async fn attend_step(
+        &self,
+        heads: Heads,
+        stride: usize,
+        (k, v): (&B::Buffer, &B::Buffer),
+    ) -> Result<()> {
+        let s = &self.scratch;
+        let splits = AttentionStep::splits(&heads);
+        let step = AttentionStep {
+            heads,
+            splits,
+            stride,
+        };
+        let out = if splits == 1 { &s.attention } else { &s.ranges };
+        let buffers = [&s.qkv, &self.rope, k, v, out];
+        self.backend.run(&step, &buffers).await?;
+        if splits > 1 {
+            let merge = AttentionMerge { heads, splits };
+            self.backend.run(&merge, &[&s.ranges, &s.attention]).await?;
+        }
+        Ok(())
     }
 
     /// Attention over the cache: over ranges of it in parallel where rows alone would not fill the device.
-    async fn attend(&self, heads: Heads, (k, v): &(B::Buffer, B::Buffer)) -> Result<()> {
+    async fn attend_rows(&self, heads: Heads, (k, v): (&B::Buffer, &B::Buffer)) -> Result<()> {
         let s = &self.scratch;
         let splits = heads.splits();
+        let coop = kernel_for::<AttentionCoop>(self.backend.level()).is_some();
+        if coop && !self.options.exact && heads.rows > 8 && AttentionCoop::fits(&heads) {
+            let buffers = [&s.qkv, k, v, &s.attention];
+            return self.backend.run(&AttentionCoop(heads), &buffers).await;
+        }
         if splits == 1 {
             let buffers = [&s.qkv, k, v, &s.attention];
             return self.backend.run(&Attention(heads), &buffers).await;
@@ -250,16 +340,16 @@ impl<B: Backend> Model<B> {
             row_words: self.config.hidden,
             first_row: 0,
             table_rows: row + 1,
+            ids_from: 0,
         };
         self.backend.run(&take, &[&s.x, &s.ids, &s.last]).await
     }
 
     /// Logits of the `rows` tokens in `x`, into `logits`.
     pub(super) async fn head(&self, x: &B::Buffer, rows: usize, logits: &B::Buffer) -> Result<()> {
-        let s = &self.scratch;
         self.backend.at(&|| "final norm".to_owned());
-        self.norm(rows, x, &self.parts.norm, &s.h).await?;
-        self.linear(&self.parts.head, &s.h, logits, rows, false)
+        let input = self.input(x, Some(&self.parts.norm));
+        self.linear(&self.parts.head, input, logits, rows, false)
             .await
     }
 }

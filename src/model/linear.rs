@@ -1,17 +1,17 @@
 //! A linear layer, or several that share their input, on a device.
 
-use super::{Granularity, Packed};
-use crate::backend::{Backend, upload_new};
+mod apply;
+
+use super::rows::{Rows, Shard, code_rows, upload_rows};
+use super::{Granularity, PackedView};
+use crate::backend::{Backend, kernel_for, upload_new};
 use crate::error::{Error, Result};
 use crate::ops::Stored;
-use crate::ops::activation::{ActRound, ActSnap, Activations};
-use crate::ops::dense::{Dense, MatmulGemm, MatmulGemv};
+use crate::ops::activation::{ActRound, Activations};
 use crate::ops::noise::Noise;
-use crate::ops::phase::{
-    MAX_COLUMNS, PhaseGemm, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseShape, float_cells,
-    integer_cells, interleaved,
-};
+use crate::ops::phase::{COOP_TOKENS, MAX_COLUMNS, PhaseGemmCoop, float_cells, integer_cells};
 use crate::quarter::{COLUMNS_PER_WORD, words_for};
+pub use apply::{Input, Run};
 
 /// Up to so many tokens the GEMV kernels, beyond them the GEMM kernels.
 pub const GEMV_ROWS: usize = 8;
@@ -39,26 +39,35 @@ enum Weight<B: Backend> {
     },
 }
 
-/// Some rows of a matrix, as many as one binding holds.
-pub struct Shard<B: Backend> {
-    /// First row.
-    pub first: usize,
-    /// Number of rows.
-    pub rows: usize,
-    /// The rows.
-    pub buffer: B::Buffer,
-}
-
 /// Buffers for what a layer needs besides input and output; sized for the largest layer.
 pub struct LinearScratch<B: Backend> {
     rounded: B::Buffer,
     absmax: B::Buffer,
     snapped: B::Buffer,
+    normalized: B::Buffer,
+    /// In half precision, for whole tiles of tokens.
+    halves: B::Buffer,
+    /// Gate and up beside each other, where they are not made in one step.
+    pairs: B::Buffer,
+}
+
+/// Rows that buffers for `rows` tokens need on this device: whole tiles where it has cooperative matrices.
+pub fn tile_rows<B: Backend>(backend: &B, rows: usize) -> usize {
+    match kernel_for::<PhaseGemmCoop>(backend.level()) {
+        Some(_) => rows.next_multiple_of(COOP_TOKENS),
+        None => rows,
+    }
 }
 
 impl<B: Backend> LinearScratch<B> {
-    /// For up to `rows` tokens of up to `widest` inputs.
-    pub fn new(backend: &B, rows: usize, widest: usize, mode: Activations) -> Result<Self> {
+    /// For up to `rows` tokens of up to `widest` inputs, `hidden` of them normalized, and gated layers of
+    /// `intermediate` outputs.
+    pub fn new(
+        backend: &B,
+        rows: usize,
+        [widest, hidden, intermediate]: [usize; 3],
+        mode: Activations,
+    ) -> Result<Self> {
         let integers = match mode {
             Activations::Float => 0,
             _ => rows * ActRound::row_words(widest, mode),
@@ -67,41 +76,14 @@ impl<B: Backend> LinearScratch<B> {
             rounded: backend.alloc("rounded activations", integers)?,
             absmax: backend.alloc("absmax", rows)?,
             snapped: backend.alloc("snapped activations", rows * widest)?,
+            halves: backend.alloc(
+                "half-precision activations",
+                tile_rows(backend, rows) * widest / 2,
+            )?,
+            normalized: backend.alloc("normalized", rows * hidden)?,
+            pairs: backend.alloc("gate, up", tile_rows(backend, rows) * 2 * intermediate)?,
         })
     }
-}
-
-/// Uploads the rows of stacked layers behind each other, split over as many buffers as bindings allow.
-pub fn upload_rows<B: Backend>(
-    backend: &B,
-    label: &str,
-    layers: &[&[u32]],
-    row_words: usize,
-) -> Result<Vec<Shard<B>>> {
-    let total: usize = layers.iter().map(|l| l.len() / row_words).sum();
-    let per_shard = (backend.max_words() / row_words).max(1);
-    let mut shards = Vec::new();
-    for first in (0..total).step_by(per_shard) {
-        let rows = per_shard.min(total - first);
-        shards.push(Shard {
-            first,
-            rows,
-            buffer: backend.alloc(label, rows * row_words)?,
-        });
-    }
-    let mut row = 0;
-    for layer in layers {
-        let end = row + layer.len() / row_words;
-        for shard in &shards {
-            let (from, to) = (row.max(shard.first), end.min(shard.first + shard.rows));
-            if from < to {
-                let words = &layer[(from - row) * row_words..(to - row) * row_words];
-                backend.upload(&shard.buffer, (from - shard.first) * row_words, words)?;
-            }
-        }
-        row = end;
-    }
-    Ok(shards)
 }
 
 impl<B: Backend> Linear<B> {
@@ -111,12 +93,12 @@ impl<B: Backend> Linear<B> {
         place: String,
         in_features: usize,
         stored: Stored,
-        rows: &[&[u32]],
+        rows: &[Rows<'_>],
     ) -> Result<Self> {
         let row_words = stored.row_words(in_features);
         Ok(Self {
             in_features,
-            segments: rows.iter().map(|r| r.len() / row_words).collect(),
+            segments: rows.iter().map(|r| r.count).collect(),
             weight: Weight::Dense {
                 stored,
                 shards: upload_rows(backend, &place, rows, row_words)?,
@@ -129,7 +111,7 @@ impl<B: Backend> Linear<B> {
     pub fn phase(
         backend: &B,
         place: String,
-        layers: &[Packed],
+        layers: &[PackedView<'_>],
         activations: Activations,
     ) -> Result<Self> {
         let first = &layers[0];
@@ -153,11 +135,9 @@ impl<B: Backend> Linear<B> {
                 mode => integer_cells(&layer.scales, layer.cells(), mode),
             })
             .collect();
-        let codes: Vec<Vec<u32>> = layers
-            .iter()
-            .map(|l| interleaved(&l.codes, 2 * stages, words))
-            .collect();
-        let codes: Vec<&[u32]> = codes.iter().map(Vec::as_slice).collect();
+        let row_words = 2 * stages * words;
+        let code_rows = |layer| code_rows(layer, row_words);
+        let codes: Vec<_> = layers.iter().map(code_rows).collect();
         Ok(Self {
             in_features: first.in_features,
             segments: layers.iter().map(|l| l.out_features).collect(),
@@ -166,7 +146,7 @@ impl<B: Backend> Linear<B> {
                 per_row: first.granularity != Granularity::Tensor,
                 group_words,
                 cells: upload_new(backend, "scales", &cells)?,
-                pieces: upload_rows(backend, &place, &codes, 2 * stages * words)?,
+                pieces: upload_rows(backend, &place, &codes, row_words)?,
             },
             place,
         })
@@ -233,158 +213,4 @@ impl<B: Backend> Linear<B> {
             }
         }
     }
-
-    /// `y = weight x`, or `y += weight x`, for `rows` tokens: `x` [rows, in], `y` [rows, outputs], both f32.
-    pub async fn apply(
-        &self,
-        backend: &B,
-        scratch: &LinearScratch<B>,
-        x: &B::Buffer,
-        y: &B::Buffer,
-        run: Run,
-    ) -> Result<()> {
-        backend.at(&|| self.place.clone());
-        match &self.weight {
-            Weight::Dense { stored, shards } => {
-                self.apply_dense(backend, scratch, x, y, run, *stored, shards)
-                    .await
-            }
-            Weight::Phase { .. } if run.activations == Activations::Float => {
-                self.apply_phase_float(backend, x, y, run).await
-            }
-            Weight::Phase { .. } => self.apply_phase(backend, scratch, x, y, run).await,
-        }
-    }
-
-    #[allow(clippy::too_many_arguments)] // the parts of one match arm
-    async fn apply_dense(
-        &self,
-        backend: &B,
-        scratch: &LinearScratch<B>,
-        x: &B::Buffer,
-        y: &B::Buffer,
-        run: Run,
-        stored: Stored,
-        shards: &[Shard<B>],
-    ) -> Result<()> {
-        let (rows, columns, mode) = (run.rows, self.in_features, run.activations);
-        let mut x = x;
-        if mode != Activations::Float {
-            let snap = ActSnap {
-                rows,
-                columns,
-                mode,
-            };
-            backend.run(&snap, &[x, &scratch.snapped]).await?;
-            x = &scratch.snapped;
-        }
-        for shard in shards {
-            let matmul = Dense {
-                rows,
-                k: columns,
-                outs: shard.rows,
-                out_offset: shard.first,
-                y_stride: self.outputs(),
-                stored,
-                accumulate: run.accumulate,
-            };
-            if rows <= GEMV_ROWS {
-                backend
-                    .run(&MatmulGemv(matmul), &[x, &shard.buffer, y])
-                    .await?;
-            } else {
-                backend
-                    .run(&MatmulGemm(matmul), &[x, &shard.buffer, y])
-                    .await?;
-            }
-        }
-        Ok(())
-    }
-
-    fn shape(&self, run: Run, piece: &Shard<B>) -> PhaseShape {
-        let Weight::Phase {
-            stages,
-            per_row,
-            group_words,
-            ..
-        } = &self.weight
-        else {
-            unreachable!("only called for phase layers")
-        };
-        PhaseShape {
-            segments: self.segments.clone(),
-            in_features: self.in_features,
-            stages: *stages,
-            per_row: *per_row,
-            group_words: *group_words,
-            first_row: piece.first,
-            piece_rows: piece.rows,
-            accumulate: run.accumulate,
-            rows: run.rows,
-        }
-    }
-
-    async fn apply_phase(
-        &self,
-        backend: &B,
-        scratch: &LinearScratch<B>,
-        x: &B::Buffer,
-        y: &B::Buffer,
-        run: Run,
-    ) -> Result<()> {
-        let Weight::Phase { cells, pieces, .. } = &self.weight else {
-            unreachable!("only called for phase layers")
-        };
-        let mode = run.activations;
-        let round = ActRound {
-            rows: run.rows,
-            columns: self.in_features,
-            mode,
-        };
-        let (q, absmax) = (&scratch.rounded, &scratch.absmax);
-        backend.run(&round, &[x, q, absmax]).await?;
-        for piece in pieces {
-            let shape = self.shape(run, piece);
-            let buffers = [&piece.buffer, q, absmax, cells, y];
-            if run.rows <= GEMV_ROWS {
-                backend.run(&PhaseGemv { shape, mode }, &buffers).await?;
-            } else {
-                backend.run(&PhaseGemm { shape, mode }, &buffers).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn apply_phase_float(
-        &self,
-        backend: &B,
-        x: &B::Buffer,
-        y: &B::Buffer,
-        run: Run,
-    ) -> Result<()> {
-        let Weight::Phase { cells, pieces, .. } = &self.weight else {
-            unreachable!("only called for phase layers")
-        };
-        for piece in pieces {
-            let shape = self.shape(run, piece);
-            let buffers = [&piece.buffer, x, cells, y];
-            if run.rows <= GEMV_ROWS {
-                backend.run(&PhaseGemvFloat { shape }, &buffers).await?;
-            } else {
-                backend.run(&PhaseGemmFloat { shape }, &buffers).await?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// How one application of a layer goes.
-#[derive(Debug, Clone, Copy)]
-pub struct Run {
-    /// Tokens.
-    pub rows: usize,
-    /// Add to the output.
-    pub accumulate: bool,
-    /// How activations enter.
-    pub activations: Activations,
 }

@@ -1,9 +1,10 @@
 //! From named tensors to a model on a device.
 
 use super::forward::{Block, LoadOptions, Model, Parts};
-use super::linear::{Linear, upload_rows};
-use super::weights::packed;
-use super::{Config, Dtype, Method, Packed, Tensor, Weights, dequantize, quantize};
+use super::linear::Linear;
+use super::rows::{Rows, Shard, held_rows, padded_rows, upload_rows};
+use super::weights::packed_view;
+use super::{Config, Dtype, Method, PackedView, Tensor, Weights, dequantize, quantize};
 use crate::backend::{Backend, upload_new};
 use crate::error::{Error, Result};
 use crate::model::config::LinearShape;
@@ -54,19 +55,6 @@ fn stored_dtype(dtype: Dtype) -> Stored {
     }
 }
 
-/// Rows of a stored tensor as they lie in buffers, `row_words` words each.
-fn padded_rows(tensor: &Tensor<'_>, row_words: usize) -> Vec<u32> {
-    let columns = tensor.shape.last().copied().unwrap_or(1).max(1);
-    let row_bytes = columns * tensor.dtype.bytes();
-    let rows = tensor.elements() / columns;
-    let mut words = vec![0u32; rows * row_words];
-    for (row, bytes) in tensor.bytes.chunks_exact(row_bytes).enumerate() {
-        let to: &mut [u8] = bytemuck::cast_slice_mut(&mut words[row * row_words..][..row_words]);
-        to[..row_bytes].copy_from_slice(bytes);
-    }
-    words
-}
-
 struct Loader<'a, B: Backend> {
     backend: &'a B,
     config: &'a Config,
@@ -75,20 +63,19 @@ struct Loader<'a, B: Backend> {
     progress: &'a mut dyn FnMut(&str),
 }
 
-/// A layer on its way to the device.
-enum Layer {
-    Dense(Stored, Vec<u32>),
-    Phase(Packed),
+/// A layer on its way to the device, borrowed from its file where that is possible.
+enum Layer<'a> {
+    Dense(Stored, Rows<'a>),
+    Phase(PackedView<'a>),
 }
 
-impl<B: Backend> Loader<'_, B> {
+impl<'a, B: Backend> Loader<'a, B> {
     async fn parts(&mut self) -> Result<Parts<B>> {
         let embed = self.required(Config::EMBED)?;
         let embed_stored = stored_dtype(embed.dtype);
         let row_words = embed_stored.words(self.config.hidden);
-        let rows = padded_rows(&embed, row_words);
-        let embed = upload_rows(self.backend, Config::EMBED, &[&rows], row_words)?;
-        drop(rows);
+        let rows = [padded_rows(embed, row_words)];
+        let embed = upload_rows(self.backend, Config::EMBED, &rows, row_words)?;
         let linears = self.config.linears();
         let mut blocks = Vec::with_capacity(self.config.layers);
         for (l, layer) in linears.chunks_exact(7).take(self.config.layers).enumerate() {
@@ -112,7 +99,7 @@ impl<B: Backend> Loader<'_, B> {
         })
     }
 
-    fn required(&self, name: &str) -> Result<Tensor<'_>> {
+    fn required(&self, name: &str) -> Result<Tensor<'a>> {
         self.weights.tensor(name)?.ok_or_else(|| Error::Tensors {
             file: "model".into(),
             problems: vec![format!("`{name}` is missing")],
@@ -135,34 +122,36 @@ impl<B: Backend> Loader<'_, B> {
         let names: Vec<_> = shapes.iter().map(|s| s.prefix.as_str()).collect();
         let place = names.join(" + ");
         let mut phase = Vec::new();
-        let mut dense: Vec<(Stored, Vec<u32>)> = Vec::new();
+        let (mut dense, mut types) = (Vec::new(), Vec::new());
         for layer in layers {
             match layer {
                 Layer::Phase(packed) => phase.push(packed),
-                Layer::Dense(stored, rows) => dense.push((stored, rows)),
+                Layer::Dense(stored, rows) => {
+                    dense.push(rows);
+                    types.push(stored);
+                }
             }
         }
         if dense.is_empty() {
             return Linear::phase(self.backend, place, &phase, self.options.activations);
         }
         // layers of one stack come from one checkpoint, which might still mix types
-        let stored = dense[0].0;
-        if dense.iter().any(|d| d.0 != stored) {
+        let stored = types[0];
+        if types.iter().any(|&t| t != stored) {
             return Err(Error::Tensors {
                 file: "model".into(),
                 problems: vec![format!("{place}: not all of the same type")],
             });
         }
-        let rows: Vec<&[u32]> = dense.iter().map(|d| d.1.as_slice()).collect();
         let columns = shapes[0].in_features;
-        Linear::dense(self.backend, place, columns, stored, &rows)
+        Linear::dense(self.backend, place, columns, stored, &dense)
     }
 
-    async fn layer(&self, shape: &LinearShape) -> Result<Layer> {
+    async fn layer(&self, shape: &LinearShape) -> Result<Layer<'a>> {
         let stored = self.weights.recipe();
         let is_head = shape.prefix == Config::HEAD;
         if stored.method != Method::Full && !(is_head && stored.skip_head) {
-            let packed = packed(self.weights, stored, shape)?;
+            let packed = packed_view(self.weights, stored, shape)?;
             return self.deploy(shape, packed).await;
         }
         let name = self.config.dense_name(&shape.prefix);
@@ -174,7 +163,7 @@ impl<B: Backend> Loader<'_, B> {
             || is_head && recipe.skip_head;
         if keep {
             let stored = stored_dtype(tensor.dtype);
-            let rows = padded_rows(&tensor, stored.row_words(shape.in_features));
+            let rows = padded_rows(tensor, stored.row_words(shape.in_features));
             return Ok(Layer::Dense(stored, rows));
         }
         let values = tensor.to_f32(0..tensor.elements());
@@ -189,18 +178,18 @@ impl<B: Backend> Loader<'_, B> {
             self.weights.allow_nonfinite(),
         )
         .await?;
-        self.deploy(shape, packed).await
+        self.deploy(shape, packed.into()).await
     }
 
     /// Phase layers run as they are; the real baselines run as dense layers of their few values.
-    async fn deploy(&self, shape: &LinearShape, packed: Packed) -> Result<Layer> {
+    async fn deploy(&self, shape: &LinearShape, packed: PackedView<'a>) -> Result<Layer<'a>> {
         if let Method::Phase { .. } = packed.method {
             return Ok(Layer::Phase(packed));
         }
-        let values = dequantize(self.backend, &packed).await?;
-        let columns = shape.in_features;
-        let rows = Stored::F32.encode_rows(&values, columns, Stored::F32.row_words(columns));
-        Ok(Layer::Dense(Stored::F32, rows))
+        let values = dequantize(self.backend, &packed.into_packed()).await?;
+        let (columns, row_words) = (shape.in_features, Stored::F32.row_words(shape.in_features));
+        let rows = Stored::F32.encode_rows(&values, columns, row_words);
+        Ok(Layer::Dense(Stored::F32, held_rows(rows, row_words)))
     }
 }
 
@@ -242,7 +231,7 @@ async fn synthetic_parts<B: Backend>(
         let buffer = backend.alloc(Config::EMBED, rows * row_words)?;
         let noise = Noise::halves(rows * row_words, 77);
         backend.run(&noise, &[&buffer]).await?;
-        embed.push(super::linear::Shard {
+        embed.push(Shard {
             first,
             rows,
             buffer,

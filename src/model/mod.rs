@@ -6,13 +6,14 @@ mod linear;
 mod load;
 pub mod quantize;
 pub mod rope;
+mod rows;
 pub mod sampling;
 pub mod session;
 pub mod weights;
 
 pub use config::{Config, Rope, RopeScaling};
 pub use forward::{LoadOptions, Model};
-pub use quantize::{Granularity, Method, Packed, Recipe, dequantize, quantize};
+pub use quantize::{Granularity, Method, Packed, PackedView, Recipe, dequantize, quantize};
 pub use sampling::{Sampler, Sampling, Wants};
-pub use session::{MAX_TOP_K, Session};
+pub use session::{Choice, MAX_TOP_K, Session};
 pub use weights::{Dtype, Tensor, Weights};

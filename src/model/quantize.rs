@@ -4,6 +4,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::ops::quantizer::MAX_STAGES;
 use crate::quarter::words_for;
+use std::borrow::Cow;
 
 pub use crate::ops::quantizer::Granularity;
 
@@ -62,6 +63,67 @@ pub struct Packed {
     pub relative_error: Option<f64>,
 }
 
+/// A [`Packed`] layer whose codes are borrowed where they lie: in a mapped file, if they are aligned there.
+#[derive(Debug, Clone)]
+pub struct PackedView<'a> {
+    /// [`Packed::method`].
+    pub method: Method,
+    /// [`Packed::granularity`].
+    pub granularity: Granularity,
+    /// [`Packed::out_features`].
+    pub out_features: usize,
+    /// [`Packed::in_features`].
+    pub in_features: usize,
+    /// [`Packed::codes`].
+    pub codes: Cow<'a, [u32]>,
+    /// [`Packed::scales`].
+    pub scales: Vec<f32>,
+}
+
+impl PackedView<'_> {
+    /// With its own codes and scales.
+    pub fn into_packed(self) -> Packed {
+        Packed {
+            method: self.method,
+            granularity: self.granularity,
+            out_features: self.out_features,
+            in_features: self.in_features,
+            codes: self.codes.into_owned(),
+            scales: self.scales,
+            relative_error: None,
+        }
+    }
+
+    /// Residual stages (1 for the real baselines).
+    pub fn stages(&self) -> usize {
+        match self.method {
+            Method::Phase { stages } => stages,
+            _ => 1,
+        }
+    }
+
+    /// Cells of scales: one per complex row, or one.
+    pub fn cells(&self) -> usize {
+        match self.granularity {
+            Granularity::Tensor => 1,
+            _ => self.out_features.div_ceil(2),
+        }
+    }
+}
+
+impl From<Packed> for PackedView<'static> {
+    fn from(packed: Packed) -> Self {
+        Self {
+            method: packed.method,
+            granularity: packed.granularity,
+            out_features: packed.out_features,
+            in_features: packed.in_features,
+            codes: packed.codes.into(),
+            scales: packed.scales,
+        }
+    }
+}
+
 impl Packed {
     /// Shapes of `codes` and `scales`.
     pub fn shapes(
@@ -86,22 +148,6 @@ impl Packed {
             Method::Binary => (vec![out_features, in_features.div_ceil(32)], vec![1]),
             Method::Ternary => (vec![out_features, in_features.div_ceil(16)], vec![1]),
             Method::Full => (vec![0], vec![0]),
-        }
-    }
-
-    /// Residual stages (1 for the real baselines).
-    pub fn stages(&self) -> usize {
-        match self.method {
-            Method::Phase { stages } => stages,
-            _ => 1,
-        }
-    }
-
-    /// Cells of scales: one per complex row, or one.
-    pub fn cells(&self) -> usize {
-        match self.granularity {
-            Granularity::Tensor => 1,
-            _ => self.out_features.div_ceil(2),
         }
     }
 

@@ -4,7 +4,7 @@
 //! temperature. Everything is computed with IEEE additions, multiplications and divisions only, so that equal
 //! logits and an equal seed give the same token on every platform.
 
-use super::session::{MAX_TOP_K, Session};
+use super::session::{Choice, MAX_TOP_K, Session};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use std::cmp::Ordering;
@@ -139,11 +139,31 @@ impl Sampler {
     pub async fn next<B: Backend>(&mut self, session: &Session<'_, B>) -> Result<u32> {
         let token = match self.wants() {
             Wants::Argmax => session.argmax().await?,
-            Wants::TopK(k) => self.pick(session.top_k(k).await?)?,
+            Wants::TopK(_) => session.draw(&self.how, self.random.u32(..)).await?,
             Wants::All => self.pick_from_logits(&session.logits().await?)?,
         };
         self.accept(&[token]);
         Ok(token)
+    }
+
+    /// Chooses the `steps` tokens after `last` on the device, without waiting in between; the last one is not appended.
+    /// Only where [`Sampler::wants`] is not [`Wants::All`].
+    ///
+    /// # Errors
+    /// As [`Session::decode`].
+    pub async fn follow<B: Backend>(
+        &mut self,
+        session: &mut Session<'_, B>,
+        last: u32,
+        steps: usize,
+    ) -> Result<Vec<u32>> {
+        let Wants::TopK(_) = self.wants() else {
+            return session.decode(&[last], steps, Choice::Greedy).await;
+        };
+        let random = &mut self.random;
+        let mut number = || random.u32(..);
+        let choice = Choice::Drawn(&self.how, &mut number);
+        session.decode(&[last], steps, choice).await
     }
 
     /// Chooses from the logits of the whole vocabulary.

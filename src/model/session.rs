@@ -1,9 +1,14 @@
 //! One text running through a model.
 
-use super::forward::Model;
+use super::forward::{Model, Text};
+use super::linear::tile_rows;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::ops::select::{Argmax, TopK};
+
+mod decode;
+pub use decode::Choice;
+mod prepare;
 
 /// Largest k of [`Session::top_k`].
 pub const MAX_TOP_K: usize = 256;
@@ -11,26 +16,54 @@ pub const MAX_TOP_K: usize = 256;
 impl<B: Backend> Model<B> {
     /// A new text.
     pub fn session(&self) -> Result<Session<'_, B>> {
-        let words = self.options.context * self.config.kv_heads * self.config.head_dim;
+        self.sessions(1)
+    }
+
+    /// `texts` new texts that go on together, always of the same length.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for no texts, for more than [`LoadOptions::batch`](super::LoadOptions) ones, or for several on a
+    /// device that cannot decode them together.
+    pub fn sessions(&self, texts: usize) -> Result<Session<'_, B>> {
+        let most = if self.steps() { self.options.batch } else { 1 };
+        if texts == 0 || texts > most {
+            return Err(Error::usage(
+                format!("{texts} texts at once; between 1 and {most} are possible here"),
+                "use fewer streams, a larger batch, or a device with subgroups",
+            ));
+        }
+        let values = self.options.context * self.config.kv_heads * self.config.head_dim;
+        let words = texts * self.kv.words(values);
         let caches = (0..self.config.layers)
             .map(|_| {
                 let k = self.backend.alloc("K cache", words)?;
                 Ok((k, self.backend.alloc("V cache", words)?))
             })
             .collect::<Result<_>>()?;
+        let rows = tile_rows(&self.backend, texts);
         Ok(Session {
             model: self,
             position: 0,
+            texts,
             caches,
+            logits: self.backend.alloc("logits", rows * self.config.vocab)?,
+            round: self
+                .backend
+                .alloc("decoded ids", texts * (decode::ROUND + 1))?,
         })
     }
 }
 
-/// One text: its KV cache and the logits after its last token.
+/// One text, or several of the same length: the KV cache and the logits after the last token.
 pub struct Session<'m, B: Backend> {
     model: &'m Model<B>,
     position: usize,
+    texts: usize,
     caches: Vec<(B::Buffer, B::Buffer)>,
+    /// [texts, vocab], of whole tiles.
+    logits: B::Buffer,
+    /// [ROUND + 1, texts]: the ids a round of decoding began with, and those it chose.
+    round: B::Buffer,
 }
 
 impl<B: Backend> Session<'_, B> {
@@ -69,17 +102,21 @@ impl<B: Backend> Session<'_, B> {
         Ok(())
     }
 
-    /// Runs one batch of tokens through all blocks.
-    async fn advance(&mut self, tokens: &[u32]) -> Result<()> {
+    /// Runs one batch of tokens of text `text` through all blocks; the position stays.
+    async fn advance(&mut self, tokens: &[u32], text: usize) -> Result<()> {
         let m = self.model;
         m.backend.upload(&m.scratch.ids, 0, tokens)?;
-        m.embed(tokens.len()).await?;
+        m.embed(&m.scratch.ids, 0, tokens.len()).await?;
+        self.blocks(tokens.len(), Text::One(text)).await
+    }
+
+    async fn blocks(&self, rows: usize, text: Text) -> Result<()> {
+        let m = self.model;
         for (l, block) in m.parts.blocks.iter().enumerate() {
             m.backend.at(&|| format!("layer {l}"));
-            m.block(block, &self.caches[l], tokens.len(), self.position)
+            m.block(block, &self.caches[l], rows, self.position, text)
                 .await?;
         }
-        self.position += tokens.len();
         Ok(())
     }
 
@@ -92,15 +129,16 @@ impl<B: Backend> Session<'_, B> {
         let m = self.model;
         let mut rows = 0;
         for batch in tokens.chunks(m.options.batch) {
-            self.advance(batch).await?;
+            self.advance(batch, 0).await?;
+            self.position += batch.len();
             rows = batch.len();
         }
         let s = &m.scratch;
         if rows == 1 {
-            return m.head(&s.x, 1, &s.logits).await;
+            return m.head(&s.x, 1, &self.logits).await;
         }
         m.take_row(rows - 1).await?;
-        m.head(&s.last, 1, &s.logits).await
+        m.head(&s.last, 1, &self.logits).await
     }
 
     /// Appends `tokens` and returns the logits of all of them, `[tokens, vocab]`.
@@ -111,10 +149,12 @@ impl<B: Backend> Session<'_, B> {
         self.check(tokens)?;
         let m = self.model;
         let rows = m.options.batch.min(tokens.len()).min(64);
-        let logits = m.backend.alloc("all logits", rows * m.config.vocab)?;
+        let padded = tile_rows(&m.backend, rows);
+        let logits = m.backend.alloc("all logits", padded * m.config.vocab)?;
         let mut all = Vec::with_capacity(tokens.len() * m.config.vocab);
         for batch in tokens.chunks(rows) {
-            self.advance(batch).await?;
+            self.advance(batch, 0).await?;
+            self.position += batch.len();
             m.head(&m.scratch.x, batch.len(), &logits).await?;
             let len = batch.len() * m.config.vocab;
             let words = m.backend.download(&logits, 0, len).await?;
@@ -126,10 +166,7 @@ impl<B: Backend> Session<'_, B> {
     /// Logits after the last token, `[vocab]`.
     pub async fn logits(&self) -> Result<Vec<f32>> {
         let m = self.model;
-        let words = m
-            .backend
-            .download(&m.scratch.logits, 0, m.config.vocab)
-            .await?;
+        let words = m.backend.download(&self.logits, 0, m.config.vocab).await?;
         Ok(words.into_iter().map(f32::from_bits).collect())
     }
 
@@ -140,8 +177,9 @@ impl<B: Backend> Session<'_, B> {
         let argmax = Argmax {
             rows: 1,
             n: m.config.vocab,
+            to: 0,
         };
-        m.backend.run(&argmax, &[&s.logits, &s.chosen]).await?;
+        m.backend.run(&argmax, &[&self.logits, &s.chosen]).await?;
         Ok(m.backend.download(&s.chosen, 0, 1).await?[0])
     }
 
@@ -152,7 +190,7 @@ impl<B: Backend> Session<'_, B> {
         let n = m.config.vocab;
         let k = k.clamp(1, MAX_TOP_K.min(n));
         m.backend.at(&|| "top-k choice".to_owned());
-        let buffers = [&s.logits, &s.chosen, &s.chosen_logits];
+        let buffers = [&self.logits, &s.chosen, &s.chosen_logits];
         m.backend.run(&TopK { n, k }, &buffers).await?;
         let ids = m.backend.download(&s.chosen, 0, k).await?;
         let logits = m.backend.download(&s.chosen_logits, 0, k).await?;

@@ -1,7 +1,7 @@
 //! Where weights come from, as the model sees it: named tensors of bytes. `files` implements it.
 
 use super::config::LinearShape;
-use super::quantize::{Method, Packed, Recipe};
+use super::quantize::{Method, Packed, PackedView, Recipe};
 use crate::error::{Error, Result};
 use std::borrow::Cow;
 
@@ -90,12 +90,24 @@ pub trait Weights {
 /// # Errors
 /// [`Error::Tensors`] when they are missing, of another shape or type, or hold what no quantizer writes.
 pub fn packed(weights: &dyn Weights, recipe: Recipe, shape: &LinearShape) -> Result<Packed> {
+    packed_view(weights, recipe, shape).map(PackedView::into_packed)
+}
+
+/// [`packed`] without a copy of the codes where `weights` can lend them.
+///
+/// # Errors
+/// As [`packed`].
+pub fn packed_view<'w>(
+    weights: &'w dyn Weights,
+    recipe: Recipe,
+    shape: &LinearShape,
+) -> Result<PackedView<'w>> {
     let (rows, columns) = (shape.out_features, shape.in_features);
     let (codes, scales) = Packed::shapes(recipe.method, recipe.granularity, rows, columns);
     let prefix = &shape.prefix;
     let codes = words(weights, &format!("{prefix}.codes"), Dtype::U32, &codes)?;
     let scales = words(weights, &format!("{prefix}.scales"), Dtype::F32, &scales)?;
-    let scales: Vec<f32> = scales.into_iter().map(f32::from_bits).collect();
+    let scales: Vec<f32> = scales.iter().map(|s| f32::from_bits(*s)).collect();
     if let Some((index, value)) = bad_scale(recipe.method, scales.iter().copied()) {
         let problem = format!("`{prefix}.scales` element {index} is {value}, not a scale");
         return Err(unfit(problem));
@@ -104,14 +116,13 @@ pub fn packed(weights: &dyn Weights, recipe: Recipe, shape: &LinearShape) -> Res
         let problem = format!("`{prefix}.codes` word {word} holds a code that is not 0, 1 or 3");
         return Err(unfit(problem));
     }
-    Ok(Packed {
+    Ok(PackedView {
         method: recipe.method,
         granularity: recipe.granularity,
         out_features: rows,
         in_features: columns,
         codes,
         scales,
-        relative_error: None,
     })
 }
 
@@ -125,15 +136,21 @@ pub fn bad_scale(method: Method, scales: impl IntoIterator<Item = f32>) -> Optio
 
 /// The first word with a ternary code 2, which means nothing.
 fn bad_ternary(method: Method, codes: &[u32]) -> Option<usize> {
+    if method != Method::Ternary {
+        return None; // codes of the other methods may be large and are all valid: they stay unread
+    }
     let bad = |w: &u32| w & !(w << 1) & 0xAAAA_AAAA != 0;
-    codes
-        .iter()
-        .position(bad)
-        .filter(|_| method == Method::Ternary)
+    codes.iter().position(bad)
 }
 
-/// The 32-bit little-endian words of a tensor that must have this type and shape.
-fn words(weights: &dyn Weights, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Vec<u32>> {
+/// The 32-bit little-endian words of a tensor that must have this type and shape; borrowed where its bytes lie as
+/// the host's words do.
+fn words<'w>(
+    weights: &'w dyn Weights,
+    name: &str,
+    dtype: Dtype,
+    shape: &[usize],
+) -> Result<Cow<'w, [u32]>> {
     let tensor = weights.tensor(name)?;
     let tensor = tensor.ok_or_else(|| unfit(format!("`{name}` {shape:?} is missing")))?;
     if tensor.dtype != dtype || tensor.shape != shape {
@@ -141,6 +158,12 @@ fn words(weights: &dyn Weights, name: &str, dtype: Dtype, shape: &[usize]) -> Re
             "`{name}` is {:?} {:?}, expected {dtype:?} {shape:?}",
             tensor.dtype, tensor.shape
         )));
+    }
+    if let Cow::Borrowed(bytes) = tensor.bytes
+        && cfg!(target_endian = "little")
+        && let Ok(words) = bytemuck::try_cast_slice(bytes)
+    {
+        return Ok(Cow::Borrowed(words));
     }
     let words = tensor.bytes.chunks_exact(4);
     Ok(words

@@ -46,7 +46,7 @@ fn absmax_of(x: &[f32]) -> f32 {
     x.iter().fold(LEAST_ABSMAX, |top, v| top.max(v.abs()))
 }
 
-fn round(x: f32, top: f32, mode: Activations) -> i32 {
+pub(super) fn round(x: f32, top: f32, mode: Activations) -> i32 {
     // 24 + 15 bits over 24 bits: a f64 quotient cannot fall on a tie it is not on
     let exact = f64::from(x) * f64::from(mode.levels()) / f64::from(top);
     exact.round_ties_even() as i32
@@ -174,6 +174,10 @@ impl Op for ActRound {
         round_rows(x, self.columns, self.mode, b.write(1), b.write(2));
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::act_round()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         let make = |(name, rows, columns, mode, x): Input| {
             let op = ActRound {
@@ -283,6 +287,10 @@ impl Op for ActSnap {
                 *y = (f64::from(round(x, top, self.mode)) * step) as f32;
             }
         }
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::act_snap()
     }
 
     fn cases() -> Vec<Case<Self>> {

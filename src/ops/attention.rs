@@ -22,6 +22,10 @@ pub struct Heads {
     pub head_dim: usize,
     /// Position of row 0: tokens in the cache before this step.
     pub position: usize,
+    /// How the caches keep their values.
+    pub kv: Kv,
+    /// Cache row of the text's position 0: several texts may share a buffer.
+    pub first: usize,
 }
 
 impl Heads {
@@ -33,6 +37,12 @@ impl Heads {
     /// Values in a row of a cache.
     pub fn cache_row(&self) -> usize {
         self.kv_heads * self.head_dim
+    }
+
+    /// Words the caches must at least have.
+    pub(super) fn cache_words(&self) -> usize {
+        self.kv
+            .words((self.first + self.positions()) * self.cache_row())
     }
 
     /// Positions that are known after this step.
@@ -59,6 +69,8 @@ pub struct RopeParams {
     kv_heads: u32,
     head_dim: u32,
     position: u32,
+    first: u32,
+    half_kept: u32,
 }
 
 impl Op for Rope {
@@ -81,6 +93,23 @@ impl Op for Rope {
             kv_heads: self.0.kv_heads as u32,
             head_dim: self.0.head_dim as u32,
             position: self.0.position as u32,
+            first: self.0.first as u32,
+            half_kept: (self.0.kv == Kv::F16).into(),
+        }
+    }
+
+    fn agree(&self) -> Agree {
+        match self.0.kv {
+            Kv::F32 => Self::AGREE,
+            // a value on the edge between two halves may fall on either
+            Kv::F16 => Agree::Nmse(1e-8),
+        }
+    }
+
+    fn elem(&self, binding: usize) -> Elem {
+        match binding {
+            2.. => self.0.kv.elem(),
+            _ => Elem::F32,
         }
     }
 
@@ -93,8 +122,7 @@ impl Op for Rope {
 
     fn lengths(&self) -> Vec<usize> {
         let h = &self.0;
-        let cache = h.positions() * h.cache_row();
-        let table = h.positions() * h.head_dim;
+        let (cache, table) = (h.cache_words(), h.positions() * h.head_dim);
         vec![h.rows * h.qkv_row(), table, cache, cache]
     }
 
@@ -110,41 +138,37 @@ impl Op for Rope {
     fn reference(&self, b: &mut Bindings<'_>) {
         let h = &self.0;
         let (qkv, table): (&mut [f32], &[f32]) = (b.write(0), b.read(1));
-        let (k_cache, v_cache): (&mut [f32], &mut [f32]) = (b.write(2), b.write(3));
+        let (k_cache, v_cache): (&mut [u32], &mut [u32]) = (b.write(2), b.write(3));
         let (width, cache) = (h.head_dim, h.cache_row());
         for row in 0..h.rows {
             let position = h.position + row;
             let turns = &table[position * width..][..width];
             let (q, kv) = qkv[row * h.qkv_row()..][..h.qkv_row()].split_at_mut(h.heads * width);
             let (k, v) = kv.split_at(cache);
-            let k_to = &mut k_cache[position * cache..][..cache];
-            k_to.copy_from_slice(k);
-            v_cache[position * cache..][..cache].copy_from_slice(v);
-            for head in q
-                .chunks_exact_mut(width)
-                .chain(k_to.chunks_exact_mut(width))
-            {
-                for j in 0..width / 2 {
-                    let (cos, sin) = (f64::from(turns[2 * j]), f64::from(turns[2 * j + 1]));
-                    let (a, b) = (f64::from(head[j]), f64::from(head[j + width / 2]));
-                    head[j] = (a * cos - b * sin) as f32;
-                    head[j + width / 2] = (b * cos + a * sin) as f32;
-                }
+            let mut k = k.to_vec();
+            for head in q.chunks_exact_mut(width).chain(k.chunks_exact_mut(width)) {
+                turn(head, turns);
             }
+            let at = (h.first + position) * cache;
+            h.kv.store(k_cache, at, &k);
+            h.kv.store(v_cache, at, v);
         }
     }
 
     fn host(&self, b: &mut Bindings<'_>) {
         let h = &self.0;
+        if h.kv != Kv::F32 {
+            return self.reference(b);
+        }
         let (qkv, table): (&mut [f32], &[f32]) = (b.write(0), b.read(1));
         let (k_cache, v_cache): (&mut [f32], &mut [f32]) = (b.write(2), b.write(3));
         let (width, cache) = (h.head_dim, h.cache_row());
         let caches = k_cache
             .chunks_exact_mut(cache)
-            .zip(v_cache.chunks_exact_mut(cache));
-        let rows = qkv
-            .chunks_exact_mut(h.qkv_row())
-            .zip(table.chunks_exact(width).zip(caches).skip(h.position));
+            .zip(v_cache.chunks_exact_mut(cache))
+            .skip(h.first + h.position);
+        let turns = table.chunks_exact(width).skip(h.position);
+        let rows = qkv.chunks_exact_mut(h.qkv_row()).zip(turns.zip(caches));
         let rows: Vec<_> = rows.take(h.rows).collect();
         super::host::each_worth(rows, h.qkv_row() / 2, |(qkv, (turns, (k_to, v_to)))| {
             let (q, kv) = qkv.split_at_mut(h.heads * width);
@@ -156,26 +180,45 @@ impl Op for Rope {
         });
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::rope()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         shapes()
             .into_iter()
             .map(|(name, h)| {
                 let context = h.positions() + 3;
-                let turns: Vec<f32> = noise(41, context * h.head_dim / 2, 3.15)
-                    .iter()
-                    .flat_map(|angle| [angle.cos(), angle.sin()])
-                    .collect();
-                let cache = context * h.cache_row();
+                let turns = noise_turns(context, h.head_dim);
+                let cache = (h.first + context) * h.cache_row();
+                let kept = |seed| Data::u32(&h.kv.encode(&noise(seed, cache, 1.0)));
                 let data = vec![
                     Data::f32(&noise(42, h.rows * h.qkv_row(), 2.0)),
                     Data::f32(&turns),
-                    Data::f32(&noise(43, cache, 1.0)),
-                    Data::f32(&noise(44, cache, 1.0)),
+                    kept(43),
+                    kept(44),
                 ];
                 Case::new(name, Self(h), data)
             })
             .collect()
     }
+}
+
+/// Rotates one head by the angles whose (cos, sin) are `turns`.
+pub(super) fn turn(head: &mut [f32], turns: &[f32]) {
+    let half = head.len() / 2;
+    for j in 0..half {
+        let (cos, sin) = (f64::from(turns[2 * j]), f64::from(turns[2 * j + 1]));
+        let (a, b) = (f64::from(head[j]), f64::from(head[j + half]));
+        head[j] = (a * cos - b * sin) as f32;
+        head[j + half] = (b * cos + a * sin) as f32;
+    }
+}
+
+/// (cos, sin) for `positions` positions of heads of `head_dim` values, from noise.
+pub(super) fn noise_turns(positions: usize, head_dim: usize) -> Vec<f32> {
+    let angles = noise(41, positions * head_dim / 2, 3.15);
+    angles.iter().flat_map(|a| [a.cos(), a.sin()]).collect()
 }
 
 /// Causal attention: row `i` sees positions `0..=position + i`. Scores are scaled by `head_dim^-1/2`.
@@ -195,6 +238,7 @@ pub struct AttentionParams {
     head_dim: u32,
     position: u32,
     scale: f32,
+    first: u32,
 }
 
 impl Op for Attention {
@@ -202,8 +246,8 @@ impl Op for Attention {
     const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "attention", "attend")];
     const BINDINGS: &'static [Binding] = &[
         read("qkv", Elem::F32),
-        read("k_cache", Elem::F32),
-        read("v_cache", Elem::F32),
+        read("k_cache", Elem::U32),
+        read("v_cache", Elem::U32),
         write("out", Elem::F32),
     ];
     // a score of 64 is off by up to 1e-5 in f32, and its weight by as much of itself; exp adds 3 + 2 |x| ULP
@@ -218,7 +262,12 @@ impl Op for Attention {
             head_dim: self.0.head_dim as u32,
             position: self.0.position as u32,
             scale: (self.0.head_dim as f64).powf(-0.5) as f32,
+            first: self.0.first as u32,
         }
+    }
+
+    fn prelude(&self) -> &'static str {
+        self.0.kv.prelude()
     }
 
     fn grid(&self) -> Grid {
@@ -230,8 +279,7 @@ impl Op for Attention {
 
     fn lengths(&self) -> Vec<usize> {
         let h = &self.0;
-        let cache = h.positions() * h.cache_row();
-        let out = h.rows * h.heads * h.head_dim;
+        let (cache, out) = (h.cache_words(), h.rows * h.heads * h.head_dim);
         vec![h.rows * h.qkv_row(), cache, cache, out]
     }
 
@@ -240,7 +288,7 @@ impl Op for Attention {
         let q = h.rows * h.heads * h.head_dim;
         let seen = h.rows as f64 * (h.position as f64 + (h.rows as f64 + 1.0) / 2.0);
         Cost {
-            bytes: 8.0 * (q + h.positions() * h.cache_row()) as f64,
+            bytes: (8 * q + 2 * h.kv.bytes() * h.positions() * h.cache_row()) as f64,
             ops: 4.0 * seen * (h.heads * h.head_dim) as f64,
         }
     }
@@ -248,7 +296,7 @@ impl Op for Attention {
     fn reference(&self, b: &mut Bindings<'_>) {
         let h = &self.0;
         let (qkv, out): (&[f32], &mut [f32]) = (b.read(0), b.write(3));
-        let (k, v): (&[f32], &[f32]) = (b.read(1), b.read(2));
+        let (k, v) = (h.cache(b.read(1)), h.cache(b.read(2)));
         let d = h.head_dim;
         for row in 0..h.rows {
             for head in 0..h.heads {
@@ -281,7 +329,7 @@ impl Op for Attention {
 
     fn host(&self, b: &mut Bindings<'_>) {
         let (qkv, out): (&[f32], &mut [f32]) = (b.read(0), b.write(3));
-        let (k, v): (&[f32], &[f32]) = (b.read(1), b.read(2));
+        let (k, v) = (self.0.cache(b.read(1)), self.0.cache(b.read(2)));
         let (h, d) = (&self.0, self.0.head_dim);
         let outs: Vec<_> = out
             .chunks_exact_mut(d)
@@ -290,20 +338,25 @@ impl Op for Attention {
             .collect();
         super::host::each_worth(outs, h.nanoseconds(h.positions()), |(i, out)| {
             let (row, head) = (i / h.heads, i % h.heads);
-            let (_, total) = h.attend((row, head), 0..h.position + row + 1, [qkv, k, v], out);
+            let (_, total) = h.attend((row, head), 0..h.position + row + 1, [qkv, &k, &v], out);
             for out in out {
                 *out /= total;
             }
         });
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::attention()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         let case = |name: &str, h: Heads, amplitude| {
-            let cache = (h.positions() + 2) * h.cache_row();
+            let cache = (h.first + h.positions() + 2) * h.cache_row();
+            let kept = |seed| Data::u32(&h.kv.encode(&noise(seed, cache, 1.0)));
             let data = vec![
                 Data::f32(&noise(51, h.rows * h.qkv_row(), amplitude)),
-                Data::f32(&noise(52, cache, 1.0)),
-                Data::f32(&noise(53, cache, 1.0)),
+                kept(52),
+                kept(53),
                 Data::Out(h.rows * h.heads * h.head_dim),
             ];
             Case::new(name, Self(h), data)
@@ -318,6 +371,8 @@ impl Op for Attention {
             kv_heads: 1,
             head_dim: 64,
             position: 1200,
+            kv: Kv::F32,
+            first: 0,
         };
         cases.push(case("long", long, 1.0));
         cases.push(case("sharp", long, 30.0));
@@ -345,6 +400,12 @@ fn growing(h: Heads) -> Case<Attention> {
 }
 
 impl Heads {
+    /// The text's values in a cache.
+    pub(super) fn cache<'a>(&self, words: &'a [u32]) -> std::borrow::Cow<'a, [f32]> {
+        self.kv
+            .values(&words[self.kv.words(self.first * self.cache_row())..self.cache_words()])
+    }
+
     /// One head of one row over `range`, in f32: the largest score and the sum of weights are returned,
     /// the weighted values (not yet divided by that sum) are left in `out`.
     pub(super) fn attend<'a>(
@@ -355,6 +416,10 @@ impl Heads {
         out: &mut [f32],
     ) -> (f32, f32) {
         let d = self.head_dim;
+        if range.is_empty() {
+            out.fill(0.0);
+            return (0.0, 0.0);
+        }
         let q = &qkv[row * self.qkv_row() + head * d..][..d];
         let kv = head / (self.heads / self.kv_heads) * d;
         let (begin, end) = (range.start * self.cache_row(), range.end * self.cache_row());
@@ -376,7 +441,10 @@ pub(super) fn shapes() -> Vec<(&'static str, Heads)> {
         kv_heads,
         head_dim,
         position,
+        kv: Kv::F32,
+        first: 0,
     };
+    let kept = |kv, first, heads| Heads { kv, first, ..heads };
     vec![
         ("first token", shape(1, 8, 4, 8, 0)),
         ("prompt", shape(9, 4, 4, 16, 0)),
@@ -387,5 +455,11 @@ pub(super) fn shapes() -> Vec<(&'static str, Heads)> {
         ("smallest heads", shape(5, 2, 1, 2, 300)),
         ("largest heads", shape(2, 2, 2, 256, 130)),
         ("more lanes than slices", shape(1, 2, 1, 96, 140)),
+        ("halves", kept(Kv::F16, 0, shape(3, 6, 2, 64, 150))),
+        (
+            "halves, a later text",
+            kept(Kv::F16, 40, shape(2, 2, 2, 20, 30)),
+        ),
+        ("a later text", kept(Kv::F32, 7, shape(2, 2, 1, 16, 9))),
     ]
 }

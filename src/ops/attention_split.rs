@@ -43,6 +43,7 @@ pub struct AttentionSplitParams {
     head_dim: u32,
     position: u32,
     scale: f32,
+    first: u32,
     splits: u32,
     range: u32,
 }
@@ -77,8 +78,8 @@ impl Op for AttentionSplit {
     const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "attention_split", "attend")];
     const BINDINGS: &'static [Binding] = &[
         read("qkv", Elem::F32),
-        read("k_cache", Elem::F32),
-        read("v_cache", Elem::F32),
+        read("k_cache", Elem::U32),
+        read("v_cache", Elem::U32),
         write("parts", Elem::F32),
     ];
     // as in attention
@@ -94,9 +95,14 @@ impl Op for AttentionSplit {
             head_dim: h.head_dim as u32,
             position: h.position as u32,
             scale: (h.head_dim as f64).powf(-0.5) as f32,
+            first: h.first as u32,
             splits: self.splits as u32,
             range: self.range() as u32,
         }
+    }
+
+    fn prelude(&self) -> &'static str {
+        self.heads.kv.prelude()
     }
 
     fn grid(&self) -> Grid {
@@ -108,8 +114,7 @@ impl Op for AttentionSplit {
 
     fn lengths(&self) -> Vec<usize> {
         let h = &self.heads;
-        let cache = h.positions() * h.cache_row();
-        let parts = Self::part_words(h, self.splits);
+        let (cache, parts) = (h.cache_words(), Self::part_words(h, self.splits));
         vec![h.rows * h.qkv_row(), cache, cache, parts]
     }
 
@@ -119,15 +124,15 @@ impl Op for AttentionSplit {
         let parts = Self::part_words(h, self.splits);
         let seen = h.rows as f64 * (h.position as f64 + (h.rows as f64 + 1.0) / 2.0);
         Cost {
-            bytes: 4.0 * (q + parts + 2 * h.positions() * h.cache_row()) as f64,
+            bytes: (4 * (q + parts) + 2 * h.kv.bytes() * h.positions() * h.cache_row()) as f64,
             ops: 4.0 * seen * (h.heads * h.head_dim) as f64,
         }
     }
 
     fn reference(&self, b: &mut Bindings<'_>) {
         let (qkv, parts): (&[f32], &mut [f32]) = (b.read(0), b.write(3));
-        let (k, v): (&[f32], &[f32]) = (b.read(1), b.read(2));
         let h = &self.heads;
+        let (k, v) = (h.cache(b.read(1)), h.cache(b.read(2)));
         let d = h.head_dim;
         let words = Self::part_words(h, self.splits);
         for (i, part) in parts[..words].chunks_exact_mut(2 + d).enumerate() {
@@ -158,31 +163,36 @@ impl Op for AttentionSplit {
 
     fn host(&self, b: &mut Bindings<'_>) {
         let (qkv, parts): (&[f32], &mut [f32]) = (b.read(0), b.write(3));
-        let (k, v): (&[f32], &[f32]) = (b.read(1), b.read(2));
+        let (k, v) = (self.heads.cache(b.read(1)), self.heads.cache(b.read(2)));
         let words = Self::part_words(&self.heads, self.splits);
         let parts = parts[..words].chunks_exact_mut(2 + self.heads.head_dim);
         let nanoseconds = self.heads.nanoseconds(self.range());
         super::host::each_worth(parts.enumerate().collect(), nanoseconds, |(i, part)| {
             let (place, range) = self.place(i);
             let (ends, values) = part.split_at_mut(2);
-            (ends[0], ends[1]) = self.heads.attend(place, range, [qkv, k, v], values);
+            (ends[0], ends[1]) = self.heads.attend(place, range, [qkv, &k, &v], values);
         });
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::attention_split()
     }
 
     fn cases() -> Vec<Case<Self>> {
         let case = |(name, heads): (&str, Heads), splits| {
-            let cache = (heads.positions() + 2) * heads.cache_row();
+            let cache = (heads.first + heads.positions() + 2) * heads.cache_row();
+            let kept = |seed| Data::u32(&heads.kv.encode(&noise(seed, cache, 1.0)));
             let data = vec![
                 Data::f32(&noise(51, heads.rows * heads.qkv_row(), 2.0)),
-                Data::f32(&noise(52, cache, 1.0)),
-                Data::f32(&noise(53, cache, 1.0)),
+                kept(52),
+                kept(53),
                 Data::Out(Self::part_words(&heads, splits)),
             ];
             Case::new(name, Self { heads, splits }, data)
         };
         let shapes = super::attention::shapes().into_iter();
         shapes
-            .zip([3, 2, 1, 5, 2, 4, 6, 2, 3])
+            .zip([3, 2, 1, 5, 2, 4, 6, 2, 3, 2, 3, 2])
             .map(|(shape, splits)| case(shape, splits))
             .collect()
     }
@@ -293,6 +303,10 @@ impl Op for AttentionMerge {
         }
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::attention_merge()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         let case = |name: &str, (heads, head_dim, splits), spread| {
             let heads = Heads {
@@ -301,6 +315,8 @@ impl Op for AttentionMerge {
                 kv_heads: heads,
                 head_dim,
                 position: 1000,
+                kv: Kv::F32,
+                first: 0,
             };
             let words = AttentionSplit::part_words(&heads, splits);
             let mut parts = noise(55, words, 3.0);

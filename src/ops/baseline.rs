@@ -186,6 +186,10 @@ impl Op for BaselineSum {
         });
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::baseline_sum()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         let case = |(i, (name, p)): (usize, (&str, Rows))| {
             let (p, r) = weights(p, i as u32);
@@ -248,6 +252,10 @@ impl Op for BaselineMean {
         } else {
             signed
         };
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::baseline_mean()
     }
 
     fn cases() -> Vec<Case<Self>> {

@@ -56,6 +56,10 @@ impl Op for Copy {
         y[..4 * self.quads].copy_from_slice(&x[..4 * self.quads]);
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::copy()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         let case = |name: &str, quads| {
             let data = vec![Data::Words(noise_u32(1, 4 * quads)), Data::Out(4 * quads)];

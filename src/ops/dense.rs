@@ -26,14 +26,14 @@ pub struct Dense {
 }
 
 impl Dense {
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
+    pub(super) fn overrides(&self) -> Vec<(&'static str, f64)> {
         vec![
             ("ELEM", self.stored.code()),
             ("ACCUMULATE", f64::from(u8::from(self.accumulate))),
         ]
     }
 
-    fn lengths(&self) -> Vec<usize> {
+    pub(super) fn lengths(&self) -> Vec<usize> {
         let y = self.rows.saturating_sub(1) * self.y_stride + self.out_offset + self.outs;
         vec![
             self.rows * self.k,
@@ -42,7 +42,7 @@ impl Dense {
         ]
     }
 
-    fn cost(&self) -> Cost {
+    pub(super) fn cost(&self) -> Cost {
         let weights = self.outs * self.stored.words(self.k);
         let y = self.rows * self.outs * if self.accumulate { 2 } else { 1 };
         Cost {
@@ -51,7 +51,7 @@ impl Dense {
         }
     }
 
-    fn reference(&self, b: &mut Bindings<'_>) {
+    pub(super) fn reference(&self, b: &mut Bindings<'_>) {
         let (x, w): (&[f32], &[u32]) = (b.read(0), b.read(1));
         let y: &mut [f32] = b.write(2);
         let mut weights = vec![0.0; self.k];
@@ -192,6 +192,10 @@ impl Op for MatmulGemv {
         self.0.host(b);
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::matmul_gemv()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         let mut cases = Vec::new();
         for (name, dense) in shapes(&[
@@ -267,6 +271,10 @@ impl Op for MatmulGemm {
 
     fn host(&self, b: &mut Bindings<'_>) {
         self.0.host(b);
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::matmul_gemm()
     }
 
     fn cases() -> Vec<Case<Self>> {

@@ -13,11 +13,15 @@ use bytemuck::Pod;
 mod bindings;
 mod case;
 mod host;
+mod kv;
+mod large;
 mod stored;
 mod vector;
 
 pub use bindings::Bindings;
 pub use case::{Case, Data, hash32, noise, noise_u32};
+pub use kv::Kv;
+pub use large::{BenchCase, Made};
 pub use stored::Stored;
 
 /// How a shader may use a buffer.
@@ -76,6 +80,10 @@ pub struct Needs {
     pub subgroup: bool,
     /// 16-bit floats in shaders.
     pub f16: bool,
+    /// 64-bit integers in shaders.
+    pub int64: bool,
+    /// Cooperative 16x16x16 matrices: f16 factors, f32 sums, subgroups of 32.
+    pub matrix: bool,
 }
 
 impl Needs {
@@ -83,41 +91,91 @@ impl Needs {
     pub const NONE: Self = Self {
         subgroup: false,
         f16: false,
+        int64: false,
+        matrix: false,
+    };
+    /// Everything this crate knows how to use.
+    pub const ALL: Self = Self {
+        subgroup: true,
+        f16: true,
+        int64: true,
+        matrix: true,
     };
     /// Subgroup operations.
     pub const SUBGROUP: Self = Self {
         subgroup: true,
-        f16: false,
+        ..Self::NONE
+    };
+    /// Subgroup operations and 64-bit integers.
+    pub const SUBGROUP_INT64: Self = Self {
+        subgroup: true,
+        int64: true,
+        ..Self::NONE
+    };
+    /// Cooperative matrices, which come with 16-bit floats.
+    pub const MATRIX: Self = Self {
+        f16: true,
+        matrix: true,
+        ..Self::NONE
     };
 
     /// Whether a device with `self` can run a kernel that needs `other`.
     pub fn covers(self, other: Self) -> bool {
-        (self.subgroup || !other.subgroup) && (self.f16 || !other.f16)
+        (self.subgroup || !other.subgroup)
+            && (self.f16 || !other.f16)
+            && (self.int64 || !other.int64)
+            && (self.matrix || !other.matrix)
+    }
+
+    /// What both have.
+    pub fn both(self, other: Self) -> Self {
+        Self {
+            subgroup: self.subgroup && other.subgroup,
+            f16: self.f16 && other.f16,
+            int64: self.int64 && other.int64,
+            matrix: self.matrix && other.matrix,
+        }
     }
 }
 
 /// One WGSL kernel.
 #[derive(Debug, Clone, Copy)]
 pub struct Shader {
-    /// File stem and entry point.
+    /// Its name: the file's stem, and what the variant links in if that has several.
     pub stem: &'static str,
+    /// File stem and entry point.
+    pub entry: &'static str,
     /// The source: the kernel, then shared functions.
     pub source: &'static str,
     /// What the device must have.
     pub needs: Needs,
+    /// Runs without the driver-side checks of every index: its indices stay within [`Op::lengths`], which are
+    /// checked before each run. For the kernels where the checks cost a tenth of the time.
+    pub unchecked: bool,
 }
 
 /// `shader!(Needs::NONE, "stem", "lib"...)`: the kernel `shaders/stem.wgsl`, then the named `shaders/lib` files.
 /// The kernel comes first because `enable` must lead a module; declarations may come in any order.
 macro_rules! shader {
-    ($needs:expr, $stem:literal $(, $lib:literal)*) => {
+    (unchecked $($rest:tt)*) => {
         $crate::ops::Shader {
-            stem: $stem,
+            unchecked: true,
+            ..shader!($($rest)*)
+        }
+    };
+    ($needs:expr, $stem:literal $(, $lib:literal)*) => {
+        shader!($needs, $stem as $stem $(, $lib)*)
+    };
+    ($needs:expr, $stem:literal as $variant:literal $(, $lib:literal)*) => {
+        $crate::ops::Shader {
+            stem: $variant,
+            entry: $stem,
             source: concat!(
                 include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/", $stem, ".wgsl")),
                 $("\n", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/shaders/lib/", $lib, ".wgsl")),)*
             ),
             needs: $needs,
+            unchecked: false,
         }
     };
 }
@@ -155,7 +213,7 @@ pub struct Grid {
 pub trait Op: Clone + 'static {
     /// Name in messages, tests and benches: the stem of the plain shader.
     const NAME: &'static str;
-    /// Kernels, best first; the last one needs nothing. All agree with the same reference.
+    /// Kernels, best first; all agree with the same reference. Where none runs on a device, the model takes other ops.
     const SHADERS: &'static [Shader];
     /// Storage buffers in binding order, from `@binding(1)`.
     const BINDINGS: &'static [Binding];
@@ -164,11 +222,24 @@ pub trait Op: Clone + 'static {
     /// The uniform block.
     type Params: Pod;
 
+    /// [`Op::AGREE`], or the bound that this value of the op has.
+    fn agree(&self) -> Agree {
+        Self::AGREE
+    }
+    /// Type of the elements of a binding, where it depends on the value.
+    fn elem(&self, binding: usize) -> Elem {
+        Self::BINDINGS[binding].elem
+    }
+
     /// Contents of the uniform block.
     fn params(&self) -> Self::Params;
     /// Values of the pipeline's `override` constants.
     fn overrides(&self) -> Vec<(&'static str, f64)> {
         Vec::new()
+    }
+    /// WGSL declarations this op adds to its kernels: types that overrides cannot choose.
+    fn prelude(&self) -> &'static str {
+        ""
     }
     /// Workgroups to start.
     fn grid(&self) -> Grid;
@@ -184,6 +255,10 @@ pub trait Op: Clone + 'static {
     }
     /// Inputs on which every backend is compared with the reference.
     fn cases() -> Vec<Case<Self>>;
+    /// Inputs of realistic size, for `bench ops` on real GPUs; none: the bench takes the largest of the cases.
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        Vec::new()
+    }
 }
 
 /// The instruction set that the CPU backend's products use here, for people.
@@ -209,37 +284,52 @@ macro_rules! list {
 
 pub mod activation;
 pub mod attention;
+pub mod attention_coop;
 pub mod attention_split;
+pub mod attention_step;
 pub mod baseline;
 pub mod copy;
 pub mod dense;
+pub mod dense_coop;
 pub mod noise;
+pub mod norm_half;
+pub mod norm_round;
 pub mod phase;
 pub mod pointwise;
 pub mod quantizer;
+pub mod sample;
 pub mod select;
 pub mod widely;
 
 list![
     activation::ActRound,
     activation::ActSnap,
+    norm_round::NormRound,
+    norm_half::NormHalf,
     copy::Copy,
     phase::PhaseGemv,
+    phase::PhaseGemvRound,
+    phase::PhaseGemvSwiglu,
     phase::PhaseGemm,
     phase::PhaseGemvFloat,
     phase::PhaseGemmFloat,
+    phase::PhaseGemmCoop,
     noise::Noise,
     pointwise::TokenEmbed,
     pointwise::RmsNorm,
     pointwise::SwiGlu,
     attention::Rope,
     attention::Attention,
+    attention_coop::AttentionCoop,
     attention_split::AttentionSplit,
     attention_split::AttentionMerge,
+    attention_step::AttentionStep,
     dense::MatmulGemv,
     dense::MatmulGemm,
+    dense_coop::MatmulGemmCoop,
     select::Argmax,
     select::TopK,
+    sample::Sample,
     widely::WidelySplit,
     widely::WidelyMerge,
     quantizer::PhaseScale,

@@ -94,6 +94,10 @@ impl Op for Noise {
         }
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::noise()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         vec![
             Case::new("bits", Self::bits(5000, 3), vec![Data::Out(5000)]),

@@ -9,16 +9,30 @@ use crate::fixed::{self, Mantissas};
 use crate::quarter::{COLUMNS_PER_WORD, code_at, unit, words_for};
 use bytemuck::Zeroable;
 
+mod coop;
 mod float;
 mod host;
 mod integer;
+mod round;
 
+pub use coop::{COOP_TOKENS, PhaseGemmCoop};
 pub use float::{PhaseGemmFloat, PhaseGemvFloat};
 pub use integer::{PhaseGemm, PhaseGemv};
+pub use round::{PhaseGemvRound, PhaseGemvSwiglu, RoundGemv};
 
 /// The instruction set of the integer products on the host.
 pub(super) fn host_simd() -> &'static str {
     host::Kernel::best().name()
+}
+
+/// The WGSL that reads a word of codes of all terms at once.
+fn codes_prelude(stages: usize) -> &'static str {
+    match stages {
+        1 => include_str!("../../shaders/lib/codes_1.wgsl"),
+        2 => include_str!("../../shaders/lib/codes_2.wgsl"),
+        3 => include_str!("../../shaders/lib/codes_3.wgsl"),
+        _ => include_str!("../../shaders/lib/codes_4.wgsl"),
+    }
 }
 
 /// Most stacked layers.
@@ -156,6 +170,10 @@ impl PhaseShape {
             accumulate: self.accumulate.into(),
             outputs: self.outputs() as u32,
             outs,
+            quarter: (self.in_features / 8) as u32,
+            plane_words: 0,
+            eps_n: 0.0,
+            root_n: 0.0,
         }
     }
 }
@@ -175,23 +193,45 @@ pub struct PhaseParams {
     accumulate: u32,
     outputs: u32,
     outs: [u32; MAX_SEGMENTS],
+    quarter: u32,
+    plane_words: u32,
+    eps_n: f32,
+    root_n: f32,
 }
 
 /// Codes as the products read them: `[rows, words, 2 T]` instead of the packed format's `[rows, 2, T, words]`, so
 /// that what one invocation needs at a time lies together.
 pub fn interleaved(codes: &[u32], terms: usize, words: usize) -> Vec<u32> {
     let mut out = vec![0; codes.len()];
-    let rows = codes
-        .chunks_exact(terms * words)
-        .zip(out.chunks_exact_mut(terms * words));
-    for (from, to) in rows {
-        for (w, to) in to.chunks_exact_mut(terms).enumerate() {
-            for (t, to) in to.iter_mut().enumerate() {
-                *to = from[t * words + w];
+    interleave(codes, &mut out, terms, words);
+    out
+}
+
+/// [`interleaved`] of some rows, into as many words.
+pub fn interleave(codes: &[u32], out: &mut [u32], terms: usize, words: usize) {
+    let row = terms * words;
+    for (from, to) in codes.chunks_exact(row).zip(out.chunks_exact_mut(row)) {
+        match terms {
+            2 => transpose::<2>(from, to, words),
+            4 => transpose::<4>(from, to, words),
+            6 => transpose::<6>(from, to, words),
+            8 => transpose::<8>(from, to, words),
+            _ => {
+                for (i, &code) in from.iter().enumerate() {
+                    to[i % words * terms + i / words] = code;
+                }
             }
         }
     }
-    out
+}
+
+/// One row, with the number of terms known to the compiler: loading a model spends its host time here.
+fn transpose<const TERMS: usize>(from: &[u32], to: &mut [u32], words: usize) {
+    let terms: [&[u32]; TERMS] = std::array::from_fn(|t| &from[t * words..][..words]);
+    let (to, _) = to.as_chunks_mut::<TERMS>();
+    for (w, to) in to.iter_mut().enumerate() {
+        *to = terms.map(|term| term[w]);
+    }
 }
 
 /// Cells of scales for the integer products: per cell the exponent, then the mantissas

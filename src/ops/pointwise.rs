@@ -11,7 +11,7 @@ const WIDTH: usize = 256;
 /// The table may be one shard of a split matrix; rows whose id lies in another shard are left alone, so that
 /// running every shard in turn fills `y`.
 ///
-/// Bindings: `table` [table_rows, row_words] u32 (see [`Stored`]); `ids` `[rows]` u32; `y` [rows, hidden] f32.
+/// Bindings: `table` [table_rows, row_words] u32 (see [`Stored`]); `ids` [ids_from + rows] u32; `y` [rows, hidden] f32.
 #[derive(Debug, Clone)]
 pub struct TokenEmbed {
     /// Tokens.
@@ -26,6 +26,8 @@ pub struct TokenEmbed {
     pub first_row: usize,
     /// Rows of the shard.
     pub table_rows: usize,
+    /// Place of the first row's id in `ids`.
+    pub ids_from: usize,
 }
 
 /// Uniform block of [`TokenEmbed`].
@@ -37,6 +39,7 @@ pub struct TokenEmbedParams {
     row_words: u32,
     first_row: u32,
     table_rows: u32,
+    ids_from: u32,
 }
 
 impl Op for TokenEmbed {
@@ -57,6 +60,7 @@ impl Op for TokenEmbed {
             row_words: self.row_words as u32,
             first_row: self.first_row as u32,
             table_rows: self.table_rows as u32,
+            ids_from: self.ids_from as u32,
         }
     }
 
@@ -74,7 +78,7 @@ impl Op for TokenEmbed {
     fn lengths(&self) -> Vec<usize> {
         vec![
             self.table_rows * self.row_words,
-            self.rows,
+            self.ids_from + self.rows,
             self.rows * self.hidden,
         ]
     }
@@ -90,7 +94,7 @@ impl Op for TokenEmbed {
     fn reference(&self, b: &mut Bindings<'_>) {
         let (table, ids): (&[u32], &[u32]) = (b.read(0), b.read(1));
         let y: &mut [f32] = b.write(2);
-        for (&id, y) in ids
+        for (&id, y) in ids[self.ids_from..]
             .iter()
             .zip(y.chunks_exact_mut(self.hidden))
             .take(self.rows)
@@ -101,6 +105,10 @@ impl Op for TokenEmbed {
                 self.stored.decode(words, y);
             }
         }
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::token_embed()
     }
 
     fn cases() -> Vec<Case<Self>> {
@@ -121,6 +129,7 @@ impl Op for TokenEmbed {
                 row_words: stored.words(hidden),
                 first_row: 0,
                 table_rows: 20,
+                ids_from: 0,
             };
             let values = noise(11, 20 * 301, 3.0);
             let table =
@@ -160,6 +169,7 @@ fn every_half() -> Case<TokenEmbed> {
         row_words: hidden / 2,
         first_row: 0,
         table_rows: 1,
+        ids_from: 0,
     };
     let words = table
         .chunks(2)
@@ -257,6 +267,10 @@ impl Op for RmsNorm {
         super::host::each_worth(rows.take(self.rows).collect(), self.n / 2, |(x, y)| {
             super::vector::normed(x, &weight[..self.n], self.eps, y);
         });
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::rms_norm()
     }
 
     fn cases() -> Vec<Case<Self>> {
@@ -364,6 +378,10 @@ impl Op for SwiGlu {
             let (gate, up) = x.split_at(self.n);
             super::vector::gated(gate, up, y);
         });
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::swi_glu()
     }
 
     fn cases() -> Vec<Case<Self>> {

@@ -15,13 +15,15 @@ fn by_value(a: f32, b: f32) -> Ordering {
 
 /// Index of the largest element of each row, the lowest among equals; exact.
 ///
-/// Bindings: `x` [rows, n] f32; `index` `[rows]` u32.
+/// Bindings: `x` [rows, n] f32; `index` [to + rows] u32.
 #[derive(Debug, Clone)]
 pub struct Argmax {
     /// Rows.
     pub rows: usize,
     /// Elements of a row, at least one.
     pub n: usize,
+    /// Place of the first row's index in `index`.
+    pub to: usize,
 }
 
 /// Uniform block of [`Argmax`].
@@ -30,6 +32,7 @@ pub struct Argmax {
 pub struct ArgmaxParams {
     rows: u32,
     n: u32,
+    to: u32,
 }
 
 impl Op for Argmax {
@@ -43,6 +46,7 @@ impl Op for Argmax {
         ArgmaxParams {
             rows: self.rows as u32,
             n: self.n as u32,
+            to: self.to as u32,
         }
     }
 
@@ -54,7 +58,7 @@ impl Op for Argmax {
     }
 
     fn lengths(&self) -> Vec<usize> {
-        vec![self.rows * self.n, self.rows]
+        vec![self.rows * self.n, self.to + self.rows]
     }
 
     fn cost(&self) -> Cost {
@@ -66,7 +70,11 @@ impl Op for Argmax {
 
     fn reference(&self, b: &mut Bindings<'_>) {
         let (x, index): (&[f32], &mut [u32]) = (b.read(0), b.write(1));
-        for (x, index) in x.chunks_exact(self.n).zip(index).take(self.rows) {
+        for (x, index) in x
+            .chunks_exact(self.n)
+            .zip(&mut index[self.to..])
+            .take(self.rows)
+        {
             let mut best = 0;
             for i in 1..self.n {
                 if by_value(x[i], x[best]) == Ordering::Less {
@@ -79,15 +87,27 @@ impl Op for Argmax {
 
     fn host(&self, b: &mut Bindings<'_>) {
         let (x, index): (&[f32], &mut [u32]) = (b.read(0), b.write(1));
-        for (x, index) in x.chunks_exact(self.n).zip(index).take(self.rows) {
+        for (x, index) in x
+            .chunks_exact(self.n)
+            .zip(&mut index[self.to..])
+            .take(self.rows)
+        {
             *index = super::vector::largest(x) as u32;
         }
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::argmax()
     }
 
     fn cases() -> Vec<Case<Self>> {
         let case = |name: &str, rows, x: &[f32]| {
             let n = x.len() / rows;
-            Case::new(name, Self { rows, n }, vec![Data::f32(x), Data::Out(rows)])
+            Case::new(
+                name,
+                Self { rows, n, to: 0 },
+                vec![Data::f32(x), Data::Out(rows)],
+            )
         };
         let mut tie = noise(71, 3 * 1000, 1.0);
         for at in [700, 301, 1999, 1257, 2000] {
@@ -216,6 +236,10 @@ impl Op for TopK {
             indices[rank] = i;
             values[rank] = x[i as usize];
         }
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::top_k()
     }
 
     fn cases() -> Vec<Case<Self>> {

@@ -154,6 +154,10 @@ impl Op for WidelySplit {
         }
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::widely_split()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         let case = |(i, &(out_features, in_features)): (usize, &(usize, usize))| {
             let op = Self {
@@ -201,6 +205,10 @@ impl Op for WidelyMerge {
                 }
             }
         }
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::widely_merge()
     }
 
     fn cases() -> Vec<Case<Self>> {

@@ -4,7 +4,9 @@ use crate::error::{Error, Result};
 use crate::model::{Granularity, Method, Recipe};
 use crate::ops::activation::Activations;
 use clap::{Args, ValueEnum};
+use etcetera::BaseStrategy;
 use std::convert::Infallible;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Where to compute.
@@ -38,15 +40,32 @@ impl FromStr for DeviceChoice {
 }
 
 /// Which device, and whether to trust it.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Device")]
 pub struct DeviceArgs {
     /// auto (a real GPU, else the CPU), cpu, gpu (software ones too), an index or part of a name of `info`
     #[arg(long, env = "FAIRY2I_DEVICE", value_name = "DEVICE", default_value = "auto", value_parser = DeviceChoice::from_str)]
     pub device: DeviceChoice,
+    /// Folder for compiled kernels, or `off` [default: fairy2i-gpu in the user's cache folder]
+    #[arg(long, env = "FAIRY2I_CACHE", value_name = "FOLDER")]
+    pub cache: Option<PathBuf>,
     /// Compare every operation of the device with the CPU reference and stop at the first disagreement
     #[arg(long)]
     pub check: bool,
+}
+
+impl DeviceArgs {
+    /// Where compiled kernels are kept, if anywhere.
+    pub fn cache_folder(&self) -> Option<PathBuf> {
+        match &self.cache {
+            Some(path) if path == Path::new("off") => None,
+            Some(path) => Some(path.clone()),
+            None => {
+                let base = etcetera::choose_base_strategy().ok()?;
+                Some(base.cache_dir().join("fairy2i-gpu"))
+            }
+        }
+    }
 }
 
 /// Representations by the names the papers' code gives them.
@@ -64,7 +83,7 @@ pub enum MethodName {
 }
 
 /// What to do with linear layers that are stored dense.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Quantization")]
 pub struct RecipeArgs {
     /// Residual stages of fairy2i: bits per weight (fairy2i alone means 2)
@@ -172,6 +191,39 @@ impl From<ActivationName> for Activations {
             ActivationName::Int16 => Self::Int16,
             ActivationName::Int8 => Self::Int8,
             ActivationName::Float => Self::Float,
+        }
+    }
+}
+
+/// Which of several ways to the same result are taken.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct PathArgs {
+    /// How keys and values are kept: f16 is half the memory; auto: f16 on GPUs, f32 on the CPU
+    #[arg(long, value_enum, default_value = "auto")]
+    pub kv: KvName,
+    /// Integer sums for prompts too, where cooperative matrices would be faster: the bits do not depend on the device,
+    /// nor on what is processed together
+    #[arg(long)]
+    pub exact: bool,
+}
+
+/// How keys and values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KvName {
+    /// As suits the device
+    Auto,
+    /// Half precision
+    F16,
+    /// Single precision
+    F32,
+}
+
+impl From<KvName> for Option<crate::ops::Kv> {
+    fn from(name: KvName) -> Self {
+        match name {
+            KvName::Auto => None,
+            KvName::F16 => Some(crate::ops::Kv::F16),
+            KvName::F32 => Some(crate::ops::Kv::F32),
         }
     }
 }

@@ -33,9 +33,21 @@ pub enum Device {
 
 /// Runs `task` on the device that `args` ask for, with the reference beside it if they ask for that.
 pub fn run_on<T: Task>(args: &DeviceArgs, task: T) -> Result<T::Output> {
-    match open(args)? {
-        Device::Cpu(cpu) => run_checked(args.check, &cpu, task),
-        Device::Gpu(gpu) => run_checked(args.check, gpu.as_ref(), task),
+    open(args)?.run(args.check, task)
+}
+
+impl Device {
+    /// Runs `task` on it, with the reference beside it if `check`.
+    pub fn run<T: Task>(&self, check: bool, task: T) -> Result<T::Output> {
+        match self {
+            Self::Cpu(cpu) => run_checked(check, cpu, task),
+            Self::Gpu(gpu) => run_checked(check, gpu.as_ref(), task),
+        }
+    }
+
+    /// Whether it is a real GPU, not the CPU in one form or another.
+    pub fn is_hardware(&self) -> bool {
+        matches!(self, Self::Gpu(gpu) if !gpu.summary().software)
     }
 }
 
@@ -56,13 +68,23 @@ fn run_checked<B: Backend, T: Task>(check: bool, backend: &B, task: T) -> Result
 /// Opens the device that `args` ask for. An adapter that does not open is passed over, and said so, where
 /// `args` leave a choice.
 pub fn open(args: &DeviceArgs) -> Result<Device> {
+    open_with(args, false)
+}
+
+/// [`open`], able to time ops by its own clock if it has one and `profile` is set.
+pub fn open_with(args: &DeviceArgs, profile: bool) -> Result<Device> {
     if args.device == DeviceChoice::Cpu {
         return Ok(Device::Cpu(Cpu::new()));
     }
     let all = pollster::block_on(adapters());
     let mut refused = None;
     for index in candidates(&args.device, &all, args.check)? {
-        match pollster::block_on(Gpu::open(index, Options::default())) {
+        let options = Options {
+            cache: args.cache_folder(),
+            profile,
+            ..Options::default()
+        };
+        match pollster::block_on(Gpu::open(index, options)) {
             Ok(gpu) => return Ok(Device::Gpu(Box::new(gpu))),
             Err(error) => {
                 out::note(&format!("warning: {}", out::one_line(&error.to_string())));
@@ -149,11 +171,13 @@ mod tests {
             software,
             integrated,
             level: Needs::NONE,
+            subgroup_size: 1,
             max_binding: 0,
             max_buffer: 0,
             workgroup_memory: 0,
             invocations: 0,
             groups_per_dimension: 0,
+            cache_file: None,
         }
     }
 

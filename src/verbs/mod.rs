@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use clap::{CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -65,7 +66,7 @@ impl Verb {
 pub fn main() -> ExitCode {
     let started = Instant::now();
     device::silence_layers();
-    let Err(error) = Cli::parse().verb.run(started) else {
+    let Err(error) = Cli::parse_from(arguments()).verb.run(started) else {
         return ExitCode::SUCCESS;
     };
     if out::reader_left(&error) {
@@ -73,6 +74,17 @@ pub fn main() -> ExitCode {
     }
     out::note(&format!("error: {}", out::one_line(&error.to_string())));
     ExitCode::from(error.exit_code())
+}
+
+/// The process's arguments, with llama-bench's `-pg`, which clap would read as `-p g`, in clap's spelling.
+fn arguments() -> Vec<OsString> {
+    let mut all: Vec<_> = std::env::args_os().collect();
+    if all.get(1).is_some_and(|verb| verb == "bench") {
+        for pg in all.iter_mut().filter(|a| *a == "-pg") {
+            *pg = "--pg".into();
+        }
+    }
+    all
 }
 
 #[cfg(test)]

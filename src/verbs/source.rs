@@ -98,7 +98,7 @@ pub fn name(model: Option<&Path>) -> String {
 }
 
 /// `-m`.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct ModelArgs {
     /// Model folder: a Hugging Face checkpoint, full precision or packed [default: the built-in model]
     #[arg(short, long, value_name = "FOLDER")]

@@ -1,6 +1,6 @@
 //! Shapes of the bench's results; no speeds, which belong to machines.
 
-use super::{good, json};
+use super::{good, json, refused};
 
 const SHORT: [&str; 7] = ["bench", "-p", "8", "-n", "4", "-r", "3"];
 
@@ -58,5 +58,66 @@ fn ops_against_the_copy() {
     assert_eq!(rows[1]["op"], "act_round");
     for field in ["microseconds", "gigabytes_per_second", "percent_of_copy"] {
         assert!(rows[1][field].as_f64().is_some_and(|v| v > 0.0), "{field}");
+    }
+}
+
+#[test]
+fn pairs_and_depths() {
+    let args = ["-pg", "4,2", "-d", "0,8", "-r", "2", "-o", "json"];
+    let rows = json(&[&["bench", "-p", "0", "-n", "2"], &args[..]].concat());
+    let rows = rows.as_array().expect("a list");
+    let tests: Vec<_> = rows.iter().map(|r| r["test"].as_str()).collect();
+    let wanted = ["tg2", "pp4+tg2", "tg2 @ d8", "pp4+tg2 @ d8"].map(Some);
+    assert_eq!(tests, wanted);
+    assert_eq!(rows[2]["depth"], 8);
+    assert_eq!(rows[2]["streams"], 1);
+    let bytes = |i: usize| rows[i]["bytes_per_token"].as_f64().unwrap_or(0.0);
+    assert!(bytes(2) > bytes(0), "the cache is read too");
+    assert!(rows[0]["percent_of_copy"].as_f64().is_some_and(|v| v > 0.0));
+    assert!(rows[0]["teraflops"].is_null());
+    let one = good(&["bench", "-n", "0", "-p", "4", "-r", "1", "-o", "json"]);
+    assert!(one.contains("\"percent_of_matmul\": "), "{one}");
+}
+
+#[test]
+fn settings_in_turn() {
+    let settings = ["--compare", "activations=16", "batch=4 activations=8"];
+    let rows = json(&[&SHORT[..], &settings, &["-o", "json"]].concat());
+    let rows = rows.as_array().expect("a list");
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        assert!(row["ratio"].as_f64().is_some_and(|v| v > 0.0), "{row}");
+        assert_eq!(row["rounds"].as_array().map(Vec::len), Some(3));
+        assert_eq!(row["b"], "batch=4 activations=8");
+    }
+}
+
+#[test]
+fn the_profile_names_every_op_and_adds_up() {
+    let rows = json(&[&SHORT[..], &["--profile", "-o", "json"]].concat());
+    let rows = rows.as_array().expect("a list");
+    for test in ["pp8", "tg4"] {
+        let of_test: Vec<_> = rows.iter().filter(|r| r["test"] == test).collect();
+        let share = |r: &serde_json::Value| r["share"].as_f64().unwrap_or(0.0);
+        let (ops, sums) = of_test.split_at(of_test.len() - 2);
+        let sum: f64 = ops.iter().map(|r| share(r)).sum();
+        assert!((sum - 100.0).abs() < 1e-6, "{sum}");
+        assert_eq!(sums[0]["op"], "all ops");
+        assert_eq!(sums[1]["op"], "wall clock");
+        let head = |r: &&&serde_json::Value| r["op"] == "phase_gemv" && r["place"] == "lm_head";
+        assert_eq!(ops.iter().filter(head).count(), 1);
+    }
+}
+
+#[test]
+fn what_cannot_be_measured_is_said() {
+    for (args, why) in [
+        (&["-b", "8"][..], "several streams"),
+        (&["-b", "0"], "0 streams"),
+        (&["-p", "0", "-n", "0"], "nothing to measure"),
+        (&["--compare", "x=1", "stages=1"], "x=1"),
+        (&["-d", "1000000"], "the context holds"),
+    ] {
+        refused(&[&["bench"], args].concat(), 2, &[why]);
     }
 }

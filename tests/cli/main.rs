@@ -25,6 +25,7 @@ pub struct Run {
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fairy2i-gpu"));
     command.args(args).env("FAIRY2I_DEVICE", "cpu");
+    command.env("FAIRY2I_CACHE", "off");
     command.stdin(Stdio::null());
     command
 }

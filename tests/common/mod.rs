@@ -2,8 +2,8 @@
 #![allow(dead_code)] // each test uses its part
 
 use fairy2i_gpu::Result;
-use fairy2i_gpu::backend::{Backend, Cpu, Gpu, Options, adapters};
-use fairy2i_gpu::ops::{Needs, Op};
+use fairy2i_gpu::backend::{Backend, Cpu, Fill, Gpu, Options, adapters};
+use fairy2i_gpu::ops::{Kv, Needs, Op};
 
 /// An open GPU and how it was opened.
 pub struct Setup {
@@ -99,6 +99,34 @@ impl Backend for Device {
         }
     }
 
+    fn workgroup_bytes(&self) -> usize {
+        match self {
+            Self::Cpu(cpu) => cpu.workgroup_bytes(),
+            Self::Gpu(gpu) => gpu.workgroup_bytes(),
+        }
+    }
+
+    fn subgroup_size(&self) -> usize {
+        match self {
+            Self::Cpu(cpu) => cpu.subgroup_size(),
+            Self::Gpu(gpu) => gpu.subgroup_size(),
+        }
+    }
+
+    fn kv(&self) -> Kv {
+        match self {
+            Self::Cpu(cpu) => cpu.kv(),
+            Self::Gpu(gpu) => gpu.kv(),
+        }
+    }
+
+    fn level(&self) -> Needs {
+        match self {
+            Self::Cpu(cpu) => cpu.level(),
+            Self::Gpu(gpu) => gpu.level(),
+        }
+    }
+
     fn alloc(&self, label: &str, words: usize) -> Result<DeviceBuffer> {
         match self {
             Self::Cpu(cpu) => cpu.alloc(label, words).map(DeviceBuffer::Cpu),
@@ -110,6 +138,14 @@ impl Backend for Device {
         match (self, buffer) {
             (Self::Cpu(cpu), DeviceBuffer::Cpu(b)) => cpu.upload(b, offset, words),
             (Self::Gpu(gpu), DeviceBuffer::Gpu(b)) => gpu.upload(b, offset, words),
+            _ => panic!("{FOREIGN}"),
+        }
+    }
+
+    fn upload_with(&self, buffer: &DeviceBuffer, offset: usize, fill: &Fill<'_>) -> Result<()> {
+        match (self, buffer) {
+            (Self::Cpu(cpu), DeviceBuffer::Cpu(b)) => cpu.upload_with(b, offset, fill),
+            (Self::Gpu(gpu), DeviceBuffer::Gpu(b)) => gpu.upload_with(b, offset, fill),
             _ => panic!("{FOREIGN}"),
         }
     }

@@ -104,6 +104,8 @@ async fn check_on(
         activations: mode,
         context: 128,
         batch: 64,
+        kv: Some(fairy2i_gpu::ops::Kv::F32),
+        exact: true,
     };
     let model = Model::load(
         device,

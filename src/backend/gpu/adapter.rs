@@ -1,6 +1,7 @@
 //! Finding, choosing and opening adapters.
 
 use super::faults::Faults;
+use super::{Options, cache};
 use crate::error::{Error, Result};
 use crate::ops::Needs;
 
@@ -19,6 +20,8 @@ pub struct AdapterSummary {
     pub integrated: bool,
     /// Optional abilities our kernels know how to use.
     pub level: Needs,
+    /// Fewest invocations of a subgroup.
+    pub subgroup_size: u32,
     /// Largest storage binding in bytes.
     pub max_binding: u64,
     /// Largest buffer in bytes.
@@ -29,6 +32,8 @@ pub struct AdapterSummary {
     pub invocations: u32,
     /// Workgroups per dimension.
     pub groups_per_dimension: u32,
+    /// Name of the file that keeps compiled pipelines ([`super::Options::cache`]), if the driver hands them out.
+    pub cache_file: Option<String>,
 }
 
 fn instance() -> wgpu::Instance {
@@ -61,6 +66,23 @@ pub async fn adapters() -> Vec<AdapterSummary> {
     enumerate().await.iter().map(summary).collect()
 }
 
+/// Whether cooperative matrices of the one shape our kernels use are there, and the large workgroups that go with them.
+fn matrices(adapter: &wgpu::Adapter) -> bool {
+    let (info, limits) = (adapter.get_info(), adapter.limits());
+    adapter
+        .features()
+        .contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+        && limits.max_compute_invocations_per_workgroup >= 512
+        && limits.max_compute_workgroup_storage_size >= 48 << 10
+        && info.subgroup_min_size == 32
+        && info.subgroup_max_size == 32
+        && adapter.cooperative_matrix_properties().iter().any(|m| {
+            (m.m_size, m.n_size, m.k_size) == (16, 16, 16)
+                && m.ab_type == wgpu::CooperativeScalarType::F16
+                && m.cr_type == wgpu::CooperativeScalarType::F32
+        })
+}
+
 pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
     let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
     AdapterSummary {
@@ -74,28 +96,45 @@ pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
         level: Needs {
             subgroup: features.contains(wgpu::Features::SUBGROUP),
             f16: features.contains(wgpu::Features::SHADER_F16),
+            int64: features.contains(wgpu::Features::SHADER_INT64),
+            matrix: matrices(adapter),
         },
+        subgroup_size: info.subgroup_min_size,
         max_binding: limits.max_storage_buffer_binding_size,
         max_buffer: limits.max_buffer_size,
         workgroup_memory: limits.max_compute_workgroup_storage_size,
         invocations: limits.max_compute_invocations_per_workgroup,
         groups_per_dimension: limits.max_compute_workgroups_per_dimension,
+        cache_file: cache::file_name(adapter),
     }
 }
 
-/// Opens a device with the abilities of `level` that the adapter has, and its full limits.
+/// Opens a device with those abilities that `options` ask for and the adapter has, and its full limits.
 pub(super) async fn open(
     adapter: &wgpu::Adapter,
-    level: Needs,
+    options: &Options,
 ) -> Result<(wgpu::Device, wgpu::Queue, Faults)> {
+    let level = options.level;
     let mut features = wgpu::Features::empty();
+    features.set(wgpu::Features::TIMESTAMP_QUERY, options.profile);
+    features.set(wgpu::Features::PIPELINE_CACHE, options.cache.is_some());
     features.set(wgpu::Features::SUBGROUP, level.subgroup);
     features.set(wgpu::Features::SHADER_F16, level.f16);
+    features.set(wgpu::Features::SHADER_INT64, level.int64);
+    let matrix = level.matrix && matrices(adapter);
+    features.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, matrix);
+    // SAFETY: the experimental feature is cooperative matrices alone; their kernels are cross-checked like all others.
+    #[allow(unsafe_code)]
+    let experimental_features = match matrix {
+        true => unsafe { wgpu::ExperimentalFeatures::enabled() },
+        false => wgpu::ExperimentalFeatures::disabled(),
+    };
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("fairy2i-gpu"),
         required_features: features & adapter.features(),
         required_limits: adapter.limits(),
         memory_hints: wgpu::MemoryHints::Performance,
+        experimental_features,
         ..Default::default()
     };
     let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| {

@@ -4,17 +4,28 @@
 //! uniform slots are used up, or when so much work has gathered that a watchdog might grow impatient.
 
 mod adapter;
+mod cache;
 mod faults;
+mod options;
 mod pipeline;
+mod profile;
+mod recording;
 mod signal;
+#[cfg(not(target_arch = "wasm32"))]
+mod upload;
 
 pub use adapter::{AdapterSummary, adapters};
+pub use options::Options;
 
-use super::{Backend, check_lengths, kernel_for};
+#[cfg(not(target_arch = "wasm32"))]
+use super::Fill;
+use super::{Backend, Timing, check_lengths, kernel_for};
 use crate::error::{Error, Result};
-use crate::ops::{Needs, Op};
+use crate::ops::{Kv, Needs, Op};
 use faults::Faults;
-use pipeline::{Pipelines, SLOT};
+use pipeline::{Limits, Pipelines, SLOT};
+use profile::Profile;
+use recording::Recording;
 use signal::Signal;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -24,32 +35,9 @@ use std::rc::Rc;
 const AHEAD: usize = 64;
 /// Bytes and operations per submission at most: about a tenth of a second on a small GPU.
 const WORK: f64 = 1e11;
-/// Bytes of uploads after which the device gets a chance to free its staging memory.
-const UPLOADS: usize = 128 << 20;
-
-/// How to open an adapter.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// Abilities that may be used, if the adapter has them.
-    pub level: Needs,
-    /// Lower limits than the adapter's, to test what happens at them.
-    pub max_binding: Option<u64>,
-    /// Lower limit of workgroups per dimension.
-    pub max_groups: Option<u32>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            level: Needs {
-                subgroup: true,
-                f16: true,
-            },
-            max_binding: None,
-            max_groups: None,
-        }
-    }
-}
+/// Words above which an upload goes through the staging ring; a shorter one is copied by the driver's own means.
+#[cfg(not(target_arch = "wasm32"))]
+const SHORT: usize = 64 << 10;
 
 /// An open GPU.
 pub struct Gpu {
@@ -64,17 +52,12 @@ pub struct Gpu {
     bind_groups: RefCell<HashMap<(usize, Vec<u64>), wgpu::BindGroup>>,
     uniforms: wgpu::Buffer,
     recording: RefCell<Recording>,
+    profile: RefCell<Option<Profile>>,
     dropped: Rc<Cell<bool>>,
     next_buffer: Cell<u64>,
-    uploaded: Cell<usize>,
+    #[cfg(not(target_arch = "wasm32"))]
+    staging_ring: RefCell<upload::Ring>,
     readback: RefCell<Option<wgpu::Buffer>>,
-}
-
-#[derive(Default)]
-struct Recording {
-    pass: Option<(wgpu::CommandEncoder, wgpu::ComputePass<'static>)>,
-    slots: Vec<u8>,
-    work: f64,
 }
 
 /// A storage buffer. Dropping it frees its memory once the device is done with it.
@@ -102,11 +85,10 @@ impl Gpu {
             ));
         };
         let summary = adapter::summary(chosen);
-        let (device, queue, faults) = adapter::open(chosen, options.level).await?;
-        let level = Needs {
-            subgroup: options.level.subgroup && summary.level.subgroup,
-            f16: options.level.f16 && summary.level.f16,
-        };
+        let (device, queue, faults) = adapter::open(chosen, &options).await?;
+        let cache = options.cache.as_deref().zip(summary.cache_file.as_deref());
+        let cache = cache.map(|(folder, name)| cache::Cache::open(&device, folder, name));
+        let level = options.level.both(summary.level);
         let uniforms = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("uniforms"),
             size: AHEAD as u64 * SLOT,
@@ -126,13 +108,15 @@ impl Gpu {
                     m.min(summary.groups_per_dimension)
                 }),
             summary,
-            pipelines: RefCell::default(),
+            pipelines: RefCell::new(Pipelines::new(cache)),
             bind_groups: RefCell::default(),
             uniforms,
             recording: RefCell::default(),
+            profile: RefCell::new(None),
             dropped: Rc::default(),
             next_buffer: Cell::new(0),
-            uploaded: Cell::new(0),
+            #[cfg(not(target_arch = "wasm32"))]
+            staging_ring: RefCell::default(),
             readback: RefCell::default(),
         })
     }
@@ -140,11 +124,6 @@ impl Gpu {
     /// What this adapter is.
     pub fn summary(&self) -> &AdapterSummary {
         &self.summary
-    }
-
-    /// Abilities in use.
-    pub fn level(&self) -> Needs {
-        self.level
     }
 
     fn bind_group<O: Op>(
@@ -183,47 +162,6 @@ impl Gpu {
         known.entry(key).or_insert_with(make).clone()
     }
 
-    fn record(
-        &self,
-        pipeline: &pipeline::Pipeline,
-        group: &wgpu::BindGroup,
-        params: &[u8],
-        grid: [u32; 3],
-    ) {
-        let mut recording = self.recording.borrow_mut();
-        let offset = recording.slots.len();
-        recording.slots.extend_from_slice(params);
-        recording.slots.resize(offset + SLOT as usize, 0);
-        let (_, pass) = recording.pass.get_or_insert_with(|| {
-            let mut encoder = self.device.create_command_encoder(&Default::default());
-            let pass = encoder
-                .begin_compute_pass(&Default::default())
-                .forget_lifetime();
-            (encoder, pass)
-        });
-        pass.set_pipeline(&pipeline.pipeline);
-        pass.set_bind_group(0, group, &[offset as u32]);
-        let [x, y, z] = grid;
-        pass.dispatch_workgroups(x, y, z);
-    }
-
-    /// Ends the open pass, if any, and submits it with its uniforms, then `extra`.
-    fn submit(&self, extra: Option<wgpu::CommandBuffer>) {
-        let mut recording = self.recording.take();
-        let mut commands = Vec::new();
-        if let Some((encoder, pass)) = recording.pass.take() {
-            drop(pass);
-            self.queue.write_buffer(&self.uniforms, 0, &recording.slots);
-            commands.push(encoder.finish());
-        }
-        commands.extend(extra);
-        if !commands.is_empty() {
-            self.queue.submit(commands);
-        }
-        recording.slots.clear();
-        self.recording.borrow_mut().slots = recording.slots; // keeps its memory
-    }
-
     fn fold(&self, groups: u32) -> (u32, u32) {
         let x = groups.min(self.max_groups);
         (x, groups.div_ceil(x))
@@ -251,6 +189,25 @@ impl Backend for Gpu {
 
     fn max_words(&self) -> usize {
         (self.max_binding / 4) as usize
+    }
+
+    fn workgroup_bytes(&self) -> usize {
+        self.summary.workgroup_memory as usize
+    }
+
+    fn subgroup_size(&self) -> usize {
+        match self.level.subgroup {
+            true => self.summary.subgroup_size as usize,
+            false => 1,
+        }
+    }
+
+    fn kv(&self) -> Kv {
+        Kv::F16
+    }
+
+    fn level(&self) -> Needs {
+        self.level
     }
 
     fn alloc(&self, label: &str, words: usize) -> Result<GpuBuffer> {
@@ -285,28 +242,32 @@ impl Backend for Gpu {
     }
 
     fn upload(&self, buffer: &GpuBuffer, offset: usize, words: &[u32]) -> Result<()> {
-        if self.recording.borrow().pass.is_some() {
-            self.submit(None); // the write must not overtake what was asked for before
+        #[cfg(not(target_arch = "wasm32"))]
+        if words.len() > SHORT {
+            let copy = |first: usize, to: &mut [u32]| {
+                to.copy_from_slice(&words[first..first + to.len()]);
+            };
+            return self.upload_filled(buffer, offset, &Fill::new(words.len(), 1, &copy));
         }
-        // pieces, so that staging memory stays bounded whatever the tensor's size
-        for (i, piece) in words.chunks(UPLOADS / 8).enumerate() {
-            let at = (offset + i * (UPLOADS / 8)) as u64 * 4;
-            self.queue
-                .write_buffer(&buffer.buffer, at, bytemuck::cast_slice(piece));
-            self.uploaded.set(self.uploaded.get() + piece.len() * 4);
-            if self.uploaded.get() > UPLOADS {
-                self.uploaded.set(0);
-                self.queue.submit([]);
-                self.wait()?;
-            }
-        }
+        self.submit(None); // the write must not overtake what was asked for before
+        let bytes = bytemuck::cast_slice(words);
+        self.queue
+            .write_buffer(&buffer.buffer, offset as u64 * 4, bytes);
         self.faults.check("uploading")
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn upload_with(&self, buffer: &GpuBuffer, offset: usize, fill: &Fill<'_>) -> Result<()> {
+        if fill.words() <= SHORT {
+            return fill.pieces(|first, words| self.upload(buffer, offset + first, words));
+        }
+        self.upload_filled(buffer, offset, fill)
     }
 
     async fn download(&self, buffer: &GpuBuffer, offset: usize, len: usize) -> Result<Vec<u32>> {
         let bytes = len as u64 * 4;
-        if bytes == 0 {
-            return Ok(Vec::new());
+        if bytes == 0 || self.pipelines.borrow().rehearsing() {
+            return Ok(vec![0; len]);
         }
         let staging = self.staging(bytes);
         let mut encoder = self.device.create_command_encoder(&Default::default());
@@ -344,11 +305,25 @@ impl Backend for Gpu {
         if grid.groups == 0 || grid.batch == 0 {
             return Ok(());
         }
-        let shader = kernel_for::<O>(self.level);
-        let pipeline = self.pipelines.borrow_mut().get(&self.device, op, shader);
+        let shader = kernel_for::<O>(self.level).ok_or_else(|| {
+            let what = format!("no kernel of `{}` runs on {}", O::NAME, self.summary.name);
+            Error::device(what, "report this: the model chose an op the device lacks")
+        })?;
+        let limits = Limits {
+            invocations: self.summary.invocations,
+            subgroup: self.summary.subgroup_size,
+        };
+        let mut pipelines = self.pipelines.borrow_mut();
+        let Some(pipeline) = pipelines.get(&self.device, op, shader, limits) else {
+            return Ok(()); // a rehearsal
+        };
+        drop(pipelines);
         self.faults.check(shader.stem)?;
         let group = self.bind_group::<O>(&pipeline, buffers);
         let (x, y) = self.fold(grid.groups);
+        if let Some(profile) = &mut *self.profile.borrow_mut() {
+            profile.next::<O>(op);
+        }
         let params = op.params();
         self.record(
             &pipeline,
@@ -374,6 +349,37 @@ impl Backend for Gpu {
     fn flush(&self) -> Result<()> {
         self.submit(None);
         self.faults.check("running")
+    }
+
+    fn at(&self, place: &dyn Fn() -> String) {
+        if let Some(profile) = &mut *self.profile.borrow_mut() {
+            profile.at(place());
+        }
+    }
+
+    fn profile(&self, on: bool) -> Result<bool> {
+        self.flush()?;
+        *self.profile.borrow_mut() = on
+            .then(|| Profile::new(&self.device, &self.queue))
+            .flatten();
+        Ok(on == self.profile.borrow().is_some())
+    }
+
+    async fn profiled(&self) -> Result<Vec<Timing>> {
+        self.flush()?;
+        let done = self.profile.borrow_mut().as_mut().map(Profile::take);
+        profile::read(self, done.unwrap_or_default()).await
+    }
+
+    fn rehearse(&self, on: bool) -> Result<bool> {
+        let mut pipelines = self.pipelines.borrow_mut();
+        if on {
+            pipelines.rehearse();
+        } else {
+            pipelines.perform(&self.device);
+        }
+        self.faults.check("compiling kernels")?;
+        Ok(true)
     }
 
     #[cfg(not(target_arch = "wasm32"))]

@@ -1,15 +1,19 @@
 //! Compute pipelines, made once per kernel and set of override values.
 
-use crate::ops::{Access, Op, Shader};
+use super::cache::Cache;
+use crate::ops::{Access, Binding, Op, Shader};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-type Key = (&'static str, Vec<(&'static str, u64)>);
+type Key = (&'static str, &'static str, Vec<(&'static str, u64)>);
 
 /// Pipelines made so far.
 #[derive(Default)]
 pub(super) struct Pipelines {
     made: HashMap<Key, Rc<Pipeline>>,
+    /// While a rehearsal goes on: what it asked for and is not there.
+    wanted: Option<HashMap<Key, Job>>,
+    cache: Option<Cache>,
 }
 
 /// A compiled kernel and the layout of its buffers.
@@ -19,88 +23,178 @@ pub(super) struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
+/// A pipeline to be made, on any thread.
+struct Job {
+    prelude: &'static str,
+    shader: &'static Shader,
+    bindings: &'static [Binding],
+    overrides: Vec<(&'static str, f64)>,
+}
+
+/// Invocations that the device allows in a workgroup, and has in a subgroup at least.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub invocations: u32,
+    pub subgroup: u32,
+}
+
+/// Invocations of a workgroup of kernels that need nothing: what every device allows.
+const PLAIN_WIDTH: u32 = 256;
+
 /// Bytes of the uniform slot of one dispatch: the largest alignment WebGPU may ask for.
 pub(super) const SLOT: u64 = 256;
 
 impl Pipelines {
-    /// The pipeline of `op` on kernel `shader`.
+    /// None yet; what the driver compiled before is taken from `cache`.
+    pub fn new(cache: Option<Cache>) -> Self {
+        Self {
+            cache,
+            ..Self::default()
+        }
+    }
+
+    /// The pipeline of `op` on kernel `shader`; its teams and workgroups are no larger than `limits` allow.
+    /// `None` during a rehearsal, which only notes that it is needed.
     pub fn get<O: Op>(
         &mut self,
         device: &wgpu::Device,
         op: &O,
         shader: &'static Shader,
-    ) -> Rc<Pipeline> {
-        let overrides = op.overrides();
+        limits: Limits,
+    ) -> Option<Rc<Pipeline>> {
+        let mut overrides = op.overrides();
+        for (name, value) in &mut overrides {
+            let most = match *name {
+                "TEAM" if shader.needs.subgroup => limits.subgroup,
+                "WIDTH" if shader.needs.subgroup => limits.invocations,
+                "WIDTH" => PLAIN_WIDTH,
+                _ => continue,
+            };
+            *value = value.min(f64::from(most));
+        }
+        let prelude = op.prelude();
         let key = (
             shader.stem,
+            prelude,
             overrides.iter().map(|(n, v)| (*n, v.to_bits())).collect(),
         );
-        let id = self.made.len();
-        self.made
-            .entry(key)
-            .or_insert_with(|| Rc::new(make::<O>(device, shader, &overrides, id)))
-            .clone()
+        let made = self.made.get(&key).cloned();
+        if self.wanted.is_none() && made.is_some() {
+            return made;
+        }
+        let job = Job {
+            shader,
+            bindings: O::BINDINGS,
+            prelude,
+            overrides,
+        };
+        if let Some(wanted) = &mut self.wanted {
+            if made.is_none() {
+                wanted.insert(key, job);
+            }
+            return None;
+        }
+        let pipeline = Rc::new(job.make(device, self.made.len(), self.cache.as_ref()));
+        self.made.insert(key, pipeline.clone());
+        if let Some(cache) = &mut self.cache {
+            cache.touch();
+        }
+        Some(pipeline)
+    }
+
+    /// Starts a rehearsal.
+    pub fn rehearse(&mut self) {
+        self.wanted.get_or_insert_default();
+    }
+
+    /// Whether a rehearsal goes on.
+    pub fn rehearsing(&self) -> bool {
+        self.wanted.is_some()
+    }
+
+    /// Ends the rehearsal: makes what it asked for, on all threads.
+    pub fn perform(&mut self, device: &wgpu::Device) {
+        let wanted = self.wanted.take().unwrap_or_default();
+        let jobs: Vec<_> = wanted.into_iter().zip(self.made.len()..).collect();
+        let cache = self.cache.as_ref();
+        let make = |((key, job), id): ((Key, Job), usize)| (key, job.make(device, id, cache));
+        #[cfg(all(feature = "threads", not(target_arch = "wasm32")))]
+        let made: Vec<_> = {
+            use rayon::prelude::*;
+            jobs.into_par_iter().map(make).collect()
+        };
+        #[cfg(not(all(feature = "threads", not(target_arch = "wasm32"))))]
+        let made: Vec<_> = jobs.into_iter().map(make).collect();
+        if let Some(cache) = &mut self.cache
+            && !made.is_empty()
+        {
+            cache.touch();
+            cache.save();
+        }
+        let made = made.into_iter().map(|(key, p)| (key, Rc::new(p)));
+        self.made.extend(made);
     }
 }
 
 /// Browsers ask for `enable subgroups;` where subgroups are used, naga 30 does not know it yet.
-fn source(shader: &Shader) -> std::borrow::Cow<'static, str> {
+fn source(shader: &Shader, prelude: &'static str) -> String {
     if cfg!(target_arch = "wasm32") && shader.needs.subgroup {
-        format!("enable subgroups;\n{}", shader.source).into()
+        format!("enable subgroups;\n{}\n{prelude}", shader.source)
     } else {
-        shader.source.into()
+        format!("{}\n{prelude}", shader.source)
     }
 }
 
-fn make<O: Op>(
-    device: &wgpu::Device,
-    shader: &Shader,
-    overrides: &[(&str, f64)],
-    id: usize,
-) -> Pipeline {
-    let label = Some(shader.stem);
-    let descriptor = wgpu::ShaderModuleDescriptor {
-        label,
-        source: wgpu::ShaderSource::Wgsl(source(shader)),
-    };
-    // Naga's guard against endless loops keeps drivers from unrolling: it made the two-bit GEMV slow.
-    let checks = wgpu::ShaderRuntimeChecks {
-        force_loop_bounding: false,
-        ..wgpu::ShaderRuntimeChecks::checked()
-    };
-    // SAFETY: the kernels are this crate's own, and each of their loops ends at a size in the uniform block.
-    // Bounds of buffers stay checked.
-    #[allow(unsafe_code)]
-    let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
-    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-        label,
-        entries: &entries::<O>(),
-    });
-    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label,
-        bind_group_layouts: &[Some(&layout)],
-        immediate_size: 0,
-    });
-    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label,
-        layout: Some(&pipeline_layout),
-        module: &module,
-        entry_point: Some(shader.stem),
-        compilation_options: wgpu::PipelineCompilationOptions {
-            constants: overrides,
-            // kernels write workgroup memory before they read it (the poisoned cross-check would tell)
-            zero_initialize_workgroup_memory: false,
-        },
-        cache: None,
-    });
-    Pipeline {
-        id,
-        pipeline,
-        layout,
+impl Job {
+    fn make(&self, device: &wgpu::Device, id: usize, cache: Option<&Cache>) -> Pipeline {
+        let shader = self.shader;
+        let label = Some(shader.stem);
+        let descriptor = wgpu::ShaderModuleDescriptor {
+            label,
+            source: wgpu::ShaderSource::Wgsl(source(shader, self.prelude).into()),
+        };
+        // Naga's guard against endless loops keeps drivers from unrolling: it made the two-bit GEMV slow.
+        let checks = wgpu::ShaderRuntimeChecks {
+            force_loop_bounding: false,
+            ..match shader.unchecked {
+                true => wgpu::ShaderRuntimeChecks::unchecked(),
+                false => wgpu::ShaderRuntimeChecks::checked(),
+            }
+        };
+        // SAFETY: the kernels are this crate's own, and each of their loops ends at a size in the uniform block.
+        // Bounds of buffers stay checked, but for kernels whose indices stay within lengths that every run checks.
+        #[allow(unsafe_code)]
+        let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
+        let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+            label,
+            entries: &entries(self.bindings),
+        });
+        let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label,
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label,
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(shader.entry),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &self.overrides,
+                // kernels write workgroup memory before they read it (the poisoned cross-check would tell)
+                zero_initialize_workgroup_memory: false,
+            },
+            cache: cache.map(|c| &c.handle),
+        });
+        Pipeline {
+            id,
+            pipeline,
+            layout,
+        }
     }
 }
 
-fn entries<O: Op>() -> Vec<wgpu::BindGroupLayoutEntry> {
+fn entries(bindings: &[Binding]) -> Vec<wgpu::BindGroupLayoutEntry> {
     let entry = |binding, ty, dynamic| wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
@@ -111,7 +205,7 @@ fn entries<O: Op>() -> Vec<wgpu::BindGroupLayoutEntry> {
         },
         count: None,
     };
-    let storage = O::BINDINGS.iter().enumerate().map(|(i, b)| {
+    let storage = bindings.iter().enumerate().map(|(i, b)| {
         let read_only = b.access == Access::Read;
         entry(
             i as u32 + 1,

@@ -17,6 +17,12 @@ impl Signal {
             waker.wake();
         }
     }
+
+    /// What it was raised with, if it was.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn raised(&self) -> Option<bool> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
 }
 
 impl Future for Signal {

@@ -99,6 +99,10 @@ impl Op for BaselinePack {
         });
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::baseline_pack()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         let case = |(i, (name, p)): (usize, (&str, Rows))| {
             let (p, r) = weights(p, i as u32);
@@ -162,6 +166,10 @@ impl Op for BaselineUnpack {
                 _ => 0.0,
             };
         }
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::baseline_unpack()
     }
 
     fn cases() -> Vec<Case<Self>> {

@@ -75,6 +75,10 @@ impl Op for PhaseGemvFloat {
         host::float(&self.shape, b);
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::phase_gemv_float()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         cases(|shape| PhaseGemvFloat { shape })
     }
@@ -119,6 +123,10 @@ impl Op for PhaseGemmFloat {
         host::float(&self.shape, b);
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::phase_gemm_float()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         cases(|shape| PhaseGemmFloat { shape })
     }
@@ -135,7 +143,7 @@ fn cost(shape: &PhaseShape) -> Cost {
 }
 
 /// What both products mean: codes decoded one by one, sums in f64.
-fn reference(shape: &PhaseShape, b: &mut Bindings<'_>) {
+pub(super) fn reference(shape: &PhaseShape, b: &mut Bindings<'_>) {
     let (codes, x, cells): (&[u32], &[f32], &[f32]) = (b.read(0), b.read(1), b.read(2));
     let y: &mut [f32] = b.write(3);
     let half = shape.in_features.div_ceil(2);

@@ -46,10 +46,12 @@ impl Op for PhaseGemv {
         Needs::NONE,
         "phase_gemv",
         "wide",
+        "bits",
         "accumulate",
         "stack",
         "planes",
-        "terms"
+        "terms",
+        "load_codes"
     )];
     const BINDINGS: &'static [Binding] = BINDINGS;
     const AGREE: Agree = Agree::Bits;
@@ -91,6 +93,10 @@ impl Op for PhaseGemv {
         on_host(&self.shape, self.mode, b);
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::phase_gemv()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         cases(|shape, mode| PhaseGemv { shape, mode })
     }
@@ -102,10 +108,12 @@ impl Op for PhaseGemm {
         Needs::NONE,
         "phase_gemm",
         "wide",
+        "bits",
         "accumulate",
         "stack",
         "planes",
-        "terms"
+        "terms",
+        "load_codes"
     )];
     const BINDINGS: &'static [Binding] = BINDINGS;
     const AGREE: Agree = Agree::Bits;
@@ -145,6 +153,10 @@ impl Op for PhaseGemm {
         on_host(&self.shape, self.mode, b);
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::phase_gemm()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         cases(|shape, mode| PhaseGemm { shape, mode })
     }
@@ -159,14 +171,14 @@ fn cost(shape: &PhaseShape, mode: Activations) -> Cost {
     shape.cost((shape.rows * shape.in_features * mode.planes()) as f64)
 }
 
-fn on_host(shape: &PhaseShape, mode: Activations, b: &mut Bindings<'_>) {
+pub(super) fn on_host(shape: &PhaseShape, mode: Activations, b: &mut Bindings<'_>) {
     let (codes, q): (&[u32], &[u32]) = (b.read(0), b.read(1));
     let (absmax, cells): (&[f32], &[u32]) = (b.read(2), b.read(3));
     host::product(shape, mode, codes, q, absmax, cells, b.write(4));
 }
 
-/// What both products mean: codes decoded one by one, integer sums per group, the scales as integers.
-fn reference(shape: &PhaseShape, mode: Activations, b: &mut Bindings<'_>) {
+/// What the products mean: codes decoded one by one, integer sums per group, the scales as integers.
+pub(super) fn reference(shape: &PhaseShape, mode: Activations, b: &mut Bindings<'_>) {
     let (codes, q): (&[u32], &[u8]) = (b.read(0), b.read(1));
     let (absmax, cells): (&[f32], &[u32]) = (b.read(2), b.read(3));
     let y: &mut [f32] = b.write(4);

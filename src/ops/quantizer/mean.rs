@@ -101,6 +101,10 @@ impl Op for PhaseMean {
         }
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::phase_mean()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         let case = |name: &str, piece: Piece, stage, least, sums: Vec<u32>| {
             let op = Self {

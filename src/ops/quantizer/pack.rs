@@ -106,6 +106,10 @@ impl Op for PhasePack {
         host::pack(self, b);
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::phase_pack()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         let case = |(i, (name, piece)): (usize, (&str, Piece))| {
             let (piece, r) = weights(piece, i as u32);
@@ -184,6 +188,10 @@ impl Op for PhaseUnpack {
 
     fn host(&self, b: &mut Bindings<'_>) {
         host::unpack(self, b);
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::phase_unpack()
     }
 
     fn cases() -> Vec<Case<Self>> {

@@ -89,6 +89,10 @@ impl Op for PhaseScale {
         host::scale(self, b);
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::phase_scale()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         let mut cases = Vec::new();
         for (i, (name, piece)) in pieces().into_iter().enumerate() {

@@ -1,32 +1,45 @@
 //! `bench`: how fast, and how far from what the device could do.
 
-use super::args::{ActivationName, DeviceArgs, MethodName, RecipeArgs};
-use super::device;
+use super::args::{ActivationName, DeviceArgs, MethodName, PathArgs, RecipeArgs};
 use super::source::{self, ModelArgs};
+use super::{device, out};
 use crate::error::{Error, Result};
 use crate::model::LoadOptions;
-use clap::ValueEnum;
-use model::{ModelBench, Test};
+use clap::builder::Resettable;
+use clap::{Args, FromArgMatches, ValueEnum};
+use model::{ModelBench, Subject};
 use report::Format;
 use std::io::IsTerminal;
+use std::path::PathBuf;
+use test::{Test, TestArgs};
 
+mod ceiling;
+mod compare;
 mod model;
 mod ops;
+mod profile;
 mod report;
+mod save;
 mod shapes;
+mod test;
 mod timing;
 
 /// Measure tokens per second of a model, or bytes per second of every operation.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:
   fairy2i-gpu bench                                   the built-in model
   fairy2i-gpu bench -m packed-folder -p 512 -n 128 -o json
   fairy2i-gpu bench --shape llama2-7b --stages 2      synthetic weights of that shape, no file needed
-  fairy2i-gpu bench ops --op phase_gemv               one kernel against the copy bandwidth
+  fairy2i-gpu bench --shape llama2-7b -p 512 -n 128 -pg 512,128 -d 0,3072
+  fairy2i-gpu bench --compare activations=16 activations=8
+                                                      which of the two is faster, and by how much
+  fairy2i-gpu bench --profile -p 0 -n 32              which ops a token's time goes to
+  fairy2i-gpu bench ops --op phase_gemv               one kernel against the device's ceilings
 
 Everything is warmed up for 350 ms with the very work to be timed; results are medians, spread is
-(largest - smallest) / median. pp64 processes 64 tokens at once, tg32 generates 32 one by one, both from an
-empty context.")]
+(largest - smallest) / median. pp64 processes a prompt of 64 tokens, tg32 generates 32 one by one, pp64+tg32 does both,
+`@ d4096` with 4096 tokens in the cache before. Shares are of a large copy's bytes per second and of a large dense
+matrix product's operations per second, measured in the same run.")]
 pub struct Bench {
     /// What to measure
     #[arg(value_enum, default_value = "model")]
@@ -36,33 +49,28 @@ pub struct Bench {
     /// Synthetic weights of this shape: llama2-7b, llama3-8b, tinyllama-1.1b or a config.json
     #[arg(long, value_name = "SHAPE", conflicts_with = "model")]
     shape: Option<String>,
-    /// Prompt lengths (0: none)
-    #[arg(
-        short,
-        long,
-        value_name = "N,..",
-        value_delimiter = ',',
-        default_value = "64"
-    )]
-    prompt: Vec<usize>,
-    /// Numbers of tokens to generate (0: none)
-    #[arg(
-        short,
-        long,
-        value_name = "N,..",
-        value_delimiter = ',',
-        default_value = "32"
-    )]
-    n_gen: Vec<usize>,
+    /// Write the packed folder FOLDER of the shape, with made-up weights, instead of measuring
+    #[arg(long, value_name = "FOLDER", requires = "shape")]
+    save_packed: Option<PathBuf>,
+    #[command(flatten)]
+    tests: TestArgs,
+    /// Two settings in turn (A B B A): each a list of options that differ, like "activations=8 stages=1"
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "save_packed")]
+    compare: Option<Vec<String>>,
+    /// Print the time of every op per token instead, by the device's own clock where it has one
+    #[arg(long, conflicts_with_all = ["save_packed", "compare"])]
+    profile: bool,
     /// Repetitions, whose median counts
     #[arg(short, long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u64).range(1..))]
     repetitions: u64,
     /// Most tokens of a prompt processed at once
-    #[arg(short, long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
-    batch_size: u64,
+    #[arg(short, long, alias = "batch", value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
+    ubatch_size: u64,
     /// How activations enter quantized layers
     #[arg(long, value_enum, default_value = "16")]
     activations: ActivationName,
+    #[command(flatten)]
+    paths: PathArgs,
     /// How to print
     #[arg(short, long, value_enum, default_value = "md")]
     output: Format,
@@ -72,6 +80,9 @@ pub struct Bench {
     /// Of `ops`: every test case, not only the most expensive one of each op
     #[arg(long)]
     all: bool,
+    /// Of `ops`: shapes of a 7B model also where that takes long; real GPUs are timed with them anyway
+    #[arg(long, conflicts_with = "all")]
+    large: bool,
     #[command(flatten)]
     recipe: RecipeArgs,
     #[command(flatten)]
@@ -92,27 +103,79 @@ impl Bench {
         let progress = std::io::stderr().is_terminal();
         match self.what {
             What::Model => self.model(progress),
-            What::Ops => device::run_on(
-                &self.device,
-                ops::OpsBench {
+            What::Ops => {
+                let device = device::open(&self.device)?;
+                let bench = ops::OpsBench {
                     op: self.op,
                     all: self.all,
+                    large: self.large || device.is_hardware() && !self.all,
                     format: self.output,
                     progress,
-                },
-            ),
+                };
+                device.run(self.device.check, bench)
+            }
         }
     }
 
     fn model(self, progress: bool) -> Result<()> {
-        let tests = self.tests();
-        let Some(longest) = tests.iter().map(|t| t.tokens()).max() else {
-            return Err(Error::usage(
-                "there is nothing to measure",
-                "give -p or -n above 0",
-            ));
+        if let (Some(folder), Some(shape)) = (&self.save_packed, &self.shape) {
+            let recipe = self.recipe.recipe(MethodName::Fairy2i)?;
+            let config = shapes::shape(shape)?;
+            let bar = out::progress(progress, config.linears().len());
+            save::save(folder, &config, recipe, &bar)?;
+            bar.finish_and_clear();
+            return out::print(&format!("{}\n", folder.display()));
+        }
+        if let Some([a, b]) = self.compare.as_deref() {
+            return compare::run(&self, [a, b], self.output, progress);
+        }
+        let tests = self.tests.tests()?;
+        let subject = self.subject(&tests)?;
+        if self.profile {
+            let bench = profile::ProfileBench {
+                subject,
+                tests,
+                repetitions: self.repetitions as usize,
+                format: self.output,
+                progress,
+            };
+            return device::open_with(&self.device, true)?.run(self.device.check, bench);
+        }
+        let bench = ModelBench {
+            subject,
+            tests,
+            repetitions: self.repetitions as usize,
+            format: self.output,
+            progress,
         };
-        let (name, config, weights, recipe) = match &self.shape {
+        device::run_on(&self.device, bench)
+    }
+
+    /// These arguments with those of `setting` in place: words like `activations=8`, each an option without its `--`.
+    fn with(&self, setting: &str) -> Result<Self> {
+        let words = setting.split_whitespace().map(|word| format!("--{word}"));
+        // what the setting does not name stays as it is, so nothing may have a default here
+        let command = clap::Command::new("setting").no_binary_name(true);
+        let command = Self::augment_args_for_update(command)
+            .mut_args(|arg| arg.default_value(Resettable::Reset).env(Resettable::Reset));
+        let mut changed = self.clone();
+        let matches = command.try_get_matches_from(words);
+        let updated = matches.and_then(|m| changed.update_from_arg_matches(&m).map(|()| m));
+        updated.map_err(|error| {
+            let text = error.to_string();
+            let why = text.lines().next().unwrap_or("not understood");
+            let why = why.trim_start_matches("error: ");
+            Error::usage(
+                format!("--compare: setting `{setting}`: {why}"),
+                "write options of bench without their dashes, like \"activations=8 batch=256\"",
+            )
+        })?;
+        Ok(changed)
+    }
+
+    /// The model these arguments name, with room for `tests`.
+    fn subject(&self, tests: &[Test]) -> Result<Subject> {
+        let (name, mut config, weights, recipe) = match &self.shape {
             Some(shape) => {
                 let recipe = self.recipe.recipe(MethodName::Fairy2i)?;
                 (shape.clone(), shapes::shape(shape)?, None, recipe)
@@ -125,37 +188,68 @@ impl Bench {
                 (source::name(path), opened.config, Some(weights), recipe)
             }
         };
-        if longest > config.context {
-            return Err(Error::Context {
-                prompt: 0,
-                new: longest,
-                context: config.context,
-            });
+        let longest = |length: fn(Test) -> usize| tests.iter().map(|&t| length(t)).max();
+        let context = longest(Test::context).unwrap_or(1);
+        let batch = longest(|t| t.prompt.max(t.depth)).unwrap_or(1).max(1);
+        if weights.is_none() {
+            // made-up weights were trained for no context: a test may go beyond the shape's
+            config.context = config.context.max(context);
         }
-        let options = LoadOptions {
-            recipe,
-            activations: self.activations.into(),
-            context: longest,
-            batch: longest.min(self.batch_size as usize),
-        };
-        let bench = ModelBench {
+        let subject = Subject {
             name,
             config,
             weights,
-            options,
+            options: LoadOptions {
+                recipe,
+                activations: self.activations.into(),
+                kv: self.paths.kv.into(),
+                exact: self.paths.exact,
+                context,
+                batch: batch.min(self.ubatch_size as usize),
+            },
             activations: self.activations,
-            tests,
-            repetitions: self.repetitions as usize,
-            format: self.output,
-            progress,
         };
-        device::run_on(&self.device, bench)
+        subject.check(tests)?;
+        Ok(subject)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        bench: Bench,
     }
 
-    fn tests(&self) -> Vec<Test> {
-        let prompts = self.prompt.iter().map(|&n| Test::Prompt(n));
-        let generations = self.n_gen.iter().map(|&n| Test::Generate(n));
-        let all = prompts.chain(generations);
-        all.filter(|t| t.tokens() > 0).collect()
+    #[test]
+    fn settings_change_what_they_name_and_nothing_else() {
+        let given = [
+            "bench", "-r", "3", "-p", "8,16", "--stages", "1", "--device", "cpu",
+        ];
+        let bench = Cli::parse_from(given).bench;
+        let changed = bench
+            .with("activations=8 batch=32 stages=3")
+            .expect("known");
+        assert_eq!(changed.activations, ActivationName::Int8);
+        assert_eq!((changed.ubatch_size, changed.repetitions), (32, 3));
+        assert_eq!(
+            (changed.recipe.stages, bench.recipe.stages),
+            (Some(3), Some(1))
+        );
+        assert_eq!(changed.tests.prompt, [8, 16]);
+        assert_eq!(changed.device.device, bench.device.device);
+        assert_eq!(
+            format!("{:?}", bench.with("").expect("nothing")),
+            format!("{bench:?}")
+        );
+        for bad in ["activations=9", "nonsense", "--stages=1", "stages"] {
+            let error = bench.with(bad).expect_err("refused");
+            assert!(error.to_string().contains(bad), "{error}");
+            assert_eq!(error.exit_code(), 2);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! `generate`: continue a text.
 
-use super::args::{ActivationName, DeviceArgs, RecipeArgs};
+use super::args::{ActivationName, DeviceArgs, PathArgs, RecipeArgs};
 use super::source::{self, ModelArgs};
 use super::{device, out};
 use crate::error::{Error, Result};
@@ -46,6 +46,8 @@ pub struct Generate {
     /// How activations enter quantized layers
     #[arg(long, value_enum, default_value = "16")]
     activations: ActivationName,
+    #[command(flatten)]
+    paths: PathArgs,
     /// Print one JSON object when done: prompt_ids, ids (the new ones), text (new), stats
     #[arg(long)]
     json: bool,
@@ -89,6 +91,8 @@ impl Generate {
         let options = LoadOptions {
             recipe,
             activations: self.activations.into(),
+            kv: self.paths.kv.into(),
+            exact: self.paths.exact,
             context: prompt_ids.len() + new,
             batch: prompt_ids.len().min(self.batch_size as usize),
         };

@@ -4,13 +4,18 @@ use crate::backend::{Backend, block_on};
 use crate::error::Result;
 use crate::files::Tokenizer;
 use crate::files::tokenizer::Stream;
-use crate::model::{Config, LoadOptions, Model, Sampler, Weights};
+use crate::model::{Config, LoadOptions, Model, Sampler, Session, Wants, Weights};
 use crate::verbs::args::ActivationName;
 use crate::verbs::device::Task;
 use crate::verbs::stop::StopFilter;
 use crate::verbs::{out, source};
 use serde::Serialize;
 use std::time::Instant;
+
+/// Seconds a round of decoding should last, after which its text is shown.
+const ROUND_SECONDS: f64 = 0.03;
+/// Most tokens of a round.
+const LONGEST_ROUND: f64 = 16.0;
 
 /// Everything that is known before the device is open.
 pub struct Run {
@@ -60,7 +65,7 @@ struct Stats {
     finish: Finish,
     prompt_tokens: usize,
     generated_tokens: usize,
-    /// Reading and quantizing the weights, and bringing them to the device.
+    /// Reading and quantizing the weights, bringing them to the device, and compiling its kernels.
     load_seconds: f64,
     /// From the prompt's ids to the first new token.
     first_token_seconds: f64,
@@ -129,8 +134,10 @@ impl Task for Run {
     fn run<B: Backend>(self, backend: &B) -> Result<()> {
         let loading = Instant::now();
         let model = self.load(backend)?;
+        let mut session = model.session()?;
+        block_on(backend, session.prepare(&[self.prompt_ids.len()]))?;
         let load_seconds = loading.elapsed().as_secs_f64();
-        let mut answer = block_on(backend, self.generate(&model))?;
+        let mut answer = block_on(backend, self.generate(session, backend.name()))?;
         answer.stats.load_seconds = load_seconds;
         if self.json {
             return out::json(&answer);
@@ -156,8 +163,11 @@ impl Run {
         model
     }
 
-    async fn generate<B: Backend>(&self, model: &Model<B>) -> Result<Answer> {
-        let mut session = model.session()?;
+    async fn generate<B: Backend>(
+        &self,
+        mut session: Session<'_, B>,
+        device: String,
+    ) -> Result<Answer> {
         let mut sampler = self.sampler.clone();
         let mut text = Text {
             run: self,
@@ -177,27 +187,55 @@ impl Run {
         session.feed(&self.prompt_ids).await?;
         let mut first = None;
         let mut finish = Finish::Length;
-        while text.ids.len() < self.new {
-            let id = sampler.next(&session).await?;
-            first.get_or_insert_with(Instant::now);
-            if let Some(reason) = text.push(id)? {
-                finish = reason;
-                break;
-            }
-            session.feed(&[id]).await?;
-        }
         if self.new == 0 {
             session.argmax().await?; // so that the prompt's time is its time
+        } else {
+            let id = sampler.next(&session).await?;
+            first.get_or_insert_with(Instant::now);
+            finish = self.follow(session, sampler, &mut text, id).await?;
         }
         let ended = Instant::now();
         let (ids, text) = text.end()?;
         let times = [begun, first.unwrap_or(ended), ended];
         Ok(Answer {
             prompt_ids: self.prompt_ids.clone(),
-            stats: self.stats(model.backend().name(), finish, ids.len(), times),
+            stats: self.stats(device, finish, ids.len(), times),
             ids,
             text,
         })
+    }
+
+    /// Goes on from the first new token, `id`, to the end of the text.
+    async fn follow<B: Backend>(
+        &self,
+        mut session: Session<'_, B>,
+        mut sampler: Sampler,
+        text: &mut Text<'_>,
+        id: u32,
+    ) -> Result<Finish> {
+        let mut ids = vec![id];
+        let mut round = 1;
+        loop {
+            for &id in &ids {
+                if let Some(reason) = text.push(id)? {
+                    return Ok(reason);
+                }
+            }
+            let Some(&last) = ids.last() else {
+                return Ok(Finish::Length);
+            };
+            if sampler.wants() != Wants::All {
+                let begun = Instant::now();
+                let steps = round.min(self.new - text.ids.len());
+                ids = sampler.follow(&mut session, last, steps).await?;
+                // rounds too short to be seen: what is computed beyond the text's end is little
+                let seconds = begun.elapsed().as_secs_f64() / steps as f64;
+                round = (ROUND_SECONDS / seconds).clamp(1.0, LONGEST_ROUND) as usize;
+            } else {
+                session.feed(&[last]).await?;
+                ids = vec![sampler.next(&session).await?];
+            }
+        }
     }
 
     /// Statistics; `times` are the prompt's ids in hand, the first token, the end.

@@ -3,10 +3,11 @@
 use crate::backend::{AdapterSummary, Backend, Cpu, adapters, kernel_for};
 use crate::error::Result;
 use crate::ops::{Needs, Op, Visitor, for_each};
-use crate::verbs::args::DeviceChoice;
+use crate::verbs::args::{DeviceArgs, DeviceChoice};
 use crate::verbs::{device, out};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 #[derive(Serialize)]
 struct Devices {
@@ -34,6 +35,8 @@ struct GpuInfo {
     limits: Limits,
     /// The kernel each op runs there.
     kernels: BTreeMap<&'static str, &'static str>,
+    /// File that keeps compiled kernels; `null` where the driver hands none out, or with `--cache off`.
+    pipeline_cache: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -53,13 +56,14 @@ struct Kernels {
 
 impl Visitor for Kernels {
     fn visit<O: Op>(&mut self) {
-        let stem = kernel_for::<O>(self.level).stem;
-        self.chosen.insert(O::NAME, stem);
+        let kernel = kernel_for::<O>(self.level);
+        self.chosen
+            .insert(O::NAME, kernel.map_or("none", |k| k.stem));
     }
 }
 
 /// Prints them.
-pub fn run(json: bool) -> Result<()> {
+pub fn run(args: &DeviceArgs, json: bool) -> Result<()> {
     let all = pollster::block_on(adapters());
     let auto = device::candidates(&DeviceChoice::Auto, &all, false)?;
     let devices = Devices {
@@ -69,7 +73,10 @@ pub fn run(json: bool) -> Result<()> {
             name: Cpu::new().name(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         },
-        gpus: all.iter().enumerate().map(gpu).collect(),
+        gpus: (0..)
+            .zip(&all)
+            .map(|a| gpu(a, args.cache_folder()))
+            .collect(),
     };
     if json {
         return out::json(&devices);
@@ -77,7 +84,7 @@ pub fn run(json: bool) -> Result<()> {
     out::print(&text(&devices))
 }
 
-fn gpu((index, adapter): (usize, &AdapterSummary)) -> GpuInfo {
+fn gpu((index, adapter): (usize, &AdapterSummary), cache: Option<PathBuf>) -> GpuInfo {
     let mut kernels = Kernels {
         level: adapter.level,
         chosen: BTreeMap::new(),
@@ -86,6 +93,8 @@ fn gpu((index, adapter): (usize, &AdapterSummary)) -> GpuInfo {
     let features = [
         ("f16", adapter.level.f16),
         ("subgroup", adapter.level.subgroup),
+        ("int64", adapter.level.int64),
+        ("matrix", adapter.level.matrix),
     ];
     GpuInfo {
         index,
@@ -106,6 +115,9 @@ fn gpu((index, adapter): (usize, &AdapterSummary)) -> GpuInfo {
             workgroups_per_dimension: adapter.groups_per_dimension,
         },
         kernels: kernels.chosen,
+        pipeline_cache: cache
+            .zip(adapter.cache_file.as_ref())
+            .map(|(folder, file)| folder.join(file)),
     }
 }
 
@@ -138,6 +150,15 @@ fn text(devices: &Devices) -> String {
                 l.invocations_per_workgroup,
                 l.workgroups_per_dimension
             ),
+        );
+        let cache = gpu.pipeline_cache.as_ref();
+        field(
+            "cache",
+            match cache {
+                None => "none: kernels are compiled in every run".to_owned(),
+                Some(path) if path.exists() => path.display().to_string(),
+                Some(path) => format!("{}, not there yet", path.display()),
+            },
         );
         let special: Vec<_> = gpu.kernels.iter().filter(|(op, k)| op != k).collect();
         field(

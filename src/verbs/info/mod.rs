@@ -38,7 +38,7 @@ impl Info {
         }
         match &self.model {
             Some(model) => model::run(model, &self.recipe, self.json),
-            None => devices::run(self.json),
+            None => devices::run(&self.device, self.json),
         }
     }
 }

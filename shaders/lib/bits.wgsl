@@ -1,0 +1,68 @@
+// Rounding 64-bit integers, and their one rounding to f32. Needs wide.wgsl.
+
+// value * 2^-drop, rounded half to even, for 0 <= drop < 64; the result fits 32 bits
+fn round_shift(value: vec2<u32>, drop: u32) -> u32 {
+    if drop == 0u {
+        return value.x;
+    }
+    var kept: u32;
+    var half: bool;
+    var rest: u32;
+    if drop > 32u {
+        let n = drop - 32u;
+        kept = select(value.y >> n, 0u, n == 32u);
+        half = ((value.y >> (n - 1u)) & 1u) == 1u;
+        rest = value.x | (value.y & ((1u << (n - 1u)) - 1u));
+    } else if drop == 32u {
+        kept = value.y;
+        half = (value.x >> 31u) == 1u;
+        rest = value.x & 0x7fffffffu;
+    } else {
+        kept = (value.y << (32u - drop)) | (value.x >> drop);
+        half = ((value.x >> (drop - 1u)) & 1u) == 1u;
+        rest = value.x & ((1u << (drop - 1u)) - 1u);
+    }
+    return kept + select(0u, 1u, half && (rest != 0u || (kept & 1u) == 1u));
+}
+
+// index of the highest set bit; value is not 0
+fn top_bit(value: vec2<u32>) -> u32 {
+    if value.y != 0u {
+        return 63u - countLeadingZeros(value.y);
+    }
+    return 31u - countLeadingZeros(value.x);
+}
+
+// f32(f32(sum) * factor * 2^exponent): sum rounded to 24 bits, the product to 24 bits, both half to even;
+// below 2^-126 the result is 0, beyond f32 its largest value. factor: bits of a positive normal f32
+fn to_f32(sum: vec2<u32>, factor: u32, exponent: i32) -> f32 {
+    let negative = (sum.y >> 31u) == 1u;
+    var magnitude = sum;
+    if negative {
+        magnitude = wide_neg(sum);
+    }
+    if magnitude.x == 0u && magnitude.y == 0u {
+        return 0.0;
+    }
+    let top = top_bit(magnitude);
+    let drop = select(0u, top - 23u, top > 23u);
+    // 2^24 after rounding up is still exact below
+    let rounded = round_shift(magnitude, drop);
+    let product = wide_mul(rounded, (factor & 0x7fffffu) | 0x800000u);
+    let product_top = top_bit(product);
+    let product_drop = product_top - 23u;
+    var mantissa = round_shift(product, product_drop);
+    let unit = i32(drop) + exponent + i32(factor >> 23u) - 150; // weight of the product's lowest bit
+    if unit + i32(product_top) < -126 {
+        return 0.0;
+    }
+    var e = unit + i32(product_top) + 127;
+    if mantissa == 0x1000000u {
+        e += 1;
+    }
+    var bits = (u32(e) << 23u) | (mantissa & 0x7fffffu);
+    if e >= 255 {
+        bits = 0x7f7fffffu;
+    }
+    return bitcast<f32>(bits | select(0u, 0x80000000u, negative));
+}

@@ -1,0 +1,43 @@
+// 64-bit integers as vec2<u32>(low, high), by the device's own 64-bit arithmetic: a stand-in for wide.wgsl.
+
+fn wide_join(a: vec2<u32>) -> u64 {
+    return (u64(a.y) << 32u) | u64(a.x);
+}
+
+fn wide_cut(a: u64) -> vec2<u32> {
+    return vec2(u32(a & 0xfffffffflu), u32(a >> 32u));
+}
+
+fn wide_add(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    return wide_cut(wide_join(a) + wide_join(b));
+}
+
+fn wide_neg(a: vec2<u32>) -> vec2<u32> {
+    return wide_cut(0lu - wide_join(a));
+}
+
+fn wide_mul(a: u32, b: u32) -> vec2<u32> {
+    return wide_cut(u64(a) * u64(b));
+}
+
+// a * b for a signed and b unsigned below 2^31
+fn wide_mul_signed(a: i32, b: u32) -> vec2<u32> {
+    return wide_cut(bitcast<u64>(i64(a) * i64(bitcast<i32>(b))));
+}
+
+// a << n for 0 <= n < 32
+fn wide_shl(a: vec2<u32>, n: u32) -> vec2<u32> {
+    return wide_cut(wide_join(a) << n);
+}
+
+// a >> n for 0 <= n < 64, unsigned
+fn wide_shr_any(a: vec2<u32>, n: u32) -> vec2<u32> {
+    return wide_cut(wide_join(a) >> n);
+}
+
+// -1, 0, 1 as a <, =, > b, unsigned
+fn wide_cmp(a: vec2<u32>, b: vec2<u32>) -> i32 {
+    let x = wide_join(a);
+    let y = wide_join(b);
+    return select(select(0, 1, x > y), -1, x < y);
+}

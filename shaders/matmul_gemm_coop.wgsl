@@ -1,0 +1,110 @@
+// y[row, out_offset + o] (+)= sum_k x[row, k] w[o, k], factors in f16, sums in f32
+// one workgroup owns 128 rows by 128 outputs, each of its 16 subgroups 32 by 32 of them
+// x [rows, k] f16, rows a multiple of 128; w [outs, k] f16 or bf16; y [rows, y_stride] f32; k a multiple of 64, outs of 128
+enable f16;
+enable wgpu_cooperative_matrix;
+
+struct Params {
+    rows: u32,       // those that count: x and y have whole tiles
+    k: u32,
+    outs: u32,
+    y_stride: u32,
+    out_offset: u32, // of the first output in y
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+
+override ELEM: u32 = 1u; // of w: 1 f16, 2 bf16
+override ACCUMULATE: bool = false;
+
+const LARGEST = vec4(65504.0);
+
+fn put_x(row: u32, piece: u32, v: vec4<u32>) {
+    let at = row * PITCH + 2u * piece;
+    tile_a[at] = halves(v.xy);
+    tile_a[at + 1u] = halves(v.zw);
+}
+
+fn put_w(row: u32, piece: u32, v: vec4<u32>) {
+    let at = row * PITCH + 2u * piece;
+    if ELEM == 1u {
+        tile_b[at] = halves(v.xy);
+        tile_b[at + 1u] = halves(v.zw);
+    } else {
+        tile_b[at] = vec4<f16>(clamp(elem_low(v), -LARGEST, LARGEST));
+        tile_b[at + 1u] = vec4<f16>(clamp(elem_high(v), -LARGEST, LARGEST));
+    }
+}
+
+fn put_sums(sums: coop_mat16x16<f32, C>, row: u32, column: u32) {
+    let at = row * p.y_stride + column;
+    let stride = p.y_stride;
+    var result = sums;
+    if ACCUMULATE {
+        let before = coopLoadT<coop_mat16x16<f32, C>>(&y[at], stride);
+        result = result + before;
+    }
+    let sum = result;
+    coopStoreT(sum, &y[at], stride);
+}
+
+@compute @workgroup_size(WIDTH)
+fn matmul_gemm_coop(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let group = wg.x + wg.y * nwg.x;
+    let row_tiles = (p.rows + TILE - 1u) / TILE;
+    if group >= row_tiles * (p.outs / TILE) {
+        return;
+    }
+    let tile = tile_of(group, row_tiles, p.outs / TILE) * TILE;
+    // an invocation stages two pieces of eight factors of each tile: of rows 64 apart
+    let row = index / 8u;
+    let piece = index % 8u;
+    let pitch = p.k / 8u;
+    let x_at = (tile.x + row) * pitch + piece;
+    let w_at = (tile.y + row) * pitch + piece;
+    let mine = vec2(index / 32u / 4u, index / 32u % 4u) * 32u;
+    var c00: coop_mat16x16<f32, C>;
+    var c01: coop_mat16x16<f32, C>;
+    var c10: coop_mat16x16<f32, C>;
+    var c11: coop_mat16x16<f32, C>;
+    var x0 = x[x_at];
+    var x1 = x[x_at + 64u * pitch];
+    var w0 = w[w_at];
+    var w1 = w[w_at + 64u * pitch];
+    for (var at = 0u; at < pitch; at += 8u) {
+        workgroupBarrier();
+        put_x(row, piece, x0);
+        put_x(row + 64u, piece, x1);
+        put_w(row, piece, w0);
+        put_w(row + 64u, piece, w1);
+        workgroupBarrier();
+        // what comes next travels while this is multiplied
+        let next = min(at + 8u, pitch - 8u);
+        x0 = x[x_at + next];
+        x1 = x[x_at + 64u * pitch + next];
+        w0 = w[w_at + next];
+        w1 = w[w_at + 64u * pitch + next];
+        for (var k = 0u; k < 16u; k += 4u) {
+            let a0 = coopLoadT<coop_mat16x16<f16, A>>(&tile_a[mine.x * PITCH + k], PITCH);
+            let a1 = coopLoadT<coop_mat16x16<f16, A>>(&tile_a[(mine.x + 16u) * PITCH + k], PITCH);
+            let b0 = coopLoad<coop_mat16x16<f16, B>>(&tile_b[mine.y * PITCH + k], PITCH);
+            let b1 = coopLoad<coop_mat16x16<f16, B>>(&tile_b[(mine.y + 16u) * PITCH + k], PITCH);
+            c00 = coopMultiplyAdd(a0, b0, c00);
+            c01 = coopMultiplyAdd(a0, b1, c01);
+            c10 = coopMultiplyAdd(a1, b0, c10);
+            c11 = coopMultiplyAdd(a1, b1, c11);
+        }
+    }
+    let to = tile + mine + vec2(0u, p.out_offset);
+    put_sums(c00, to.x, to.y);
+    put_sums(c01, to.x, to.y + 16u);
+    put_sums(c10, to.x + 16u, to.y);
+    put_sums(c11, to.x + 16u, to.y + 16u);
+}

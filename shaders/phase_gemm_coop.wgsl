@@ -1,0 +1,94 @@
+// y = R x for many tokens in f16, R the real 2x2 blocks (R11 R12; R21 R22) of U and W in {1, i, -1, -i} stages, sums in f32
+// one workgroup owns 128 tokens by 64 complex rows; weights are made of the codes by two look-ups each
+// codes [piece_rows, words] of TERMS words; x [tokens, in] f16; cells [cells, 1 + TERMS 2]; y [tokens, outputs], tokens a multiple of 128
+enable f16;
+enable wgpu_cooperative_matrix;
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> codes: array<Codes>;
+@group(0) @binding(2) var<storage, read> x: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read> cells: array<u32>;
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+
+override TERMS: u32;
+override LEVELS: u32; // what the scales were divided by; 0: they are f32
+
+// eight factors of a token: four of the tile's pieces are real, four imaginary
+fn piece_of(token: u32, step: u32, piece: u32) -> vec4<u32> {
+    let half = p.in_features / 16u;
+    return x[token * 2u * half + piece / 4u * half + step * 4u + piece % 4u];
+}
+
+fn put_token(token: u32, piece: u32, v: vec4<u32>) {
+    tile_a[token * PITCH + 2u * piece] = halves(v.xy);
+    tile_a[token * PITCH + 2u * piece + 1u] = halves(v.zw);
+}
+
+fn put_sums(sums: coop_mat16x16<f32, C>, token: u32, column: u32) {
+    let at = token * p.outputs + column;
+    let stride = p.outputs;
+    var result = sums * (1.0 / LIFT);
+    if p.add == 1u {
+        let before = coopLoadT<coop_mat16x16<f32, C>>(&y[at], stride);
+        result = result + before;
+    }
+    let sum = result;
+    coopStoreT(sum, &y[at], stride);
+}
+
+@compute @workgroup_size(WIDTH)
+fn phase_gemm_coop(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let group = wg.x + wg.y * nwg.x;
+    let row_tiles = (p.rows + TILE - 1u) / TILE;
+    if group >= row_tiles * (p.piece_rows / 64u) {
+        return;
+    }
+    let tile = tile_of(group, row_tiles, p.piece_rows / 64u);
+    let token = tile.x * TILE;
+    let row = tile.y * 64u;
+    let code = (row + index / 8u) * p.words + index % 8u / 4u;
+    let mine = vec2(index / 32u / 4u, index / 32u % 4u) * 32u * PITCH;
+    make_tables(index, p.first_row + row);
+    var c00: coop_mat16x16<f32, C>;
+    var c01: coop_mat16x16<f32, C>;
+    var c10: coop_mat16x16<f32, C>;
+    var c11: coop_mat16x16<f32, C>;
+    var first = piece_of(token + index / 8u, 0u, index % 8u);
+    var second = piece_of(token + 64u + index / 8u, 0u, index % 8u);
+    var weights = codes[code];
+    for (var step = 0u; step < p.words / 2u; step++) {
+        workgroupBarrier();
+        put_token(index / 8u, index % 8u, first);
+        put_token(64u + index / 8u, index % 8u, second);
+        put_weights(index, weights);
+        workgroupBarrier();
+        // what comes next travels while this is multiplied
+        let next = min(step + 1u, p.words / 2u - 1u);
+        first = piece_of(token + index / 8u, next, index % 8u);
+        second = piece_of(token + 64u + index / 8u, next, index % 8u);
+        weights = codes[code + 2u * next];
+        for (var k = 0u; k < 16u; k += 4u) {
+            let a0 = coopLoadT<coop_mat16x16<f16, A>>(&tile_a[mine.x + k], PITCH);
+            let a1 = coopLoadT<coop_mat16x16<f16, A>>(&tile_a[mine.x + 16u * PITCH + k], PITCH);
+            let b0 = coopLoad<coop_mat16x16<f16, B>>(&tile_b[mine.y + k], PITCH);
+            let b1 = coopLoad<coop_mat16x16<f16, B>>(&tile_b[mine.y + 16u * PITCH + k], PITCH);
+            c00 = coopMultiplyAdd(a0, b0, c00);
+            c01 = coopMultiplyAdd(a0, b1, c01);
+            c10 = coopMultiplyAdd(a1, b0, c10);
+            c11 = coopMultiplyAdd(a1, b1, c11);
+        }
+    }
+    // columns of the tile: real parts of 64 rows, then their imaginary parts
+    let own = index / 32u % 4u * 32u;
+    let at = place(p, p.first_row + row);
+    let column = select(at.y + own, at.z + own - 64u, own >= 64u);
+    let rows = token + index / 128u * 32u;
+    put_sums(c00, rows, column);
+    put_sums(c01, rows, column + 16u);
+    put_sums(c10, rows + 16u, column);
+    put_sums(c11, rows + 16u, column + 16u);
+}

@@ -1,0 +1,32 @@
+//! How to open an adapter: everything off that only programs on this machine want.
+
+use crate::ops::Needs;
+use std::path::PathBuf;
+
+/// How to open an adapter.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Abilities that may be used, if the adapter has them.
+    pub level: Needs,
+    /// Lower limits than the adapter's, to test what happens at them.
+    pub max_binding: Option<u64>,
+    /// Lower limit of workgroups per dimension.
+    pub max_groups: Option<u32>,
+    /// Folder that keeps compiled pipelines from run to run, in a file per adapter and driver; `None` to keep nothing.
+    /// It must be one that only its owner can write to: drivers trust what they find there.
+    pub cache: Option<PathBuf>,
+    /// Make [`crate::backend::Backend::profile`] possible, where the adapter has timestamps.
+    pub profile: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            level: Needs::ALL,
+            max_binding: None,
+            max_groups: None,
+            cache: None,
+            profile: false,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The device's own clock: when each dispatch began and ended.
+
+use super::signal::Signal;
+use super::{AHEAD, Gpu};
+use crate::backend::Timing;
+use crate::error::{Error, Result};
+use crate::ops::Op;
+
+/// Bytes of a timestamp.
+const STAMP: u64 = 8;
+
+/// Dispatches that are timed, those of the open submission and those before.
+pub(super) struct Profile {
+    queries: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    /// Nanoseconds of a tick.
+    period: f64,
+    place: String,
+    open: Vec<Timing>,
+    done: Vec<Timed>,
+}
+
+/// A submission's dispatches, and the buffer that gets their timestamps.
+pub(super) struct Timed {
+    timings: Vec<Timing>,
+    stamps: wgpu::Buffer,
+    period: f64,
+}
+
+impl Profile {
+    /// `None` where the device was opened without [`super::Options::profile`] or has no timestamps.
+    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue) -> Option<Self> {
+        if !device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
+            return None;
+        }
+        let count = 2 * AHEAD as u32;
+        Some(Self {
+            queries: device.create_query_set(&wgpu::QuerySetDescriptor {
+                label: Some("profile"),
+                ty: wgpu::QueryType::Timestamp,
+                count,
+            }),
+            resolved: device.create_buffer(&wgpu::BufferDescriptor {
+                label: Some("profile"),
+                size: u64::from(count) * STAMP,
+                usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
+                mapped_at_creation: false,
+            }),
+            period: f64::from(queue.get_timestamp_period()),
+            place: String::new(),
+            open: Vec::new(),
+            done: Vec::new(),
+        })
+    }
+
+    /// Where the next dispatches belong.
+    pub fn at(&mut self, place: String) {
+        self.place = place;
+    }
+
+    /// The next dispatch is one of `op`.
+    pub fn next<O: Op>(&mut self, op: &O) {
+        self.open.push(Timing {
+            op: O::NAME,
+            place: self.place.clone(),
+            cost: op.cost(),
+            nanoseconds: 0.0,
+        });
+    }
+
+    /// Where the pass of the dispatch noted last writes its times.
+    pub fn pass_writes(&self) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
+        let last = self.open.len().checked_sub(1)? as u32;
+        Some(wgpu::ComputePassTimestampWrites {
+            query_set: &self.queries,
+            beginning_of_pass_write_index: Some(2 * last),
+            end_of_pass_write_index: Some(2 * last + 1),
+        })
+    }
+
+    /// Ends a submission: its timestamps go into a buffer of their own, to be read later.
+    pub fn resolve(&mut self, device: &wgpu::Device, encoder: &mut wgpu::CommandEncoder) {
+        if self.open.is_empty() {
+            return;
+        }
+        let count = 2 * self.open.len() as u32;
+        let bytes = u64::from(count) * STAMP;
+        let stamps = device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("timestamps"),
+            size: bytes,
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
+        });
+        encoder.resolve_query_set(&self.queries, 0..count, &self.resolved, 0);
+        encoder.copy_buffer_to_buffer(&self.resolved, 0, &stamps, 0, bytes);
+        self.done.push(Timed {
+            timings: std::mem::take(&mut self.open),
+            stamps,
+            period: self.period,
+        });
+    }
+
+    /// All submissions since the last call.
+    pub fn take(&mut self) -> Vec<Timed> {
+        std::mem::take(&mut self.done)
+    }
+}
+
+/// Waits for the timestamps and reads them.
+pub(super) async fn read(gpu: &Gpu, submissions: Vec<Timed>) -> Result<Vec<Timing>> {
+    let mut all = Vec::new();
+    for timed in submissions {
+        let signal = Signal::default();
+        let raised = signal.clone();
+        timed
+            .stamps
+            .map_async(wgpu::MapMode::Read, .., move |r| raised.raise(r.is_ok()));
+        let mapped = signal.await;
+        gpu.faults.check("reading timestamps")?;
+        let view = timed.stamps.get_mapped_range(..).ok().filter(|_| mapped);
+        let Some(view) = view else {
+            return Err(Error::device(
+                "GPU, reading timestamps: the buffer could not be mapped",
+                "try again without --profile",
+            ));
+        };
+        let stamps: Vec<u64> = bytemuck::pod_collect_to_vec(&view);
+        for (mut timing, times) in timed.timings.into_iter().zip(stamps.chunks_exact(2)) {
+            timing.nanoseconds = times[1].saturating_sub(times[0]) as f64 * timed.period;
+            all.push(timing);
+        }
+    }
+    Ok(all)
+}

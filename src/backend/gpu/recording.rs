@@ -1,0 +1,73 @@
+//! Dispatches on their way to the device: recorded one after the other, submitted together.
+
+use super::Gpu;
+use super::pipeline::{Pipeline, SLOT};
+use super::profile::Profile;
+
+/// What was recorded since the last submission.
+#[derive(Default)]
+pub(super) struct Recording {
+    encoder: Option<wgpu::CommandEncoder>,
+    pass: Option<wgpu::ComputePass<'static>>,
+    /// Uniform blocks of the dispatches, [`SLOT`] bytes each.
+    pub slots: Vec<u8>,
+    /// Bytes and operations.
+    pub work: f64,
+}
+
+impl Gpu {
+    /// Records a dispatch.
+    pub(super) fn record(
+        &self,
+        pipeline: &Pipeline,
+        group: &wgpu::BindGroup,
+        params: &[u8],
+        grid: [u32; 3],
+    ) {
+        let mut recording = self.recording.borrow_mut();
+        let recording = &mut *recording;
+        let offset = recording.slots.len();
+        recording.slots.extend_from_slice(params);
+        recording.slots.resize(offset + SLOT as usize, 0);
+        let encoder = recording
+            .encoder
+            .get_or_insert_with(|| self.device.create_command_encoder(&Default::default()));
+        let profile = self.profile.borrow();
+        let timed = profile.as_ref().and_then(Profile::pass_writes);
+        let profiling = timed.is_some();
+        let pass = recording.pass.get_or_insert_with(|| {
+            let descriptor = wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: timed,
+            };
+            encoder.begin_compute_pass(&descriptor).forget_lifetime()
+        });
+        pass.set_pipeline(&pipeline.pipeline);
+        pass.set_bind_group(0, group, &[offset as u32]);
+        let [x, y, z] = grid;
+        pass.dispatch_workgroups(x, y, z);
+        if profiling {
+            recording.pass = None; // a pass each: their begins and ends are what devices can time
+        }
+    }
+
+    /// Ends the open pass, if any, and submits it with its uniforms, then `extra`.
+    pub(super) fn submit(&self, extra: Option<wgpu::CommandBuffer>) {
+        let mut recording = self.recording.take();
+        let mut commands = Vec::new();
+        drop(recording.pass.take());
+        if let Some(mut encoder) = recording.encoder.take() {
+            if let Some(profile) = &mut *self.profile.borrow_mut() {
+                profile.resolve(&self.device, &mut encoder);
+            }
+            self.queue.write_buffer(&self.uniforms, 0, &recording.slots);
+            commands.push(encoder.finish());
+        }
+        commands.extend(extra);
+        if !commands.is_empty() {
+            self.queue.submit(commands);
+        }
+        recording.slots.clear();
+        self.recording.borrow_mut().slots = recording.slots; // keeps its memory
+    }
+}

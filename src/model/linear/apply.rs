@@ -1,0 +1,347 @@
+//! Running a layer: which ops, in which order, for how many tokens on which device.
+
+use super::{GEMV_ROWS, Linear, LinearScratch, Shard, Weight};
+use crate::backend::{Backend, kernel_for};
+use crate::error::Result;
+use crate::ops::Stored;
+use crate::ops::activation::{ActRound, ActSnap, Activations};
+use crate::ops::dense::{Dense, MatmulGemm, MatmulGemv};
+use crate::ops::dense_coop::MatmulGemmCoop;
+use crate::ops::norm_half::NormHalf;
+use crate::ops::norm_round::{NormRound, roundable};
+use crate::ops::phase::{
+    PhaseGemm, PhaseGemmCoop, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseGemvRound,
+    PhaseGemvSwiglu, PhaseShape, RoundGemv,
+};
+use crate::ops::pointwise::{RmsNorm, SwiGlu};
+
+/// What a layer reads: rows of f32, normalized first if a norm is given.
+pub struct Input<'a, B: Backend> {
+    /// [rows, in_features].
+    pub x: &'a B::Buffer,
+    /// Weights of an RMS norm and its eps.
+    pub norm: Option<(&'a B::Buffer, f32)>,
+}
+
+/// How one application of a layer goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    /// Tokens.
+    pub rows: usize,
+    /// Add to the output.
+    pub accumulate: bool,
+    /// How activations enter.
+    pub activations: Activations,
+    /// Integer sums for any number of tokens.
+    pub exact: bool,
+}
+
+impl<B: Backend> Linear<B> {
+    /// `y = weight x`, or `y += weight x`, for `rows` tokens: `x` [rows, in], `y` [rows, outputs], both f32.
+    pub async fn apply(
+        &self,
+        backend: &B,
+        scratch: &LinearScratch<B>,
+        input: Input<'_, B>,
+        y: &B::Buffer,
+        run: Run,
+    ) -> Result<()> {
+        backend.at(&|| self.place.clone());
+        if self.many(backend, run) {
+            return self.apply_coop(backend, scratch, input, y, run).await;
+        }
+        if let Weight::Phase { pieces, cells, .. } = &self.weight
+            && run.activations != Activations::Float
+        {
+            if let Some(gemv) = self.rounding(backend, run, &input, &pieces[0]) {
+                for piece in pieces {
+                    let gemv = RoundGemv {
+                        shape: self.shape(run, piece),
+                        ..gemv.clone()
+                    };
+                    let weight = input.norm.map_or(input.x, |(w, _)| w);
+                    let buffers = [&piece.buffer, input.x, weight, cells, y];
+                    backend.run(&PhaseGemvRound(gemv), &buffers).await?;
+                }
+                return Ok(());
+            }
+            self.round(backend, scratch, input, run).await?;
+            return self.apply_rounded(backend, scratch, y, run).await;
+        }
+        let x = self.normalize(backend, scratch, input, run.rows).await?;
+        match &self.weight {
+            Weight::Dense { stored, shards } => {
+                let x = self.snap(backend, scratch, x, run).await?;
+                self.apply_dense(backend, x, y, run, (*stored, shards))
+                    .await
+            }
+            Weight::Phase { .. } => self.apply_float(backend, x, y, run).await,
+        }
+    }
+
+    /// `y = silu(gate) up` for a stack of gate and up: `y` [rows, half of the outputs].
+    pub async fn apply_swiglu(
+        &self,
+        backend: &B,
+        scratch: &LinearScratch<B>,
+        input: Input<'_, B>,
+        y: &B::Buffer,
+        run: Run,
+    ) -> Result<()> {
+        backend.at(&|| self.place.clone());
+        if let Weight::Phase { pieces, cells, .. } = &self.weight
+            && let [piece] = pieces.as_slice()
+            && let Some(gemv) = self.rounding(backend, run, &input, piece)
+        {
+            let weight = input.norm.map_or(input.x, |(w, _)| w);
+            let buffers = [&piece.buffer, input.x, weight, cells, y];
+            return backend.run(&PhaseGemvSwiglu(gemv), &buffers).await;
+        }
+        self.apply(backend, scratch, input, &scratch.pairs, run)
+            .await?;
+        let (rows, n) = (run.rows, self.outputs() / 2);
+        let buffers = [&scratch.pairs, y];
+        backend.run(&SwiGlu { rows, n }, &buffers).await
+    }
+
+    /// The product that rounds its tokens itself, if this layer, device and number of tokens suit it.
+    fn rounding(
+        &self,
+        backend: &B,
+        run: Run,
+        input: &Input<'_, B>,
+        piece: &Shard<B>,
+    ) -> Option<RoundGemv> {
+        if run.rows > GEMV_ROWS || run.activations == Activations::Float {
+            return None;
+        }
+        let gemv = RoundGemv {
+            shape: self.shape(run, piece),
+            mode: run.activations,
+            norm: input.norm.map(|(_, eps)| eps),
+        };
+        gemv.fits(backend.workgroup_bytes()).then_some(gemv)
+    }
+
+    /// Whether these tokens go through cooperative matrices.
+    fn many(&self, backend: &B, run: Run) -> bool {
+        if run.exact || run.rows <= GEMV_ROWS {
+            return false;
+        }
+        match &self.weight {
+            Weight::Phase { pieces, .. } => {
+                kernel_for::<PhaseGemmCoop>(backend.level()).is_some()
+                    && pieces
+                        .iter()
+                        .all(|p| PhaseGemmCoop::fits(&self.shape(run, p)))
+            }
+            Weight::Dense { stored, shards } => {
+                kernel_for::<MatmulGemmCoop>(backend.level()).is_some()
+                    && shards
+                        .iter()
+                        .all(|s| MatmulGemmCoop::fits(&self.product(run, *stored, s)))
+            }
+        }
+    }
+
+    async fn apply_coop<'a>(
+        &self,
+        backend: &B,
+        scratch: &'a LinearScratch<B>,
+        mut input: Input<'a, B>,
+        y: &B::Buffer,
+        run: Run,
+    ) -> Result<()> {
+        if matches!(self.weight, Weight::Dense { .. }) && run.activations != Activations::Float {
+            let x = self.normalize(backend, scratch, input, run.rows).await?;
+            let x = self.snap(backend, scratch, x, run).await?;
+            input = Input { x, norm: None };
+        }
+        let half = NormHalf {
+            rows: run.rows,
+            n: self.in_features,
+            norm: input.norm.map(|(_, eps)| eps),
+        };
+        let weight = input.norm.map_or(input.x, |(w, _)| w);
+        let buffers = [input.x, weight, &scratch.halves];
+        backend.run(&half, &buffers).await?;
+        match &self.weight {
+            Weight::Phase { cells, pieces, .. } => {
+                for piece in pieces {
+                    let shape = self.shape(run, piece);
+                    let mode = run.activations;
+                    let buffers = [&piece.buffer, &scratch.halves, cells, y];
+                    backend
+                        .run(&PhaseGemmCoop { shape, mode }, &buffers)
+                        .await?;
+                }
+            }
+            Weight::Dense { stored, shards } => {
+                for shard in shards {
+                    let matmul = MatmulGemmCoop(self.product(run, *stored, shard));
+                    let buffers = [&scratch.halves, &shard.buffer, y];
+                    backend.run(&matmul, &buffers).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rounded tokens into the scratch buffers.
+    async fn round(
+        &self,
+        backend: &B,
+        scratch: &LinearScratch<B>,
+        input: Input<'_, B>,
+        run: Run,
+    ) -> Result<()> {
+        let (rows, columns, mode) = (run.rows, self.in_features, run.activations);
+        let (q, absmax) = (&scratch.rounded, &scratch.absmax);
+        if let Some((weight, eps)) = input.norm.filter(|_| roundable(columns)) {
+            let round = NormRound {
+                rows,
+                columns,
+                eps,
+                mode,
+            };
+            return backend.run(&round, &[input.x, weight, q, absmax]).await;
+        }
+        let x = self.normalize(backend, scratch, input, rows).await?;
+        let round = ActRound {
+            rows,
+            columns,
+            mode,
+        };
+        backend.run(&round, &[x, q, absmax]).await
+    }
+
+    async fn normalize<'a>(
+        &self,
+        backend: &B,
+        scratch: &'a LinearScratch<B>,
+        input: Input<'a, B>,
+        rows: usize,
+    ) -> Result<&'a B::Buffer> {
+        let Some((weight, eps)) = input.norm else {
+            return Ok(input.x);
+        };
+        let n = self.in_features;
+        let buffers = [input.x, weight, &scratch.normalized];
+        backend.run(&RmsNorm { rows, n, eps }, &buffers).await?;
+        Ok(&scratch.normalized)
+    }
+
+    /// Puts the inputs of a dense layer on the grid that rounding would.
+    async fn snap<'a>(
+        &self,
+        backend: &B,
+        scratch: &'a LinearScratch<B>,
+        x: &'a B::Buffer,
+        run: Run,
+    ) -> Result<&'a B::Buffer> {
+        if run.activations == Activations::Float {
+            return Ok(x);
+        }
+        let snap = ActSnap {
+            rows: run.rows,
+            columns: self.in_features,
+            mode: run.activations,
+        };
+        backend.run(&snap, &[x, &scratch.snapped]).await?;
+        Ok(&scratch.snapped)
+    }
+
+    async fn apply_dense(
+        &self,
+        backend: &B,
+        x: &B::Buffer,
+        y: &B::Buffer,
+        run: Run,
+        (stored, shards): (Stored, &[Shard<B>]),
+    ) -> Result<()> {
+        for shard in shards {
+            let matmul = self.product(run, stored, shard);
+            let buffers = [x, &shard.buffer, y];
+            if run.rows <= GEMV_ROWS {
+                backend.run(&MatmulGemv(matmul), &buffers).await?;
+            } else {
+                backend.run(&MatmulGemm(matmul), &buffers).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn product(&self, run: Run, stored: Stored, shard: &Shard<B>) -> Dense {
+        Dense {
+            rows: run.rows,
+            k: self.in_features,
+            outs: shard.rows,
+            out_offset: shard.first,
+            y_stride: self.outputs(),
+            stored,
+            accumulate: run.accumulate,
+        }
+    }
+
+    fn shape(&self, run: Run, piece: &Shard<B>) -> PhaseShape {
+        let Weight::Phase {
+            stages,
+            per_row,
+            group_words,
+            ..
+        } = &self.weight
+        else {
+            unreachable!("only called for phase layers")
+        };
+        PhaseShape {
+            segments: self.segments.clone(),
+            in_features: self.in_features,
+            stages: *stages,
+            per_row: *per_row,
+            group_words: *group_words,
+            first_row: piece.first,
+            piece_rows: piece.rows,
+            accumulate: run.accumulate,
+            rows: run.rows,
+        }
+    }
+
+    async fn apply_rounded(
+        &self,
+        backend: &B,
+        scratch: &LinearScratch<B>,
+        y: &B::Buffer,
+        run: Run,
+    ) -> Result<()> {
+        let Weight::Phase { cells, pieces, .. } = &self.weight else {
+            unreachable!("only called for phase layers")
+        };
+        let mode = run.activations;
+        for piece in pieces {
+            let shape = self.shape(run, piece);
+            let buffers = [&piece.buffer, &scratch.rounded, &scratch.absmax, cells, y];
+            if run.rows <= GEMV_ROWS {
+                backend.run(&PhaseGemv { shape, mode }, &buffers).await?;
+            } else {
+                backend.run(&PhaseGemm { shape, mode }, &buffers).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn apply_float(&self, backend: &B, x: &B::Buffer, y: &B::Buffer, run: Run) -> Result<()> {
+        let Weight::Phase { cells, pieces, .. } = &self.weight else {
+            unreachable!("only called for phase layers")
+        };
+        for piece in pieces {
+            let shape = self.shape(run, piece);
+            let buffers = [&piece.buffer, x, cells, y];
+            if run.rows <= GEMV_ROWS {
+                backend.run(&PhaseGemvFloat { shape }, &buffers).await?;
+            } else {
+                backend.run(&PhaseGemmFloat { shape }, &buffers).await?;
+            }
+        }
+        Ok(())
+    }
+}

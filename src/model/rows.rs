@@ -1,0 +1,98 @@
+//! Rows of matrices on their way to a device: brought into the kernels' layout piece by piece, split over bindings.
+
+use super::{PackedView, Tensor};
+use crate::backend::{Backend, Fill, Write};
+use crate::error::Result;
+use crate::ops::phase::interleave;
+
+/// Some rows of a matrix, as many as one binding holds.
+pub struct Shard<B: Backend> {
+    /// First row.
+    pub first: usize,
+    /// Number of rows.
+    pub rows: usize,
+    /// The rows.
+    pub buffer: B::Buffer,
+}
+
+/// Rows of one layer on their way to a device.
+pub struct Rows<'a> {
+    /// How many.
+    pub count: usize,
+    /// What is in them.
+    pub write: Box<Write<'a>>,
+}
+
+/// Uploads the rows of stacked layers behind each other, split over as many buffers as bindings allow.
+pub fn upload_rows<B: Backend>(
+    backend: &B,
+    label: &str,
+    layers: &[Rows<'_>],
+    row_words: usize,
+) -> Result<Vec<Shard<B>>> {
+    let total: usize = layers.iter().map(|l| l.count).sum();
+    let per_shard = (backend.max_words() / row_words).max(1);
+    let mut shards = Vec::new();
+    for first in (0..total).step_by(per_shard) {
+        let rows = per_shard.min(total - first);
+        shards.push(Shard {
+            first,
+            rows,
+            buffer: backend.alloc(label, rows * row_words)?,
+        });
+    }
+    let mut row = 0;
+    for layer in layers {
+        let end = row + layer.count;
+        for shard in &shards {
+            let (from, to) = (row.max(shard.first), end.min(shard.first + shard.rows));
+            if from < to {
+                let write =
+                    |first: usize, words: &mut [u32]| (layer.write)(from - row + first, words);
+                let fill = Fill::new(to - from, row_words, &write);
+                backend.upload_with(&shard.buffer, (from - shard.first) * row_words, &fill)?;
+            }
+        }
+        row = end;
+    }
+    Ok(shards)
+}
+
+/// The codes of `layer` as the kernels read them.
+pub fn code_rows<'a>(layer: &'a PackedView<'_>, row_words: usize) -> Rows<'a> {
+    let terms = 2 * layer.stages();
+    Rows {
+        count: layer.codes.len() / row_words,
+        write: Box::new(move |first, to| {
+            let from = &layer.codes[first * row_words..][..to.len()];
+            interleave(from, to, terms, row_words / terms);
+        }),
+    }
+}
+
+/// Rows of a stored tensor as they lie in buffers, `row_words` words each, the rest of a row zero.
+pub fn padded_rows(tensor: Tensor<'_>, row_words: usize) -> Rows<'_> {
+    let columns = tensor.shape.last().copied().unwrap_or(1).max(1);
+    let row_bytes = columns * tensor.dtype.bytes();
+    Rows {
+        count: tensor.elements() / columns,
+        write: Box::new(move |first, words| {
+            let from = tensor.bytes[first * row_bytes..].chunks_exact(row_bytes);
+            for (from, to) in from.zip(words.chunks_exact_mut(row_words)) {
+                let to: &mut [u8] = bytemuck::cast_slice_mut(to);
+                to[..row_bytes].copy_from_slice(from);
+                to[row_bytes..].fill(0);
+            }
+        }),
+    }
+}
+
+/// Rows of `row_words` words that are in memory already.
+pub fn held_rows(words: Vec<u32>, row_words: usize) -> Rows<'static> {
+    Rows {
+        count: words.len() / row_words,
+        write: Box::new(move |first, to| {
+            to.copy_from_slice(&words[first * row_words..][..to.len()]);
+        }),
+    }
+}

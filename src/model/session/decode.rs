@@ -1,0 +1,163 @@
+//! Decoding without waiting: the device chooses a token and goes on with it, ids are read once a round.
+
+use super::MAX_TOP_K;
+use super::{Session, Text};
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::model::sampling::Sampling;
+use crate::ops::sample::Sample;
+use crate::ops::select::{Argmax, TopK};
+
+/// Most steps of a round.
+pub const ROUND: usize = 32;
+
+/// How the device chooses the next token.
+pub enum Choice<'a> {
+    /// The most likely one.
+    Greedy,
+    /// One of the `top_k` most likely (between 1 and [`MAX_TOP_K`]), as [`Sample`] draws; the function gives random numbers.
+    Drawn(&'a Sampling, &'a mut dyn FnMut() -> u32),
+}
+
+impl<B: Backend> Session<'_, B> {
+    /// Texts that go on together.
+    pub fn texts(&self) -> usize {
+        self.texts
+    }
+
+    /// Appends to each text its tokens, as many to all; their logits are not computed.
+    ///
+    /// # Errors
+    /// As [`Session::feed`], and [`Error::Usage`] for another number of texts or unequal lengths.
+    pub async fn feed_each(&mut self, texts: &[Vec<u32>]) -> Result<()> {
+        let length = texts.first().map_or(0, Vec::len);
+        if texts.len() != self.texts || texts.iter().any(|t| t.len() != length) {
+            return Err(Error::usage(
+                format!(
+                    "{} texts of unequal number or length for {}",
+                    texts.len(),
+                    self.texts
+                ),
+                "give one text of the same length to each stream",
+            ));
+        }
+        texts.iter().try_for_each(|tokens| self.check(tokens))?;
+        let begin = self.position;
+        for (i, tokens) in texts.iter().enumerate() {
+            self.position = begin;
+            for batch in tokens.chunks(self.model.options.batch) {
+                self.advance(batch, i).await?;
+                self.position += batch.len();
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends `last` (the newest token of each text) and then, `steps` times, the token chosen for each text, the
+    /// last of which is not appended. Returns the chosen ids, `[steps, texts]`.
+    ///
+    /// # Errors
+    /// As [`Session::feed`]; [`Error::NonFinite`] when nothing can be drawn.
+    pub async fn decode(
+        &mut self,
+        last: &[u32],
+        steps: usize,
+        mut choice: Choice<'_>,
+    ) -> Result<Vec<u32>> {
+        if last.len() != self.texts {
+            return Err(Error::usage(
+                format!("{} tokens for {} texts", last.len(), self.texts),
+                "give the newest token of each text",
+            ));
+        }
+        self.check(last)?;
+        let context = self.model.options.context;
+        if self.position + steps > context {
+            return Err(Error::Context {
+                prompt: self.position,
+                new: steps,
+                context,
+            });
+        }
+        let mut all = Vec::with_capacity(steps * self.texts);
+        let mut last = last.to_vec();
+        while all.len() < steps * self.texts {
+            let round = ROUND.min(steps - all.len() / self.texts);
+            let ids = self.round(&last, round, &mut choice).await?;
+            last = ids[ids.len() - self.texts..].to_vec();
+            all.extend(ids);
+        }
+        Ok(all)
+    }
+
+    /// A round of decoding: nothing is read before its end.
+    pub(super) async fn round(
+        &mut self,
+        last: &[u32],
+        steps: usize,
+        choice: &mut Choice<'_>,
+    ) -> Result<Vec<u32>> {
+        let (m, texts) = (self.model, self.texts);
+        m.backend.upload(&self.round, 0, last)?;
+        for step in 0..steps {
+            m.embed(&self.round, step * texts, texts).await?;
+            self.blocks(texts, Text::Each).await?;
+            self.position += 1;
+            m.head(&m.scratch.x, texts, &self.logits).await?;
+            self.choose((step + 1) * texts, choice).await?;
+        }
+        let ids = m
+            .backend
+            .download(&self.round, texts, steps * texts)
+            .await?;
+        numbers(ids)
+    }
+
+    /// Draws the next token of the one text on the device.
+    ///
+    /// # Errors
+    /// Failures of the device; [`Error::NonFinite`] when nothing can be drawn.
+    pub async fn draw(&self, sampling: &Sampling, random: u32) -> Result<u32> {
+        let mut random = || random;
+        self.choose(0, &mut Choice::Drawn(sampling, &mut random))
+            .await?;
+        let ids = self.model.backend.download(&self.round, 0, 1).await?;
+        Ok(numbers(ids)?[0])
+    }
+
+    /// Chooses from the logits; the ids go to place `to` of the round.
+    async fn choose(&self, to: usize, choice: &mut Choice<'_>) -> Result<()> {
+        let (m, s) = (self.model, &self.model.scratch);
+        let (rows, n) = (self.texts, m.config.vocab);
+        m.backend.at(&|| "choice".to_owned());
+        let Choice::Drawn(how, random) = choice else {
+            let argmax = Argmax { rows, n, to };
+            return m.backend.run(&argmax, &[&self.logits, &self.round]).await;
+        };
+        let k = how.top_k.clamp(1, MAX_TOP_K.min(n));
+        let buffers = [&self.logits, &s.chosen, &s.chosen_logits];
+        m.backend.run(&TopK { n, k }, &buffers).await?;
+        let sample = Sample {
+            k,
+            to,
+            temperature: how.temperature,
+            top_p: how.top_p,
+            min_p: how.min_p,
+            random: random(),
+        };
+        let buffers = [&s.chosen, &s.chosen_logits, &self.round];
+        m.backend.run(&sample, &buffers).await
+    }
+}
+
+/// The ids, unless one says that there was nothing to choose.
+fn numbers(ids: Vec<u32>) -> Result<Vec<u32>> {
+    match ids.iter().position(|&id| id == u32::MAX) {
+        Some(index) => Err(Error::NonFinite {
+            tensor: "logits of the next token".to_owned(),
+            index,
+            value: f32::NAN,
+        }),
+        None => Ok(ids),
+    }
+}

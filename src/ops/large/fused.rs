@@ -1,0 +1,133 @@
+//! Realistic sizes of the ops that do several things at once, and of those with cooperative matrices.
+
+use super::*;
+use crate::ops::Kv;
+use crate::ops::attention_coop::AttentionCoop;
+use crate::ops::attention_step::AttentionStep;
+use crate::ops::norm_half::NormHalf;
+use crate::ops::norm_round::NormRound;
+use crate::ops::phase::{PhaseGemmCoop, PhaseGemvRound, PhaseGemvSwiglu, RoundGemv};
+use crate::ops::sample::Sample;
+
+const EPS: f32 = 1e-5;
+
+/// Layers of decoding as they read their tokens: normalized ones behind a norm.
+fn rounding(wanted: impl Fn(&PhaseShape) -> bool) -> Vec<(String, RoundGemv)> {
+    let mut all = Vec::new();
+    for (mode_name, mode) in MODES {
+        for (name, shape) in phase_shapes(1) {
+            let norm = (!name.starts_with("o ") && !name.starts_with("down")).then_some(EPS);
+            if wanted(&shape) {
+                all.push((
+                    format!("{name}, {mode_name}"),
+                    RoundGemv { shape, mode, norm },
+                ));
+            }
+        }
+    }
+    all
+}
+
+pub fn phase_gemv_round() -> Vec<BenchCase<PhaseGemvRound>> {
+    let data = [Bits, Floats, Floats, Zeros, Zeros];
+    let all = rounding(|shape| shape.segments.len() != 2).into_iter();
+    all.map(|(name, gemv)| case(name, PhaseGemvRound(gemv), &data))
+        .collect()
+}
+
+pub fn phase_gemv_swiglu() -> Vec<BenchCase<PhaseGemvSwiglu>> {
+    let data = [Bits, Floats, Floats, Zeros, Zeros];
+    let all = rounding(|shape| shape.segments.len() == 2).into_iter();
+    all.map(|(name, gemv)| case(name, PhaseGemvSwiglu(gemv), &data))
+        .collect()
+}
+
+pub fn phase_gemm_coop() -> Vec<BenchCase<PhaseGemmCoop>> {
+    let data = [Bits, Halves, Zeros, Zeros];
+    let mode = Activations::Int16;
+    let all = phase_shapes(PROMPT).into_iter();
+    all.map(|(name, shape)| case(name, PhaseGemmCoop { shape, mode }, &data))
+        .collect()
+}
+
+pub fn norm_round() -> Vec<BenchCase<NormRound>> {
+    let each = |(name, rows)| {
+        let op = NormRound {
+            rows,
+            columns: HIDDEN,
+            eps: EPS,
+            mode: Activations::Int16,
+        };
+        case(name, op, &[Floats, Floats, Zeros, Zeros])
+    };
+    STEPS.into_iter().map(each).collect()
+}
+
+pub fn norm_half() -> Vec<BenchCase<NormHalf>> {
+    let each = |(name, rows)| {
+        let op = NormHalf {
+            rows,
+            n: HIDDEN,
+            norm: Some(EPS),
+        };
+        case(name, op, &[Floats, Floats, Zeros])
+    };
+    STEPS.into_iter().map(each).collect()
+}
+
+/// A step of texts at a depth, with one key head per query head or a quarter.
+fn step_heads(rows: usize, kv_heads: usize, position: usize) -> Heads {
+    Heads {
+        rows,
+        heads: 32,
+        kv_heads,
+        head_dim: 128,
+        position,
+        kv: Kv::F16,
+        first: 0,
+    }
+}
+
+pub fn attention_step() -> Vec<BenchCase<AttentionStep>> {
+    let mut all = Vec::new();
+    for (texts, kv_heads, position) in [
+        (1, 32, 64),
+        (1, 32, DEPTH - 1),
+        (1, 8, DEPTH - 1),
+        (8, 32, 511),
+    ] {
+        let heads = step_heads(texts, kv_heads, position);
+        let op = AttentionStep {
+            heads,
+            splits: AttentionStep::splits(&heads),
+            stride: position + 1,
+        };
+        let name = format!("{texts} texts at depth {position}, {kv_heads} kv heads");
+        all.push(case(name, op, &[Floats, Floats, Halves, Halves, Zeros]));
+    }
+    all
+}
+
+pub fn attention_coop() -> Vec<BenchCase<AttentionCoop>> {
+    let each = |(kv_heads, position)| {
+        let name = format!("prompt of 512 at depth {position}, {kv_heads} kv heads");
+        let heads = step_heads(PROMPT, kv_heads, position);
+        case(name, AttentionCoop(heads), &[Floats, Halves, Halves, Zeros])
+    };
+    [(32, 0), (32, DEPTH - PROMPT), (8, DEPTH - PROMPT)]
+        .into_iter()
+        .map(each)
+        .collect()
+}
+
+pub fn sample() -> Vec<BenchCase<Sample>> {
+    let op = Sample {
+        k: 40,
+        to: 0,
+        temperature: 0.8,
+        top_p: 0.95,
+        min_p: 0.05,
+        random: 1 << 30,
+    };
+    vec![case("40 candidates", op, &[Bits, Floats, Zeros])]
+}
