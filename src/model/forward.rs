@@ -89,7 +89,7 @@ pub struct Model<B: Backend> {
 
 impl<B: Backend> Scratch<B> {
     fn new(backend: &B, c: &Config, options: &LoadOptions) -> Result<Self> {
-        let rows = tile_rows(backend, options.batch);
+        let rows = tile_rows(backend, options.batch, options.exact);
         let q = c.heads * c.head_dim;
         let widest = c.hidden.max(c.intermediate).max(q);
         Ok(Self {
@@ -106,7 +106,7 @@ impl<B: Backend> Scratch<B> {
                 backend,
                 rows,
                 [widest, c.hidden, c.intermediate],
-                options.activations,
+                (options.activations, options.exact),
             )?,
         })
     }

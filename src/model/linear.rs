@@ -51,11 +51,11 @@ pub struct LinearScratch<B: Backend> {
     pairs: B::Buffer,
 }
 
-/// Rows that buffers for `rows` tokens need on this device: whole tiles where it has cooperative matrices.
-pub fn tile_rows<B: Backend>(backend: &B, rows: usize) -> usize {
+/// Rows that buffers for `rows` tokens need on this device: whole tiles where cooperative matrices may be used.
+pub fn tile_rows<B: Backend>(backend: &B, rows: usize, exact: bool) -> usize {
     match kernel_for::<PhaseGemmCoop>(backend.level()) {
-        Some(_) => rows.next_multiple_of(COOP_TOKENS),
-        None => rows,
+        Some(_) if !exact => rows.next_multiple_of(COOP_TOKENS),
+        _ => rows,
     }
 }
 
@@ -66,7 +66,7 @@ impl<B: Backend> LinearScratch<B> {
         backend: &B,
         rows: usize,
         [widest, hidden, intermediate]: [usize; 3],
-        mode: Activations,
+        (mode, exact): (Activations, bool),
     ) -> Result<Self> {
         let integers = match mode {
             Activations::Float => 0,
@@ -78,10 +78,13 @@ impl<B: Backend> LinearScratch<B> {
             snapped: backend.alloc("snapped activations", rows * widest)?,
             halves: backend.alloc(
                 "half-precision activations",
-                tile_rows(backend, rows) * widest / 2,
+                tile_rows(backend, rows, exact) * widest / 2,
             )?,
             normalized: backend.alloc("normalized", rows * hidden)?,
-            pairs: backend.alloc("gate, up", tile_rows(backend, rows) * 2 * intermediate)?,
+            pairs: backend.alloc(
+                "gate, up",
+                tile_rows(backend, rows, exact) * 2 * intermediate,
+            )?,
         })
     }
 }

@@ -40,7 +40,7 @@ impl<B: Backend> Model<B> {
                 Ok((k, self.backend.alloc("V cache", words)?))
             })
             .collect::<Result<_>>()?;
-        let rows = tile_rows(&self.backend, texts);
+        let rows = tile_rows(&self.backend, texts, self.options.exact);
         Ok(Session {
             model: self,
             position: 0,
@@ -149,7 +149,7 @@ impl<B: Backend> Session<'_, B> {
         self.check(tokens)?;
         let m = self.model;
         let rows = m.options.batch.min(tokens.len()).min(64);
-        let padded = tile_rows(&m.backend, rows);
+        let padded = tile_rows(&m.backend, rows, m.options.exact);
         let logits = m.backend.alloc("all logits", padded * m.config.vocab)?;
         let mut all = Vec::with_capacity(tokens.len() * m.config.vocab);
         for batch in tokens.chunks(rows) {
