@@ -28,9 +28,9 @@ const ROOTS = array<u32, 16>(
     0xffa75652u, 0xffd3a752u, 0xffe9d2b3u, 0xfff4e91cu, 0xfffa747fu, 0xfffd3a3bu, 0xfffe9d1du, 0xffff4e8eu,
 );
 
-// 2^23 2^-x, for x >= 0; 0 from 30 on, and for NaN
+// 2^23 2^-x, for x >= 0; 0 from 24 on, and for NaN
 fn power(x: f32) -> u32 {
-    if (bitcast<u32>(x) & 0x7fffffffu) >= 0x41f00000u {
+    if (bitcast<u32>(x) & 0x7fffffffu) >= 0x41c00000u {
         return 0u;
     }
     let fixed = u32(x * 65536.0);

@@ -67,7 +67,7 @@ fn high(a: u32, b: u32) -> u32 {
 
 /// `2^23 2^-x`.
 fn power(x: f32) -> u32 {
-    if x.is_nan() || x >= 30.0 {
+    if x.is_nan() || x >= 24.0 {
         return 0;
     }
     let fixed = (x * 65536.0) as u32;
