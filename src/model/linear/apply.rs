@@ -15,6 +15,9 @@ use crate::ops::phase::{
 };
 use crate::ops::pointwise::{RmsNorm, SwiGlu};
 
+/// Invocations of a subgroup from which a device counts as a GPU rather than as a processor that plays one.
+const WIDE_SUBGROUP: usize = 16;
+
 /// What a layer reads: rows of f32, normalized first if a norm is given.
 pub struct Input<'a, B: Backend> {
     /// [rows, in_features].
@@ -112,7 +115,9 @@ impl<B: Backend> Linear<B> {
         input: &Input<'_, B>,
         piece: &Shard<B>,
     ) -> Option<RoundGemv> {
-        if run.rows > GEMV_ROWS || run.activations == Activations::Float {
+        // every workgroup rounds the token for itself: nothing for devices with few and narrow processors
+        let wide = backend.subgroup_size() >= WIDE_SUBGROUP;
+        if !wide || run.rows > GEMV_ROWS || run.activations == Activations::Float {
             return None;
         }
         let gemv = RoundGemv {
