@@ -8,7 +8,7 @@ use fairy2i_gpu::backend::{Backend, Fill, Gpu, Options, adapters, block_on};
 use fairy2i_gpu::files::{self, packed::Writer};
 use fairy2i_gpu::model::{Granularity, LoadOptions, Method, Model, Recipe, quantize};
 use fairy2i_gpu::ops::activation::Activations;
-use fairy2i_gpu::ops::{Op, hash32, phase};
+use fairy2i_gpu::ops::{Kv, Needs, Op, hash32, phase};
 use std::path::Path;
 
 /// A backend without an upload of its own for filled rows: everything goes through [`Backend::upload`].
@@ -23,6 +23,22 @@ impl<B: Backend> Backend for Plain<B> {
 
     fn max_words(&self) -> usize {
         self.0.max_words()
+    }
+
+    fn workgroup_bytes(&self) -> usize {
+        self.0.workgroup_bytes()
+    }
+
+    fn subgroup_size(&self) -> usize {
+        self.0.subgroup_size()
+    }
+
+    fn kv(&self) -> Kv {
+        self.0.kv()
+    }
+
+    fn level(&self) -> Needs {
+        self.0.level()
     }
 
     fn alloc(&self, label: &str, words: usize) -> Result<B::Buffer> {
