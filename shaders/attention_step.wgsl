@@ -13,8 +13,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> qkv: array<f32>;
-@group(0) @binding(2) var<storage, read> table: array<f32>;
+@group(0) @binding(1) var<storage, read> qkv: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read> table: array<vec4<f32>>; // (cos, sin) of two angles
 @group(0) @binding(3) var<storage, read_write> k_cache: array<KvEight>;
 @group(0) @binding(4) var<storage, read_write> v_cache: array<KvEight>;
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
@@ -35,23 +35,17 @@ struct Eight {
     high: vec4<f32>,
 }
 
-// value d of the head at `base`, rotated
-fn rotated(base: u32, d: u32) -> f32 {
-    let half = HEAD / 2u;
-    let angle = 2u * (p.position * half + d % half);
-    let other = qkv[base + (d + half) % HEAD] * table[angle + 1u];
-    return qkv[base + d] * table[angle] + select(other, -other, d < half);
+// four values of the head at `base`, rotated; all in vec4s, LANES of them are half a head
+fn rotated_four(base: u32, four: u32) -> vec4<f32> {
+    let low = table[2u * (p.position * LANES + four % LANES)];
+    let high = table[2u * (p.position * LANES + four % LANES) + 1u];
+    let other = qkv[base + (four + LANES) % (2u * LANES)];
+    let turned = select(other, -other, four < LANES);
+    return qkv[base + four] * vec4(low.xz, high.xz) + turned * vec4(low.yw, high.yw);
 }
 
-fn rotated_eight(base: u32, d: u32) -> Eight {
-    return Eight(
-        vec4(rotated(base, d), rotated(base, d + 1u), rotated(base, d + 2u), rotated(base, d + 3u)),
-        vec4(rotated(base, d + 4u), rotated(base, d + 5u), rotated(base, d + 6u), rotated(base, d + 7u)),
-    );
-}
-
-fn plain_four(at: u32) -> vec4<f32> {
-    return vec4(qkv[at], qkv[at + 1u], qkv[at + 2u], qkv[at + 3u]);
+fn rotated_eight(base: u32, lane: u32) -> Eight {
+    return Eight(rotated_four(base, 2u * lane), rotated_four(base, 2u * lane + 1u));
 }
 
 // sums over the LANES invocations of a position
@@ -110,19 +104,19 @@ fn attention_step(
     let lane = index % LANES;
     let team = index / LANES;
     let kv = head / (p.heads / p.kv_heads);
-    let base = wg.z * (p.heads + 2u * p.kv_heads) * HEAD;
+    let base = wg.z * (p.heads + 2u * p.kv_heads);
     let row = wg.z * p.stride;
-    var q = rotated_eight(base + head * HEAD, 8u * lane);
+    var q = rotated_eight((base + head) * 2u * LANES, lane);
     q.low *= p.scale;
     q.high *= p.scale;
     var s = State(LEAST, 0.0, vec4(0.0), vec4(0.0));
     if split + 1u == p.splits && index < 32u {
         // the new position; teams of the first subgroup come along for the sums, the first one counts
-        let k = rotated_eight(base + (p.heads + kv) * HEAD, 8u * lane);
-        let v = base + (p.heads + p.kv_heads + kv) * HEAD + 8u * lane;
+        let k = rotated_eight((base + p.heads + kv) * 2u * LANES, lane);
+        let v = (base + p.heads + p.kv_heads + kv) * 2u * LANES + 2u * lane;
         let score = lane_sums(vec4(dot(q.low, k.low) + dot(q.high, k.high))).x;
         if team == 0u {
-            s = State(score, 1.0, plain_four(v), plain_four(v + 4u));
+            s = State(score, 1.0, qkv[v], qkv[v + 1u]);
             if head % (p.heads / p.kv_heads) == 0u {
                 let at = ((row + p.position) * p.kv_heads + kv) * LANES + lane;
                 k_cache[at] = kept_eight(k.low, k.high);

@@ -17,12 +17,15 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> factor: array<u32>;
 
 override PLANES: u32;
-override NORMED: u32;
 
 const WIDTH = 256u;
 override TEAM: u32;
 
 var<private> row: u32;
+
+fn normed() -> bool {
+    return true;
+}
 
 fn put(plane: u32, word: u32, bytes: u32) {
     q[(row * 2u * PLANES + plane) * p.plane_words + word] = bytes;
@@ -38,8 +41,10 @@ fn norm_round(
     if row >= p.rows {
         return;
     }
-    let rounded = round_vector(index, row);
+    let rounding = round_vector(index, row);
+    workgroupBarrier();
+    let all = rounded(index, rounding);
     if index == 0u {
-        factor[row] = rounded.factor;
+        factor[row] = all.factor;
     }
 }

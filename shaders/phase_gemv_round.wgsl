@@ -1,5 +1,5 @@
-// y = U x + W conj(x) for tokens in f32, each normalized if asked for and rounded to integers on the way: exact sums
-// teams of TEAM invocations own rows in strides of all teams; every workgroup rounds the token for itself
+// y = U x + W conj(x), or of two stacked layers silu(first) second, for tokens in f32, each normalized if asked for and
+// rounded to integers on the way: exact sums; one workgroup owns p.slots rows of a token, and rounds it for itself
 // codes [piece_rows, words] of TERMS words; x [rows, in]; weight [in]; cells [cells, 1 + TERMS 2]; y [rows, outputs]
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -9,46 +9,14 @@
 @group(0) @binding(4) var<storage, read> cells: array<u32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
-override TEAM: u32;
-
-override WIDTH: u32;
-override TEAMS = WIDTH / TEAM;
-
-override RESULTS = TURNS * TEAMS;
-
-var<workgroup> results: array<vec4<u32>, RESULTS>;
-
-// where a result goes, and what is known of it before it is there
-struct Goal {
-    to: u32, // NOWHERE if there is none
-    exponent: i32,
-    before: f32,
-}
-
-// result i: the real (even) or imaginary part of a row
-fn goal(i: u32, first: u32, stride: u32, token: u32) -> Goal {
-    let row = first + i / 2u % TEAMS + i / 2u / TEAMS * stride;
-    var g = Goal(NOWHERE, 0, 0.0);
-    if i < 2u * RESULTS && row < p.piece_rows {
-        let at = place(p, p.first_row + row);
-        let to = select(at.y, at.z, i % 2u == 1u);
-        if to != NOWHERE {
-            g.to = token * p.outputs + to;
-            g.exponent = i32(cells[at.x * (1u + TERMS * 2u)]);
-            if p.add == 1u {
-                g.before = y[g.to];
-            }
-        }
+// where result i goes, the real (even) or imaginary part of a row or a pair; NOWHERE if there is none
+fn goal(i: u32, row: u32, token: u32) -> u32 {
+    if row >= p.piece_rows {
+        return NOWHERE;
     }
-    return g;
-}
-
-fn reach(i: u32, g: Goal, factor: u32) {
-    if g.to != NOWHERE {
-        let sum = results[i / 2u];
-        let value = to_f32(select(sum.xy, sum.zw, i % 2u == 1u), factor, g.exponent);
-        y[g.to] = select(value, g.before + value, p.add == 1u);
-    }
+    let at = place(p, p.first_row + row);
+    let to = select(at.y, at.z, i % 2u == 1u);
+    return select(token * (p.outputs >> p.paired) + to, NOWHERE, to == NOWHERE);
 }
 
 @compute @workgroup_size(WIDTH)
@@ -57,27 +25,35 @@ fn phase_gemv_round(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
-    let lane = index % TEAM;
-    let team = index / TEAM;
-    let token = wg.z;
-    let first = (wg.x + wg.y * nwg.x) * TEAMS;
-    let stride = nwg.x * nwg.y * TEAMS;
-    let last = p.piece_rows - 1u;
-    let early = goal(index, first, stride, token);
-    // the first codes travel while the token is rounded
-    var ready = load_pair(min(first + team, last), 0u, lane);
-    let rounded = round_vector(index, token);
-    for (var turn = 0u; turn < TURNS; turn++) {
-        let row = min(first + team + turn * stride, last);
-        let share = row_share(row, min(row + stride, last), lane, &ready);
-        let sum = team_sum(index, scaled_share(share, rounded.total, lane, row));
-        if lane == 0u {
-            results[turn * TEAMS + team] = sum;
-        }
+    let first = wg.x + wg.y * nwg.x;
+    let groups = nwg.x * nwg.y;
+    let results = (2u * p.slots) >> p.paired;
+    let nearest = goal(index, row_of((index / 2u) << p.paired, first, groups), wg.z);
+    var before = 0.0;
+    if p.add == 1u && index < results && nearest != NOWHERE {
+        before = y[nearest]; // travels while the sums are made
     }
-    workgroupBarrier();
-    reach(index, early, rounded.factor);
-    for (var i = index + WIDTH; i < 2u * RESULTS; i += WIDTH) {
-        reach(i, goal(i, first, stride, token), rounded.factor);
+    products(index, first, groups, wg.z);
+    for (var i = index; i < results; i += WIDTH) {
+        let slot = (i / 2u) << p.paired;
+        let to = goal(i, row_of(slot, first, groups), wg.z);
+        if to == NOWHERE {
+            continue;
+        }
+        var gate = 0.0;
+        var value = 0.0;
+        for (var j = 0u; j <= p.paired; j++) {
+            gate = value;
+            value = slot_value(slot + j, i % 2u == 1u);
+        }
+        if p.paired == 1u {
+            value *= gate / (1.0 + exp(-gate));
+        }
+        if p.add == 1u && i == index {
+            value += before;
+        } else if p.add == 1u {
+            value += y[to];
+        }
+        y[to] = value;
     }
 }

@@ -118,8 +118,8 @@ pub fn norm_constants(n: usize, eps: f32) -> (f32, f32) {
     (eps_n, (n as f64).sqrt() as f32)
 }
 
-/// `1 / sqrt(mean(x^2) + eps)` to 20 bits, the same on every device: squares of 22-bit magnitudes are summed as
-/// integers, and the root is the largest 20-bit integer whose square is not too large. `eps_n`, `root_n`:
+/// `1 / sqrt(mean(x^2) + eps)` to 24 bits, the same on every device: squares of magnitudes rounded to 22 bits are
+/// summed as integers, and the root is the largest 24-bit integer whose square is not too large. `eps_n`, `root_n`:
 /// [`norm_constants`].
 pub fn inverse_rms(x: &[f32], eps_n: f32, root_n: f32) -> f32 {
     let top = x.iter().map(|v| v.to_bits() & 0x7fff_ffff).max();
@@ -127,22 +127,22 @@ pub fn inverse_rms(x: &[f32], eps_n: f32, root_n: f32) -> f32 {
     let mut squares = 0.0;
     if top >= FAINT.to_bits() {
         let e = (top >> 23) as i32 - 126;
-        let unit = f32::from_bits(((149 - e) as u32) << 23); // 2^(22 - e)
-        let magnitude = |v: &f32| u64::from((v.abs() * unit) as u32);
+        let twice = f32::from_bits(((150 - e) as u32) << 23); // 2^(23 - e)
+        let magnitude = |v: &f32| u64::from(((v.abs() * twice) as u32).div_ceil(2));
         let sum: u64 = x.iter().map(magnitude).map(|m| m * m).sum();
         squares = to_f32(sum as i64, 1.0, 2 * e - 44);
     }
     root_inverse(squares + eps_n) * root_n
 }
 
-/// 20 bits of `1 / sqrt(a)`, rounded down, for a positive normal `a`.
+/// 24 bits of `1 / sqrt(a)`, rounded down, for a positive normal `a`.
 fn root_inverse(a: f32) -> f32 {
     let bits = a.to_bits();
     let e = (bits >> 23) as i32 - 127;
     let odd = e & 1;
     let m = u64::from(bits & 0x7f_ffff | 0x80_0000) << odd;
-    let r = ((1u64 << 63) / m).isqrt();
-    r as f32 * 2f32.powi(-20 - (e - odd) / 2)
+    let r = ((1u128 << 71) / u128::from(m)).isqrt();
+    r as f32 * 2f32.powi(-24 - (e - odd) / 2)
 }
 
 /// Scales of one cell (tensor, row) as integers with a common exponent: `scale = mantissa * 2^exponent`.
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn inverse_rms_is_close_and_never_above() {
+    fn inverse_rms_is_close() {
         for (i, scale) in [1e-30f32, 1e-6, 0.3, 1.0, 77.0, 1e12]
             .into_iter()
             .enumerate()
@@ -229,7 +229,7 @@ mod tests {
             let (eps_n, root_n) = norm_constants(500, 1e-5);
             let want = 1.0 / (mean + 1e-5).sqrt();
             let got = f64::from(inverse_rms(&x, eps_n, root_n)) / want;
-            assert!((got - 1.0).abs() < 3e-6, "{scale}: {got}");
+            assert!((got - 1.0).abs() < 3e-7, "{scale}: {got}");
         }
     }
 

@@ -21,6 +21,7 @@ const BY_ABILITY: &[&str] = &[
     "attention_step",
     "attention_coop",
     "phase_gemm_coop",
+    "phase_gemv_round",
     "matmul_gemm_coop",
 ];
 /// Lines of a kernel file and of one of its functions: what a reader keeps in mind.

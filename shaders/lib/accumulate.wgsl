@@ -10,3 +10,11 @@ fn accumulate(acc: vec4<u32>, sums: vec4<i32>, m_re: u32, m_im: u32, conj: bool)
     let im = wide_add(wide_mul_signed(z, m_re), wide_mul_signed(sums.y, m_im));
     return vec4(wide_add(acc.xy, re), wide_add(acc.zw, im));
 }
+
+// the real or the imaginary half of it
+fn accumulate_part(acc: vec2<u32>, sums: vec4<i32>, m_re: u32, m_im: u32, conj: bool, imaginary: bool) -> vec2<u32> {
+    let s = sums * select(vec4(1i), vec4(1i, 1i, -1i, -1i), conj);
+    let by_re = wide_mul_signed(select(s.x, s.z, imaginary), m_re);
+    let by_im = wide_mul_signed(select(-s.w, s.y, imaginary), m_im);
+    return wide_add(acc, wide_add(by_re, by_im));
+}

@@ -1,134 +1,279 @@
-// Exact products of packed rows with one rounded token in workgroup memory, a team of TEAM invocations per row.
-// The kernel declares p, codes: array<Codes>, cells, WIDTH, TEAM; needs planes.wgsl, terms.wgsl, a codes_T.wgsl,
-// a team_*.wgsl. Rows are dealt out in strides, so that workgroups stay busy alike.
+// Exact products of packed rows with one rounded token: each invocation of a team of TEAM keeps HELD words of the
+// token in registers while the team walks along its rows, and the sums of a row are gathered in workgroup memory.
+// The kernel declares p, codes: array<Codes>, cells; needs stack.wgsl, planes.wgsl, accumulate.wgsl, wide64.wgsl,
+// a codes_T.wgsl and round_vector.wgsl with what that needs.
+//
+// A workgroup owns p.slots rows, dealt out in strides so that workgroups stay busy alike; in pairs, a row of gate and
+// the same row of up lie in neighbouring slots. A row longer than TEAM * HELD words is shared by CHUNKS teams.
+// What differs between the layers of a model is uniform rather than overridden where it can be: layers then share
+// one pipeline, and its code stays in the processors' caches from dispatch to dispatch.
 
-override WORDS: u32;  // packed words of a row
-override PADDED: u32; // words of a plane in workgroup memory
-override NORMED: u32; // 1: normalize before rounding
-override ROWS: u32;   // rows to deal out
-override GROUPS: u32; // workgroups
-override TURNS = (ROWS + GROUPS * TEAMS - 1u) / (GROUPS * TEAMS); // rows of a team
+override TEAM: u32;
+override WIDTH: u32;
+override TEAMS = WIDTH / TEAM;
 
-override STEPS = (WORDS + 2u * TEAM - 1u) / (2u * TEAM); // pairs of words of an invocation
+override PADDED: u32; // words of a plane in workgroup memory, CHUNKS * TEAM * HELD
+override HELD: u32;   // words of an invocation, 1 to 4
+override CHUNKS = PADDED / (TEAM * HELD);
+override MOST_SLOTS: u32;
 
 // an array's length must be an override's name for naga 30, not an expression
-override HELD_WORDS = 2u * PLANES * PADDED;
+override TOKEN_WORDS = 2u * PLANES * PADDED;
+override SUM_WORDS = 4u * TERMS * MOST_SLOTS;
+override SLOT_CELL = 1u + 2u * TERMS;
+override CELL_WORDS = SLOT_CELL * MOST_SLOTS;
 
-var<workgroup> q: array<vec4<u32>, HELD_WORDS>; // [part, plane][word]
+var<workgroup> token_planes: array<vec4<u32>, TOKEN_WORDS>; // [part, plane][word]
+var<workgroup> sums: array<atomic<i32>, SUM_WORDS>;         // [slot][term][4]
+var<workgroup> slot_cells: array<u32, CELL_WORDS>;
+var<workgroup> outcome: Rounded;
+
+fn normed() -> bool {
+    return p.normed == 1u;
+}
 
 fn put(plane: u32, word: u32, bytes: u32) {
-    q[plane * PADDED + word / 4u][word % 4u] = bytes;
+    token_planes[plane * PADDED + word / 4u][word % 4u] = bytes;
 }
 
-// sums of one term; those of `four` weigh a quarter: masks left where they are save shifts
-struct Acc {
-    one: vec4<i32>,
-    four: vec4<i32>,
-    low: vec4<i32>,
+// the row of a slot in the stack; piece_rows if there is none. `groups`: workgroups
+fn row_of(slot: u32, first: u32, groups: u32) -> u32 {
+    let rows = p.piece_rows >> p.paired;
+    let row = first + (slot >> p.paired) * groups;
+    return select(p.piece_rows, row + (slot & p.paired) * rows, row < rows && slot < p.slots);
 }
 
-fn dots(b0: u32, b1: u32, re: u32, im: u32) -> vec4<i32> {
-    return vec4(dot4I8Packed(b0, re), dot4I8Packed(b1, re), dot4I8Packed(b0, im), dot4I8Packed(b1, im));
+// 16 complex activations of each word
+struct Share {
+    w0: Word,
+    w1: Word,
+    w2: Word,
+    w3: Word,
 }
 
-fn add_code(acc: Acc, code: u32, a: Word) -> Acc {
-    var r = acc;
-    if PLANES == 2u {
-        r.one += word_high(code, a.re_high, a.im_high);
-        r.low += word_low(code, a.re_low, a.im_low);
-    } else {
-        let upper = code >> 4u;
-        r.one += dots(code & EACH_BYTE, code & (2u * EACH_BYTE), a.re_high.x, a.im_high.x);
-        r.four += dots(code & (4u * EACH_BYTE), code & (8u * EACH_BYTE), a.re_high.y, a.im_high.y);
-        r.one += dots(upper & EACH_BYTE, upper & (2u * EACH_BYTE), a.re_high.z, a.im_high.z);
-        r.four += dots(upper & (4u * EACH_BYTE), upper & (8u * EACH_BYTE), a.re_high.w, a.im_high.w);
-    }
-    return r;
-}
-
-fn sums_from(acc: Acc) -> Sums {
-    if PLANES == 2u {
-        return Sums(acc.one, acc.low);
-    }
-    return Sums((acc.one + (acc.four >> vec4(2u))) >> vec4(0u, 1u, 0u, 1u), vec4(0i));
-}
-
-struct Accs {
-    t0: Acc,
-    t1: Acc,
-    t2: Acc,
-    t3: Acc,
-    t4: Acc,
-    t5: Acc,
-    t6: Acc,
-    t7: Acc,
-}
-
-fn add_codes(accs: Accs, c: Codes, a: Word) -> Accs {
-    var r = accs;
-    r.t0 = add_code(r.t0, term(c, 0u), a);
-    r.t1 = add_code(r.t1, term(c, 1u), a);
-    if TERMS > 2u {
-        r.t2 = add_code(r.t2, term(c, 2u), a);
-        r.t3 = add_code(r.t3, term(c, 3u), a);
-    }
-    if TERMS > 4u {
-        r.t4 = add_code(r.t4, term(c, 4u), a);
-        r.t5 = add_code(r.t5, term(c, 5u), a);
-    }
-    if TERMS > 6u {
-        r.t6 = add_code(r.t6, term(c, 6u), a);
-        r.t7 = add_code(r.t7, term(c, 7u), a);
-    }
-    return r;
+struct Row {
+    c0: Codes,
+    c1: Codes,
+    c2: Codes,
+    c3: Codes,
 }
 
 fn word_of(w: u32) -> Word {
     var a: Word;
-    a.re_high = q[w];
-    a.im_high = q[PLANES * PADDED + w];
+    a.re_high = token_planes[w];
+    a.im_high = token_planes[PLANES * PADDED + w];
     if PLANES == 2u {
-        a.re_low = q[PADDED + w];
-        a.im_low = q[3u * PADDED + w];
+        a.re_low = token_planes[PADDED + w];
+        a.im_low = token_planes[3u * PADDED + w];
     }
     return a;
 }
 
-// words `step` and the next of this lane; beyond the row any words will do, the token is zero there
-fn load_pair(row: u32, step: u32, lane: u32) -> array<Codes, 2> {
-    let first = step * 2u * TEAM + lane;
-    let base = row * WORDS;
-    return array(codes[base + min(first, WORDS - 1u)], codes[base + min(first + TEAM, WORDS - 1u)]);
-}
-
-// This lane's share of row `row`, whose first words are `ready`; `ready` becomes the first words of row `next`.
-fn row_share(row: u32, next: u32, lane: u32, ready: ptr<function, array<Codes, 2>>) -> Accs {
-    var accs: Accs;
-    for (var step = 0u; step < STEPS; step++) {
-        let last = step + 1u == STEPS;
-        let ahead = load_pair(select(row, next, last), select(step + 1u, 0u, last), lane);
-        let w = step * 2u * TEAM + lane;
-        accs = add_codes(accs, (*ready)[0], word_of(w));
-        if step * 2u * TEAM + TEAM < WORDS {
-            accs = add_codes(accs, (*ready)[1], word_of(w + TEAM));
-        }
-        *ready = ahead;
+// beyond the end of a row any codes will do, the token is zero there
+fn load_row(row: u32, first: u32) -> Row {
+    let base = min(row, p.piece_rows - 1u) * p.words;
+    let last = p.words - 1u;
+    var r: Row;
+    r.c0 = codes[base + min(first, last)];
+    if HELD > 1u {
+        r.c1 = codes[base + min(first + TEAM, last)];
     }
-    return accs;
+    if HELD > 2u {
+        r.c2 = codes[base + min(first + 2u * TEAM, last)];
+    }
+    if HELD > 3u {
+        r.c3 = codes[base + min(first + 3u * TEAM, last)];
+    }
+    return r;
 }
 
-// the share times its scales, as two 64-bit numbers; the first lane takes care of the token's sum
-fn scaled_share(accs: Accs, total: vec2<i32>, lane: u32, row: u32) -> vec4<u32> {
-    var s: Terms;
-    s.total = select(vec2(0i), total, lane == 0u);
-    s.t0 = sums_from(accs.t0);
-    s.t1 = sums_from(accs.t1);
-    s.t2 = sums_from(accs.t2);
-    s.t3 = sums_from(accs.t3);
-    s.t4 = sums_from(accs.t4);
-    s.t5 = sums_from(accs.t5);
-    s.t6 = sums_from(accs.t6);
-    s.t7 = sums_from(accs.t7);
-    let cell = place(p, p.first_row + row).x * (1u + TERMS * 2u);
-    return flush(vec4(0u), s, cell + 1u);
+fn dots_high(code: u32, re: u32, im: u32) -> vec4<i32> {
+    let b0 = code & EACH_BYTE;
+    let b1 = code & (2u * EACH_BYTE);
+    return vec4(
+        dot4I8Packed(b0, re),
+        dot4I8Packed(b1, re),
+        dot4I8Packed(b0, im),
+        dot4I8Packed(b1, im),
+    );
+}
+
+fn dots_low(code: u32, re: u32, im: u32) -> vec4<i32> {
+    let b0 = code & EACH_BYTE;
+    let b1 = code & (2u * EACH_BYTE);
+    return vec4<i32>(vec4(
+        dot4U8Packed(b0, re),
+        dot4U8Packed(b1, re),
+        dot4U8Packed(b0, im),
+        dot4U8Packed(b1, im),
+    ));
+}
+
+// 16 symbols more; sums of bit 1 count twice, which saves the shift of its masks
+fn add_code(s: Sums, code: u32, a: Word) -> Sums {
+    let c1 = code >> 2u;
+    let c2 = code >> 4u;
+    let c3 = code >> 6u;
+    let high = s.high + dots_high(code, a.re_high.x, a.im_high.x) + dots_high(c1, a.re_high.y, a.im_high.y)
+        + dots_high(c2, a.re_high.z, a.im_high.z) + dots_high(c3, a.re_high.w, a.im_high.w);
+    if PLANES == 1u {
+        return Sums(high, s.low);
+    }
+    let low = s.low + dots_low(code, a.re_low.x, a.im_low.x) + dots_low(c1, a.re_low.y, a.im_low.y)
+        + dots_low(c2, a.re_low.z, a.im_low.z) + dots_low(c3, a.re_low.w, a.im_low.w);
+    return Sums(high, low);
+}
+
+fn add_term(s: Sums, r: Row, t: u32, x: Share) -> Sums {
+    var sum = add_code(s, term(r.c0, t), x.w0);
+    if HELD > 1u {
+        sum = add_code(sum, term(r.c1, t), x.w1);
+    }
+    if HELD > 2u {
+        sum = add_code(sum, term(r.c2, t), x.w2);
+    }
+    if HELD > 3u {
+        sum = add_code(sum, term(r.c3, t), x.w3);
+    }
+    return sum;
+}
+
+// an invocation's share of the four sums of term t of a row
+fn share_of(r: Row, t: u32, x: Share) -> vec4<i32> {
+    let sum = add_term(Sums(vec4(0i), vec4(0i)), r, t, x);
+    if PLANES == 2u {
+        return ((sum.high << vec4(8u)) + sum.low) >> vec4(0u, 1u, 0u, 1u);
+    }
+    return sum.high >> vec4(0u, 1u, 0u, 1u);
+}
+
+fn keep(at: u32, sum: i32) {
+    if CHUNKS == 1u {
+        atomicStore(&sums[at], sum);
+    } else {
+        atomicAdd(&sums[at], sum);
+    }
+}
+
+// sums four terms (16 numbers) over the team: from step to step an invocation gives half of its numbers away
+fn gather(lane: u32, at: u32, count: u32, t0: vec4<i32>, t1: vec4<i32>, t2: vec4<i32>, t3: vec4<i32>) {
+    if TEAM < 16u {
+        gather_plainly(lane, at, count, array(t0, t1, t2, t3));
+        return;
+    }
+    let h1 = (lane & 1u) != 0u;
+    let h2 = (lane & 2u) != 0u;
+    let h4 = (lane & 4u) != 0u;
+    let h8 = (lane & 8u) != 0u;
+    let a0 = select(t0, t2, h1) + subgroupShuffleXor(select(t2, t0, h1), 1u);
+    let a1 = select(t1, t3, h1) + subgroupShuffleXor(select(t3, t1, h1), 1u);
+    let b = select(a0, a1, h2) + subgroupShuffleXor(select(a1, a0, h2), 2u);
+    let c = select(b.xy, b.zw, h4) + subgroupShuffleXor(select(b.zw, b.xy, h4), 4u);
+    var d = select(c.x, c.y, h8) + subgroupShuffleXor(select(c.y, c.x, h8), 8u);
+    for (var step = 16u; step < TEAM; step *= 2u) {
+        d += subgroupShuffleXor(d, step);
+    }
+    let place = select(0u, 8u, h1) + select(0u, 4u, h2) + select(0u, 2u, h4) + select(0u, 1u, h8);
+    if lane < 16u && place < count {
+        keep(at + place, d);
+    }
+}
+
+fn gather_plainly(lane: u32, at: u32, count: u32, terms: array<vec4<i32>, 4>) {
+    var all = terms;
+    for (var i = 0u; i < count; i++) {
+        var sum = all[i / 4u][i % 4u];
+        for (var step = TEAM / 2u; step > 0u; step /= 2u) {
+            sum += subgroupShuffleXor(sum, step);
+        }
+        if lane == 0u {
+            keep(at + i, sum);
+        }
+    }
+}
+
+fn gather_row(lane: u32, slot: u32, r: Row, x: Share) {
+    let at = 4u * TERMS * slot;
+    let none = vec4(0i);
+    if TERMS == 2u {
+        gather(lane, at, 8u, share_of(r, 0u, x), share_of(r, 1u, x), none, none);
+        return;
+    }
+    gather(lane, at, 16u, share_of(r, 0u, x), share_of(r, 1u, x), share_of(r, 2u, x), share_of(r, 3u, x));
+    if TERMS == 6u {
+        gather(lane, at + 16u, 8u, share_of(r, 4u, x), share_of(r, 5u, x), none, none);
+    } else if TERMS == 8u {
+        gather(lane, at + 16u, 16u, share_of(r, 4u, x), share_of(r, 5u, x), share_of(r, 6u, x), share_of(r, 7u, x));
+    }
+}
+
+// what the results will need, on its way while the token is rounded
+fn prepare_slots(index: u32, first: u32, groups: u32) {
+    for (var i = index; i < SLOT_CELL * p.slots; i += WIDTH) {
+        let row = min(row_of(i / SLOT_CELL, first, groups), p.piece_rows - 1u);
+        slot_cells[i] = cells[place(p, p.first_row + row).x * SLOT_CELL + i % SLOT_CELL];
+    }
+    if CHUNKS > 1u {
+        for (var i = index; i < 4u * TERMS * p.slots; i += WIDTH) {
+            atomicStore(&sums[i], 0i);
+        }
+    }
+}
+
+// all rows of the workgroup; afterwards `sums` and `outcome` are there for everybody
+fn products(index: u32, first: u32, groups: u32, token: u32) {
+    let lane = index % TEAM;
+    let team = index / TEAM;
+    let step = TEAMS / CHUNKS;
+    // a team that is left over finds no slot
+    var slot = select(team / CHUNKS, p.slots, team / CHUNKS >= step);
+    let word = team % CHUNKS * TEAM * HELD + lane;
+    // the first codes travel while the token is rounded
+    var ready = load_row(row_of(slot, first, groups), word);
+    prepare_slots(index, first, groups);
+    let rounding = round_vector(index, token);
+    workgroupBarrier();
+    var x: Share;
+    x.w0 = word_of(word);
+    x.w1 = word_of(word + min(1u, HELD - 1u) * TEAM);
+    x.w2 = word_of(word + min(2u, HELD - 1u) * TEAM);
+    x.w3 = word_of(word + min(3u, HELD - 1u) * TEAM);
+    while slot < p.slots {
+        let now = ready;
+        ready = load_row(row_of(slot + step, first, groups), word);
+        gather_row(lane, slot, now, x);
+        slot += step;
+    }
+    if team + 1u == TEAMS {
+        // the team with the least to do
+        let all = rounded(lane, rounding);
+        if lane == 0u {
+            outcome = all;
+        }
+    }
+    workgroupBarrier();
+}
+
+// the real or the imaginary result of a slot's row, in units of 2^exponent / factor
+fn slot_sum(slot: u32, imaginary: bool) -> vec2<u32> {
+    var sum = vec2(0u);
+    for (var t = 0u; t < TERMS; t++) {
+        let at = 4u * (slot * TERMS + t);
+        let bits = vec4(
+            atomicLoad(&sums[at]),
+            atomicLoad(&sums[at + 1u]),
+            atomicLoad(&sums[at + 2u]),
+            atomicLoad(&sums[at + 3u]),
+        );
+        let scales = slot * SLOT_CELL + 1u + 2u * t;
+        let m_re = slot_cells[scales];
+        let m_im = slot_cells[scales + 1u];
+        sum = accumulate_part(sum, turn(bits, outcome.total), m_re, m_im, 2u * t >= TERMS, imaginary);
+    }
+    return sum;
+}
+
+fn slot_value(slot: u32, imaginary: bool) -> f32 {
+    let exponent = i32(slot_cells[slot * SLOT_CELL]);
+    return to_f32(slot_sum(slot, imaginary), outcome.factor, exponent);
 }

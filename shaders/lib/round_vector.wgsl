@@ -1,11 +1,17 @@
 // One token's activations, normalized if asked for, rounded to integers by a workgroup; exact in every step.
-// The kernel declares p (.quarter: vec4s in half a row, .plane_words, .normed, .eps_n, .root_n), x, weight,
-// WIDTH, PLANES, NORMED and put(plane, word, bytes); needs round.wgsl, a bits*.wgsl, a wide*.wgsl and a team_*.wgsl.
+// The kernel declares p (.quarter: vec4s in half a row, .plane_words, .eps_n, .root_n), x, weight,
+// WIDTH, PLANES, normed() and put(plane, word, bytes); needs round.wgsl, a bits*.wgsl, a wide*.wgsl and a team_*.wgsl.
 //
 // Normalizing is exact because the norm only scales: the integers of x w / rms(x) are those of x w, and the factor
 // is made of the exact sum of squares of 22-bit magnitudes (src/ops/activation/norm.rs).
 
 const FAINT = 0x0d800000u; // bits of 2^-100: below, a vector counts as zero
+
+// what is known of a token as soon as its integers are
+struct Rounding {
+    largest: u32, // bits of the largest |x|
+    top: u32,     // of the largest |x w|, which becomes the last integer
+}
 
 struct Rounded {
     total: vec2<i32>, // sum of the real and of the imaginary integers
@@ -86,8 +92,8 @@ fn put_four(part: u32, word: u32, v: vec4<i32>) {
 }
 
 // sums of squares of the magnitudes' halves of 11 bits: high high, high low, low low
-fn squares(v: vec4<f32>, unit: f32) -> vec3<u32> {
-    let m = vec4<u32>(abs(v) * unit);
+fn squares(v: vec4<f32>, twice: f32) -> vec3<u32> {
+    let m = (vec4<u32>(abs(v) * twice) + vec4(1u)) >> vec4(1u);
     let h = m >> vec4(11u);
     let l = m & vec4(2047u);
     return vec3(
@@ -108,17 +114,29 @@ fn cube(r: u32, m: u32) -> vec2<u32> {
     return wide_add(wide_mul(square.x, m), vec2(0u, square.y * m));
 }
 
-// the largest R / 2^20 2^-k with its square not above 1 / a, for a positive normal f32: 20 bits of 1 / sqrt(a)
+// the largest R / 2^24 2^-k with its square not above 1 / a, for a positive normal f32: 24 bits of 1 / sqrt(a)
 fn root_inverse(a: f32) -> f32 {
     let bits = bitcast<u32>(a);
     let e = i32(bits >> 23u) - 127;
     let odd = u32(e & 1);
     let m = ((bits & 0x7fffffu) | 0x800000u) << odd;
+    // 20 bits from the device's own root, mended
     var r = min(u32(inverseSqrt(f32(m) / 8388608.0) * 1048576.0) + 4u, 1048576u);
     for (var i = 0u; i < 16u && wide_cmp(cube(r, m), vec2(0u, 0x80000000u)) > 0; i++) {
         r -= 1u;
     }
-    let exponent = 127 - 20 - (e - i32(odd)) / 2;
+    // four bits more, one by one
+    var rest = wide_add(vec2(0u, 0x80000000u), wide_neg(cube(r, m)));
+    for (var i = 0u; i < 4u; i++) {
+        let more = wide_mul(4u * r + 1u, m);
+        rest = wide_shl(rest, 2u);
+        r *= 2u;
+        if wide_cmp(more, rest) <= 0 {
+            rest = wide_add(rest, wide_neg(more));
+            r += 1u;
+        }
+    }
+    let exponent = 127 - 24 - (e - i32(odd)) / 2;
     return f32(r) * bitcast<f32>(u32(exponent) << 23u);
 }
 
@@ -131,13 +149,14 @@ fn inverse_rms(sum: vec2<u32>, e: i32) -> f32 {
     return root_inverse(squares + p.eps_n) * p.root_n;
 }
 
-fn round_vector(index: u32, token: u32) -> Rounded {
+// puts the token's integers; `rounded` may follow after a barrier
+fn round_vector(index: u32, token: u32) -> Rounding {
     let base = token * 2u * p.quarter;
     var tops = vec2(0u); // of x, of x w
     for (var k = index; k < p.quarter; k += WIDTH) {
         let a = x[base + k];
         let b = x[base + p.quarter + k];
-        if NORMED == 1u {
+        if normed() {
             let v = max(bits_of(a * weight[k]), bits_of(b * weight[p.quarter + k]));
             tops = max(tops, vec2(max(bits_of(a), bits_of(b)), v));
         } else {
@@ -145,11 +164,9 @@ fn round_vector(index: u32, token: u32) -> Rounded {
         }
     }
     tops = group_max(index, tops);
-    let e = i32(tops.x >> 23u) - 126;
-    let faint = tops.x < FAINT;
-    let unit = bitcast<f32>(u32(select(149 - e, 149, faint)) << 23u); // 2^(22 - e)
-    let top = max(tops.y, select(LEAST, FAINT, NORMED == 1u));
-    let inverse = reciprocal(top, select(127u, 32767u, PLANES == 2u));
+    let r = Rounding(tops.x, max(tops.y, select(LEAST, FAINT, normed())));
+    let twice = bitcast<f32>((276u - max(tops.x, FAINT) / 0x800000u) << 23u); // 2^(23 - e) of what is not faint
+    let inverse = reciprocal(r.top, select(127u, 32767u, PLANES == 2u));
     var total = vec2(0i);
     var sums = vec3(0u);
     for (var k = index; k < p.plane_words; k += WIDTH) {
@@ -158,23 +175,30 @@ fn round_vector(index: u32, token: u32) -> Rounded {
         if k < p.quarter {
             a = x[base + k];
             b = x[base + p.quarter + k];
-            if NORMED == 1u {
-                sums += squares(a, unit) + squares(b, unit);
+            if normed() {
+                sums += squares(a, twice) + squares(b, twice);
                 a *= weight[k];
                 b *= weight[p.quarter + k];
             }
         }
-        let q = rounded_eight(a, b, top, inverse);
+        let q = rounded_eight(a, b, r.top, inverse);
         let re = q[0].xy + q[0].zw;
         let im = q[1].xy + q[1].zw;
         total += vec2(re.x + re.y, im.x + im.y);
         put_four(0u, k, q[0]);
         put_four(1u, k, q[1]);
     }
-    let sum = group_sum(index, total, wide_of_squares(select(sums, vec3(0u), vec3(faint))));
-    var factor = bitcast<f32>(top);
-    if NORMED == 1u {
-        factor *= inverse_rms(sum.zw, e);
+    leave_sums(index, total, wide_of_squares(sums));
+    return r;
+}
+
+// `index` within a whole team, or the workgroup where sums need all of it (team_shared.wgsl)
+fn rounded(index: u32, r: Rounding) -> Rounded {
+    let sum = left_sums(index);
+    var factor = bitcast<f32>(r.top);
+    if normed() {
+        let faint = r.largest < FAINT;
+        factor *= inverse_rms(select(sum.zw, vec2(0u), faint), i32(r.largest >> 23u) - 126);
     }
     return Rounded(vec2<i32>(sum.xy), bitcast<u32>(factor));
 }

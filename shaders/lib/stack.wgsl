@@ -18,6 +18,9 @@ struct Params {
     plane_words: u32, // words of one byte plane of it
     eps_n: f32,       // in_features times the norm's eps
     root_n: f32,      // sqrt(in_features)
+    normed: u32,      // 1: these kernels normalize it before
+    paired: u32,      // 1: rows of two layers, gate and up, make one result
+    slots: u32,       // rows of a workgroup
 }
 
 const NOWHERE = 0xffffffffu;

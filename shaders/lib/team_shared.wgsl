@@ -1,23 +1,7 @@
-// Sums within a team of TEAM invocations and within the workgroup, through workgroup memory.
-// The kernel declares WIDTH, TEAM and needs wide.wgsl. Every invocation must come along.
+// Largest values and sums over the workgroup, through workgroup memory: a stand-in for team_subgroup.wgsl.
+// The kernel declares WIDTH and needs wide.wgsl. Every invocation must come along.
 
 var<workgroup> team_slots: array<vec4<u32>, WIDTH>;
-
-// sum over the team of pairs of 64-bit numbers, for its first invocation
-fn team_sum(index: u32, value: vec4<u32>) -> vec4<u32> {
-    workgroupBarrier();
-    team_slots[index] = value;
-    workgroupBarrier();
-    for (var step = TEAM / 2u; step > 0u; step /= 2u) {
-        if index % TEAM < step {
-            let a = team_slots[index];
-            let b = team_slots[index + step];
-            team_slots[index] = vec4(wide_add(a.xy, b.xy), wide_add(a.zw, b.zw));
-        }
-        workgroupBarrier();
-    }
-    return team_slots[index];
-}
 
 // the largest value of the workgroup, component by component
 fn group_max(index: u32, value: vec2<u32>) -> vec2<u32> {
@@ -34,10 +18,13 @@ fn group_max(index: u32, value: vec2<u32>) -> vec2<u32> {
     return top;
 }
 
-// the sum over the workgroup of two 32-bit integers and one of 64 bits
-fn group_sum(index: u32, small: vec2<i32>, large: vec2<u32>) -> vec4<u32> {
+// everybody's part of a sum that all may want after the next barrier
+fn leave_sums(index: u32, small: vec2<i32>, large: vec2<u32>) {
     team_slots[index] = vec4(vec2<u32>(small), large);
-    workgroupBarrier();
+}
+
+// by the whole workgroup, after a barrier
+fn left_sums(index: u32) -> vec4<u32> {
     for (var step = WIDTH / 2u; step > 0u; step /= 2u) {
         if index < step {
             let a = team_slots[index];
@@ -46,7 +33,5 @@ fn group_sum(index: u32, small: vec2<i32>, large: vec2<u32>) -> vec4<u32> {
         }
         workgroupBarrier();
     }
-    let sum = team_slots[0];
-    workgroupBarrier();
-    return sum;
+    return team_slots[0];
 }

@@ -309,7 +309,6 @@ list![
     copy::Copy,
     phase::PhaseGemv,
     phase::PhaseGemvRound,
-    phase::PhaseGemvSwiglu,
     phase::PhaseGemm,
     phase::PhaseGemvFloat,
     phase::PhaseGemmFloat,

@@ -57,7 +57,7 @@ pub(super) fn round_token(
 /// `x / rms(x) * weight` rounded to the grid of its largest value, as in [`ActRound`].
 ///
 /// The integers are those of `x weight`, which the norm only scales; the factor carries `1 / rms`
-/// ([`fixed::inverse_rms`], 20 bits). So every bit is the same on every device.
+/// ([`fixed::inverse_rms`], 24 bits). So every bit is the same on every device.
 ///
 /// Bindings: `x` [rows, columns] f32; `weight` `[columns]` f32; `q` as in [`ActRound`]; `factor` `[rows]` f32.
 #[derive(Debug, Clone)]
@@ -137,11 +137,7 @@ impl Op for NormRound {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("PLANES", self.mode.planes() as f64),
-            ("NORMED", 1.0),
-            ("TEAM", 32.0),
-        ]
+        vec![("PLANES", self.mode.planes() as f64), ("TEAM", 32.0)]
     }
 
     fn grid(&self) -> Grid {

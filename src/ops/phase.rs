@@ -18,7 +18,7 @@ mod round;
 pub use coop::{COOP_TOKENS, PhaseGemmCoop};
 pub use float::{PhaseGemmFloat, PhaseGemvFloat};
 pub use integer::{PhaseGemm, PhaseGemv};
-pub use round::{PhaseGemvRound, PhaseGemvSwiglu, RoundGemv};
+pub use round::{Outcome, PhaseGemvRound};
 
 /// The instruction set of the integer products on the host.
 pub(super) fn host_simd() -> &'static str {
@@ -174,6 +174,9 @@ impl PhaseShape {
             plane_words: 0,
             eps_n: 0.0,
             root_n: 0.0,
+            normed: 0,
+            paired: 0,
+            slots: 0,
         }
     }
 }
@@ -197,6 +200,9 @@ pub struct PhaseParams {
     plane_words: u32,
     eps_n: f32,
     root_n: f32,
+    normed: u32,
+    paired: u32,
+    slots: u32,
 }
 
 /// Codes as the products read them: `[rows, words, 2 T]` instead of the packed format's `[rows, 2, T, words]`, so

@@ -31,8 +31,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Dispatches per submission at most (uniform slots): the device starts on them while the host records more.
-const AHEAD: usize = 64;
+/// Dispatches per submission at most (uniform slots).
+const MOST: usize = 1024;
+/// Dispatches of the first submission after somebody waited: the device starts on them while the host records more.
+const FIRST: usize = 64;
 /// Bytes and operations per submission at most: about a tenth of a second on a small GPU.
 const WORK: f64 = 1e11;
 /// Words above which an upload goes through the staging ring; a shorter one is copied by the driver's own means.
@@ -91,7 +93,7 @@ impl Gpu {
         let level = options.level.both(summary.level);
         let uniforms = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("uniforms"),
-            size: AHEAD as u64 * SLOT,
+            size: MOST as u64 * SLOT,
             usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
             mapped_at_creation: false,
         });
@@ -273,6 +275,7 @@ impl Backend for Gpu {
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&buffer.buffer, offset as u64 * 4, &staging, 0, bytes);
         self.submit(Some(encoder.finish()));
+        self.recording.borrow_mut().awaited();
         let signal = Signal::default();
         let raised = signal.clone();
         staging.map_async(wgpu::MapMode::Read, ..bytes, move |r| {
@@ -336,11 +339,12 @@ impl Backend for Gpu {
             let cost = op.cost();
             recording.work += cost.bytes + cost.ops;
             (
-                recording.slots.len() >= AHEAD * SLOT as usize,
+                recording.slots.len() >= recording.burst() * SLOT as usize,
                 recording.work,
             )
         };
         if full || cost > WORK {
+            self.recording.borrow_mut().longer();
             self.flush()?;
         }
         Ok(())

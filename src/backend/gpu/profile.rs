@@ -1,7 +1,7 @@
 //! The device's own clock: when each dispatch began and ended.
 
 use super::signal::Signal;
-use super::{AHEAD, Gpu};
+use super::{Gpu, MOST};
 use crate::backend::Timing;
 use crate::error::{Error, Result};
 use crate::ops::Op;
@@ -33,7 +33,7 @@ impl Profile {
         if !device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             return None;
         }
-        let count = 2 * AHEAD as u32;
+        let count = 2 * MOST as u32;
         Some(Self {
             queries: device.create_query_set(&wgpu::QuerySetDescriptor {
                 label: Some("profile"),

@@ -1,8 +1,8 @@
 //! Dispatches on their way to the device: recorded one after the other, submitted together.
 
-use super::Gpu;
 use super::pipeline::{Pipeline, SLOT};
 use super::profile::Profile;
+use super::{FIRST, Gpu, MOST};
 
 /// What was recorded since the last submission.
 #[derive(Default)]
@@ -13,6 +13,26 @@ pub(super) struct Recording {
     pub slots: Vec<u8>,
     /// Bytes and operations.
     pub work: f64,
+    /// Doublings of [`FIRST`] since somebody waited for a result.
+    doublings: u32,
+}
+
+impl Recording {
+    /// Dispatches to gather before the next submission. Each submission costs the device a pause, so they grow while
+    /// it has enough to do.
+    pub fn burst(&self) -> usize {
+        (FIRST << self.doublings).min(MOST)
+    }
+
+    /// A submission went out because it was full.
+    pub fn longer(&mut self) {
+        self.doublings = (self.doublings + 1).min((MOST / FIRST).ilog2());
+    }
+
+    /// Somebody waits: the device will be idle.
+    pub fn awaited(&mut self) {
+        self.doublings = 0;
+    }
 }
 
 impl Gpu {
@@ -68,6 +88,8 @@ impl Gpu {
             self.queue.submit(commands);
         }
         recording.slots.clear();
-        self.recording.borrow_mut().slots = recording.slots; // keeps its memory
+        let mut next = self.recording.borrow_mut();
+        next.slots = recording.slots; // keeps its memory
+        next.doublings = recording.doublings;
     }
 }

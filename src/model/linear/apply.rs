@@ -10,8 +10,8 @@ use crate::ops::dense_coop::MatmulGemmCoop;
 use crate::ops::norm_half::NormHalf;
 use crate::ops::norm_round::{NormRound, roundable};
 use crate::ops::phase::{
-    PhaseGemm, PhaseGemmCoop, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseGemvRound,
-    PhaseGemvSwiglu, PhaseShape, RoundGemv,
+    Outcome, PhaseGemm, PhaseGemmCoop, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseGemvRound,
+    PhaseShape,
 };
 use crate::ops::pointwise::{RmsNorm, SwiGlu};
 
@@ -53,21 +53,13 @@ impl<B: Backend> Linear<B> {
         if self.many(backend, run) {
             return self.apply_coop(backend, scratch, input, y, run).await;
         }
-        if let Weight::Phase { pieces, cells, .. } = &self.weight
-            && run.activations != Activations::Float
+        if self
+            .apply_at_once(backend, &input, y, run, Outcome::Plain)
+            .await?
         {
-            if let Some(gemv) = self.rounding(backend, run, &input, &pieces[0]) {
-                for piece in pieces {
-                    let gemv = RoundGemv {
-                        shape: self.shape(run, piece),
-                        ..gemv.clone()
-                    };
-                    let weight = input.norm.map_or(input.x, |(w, _)| w);
-                    let buffers = [&piece.buffer, input.x, weight, cells, y];
-                    backend.run(&PhaseGemvRound(gemv), &buffers).await?;
-                }
-                return Ok(());
-            }
+            return Ok(());
+        }
+        if matches!(self.weight, Weight::Phase { .. }) && run.activations != Activations::Float {
             self.round(backend, scratch, input, run).await?;
             return self.apply_rounded(backend, scratch, y, run).await;
         }
@@ -92,13 +84,11 @@ impl<B: Backend> Linear<B> {
         run: Run,
     ) -> Result<()> {
         backend.at(&|| self.place.clone());
-        if let Weight::Phase { pieces, cells, .. } = &self.weight
-            && let [piece] = pieces.as_slice()
-            && let Some(gemv) = self.rounding(backend, run, &input, piece)
+        if self
+            .apply_at_once(backend, &input, y, run, Outcome::Gated)
+            .await?
         {
-            let weight = input.norm.map_or(input.x, |(w, _)| w);
-            let buffers = [&piece.buffer, input.x, weight, cells, y];
-            return backend.run(&PhaseGemvSwiglu(gemv), &buffers).await;
+            return Ok(());
         }
         self.apply(backend, scratch, input, &scratch.pairs, run)
             .await?;
@@ -107,25 +97,41 @@ impl<B: Backend> Linear<B> {
         backend.run(&SwiGlu { rows, n }, &buffers).await
     }
 
-    /// The product that rounds its tokens itself, if this layer, device and number of tokens suit it.
-    fn rounding(
+    /// Products that round their tokens themselves; false if this layer, device or number of tokens does not suit them.
+    async fn apply_at_once(
         &self,
         backend: &B,
-        run: Run,
         input: &Input<'_, B>,
-        piece: &Shard<B>,
-    ) -> Option<RoundGemv> {
+        y: &B::Buffer,
+        run: Run,
+        outcome: Outcome,
+    ) -> Result<bool> {
+        let Weight::Phase { pieces, cells, .. } = &self.weight else {
+            return Ok(false);
+        };
         // every workgroup rounds the token for itself: nothing for devices with few and narrow processors
         let wide = backend.subgroup_size() >= WIDE_SUBGROUP;
-        if !wide || run.rows > GEMV_ROWS || run.activations == Activations::Float {
-            return None;
+        let kernel = kernel_for::<PhaseGemvRound>(backend.level());
+        let few = run.rows <= GEMV_ROWS && run.activations != Activations::Float;
+        if !wide || kernel.is_none() || !few {
+            return Ok(false);
         }
-        let gemv = RoundGemv {
+        let product = |piece| PhaseGemvRound {
             shape: self.shape(run, piece),
             mode: run.activations,
             norm: input.norm.map(|(_, eps)| eps),
+            outcome,
         };
-        gemv.fits(backend.workgroup_bytes()).then_some(gemv)
+        let memory = backend.workgroup_bytes();
+        if !pieces.iter().all(|piece| product(piece).fits(memory)) {
+            return Ok(false);
+        }
+        let weight = input.norm.map_or(input.x, |(w, _)| w);
+        for piece in pieces {
+            let buffers = [&piece.buffer, input.x, weight, cells, y];
+            backend.run(&product(piece), &buffers).await?;
+        }
+        Ok(true)
     }
 
     /// Whether these tokens go through cooperative matrices.

@@ -6,40 +6,32 @@ use crate::ops::attention_coop::AttentionCoop;
 use crate::ops::attention_step::AttentionStep;
 use crate::ops::norm_half::NormHalf;
 use crate::ops::norm_round::NormRound;
-use crate::ops::phase::{PhaseGemmCoop, PhaseGemvRound, PhaseGemvSwiglu, RoundGemv};
+use crate::ops::phase::{Outcome, PhaseGemmCoop, PhaseGemvRound};
 use crate::ops::sample::Sample;
 
 const EPS: f32 = 1e-5;
 
-/// Layers of decoding as they read their tokens: normalized ones behind a norm.
-fn rounding(wanted: impl Fn(&PhaseShape) -> bool) -> Vec<(String, RoundGemv)> {
+/// Layers of decoding as they read their tokens: normalized ones behind a norm, gate and up gated.
+pub fn phase_gemv_round() -> Vec<BenchCase<PhaseGemvRound>> {
+    let data = [Bits, Floats, Floats, Zeros, Zeros];
     let mut all = Vec::new();
     for (mode_name, mode) in MODES {
         for (name, shape) in phase_shapes(1) {
             let norm = (!name.starts_with("o ") && !name.starts_with("down")).then_some(EPS);
-            if wanted(&shape) {
-                all.push((
-                    format!("{name}, {mode_name}"),
-                    RoundGemv { shape, mode, norm },
-                ));
-            }
+            let outcome = match shape.segments.len() {
+                2 => Outcome::Gated,
+                _ => Outcome::Plain,
+            };
+            let op = PhaseGemvRound {
+                shape,
+                mode,
+                norm,
+                outcome,
+            };
+            all.push(case(format!("{name}, {mode_name}"), op, &data));
         }
     }
     all
-}
-
-pub fn phase_gemv_round() -> Vec<BenchCase<PhaseGemvRound>> {
-    let data = [Bits, Floats, Floats, Zeros, Zeros];
-    let all = rounding(|shape| shape.segments.len() != 2).into_iter();
-    all.map(|(name, gemv)| case(name, PhaseGemvRound(gemv), &data))
-        .collect()
-}
-
-pub fn phase_gemv_swiglu() -> Vec<BenchCase<PhaseGemvSwiglu>> {
-    let data = [Bits, Floats, Floats, Zeros, Zeros];
-    let all = rounding(|shape| shape.segments.len() == 2).into_iter();
-    all.map(|(name, gemv)| case(name, PhaseGemvSwiglu(gemv), &data))
-        .collect()
 }
 
 pub fn phase_gemm_coop() -> Vec<BenchCase<PhaseGemmCoop>> {

@@ -1,103 +1,116 @@
-//! Products that round their token themselves: the decoding path, one dispatch where there were three.
+//! The product that rounds its token itself: the decoding path, one dispatch where there were three.
 
 use super::integer::{on_host, reference as integer_reference};
 use super::*;
 use crate::ops::activation::ActRound;
-use crate::ops::norm_round::{MOST_HELD, round_token, roundable};
+use crate::ops::norm_round::{round_token, roundable};
 
-/// Invocations of a workgroup, where the device allows.
-const WIDTH: usize = 512;
 /// Invocations that share a row, where subgroups allow.
 const TEAM: usize = 32;
+/// Invocations of a workgroup on every device.
+const LEAST_WIDTH: usize = 256;
+/// Rows of a workgroup at least, where there are few.
+const LEAST_ROWS: usize = 16;
 /// Workgroups at most: each rounds the token for itself, so no more than keep a large GPU busy (one for each of
 /// the 132 processors of an H200); rows are dealt out among them.
 const MOST_GROUPS: usize = 132;
 
-/// A phase product whose input is f32.
+/// What 16 KiB of sums and scales hold for one term.
+const TERM_SLOTS: usize = 768;
+
+/// What becomes of the products.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// They are the result.
+    Plain,
+    /// Two stacked layers of equal size, gate and up: the result is `silu(gate) * up`.
+    Gated,
+}
+
+/// `y = U x + W conj(x)` for few tokens in f32, normalized if asked for and rounded to integers on the way; or
+/// `silu(gate) * up` of two stacked layers.
+///
+/// Bindings: `codes` [piece_rows, words, 2 T] u32 ([`interleaved`]); `x` [rows, in_features] f32; `weight`
+/// `[in_features]` f32 (any buffer of that length without a norm); `cells` [cells, 1 + 2 * 2 T] u32
+/// ([`integer_cells`]); `y` [rows, outputs] f32, half of that if gated.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RoundGemv {
-    /// The stack.
+pub struct PhaseGemvRound {
+    /// The stack; not split if gated.
     pub shape: PhaseShape,
     /// [`Activations::Int16`] or [`Activations::Int8`].
     pub mode: Activations,
     /// Normalize first (RMS norm with this eps, weights in the `weight` binding).
     pub norm: Option<f32>,
+    /// What to make of the products.
+    pub outcome: Outcome,
 }
 
-impl RoundGemv {
-    /// Words of a byte plane in workgroup memory (16 bytes each), padded to whole steps of a team.
+impl PhaseGemvRound {
+    /// Invocations of a workgroup, where the device allows: as many as keep their share of a token in registers.
+    fn width(&self) -> usize {
+        if self.mode.planes() == 1 { 768 } else { 512 }
+    }
+
+    /// Words of a token that one invocation keeps: a whole row for a team if it can, else what wastes least.
+    fn held(&self) -> usize {
+        let words = self.shape.words();
+        let whole = words.div_ceil(TEAM);
+        if whole <= 4 {
+            return whole;
+        }
+        // gathering the sums of a chunk costs a team about as much as twelve words
+        let cost = |held: &usize| words.div_ceil(held * TEAM) * (held * TEAM + 12);
+        (1..=3).rev().min_by_key(cost).unwrap_or(1)
+    }
+
+    /// Words of a byte plane in workgroup memory (16 bytes each): whole shares of a team.
     fn padded(&self) -> usize {
-        self.shape.words().next_multiple_of(2 * TEAM)
+        self.shape.words().next_multiple_of(self.held() * TEAM)
     }
 
     /// Whether the kernels take it: token sizes, no groups of scales, memory of a workgroup in bytes.
     pub fn fits(&self, workgroup_bytes: usize) -> bool {
-        let held = (4 * self.padded()).div_ceil(256);
+        let chunks = self.padded() / (self.held() * TEAM);
         roundable(self.shape.in_features)
             && self.shape.groups() == 1
-            && held <= MOST_HELD
+            && self.sensible()
+            && chunks <= LEAST_WIDTH / TEAM
             && self.workgroup_bytes() <= workgroup_bytes
     }
 
     fn workgroup_bytes(&self) -> usize {
-        // tokens, results of rows, slots of the reduction
-        16 * (2 * self.mode.planes() * self.padded() + 2 * self.turns() * WIDTH / 4 + 256)
+        let terms = self.shape.terms();
+        let token = 16 * 2 * self.mode.planes() * self.padded();
+        // sums and scales of rows; slots of the reductions, at worst for teams of 8
+        token + 4 * self.most_slots() * (4 * terms + 1 + 2 * terms) + 24 * self.width() / 8 + 16
     }
 
-    fn groups(&self, rows: usize) -> usize {
-        rows.div_ceil(WIDTH / TEAM).min(MOST_GROUPS)
+    fn most_slots(&self) -> usize {
+        TERM_SLOTS / self.shape.terms()
     }
 
-    fn turns(&self) -> usize {
-        let rows = self.shape.piece_rows;
-        rows.div_ceil(self.groups(rows) * WIDTH / TEAM)
+    fn paired(&self) -> bool {
+        self.outcome == Outcome::Gated
     }
 
-    fn params(&self) -> PhaseParams {
-        let (eps_n, root_n) =
-            fixed::norm_constants(self.shape.in_features, self.norm.unwrap_or(0.0));
-        PhaseParams {
-            plane_words: 4 * self.padded() as u32,
-            eps_n,
-            root_n,
-            ..self.shape.params()
-        }
+    /// Rows to deal out: of one of the layers if they are gated.
+    fn rows(&self) -> usize {
+        self.shape.piece_rows >> u32::from(self.paired())
     }
 
-    fn overrides(&self, rows: usize) -> Vec<(&'static str, f64)> {
-        vec![
-            ("TERMS", self.shape.terms() as f64),
-            ("PLANES", self.mode.planes() as f64),
-            ("WORDS", self.shape.words() as f64),
-            ("PADDED", self.padded() as f64),
-            ("NORMED", f64::from(u8::from(self.norm.is_some()))),
-            ("TEAM", TEAM as f64),
-            ("WIDTH", WIDTH as f64),
-            ("ROWS", rows as f64),
-            ("GROUPS", self.groups(rows) as f64),
-        ]
+    fn groups(&self) -> usize {
+        let rows = self.rows();
+        let usual = rows.div_ceil(LEAST_ROWS).min(MOST_GROUPS);
+        usual.max(rows.div_ceil(self.most_slots() / 2))
     }
 
-    fn prelude(&self) -> &'static str {
-        codes_prelude(self.shape.stages)
+    /// Rows of a workgroup, both of a pair counted.
+    fn slots(&self) -> usize {
+        self.rows().div_ceil(self.groups()) << u32::from(self.paired())
     }
 
-    fn grid(&self, rows: usize) -> Grid {
-        Grid {
-            groups: self.groups(rows) as u32,
-            batch: self.shape.rows as u32,
-        }
-    }
-
-    fn lengths(&self, outputs: usize) -> Vec<usize> {
-        let shape = &self.shape;
-        vec![
-            shape.piece_rows * shape.terms() * shape.words(),
-            shape.rows * shape.in_features,
-            shape.in_features,
-            shape.cells() * shape.cell_words(),
-            shape.rows * outputs,
-        ]
+    fn outputs(&self) -> usize {
+        self.shape.outputs() >> u32::from(self.paired())
     }
 
     /// Integers and factors of all tokens, as [`crate::ops::norm_round::NormRound`] makes them.
@@ -114,141 +127,24 @@ impl RoundGemv {
         (q, factors)
     }
 
-    /// Runs `product` on the rounded tokens; the bindings of this op, but `y`.
+    /// Runs `product` on the rounded tokens, and gates what it makes.
     fn product(
         &self,
-        b: &Bindings<'_>,
-        y: &mut [f32],
+        b: &mut Bindings<'_>,
         product: impl Fn(&PhaseShape, Activations, &mut Bindings<'_>),
     ) {
         let (q, factors) = self.round(b.read(1), b.read(2));
+        let y: &mut [f32] = b.write(4);
+        let mut both = vec![0.0f32; if self.paired() { 2 * y.len() } else { 0 }];
         let mut inner = Bindings::new();
         inner.push_read(b.read(0));
         inner.push_read(&q);
         inner.push_read(bytemuck::cast_slice(&factors));
         inner.push_read(b.read(3));
-        inner.push_write(bytemuck::cast_slice_mut(y));
+        let sums = if self.paired() { &mut both } else { &mut *y };
+        inner.push_write(bytemuck::cast_slice_mut(sums));
         product(&self.shape, self.mode, &mut inner);
-    }
-}
-
-const BINDINGS: &[Binding] = &[
-    read("codes", Elem::U32),
-    read("x", Elem::F32),
-    read("weight", Elem::F32),
-    read("cells", Elem::U32),
-    write("y", Elem::F32),
-];
-
-/// The same libraries, by way of subgroups and 64-bit integers or without.
-macro_rules! kernels {
-    ($stem:literal, $subgroup:literal) => {
-        &[
-            shader!(unchecked Needs::SUBGROUP_INT64,
-                $stem as $subgroup,
-                "wide64",
-                "bits64",
-                "accumulate",
-                "round",
-                "round_vector",
-                "stack",
-                "planes",
-                "terms",
-                "gemv_rows",
-                "team_subgroup"
-            ),
-            shader!(
-                Needs::NONE,
-                $stem,
-                "wide",
-                "bits",
-                "accumulate",
-                "round",
-                "round_vector",
-                "stack",
-                "planes",
-                "terms",
-                "gemv_rows",
-                "team_shared"
-            ),
-        ]
-    };
-}
-
-/// `y = U x + W conj(x)` for few tokens in f32, normalized if asked for and rounded to integers on the way.
-///
-/// Bindings: `codes` [piece_rows, words, 2 T] u32 ([`interleaved`]); `x` [rows, in_features] f32; `weight`
-/// `[in_features]` f32 (any buffer of that length without a norm); `cells` [cells, 1 + 2 * 2 T] u32
-/// ([`integer_cells`]); `y` [rows, outputs] f32.
-#[derive(Debug, Clone)]
-pub struct PhaseGemvRound(pub RoundGemv);
-
-impl Op for PhaseGemvRound {
-    const NAME: &'static str = "phase_gemv_round";
-    const SHADERS: &'static [Shader] = kernels!("phase_gemv_round", "phase_gemv_round_subgroup");
-    const BINDINGS: &'static [Binding] = BINDINGS;
-    const AGREE: Agree = Agree::Bits;
-    type Params = PhaseParams;
-
-    fn params(&self) -> PhaseParams {
-        self.0.params()
-    }
-
-    fn overrides(&self) -> Vec<(&'static str, f64)> {
-        self.0.overrides(self.0.shape.piece_rows)
-    }
-
-    fn prelude(&self) -> &'static str {
-        self.0.prelude()
-    }
-
-    fn grid(&self) -> Grid {
-        self.0.grid(self.0.shape.piece_rows)
-    }
-
-    fn lengths(&self) -> Vec<usize> {
-        self.0.lengths(self.0.shape.outputs())
-    }
-
-    fn cost(&self) -> Cost {
-        let shape = &self.0.shape;
-        shape.cost(4.0 * (shape.rows * shape.in_features) as f64)
-    }
-
-    fn reference(&self, b: &mut Bindings<'_>) {
-        let y = b.write(4);
-        self.0.product(b, y, integer_reference);
-    }
-
-    fn host(&self, b: &mut Bindings<'_>) {
-        let y = b.write(4);
-        self.0.product(b, y, on_host);
-    }
-
-    fn bench_cases() -> Vec<BenchCase<Self>> {
-        large::phase_gemv_round()
-    }
-
-    fn cases() -> Vec<Case<Self>> {
-        cases(|g| g.shape.groups() == 1, Self)
-    }
-}
-
-/// `y = silu(gate) * up` of two stacked layers, each as in [`PhaseGemvRound`] and bound the same way, but
-/// `y` [rows, n] f32 for two segments of n outputs; the codes are not split.
-#[derive(Debug, Clone)]
-pub struct PhaseGemvSwiglu(pub RoundGemv);
-
-impl PhaseGemvSwiglu {
-    fn run(
-        &self,
-        b: &mut Bindings<'_>,
-        product: impl Fn(&PhaseShape, Activations, &mut Bindings<'_>),
-    ) {
-        let y: &mut [f32] = b.write(4);
-        let n = self.0.shape.segments[0];
-        let mut both = vec![0.0; self.0.shape.rows * 2 * n];
-        self.0.product(b, &mut both, product);
+        let n = self.outputs();
         for (y, both) in y.chunks_exact_mut(n).zip(both.chunks_exact(2 * n)) {
             let (gate, up) = both.split_at(n);
             for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
@@ -258,72 +154,154 @@ impl PhaseGemvSwiglu {
         }
     }
 
-    fn rows(&self) -> usize {
-        self.0.shape.piece_rows / 2
+    /// Whether the outcome makes sense for the stack.
+    fn sensible(&self) -> bool {
+        let s = &self.shape;
+        let gated = matches!(s.segments[..], [gate, up] if gate == up);
+        !self.paired() || gated && !s.accumulate && s.piece_rows == s.complex_rows()
     }
 }
 
-impl Op for PhaseGemvSwiglu {
-    const NAME: &'static str = "phase_gemv_swiglu";
-    const SHADERS: &'static [Shader] = kernels!("phase_gemv_swiglu", "phase_gemv_swiglu_subgroup");
-    const BINDINGS: &'static [Binding] = BINDINGS;
-    // the products are exact; the gate is that of `swiglu`
-    const AGREE: Agree = Agree::Nmse(1e-13);
+impl Op for PhaseGemvRound {
+    const NAME: &'static str = "phase_gemv_round";
+    const SHADERS: &'static [Shader] = &[shader!(unchecked Needs::SUBGROUP_INT64,
+        "phase_gemv_round",
+        "wide64",
+        "bits64",
+        "accumulate",
+        "round",
+        "round_vector",
+        "stack",
+        "planes",
+        "gemv_rows",
+        "team_subgroup"
+    )];
+    const BINDINGS: &'static [Binding] = &[
+        read("codes", Elem::U32),
+        read("x", Elem::F32),
+        read("weight", Elem::F32),
+        read("cells", Elem::U32),
+        write("y", Elem::F32),
+    ];
+    const AGREE: Agree = Agree::Bits;
     type Params = PhaseParams;
 
+    fn agree(&self) -> Agree {
+        match self.outcome {
+            Outcome::Plain => Agree::Bits,
+            // the products are exact; the gate is that of `swiglu`
+            Outcome::Gated => Agree::Nmse(1e-13),
+        }
+    }
+
     fn params(&self) -> PhaseParams {
-        self.0.params()
+        let (eps_n, root_n) =
+            fixed::norm_constants(self.shape.in_features, self.norm.unwrap_or(0.0));
+        PhaseParams {
+            plane_words: 4 * self.padded() as u32,
+            eps_n,
+            root_n,
+            normed: self.norm.is_some().into(),
+            paired: self.paired().into(),
+            slots: self.slots() as u32,
+            ..self.shape.params()
+        }
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        self.0.overrides(self.rows())
+        vec![
+            ("TERMS", self.shape.terms() as f64),
+            ("PLANES", self.mode.planes() as f64),
+            ("PADDED", self.padded() as f64),
+            ("HELD", self.held() as f64),
+            ("MOST_SLOTS", self.most_slots() as f64),
+            ("TEAM", TEAM as f64),
+            ("WIDTH", self.width() as f64),
+        ]
     }
 
     fn prelude(&self) -> &'static str {
-        self.0.prelude()
+        codes_prelude(self.shape.stages)
     }
 
     fn grid(&self) -> Grid {
-        self.0.grid(self.rows())
+        Grid {
+            groups: self.groups() as u32,
+            batch: self.shape.rows as u32,
+        }
     }
 
     fn lengths(&self) -> Vec<usize> {
-        self.0.lengths(self.0.shape.segments[0])
+        let shape = &self.shape;
+        vec![
+            shape.piece_rows * shape.terms() * shape.words(),
+            shape.rows * shape.in_features,
+            shape.in_features,
+            shape.cells() * shape.cell_words(),
+            shape.rows * self.outputs(),
+        ]
     }
 
     fn cost(&self) -> Cost {
-        let shape = &self.0.shape;
+        let shape = &self.shape;
         shape.cost(4.0 * (shape.rows * shape.in_features) as f64)
     }
 
     fn reference(&self, b: &mut Bindings<'_>) {
-        self.run(b, integer_reference);
+        self.product(b, integer_reference);
     }
 
     fn host(&self, b: &mut Bindings<'_>) {
-        self.run(b, on_host);
+        self.product(b, on_host);
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        large::phase_gemv_swiglu()
+        large::phase_gemv_round()
     }
 
     fn cases() -> Vec<Case<Self>> {
-        let pairs = |g: &RoundGemv| {
-            let s = &g.shape;
-            s.groups() == 1
-                && s.segments.len() == 2
-                && s.segments[0] == s.segments[1]
-                && !s.accumulate
-        };
-        cases(pairs, Self)
+        let mut cases = Vec::new();
+        for mode in [Activations::Int16, Activations::Int8] {
+            for norm in [None, Some(1e-5)] {
+                for (name, shape) in round_shapes() {
+                    for outcome in [Outcome::Plain, Outcome::Gated] {
+                        let shape = shape.clone();
+                        let op = Self {
+                            shape,
+                            mode,
+                            norm,
+                            outcome,
+                        };
+                        if op.sensible() && op.fits(1 << 15) {
+                            cases.push(case(name, op));
+                        }
+                    }
+                }
+            }
+        }
+        cases
     }
 }
 
-fn cases<O: Op>(
-    wanted: impl Fn(&RoundGemv) -> bool,
-    make: impl Fn(RoundGemv) -> O,
-) -> Vec<Case<O>> {
+fn case(name: &str, op: PhaseGemvRound) -> Case<PhaseGemvRound> {
+    let (rows, columns) = (op.shape.rows, op.shape.in_features);
+    let weight: Vec<f32> = noise(13, columns, 0.5).iter().map(|w| w + 1.0).collect();
+    let activations = [
+        Data::f32(&noise(12, rows * columns, 3.0)),
+        Data::f32(&weight),
+    ];
+    let cells = |s: &[f32], c| integer_cells(s, c, op.mode);
+    let mut data = case_data(&op.shape, activations, cells);
+    if let (Data::Out(y), Some(words)) = (&mut data[4], op.lengths().last()) {
+        *y = *words;
+    }
+    let normed = if op.norm.is_some() { ", normed" } else { "" };
+    let gated = if op.paired() { ", gated" } else { "" };
+    Case::new(format!("{name}, {:?}{normed}{gated}", op.mode), op, data)
+}
+
+/// The usual shapes, whole vec4s each, and what is special about rows dealt out.
+fn round_shapes() -> Vec<(&'static str, PhaseShape)> {
     let mut shapes = case_shapes();
     for (_, shape) in &mut shapes {
         shape.in_features = shape.in_features.next_multiple_of(8);
@@ -341,35 +319,9 @@ fn cases<O: Op>(
         ("odd gate, three stages", pair(33, 72, 3, 2)),
         ("one stage pair", pair(96, 384, 1, 1)),
         ("rows in turns", pair(4400, 16, 2, 1)),
+        ("rows shared by teams", pair(6, 4480, 2, 1)),
+        ("rows shared by teams, four stages", pair(3, 4480, 4, 1)),
     ];
     shapes.extend(more);
-    let mut cases = Vec::new();
-    for mode in [Activations::Int16, Activations::Int8] {
-        for norm in [None, Some(1e-5)] {
-            for (name, shape) in &shapes {
-                let (rows, columns) = (shape.rows, shape.in_features);
-                let gemv = RoundGemv {
-                    shape: shape.clone(),
-                    mode,
-                    norm,
-                };
-                if !wanted(&gemv) || !gemv.fits(16384) {
-                    continue;
-                }
-                let weight: Vec<f32> = noise(13, columns, 0.5).iter().map(|w| w + 1.0).collect();
-                let activations = [
-                    Data::f32(&noise(12, rows * columns, 3.0)),
-                    Data::f32(&weight),
-                ];
-                let mut data = case_data(shape, activations, |s, c| integer_cells(s, c, mode));
-                let op = make(gemv);
-                if let (Data::Out(y), Some(words)) = (&mut data[4], op.lengths().last()) {
-                    *y = *words;
-                }
-                let normed = if norm.is_some() { ", normed" } else { "" };
-                cases.push(Case::new(format!("{name}, {mode:?}{normed}"), op, data));
-            }
-        }
-    }
-    cases
+    shapes
 }

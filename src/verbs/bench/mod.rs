@@ -190,7 +190,8 @@ impl Bench {
         };
         let longest = |length: fn(Test) -> usize| tests.iter().map(|&t| length(t)).max();
         let context = longest(Test::context).unwrap_or(1);
-        let batch = longest(|t| t.prompt.max(t.depth)).unwrap_or(1).max(1);
+        let prompt = longest(|t| t.prompt.max(t.depth)).unwrap_or(1).max(1);
+        let streams = longest(|t| t.streams).unwrap_or(1);
         if weights.is_none() {
             // made-up weights were trained for no context: a test may go beyond the shape's
             config.context = config.context.max(context);
@@ -205,7 +206,7 @@ impl Bench {
                 kv: self.paths.kv.into(),
                 exact: self.paths.exact,
                 context,
-                batch: batch.min(self.ubatch_size as usize),
+                batch: prompt.min(self.ubatch_size as usize).max(streams),
             },
             activations: self.activations,
         };
