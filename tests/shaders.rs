@@ -92,7 +92,9 @@ fn interface(declared: &Declared, module: &Module) -> Result<(), String> {
         .zip(declared.bindings)
         .map(|(at, b)| match b.access {
             Access::Read => (at, b.name, StorageAccess::LOAD),
-            Access::Write => (at, b.name, StorageAccess::LOAD | StorageAccess::STORE),
+            Access::Held | Access::Write => {
+                (at, b.name, StorageAccess::LOAD | StorageAccess::STORE)
+            }
         })
         .collect();
     if found != expected {
