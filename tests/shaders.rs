@@ -21,7 +21,9 @@ const BY_ABILITY: &[&str] = &[
     "attention_step",
     "attention_coop",
     "phase_gemm_coop",
+    "phase_expand",
     "matmul_gemm_coop",
+    "matmul_gemm_coop_tall",
 ];
 /// Lines of a kernel file and of one of its functions: what a reader keeps in mind.
 const MOST_LINES: usize = 150;

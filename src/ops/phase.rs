@@ -10,12 +10,14 @@ use crate::quarter::{COLUMNS_PER_WORD, code_at, unit, words_for};
 use bytemuck::Zeroable;
 
 mod coop;
+mod expand;
 mod float;
 mod host;
 mod integer;
 mod round;
 
 pub use coop::{COOP_TOKENS, PhaseGemmCoop};
+pub use expand::{LIFT, PhaseExpand};
 pub use float::{PhaseGemmFloat, PhaseGemvFloat};
 pub use integer::{PhaseGemm, PhaseGemv};
 pub use round::{PhaseGemvRound, PhaseGemvSwiglu, RoundGemv};

@@ -1,17 +1,15 @@
 //! Running a layer: which ops, in which order, for how many tokens on which device.
 
 use super::{GEMV_ROWS, Linear, LinearScratch, Shard, Weight};
-use crate::backend::{Backend, kernel_for};
+use crate::backend::Backend;
 use crate::error::Result;
 use crate::ops::Stored;
 use crate::ops::activation::{ActRound, ActSnap, Activations};
 use crate::ops::dense::{Dense, MatmulGemm, MatmulGemv};
-use crate::ops::dense_coop::MatmulGemmCoop;
-use crate::ops::norm_half::NormHalf;
 use crate::ops::norm_round::{NormRound, roundable};
 use crate::ops::phase::{
-    PhaseGemm, PhaseGemmCoop, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseGemvRound,
-    PhaseGemvSwiglu, PhaseShape, RoundGemv,
+    PhaseGemm, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseGemvRound, PhaseGemvSwiglu,
+    PhaseShape, RoundGemv,
 };
 use crate::ops::pointwise::{RmsNorm, SwiGlu};
 
@@ -128,70 +126,6 @@ impl<B: Backend> Linear<B> {
         gemv.fits(backend.workgroup_bytes()).then_some(gemv)
     }
 
-    /// Whether these tokens go through cooperative matrices.
-    fn many(&self, backend: &B, run: Run) -> bool {
-        if run.exact || run.rows <= GEMV_ROWS {
-            return false;
-        }
-        match &self.weight {
-            Weight::Phase { pieces, .. } => {
-                kernel_for::<PhaseGemmCoop>(backend.level()).is_some()
-                    && pieces
-                        .iter()
-                        .all(|p| PhaseGemmCoop::fits(&self.shape(run, p)))
-            }
-            Weight::Dense { stored, shards } => {
-                kernel_for::<MatmulGemmCoop>(backend.level()).is_some()
-                    && shards
-                        .iter()
-                        .all(|s| MatmulGemmCoop::fits(&self.product(run, *stored, s)))
-            }
-        }
-    }
-
-    async fn apply_coop<'a>(
-        &self,
-        backend: &B,
-        scratch: &'a LinearScratch<B>,
-        mut input: Input<'a, B>,
-        y: &B::Buffer,
-        run: Run,
-    ) -> Result<()> {
-        if matches!(self.weight, Weight::Dense { .. }) && run.activations != Activations::Float {
-            let x = self.normalize(backend, scratch, input, run.rows).await?;
-            let x = self.snap(backend, scratch, x, run).await?;
-            input = Input { x, norm: None };
-        }
-        let half = NormHalf {
-            rows: run.rows,
-            n: self.in_features,
-            norm: input.norm.map(|(_, eps)| eps),
-        };
-        let weight = input.norm.map_or(input.x, |(w, _)| w);
-        let buffers = [input.x, weight, &scratch.halves];
-        backend.run(&half, &buffers).await?;
-        match &self.weight {
-            Weight::Phase { cells, pieces, .. } => {
-                for piece in pieces {
-                    let shape = self.shape(run, piece);
-                    let mode = run.activations;
-                    let buffers = [&piece.buffer, &scratch.halves, cells, y];
-                    backend
-                        .run(&PhaseGemmCoop { shape, mode }, &buffers)
-                        .await?;
-                }
-            }
-            Weight::Dense { stored, shards } => {
-                for shard in shards {
-                    let matmul = MatmulGemmCoop(self.product(run, *stored, shard));
-                    let buffers = [&scratch.halves, &shard.buffer, y];
-                    backend.run(&matmul, &buffers).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Rounded tokens into the scratch buffers.
     async fn round(
         &self,
@@ -220,7 +154,7 @@ impl<B: Backend> Linear<B> {
         backend.run(&round, &[x, q, absmax]).await
     }
 
-    async fn normalize<'a>(
+    pub(super) async fn normalize<'a>(
         &self,
         backend: &B,
         scratch: &'a LinearScratch<B>,
@@ -237,7 +171,7 @@ impl<B: Backend> Linear<B> {
     }
 
     /// Puts the inputs of a dense layer on the grid that rounding would.
-    async fn snap<'a>(
+    pub(super) async fn snap<'a>(
         &self,
         backend: &B,
         scratch: &'a LinearScratch<B>,
@@ -276,7 +210,7 @@ impl<B: Backend> Linear<B> {
         Ok(())
     }
 
-    fn product(&self, run: Run, stored: Stored, shard: &Shard<B>) -> Dense {
+    pub(super) fn product(&self, run: Run, stored: Stored, shard: &Shard<B>) -> Dense {
         Dense {
             rows: run.rows,
             k: self.in_features,
@@ -288,7 +222,7 @@ impl<B: Backend> Linear<B> {
         }
     }
 
-    fn shape(&self, run: Run, piece: &Shard<B>) -> PhaseShape {
+    pub(super) fn shape(&self, run: Run, piece: &Shard<B>) -> PhaseShape {
         let Weight::Phase {
             stages,
             per_row,
