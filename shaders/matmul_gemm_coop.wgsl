@@ -1,55 +1,13 @@
-// y[row, out_offset + o] (+)= sum_k x[row, k] w[o, k], factors in f16, sums in f32
+// y[row, out_offset + o] (+)= scale sum_k x[row, k] w[o, k], factors in f16, sums in f32
 // one workgroup owns 128 rows by 128 outputs, each of its 16 subgroups 32 by 32 of them
 // x [rows, k] f16, rows a multiple of 128; w [outs, k] f16 or bf16; y [rows, y_stride] f32; k a multiple of 64, outs of 128
 enable f16;
 enable wgpu_cooperative_matrix;
 
-struct Params {
-    rows: u32,       // those that count: x and y have whole tiles
-    k: u32,
-    outs: u32,
-    y_stride: u32,
-    out_offset: u32, // of the first output in y
-}
-
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<vec4<u32>>;
-@group(0) @binding(2) var<storage, read> w: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read_write> w: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
-
-override ELEM: u32 = 1u; // of w: 1 f16, 2 bf16
-override ACCUMULATE: bool = false;
-
-const LARGEST = vec4(65504.0);
-
-fn put_x(row: u32, piece: u32, v: vec4<u32>) {
-    let at = row * PITCH + 2u * piece;
-    tile_a[at] = halves(v.xy);
-    tile_a[at + 1u] = halves(v.zw);
-}
-
-fn put_w(row: u32, piece: u32, v: vec4<u32>) {
-    let at = row * PITCH + 2u * piece;
-    if ELEM == 1u {
-        tile_b[at] = halves(v.xy);
-        tile_b[at + 1u] = halves(v.zw);
-    } else {
-        tile_b[at] = vec4<f16>(clamp(elem_low(v), -LARGEST, LARGEST));
-        tile_b[at + 1u] = vec4<f16>(clamp(elem_high(v), -LARGEST, LARGEST));
-    }
-}
-
-fn put_sums(sums: coop_mat16x16<f32, C>, row: u32, column: u32) {
-    let at = row * p.y_stride + column;
-    let stride = p.y_stride;
-    var result = sums;
-    if ACCUMULATE {
-        let before = coopLoadT<coop_mat16x16<f32, C>>(&y[at], stride);
-        result = result + before;
-    }
-    let sum = result;
-    coopStoreT(sum, &y[at], stride);
-}
 
 @compute @workgroup_size(WIDTH)
 fn matmul_gemm_coop(

@@ -5,13 +5,31 @@ enable f16;
 enable wgpu_cooperative_matrix;
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> codes: array<Codes>;
-@group(0) @binding(2) var<storage, read> x: array<vec4<u32>>;
+@group(0) @binding(1) var<storage, read_write> codes: array<Codes>;
+@group(0) @binding(2) var<storage, read_write> x: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read> cells: array<u32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
 override TERMS: u32;
 override LEVELS: u32; // what the scales were divided by; 0: they are f32
+
+const TABLE_ENTRIES = 2048u; // 64 rows have tables
+
+fn cell_of(row: u32) -> u32 {
+    return place(p, row).x;
+}
+
+// four columns of a complex row: of the step's two words, four each
+fn put_weights(index: u32, c: Codes) {
+    let row = index / 8u;
+    let column = index % 8u;
+    let block = block_of(c, row, column % 4u);
+    let at = row * PITCH + column;
+    tile_b[at] = block.r11;
+    tile_b[at + 8u] = block.r12;
+    tile_b[at + 64u * PITCH] = block.r21;
+    tile_b[at + 64u * PITCH + 8u] = block.r22;
+}
 
 // eight factors of a token: four of the tile's pieces are real, four imaginary
 fn piece_of(token: u32, step: u32, piece: u32) -> vec4<u32> {

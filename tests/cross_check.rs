@@ -71,7 +71,7 @@ impl Check {
                 self.failures
                     .push(format!("{id}: wrote behind `{}`", binding.name));
             }
-            if binding.access == Access::Read {
+            if binding.access != Access::Write {
                 if got != contents(&case.data[i]) {
                     self.failures
                         .push(format!("{id}: changed its input `{}`", binding.name));

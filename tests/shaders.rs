@@ -22,7 +22,9 @@ const BY_ABILITY: &[&str] = &[
     "attention_coop",
     "phase_gemm_coop",
     "phase_gemv_round",
+    "phase_expand",
     "matmul_gemm_coop",
+    "matmul_gemm_coop_tall",
 ];
 /// Lines of a kernel file and of one of its functions: what a reader keeps in mind.
 const MOST_LINES: usize = 150;
@@ -93,7 +95,9 @@ fn interface(declared: &Declared, module: &Module) -> Result<(), String> {
         .zip(declared.bindings)
         .map(|(at, b)| match b.access {
             Access::Read => (at, b.name, StorageAccess::LOAD),
-            Access::Write => (at, b.name, StorageAccess::LOAD | StorageAccess::STORE),
+            Access::Held | Access::Write => {
+                (at, b.name, StorageAccess::LOAD | StorageAccess::STORE)
+            }
         })
         .collect();
     if found != expected {

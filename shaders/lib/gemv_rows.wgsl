@@ -4,21 +4,19 @@
 // a codes_T.wgsl and round_vector.wgsl with what that needs.
 //
 // A workgroup owns p.slots rows, dealt out in strides so that workgroups stay busy alike; in pairs, a row of gate and
-// the same row of up lie in neighbouring slots. A row longer than TEAM * HELD words is shared by CHUNKS teams.
-// What differs between the layers of a model is uniform rather than overridden where it can be: layers then share
-// one pipeline, and its code stays in the processors' caches from dispatch to dispatch.
+// the same row of up lie in neighbouring slots. A row longer than TEAM * HELD words is shared by several teams.
+// What differs between the layers of a model is uniform, not overridden: they share one pipeline, whose code stays in
+// the processors' caches from dispatch to dispatch.
 
 override TEAM: u32;
 override WIDTH: u32;
 override TEAMS = WIDTH / TEAM;
 
-override PADDED: u32; // words of a plane in workgroup memory, CHUNKS * TEAM * HELD
-override HELD: u32;   // words of an invocation, 1 to 4
-override CHUNKS = PADDED / (TEAM * HELD);
-override MOST_SLOTS: u32;
+override HELD: u32;        // words of an invocation, 1 to 4
+override TOKEN_WORDS: u32; // room for 2 PLANES planes of p.plane_words / 4
+override MOST_SLOTS: u32;  // room for rows
 
 // an array's length must be an override's name for naga 30, not an expression
-override TOKEN_WORDS = 2u * PLANES * PADDED;
 override SUM_WORDS = 4u * TERMS * MOST_SLOTS;
 override SLOT_CELL = 1u + 2u * TERMS;
 override CELL_WORDS = SLOT_CELL * MOST_SLOTS;
@@ -33,7 +31,7 @@ fn normed() -> bool {
 }
 
 fn put(plane: u32, word: u32, bytes: u32) {
-    token_planes[plane * PADDED + word / 4u][word % 4u] = bytes;
+    token_planes[plane * (p.plane_words / 4u) + word / 4u][word % 4u] = bytes;
 }
 
 // the row of a slot in the stack; piece_rows if there is none. `groups`: workgroups
@@ -59,12 +57,13 @@ struct Row {
 }
 
 fn word_of(w: u32) -> Word {
+    let plane = p.plane_words / 4u;
     var a: Word;
     a.re_high = token_planes[w];
-    a.im_high = token_planes[PLANES * PADDED + w];
+    a.im_high = token_planes[PLANES * plane + w];
     if PLANES == 2u {
-        a.re_low = token_planes[PADDED + w];
-        a.im_low = token_planes[3u * PADDED + w];
+        a.re_low = token_planes[plane + w];
+        a.im_low = token_planes[3u * plane + w];
     }
     return a;
 }
@@ -147,14 +146,6 @@ fn share_of(r: Row, t: u32, x: Share) -> vec4<i32> {
     return sum.high >> vec4(0u, 1u, 0u, 1u);
 }
 
-fn keep(at: u32, sum: i32) {
-    if CHUNKS == 1u {
-        atomicStore(&sums[at], sum);
-    } else {
-        atomicAdd(&sums[at], sum);
-    }
-}
-
 // sums four terms (16 numbers) over the team: from step to step an invocation gives half of its numbers away
 fn gather(lane: u32, at: u32, count: u32, t0: vec4<i32>, t1: vec4<i32>, t2: vec4<i32>, t3: vec4<i32>) {
     if TEAM < 16u {
@@ -175,7 +166,7 @@ fn gather(lane: u32, at: u32, count: u32, t0: vec4<i32>, t1: vec4<i32>, t2: vec4
     }
     let place = select(0u, 8u, h1) + select(0u, 4u, h2) + select(0u, 2u, h4) + select(0u, 1u, h8);
     if lane < 16u && place < count {
-        keep(at + place, d);
+        atomicAdd(&sums[at + place], d);
     }
 }
 
@@ -187,7 +178,7 @@ fn gather_plainly(lane: u32, at: u32, count: u32, terms: array<vec4<i32>, 4>) {
             sum += subgroupShuffleXor(sum, step);
         }
         if lane == 0u {
-            keep(at + i, sum);
+            atomicAdd(&sums[at + i], sum);
         }
     }
 }
@@ -213,10 +204,8 @@ fn prepare_slots(index: u32, first: u32, groups: u32) {
         let row = min(row_of(i / SLOT_CELL, first, groups), p.piece_rows - 1u);
         slot_cells[i] = cells[place(p, p.first_row + row).x * SLOT_CELL + i % SLOT_CELL];
     }
-    if CHUNKS > 1u {
-        for (var i = index; i < 4u * TERMS * p.slots; i += WIDTH) {
-            atomicStore(&sums[i], 0i);
-        }
+    for (var i = index; i < 4u * TERMS * p.slots; i += WIDTH) {
+        atomicStore(&sums[i], 0i);
     }
 }
 
@@ -224,10 +213,11 @@ fn prepare_slots(index: u32, first: u32, groups: u32) {
 fn products(index: u32, first: u32, groups: u32, token: u32) {
     let lane = index % TEAM;
     let team = index / TEAM;
-    let step = TEAMS / CHUNKS;
+    let chunks = p.plane_words / (4u * TEAM * HELD);
+    let step = TEAMS / chunks;
     // a team that is left over finds no slot
-    var slot = select(team / CHUNKS, p.slots, team / CHUNKS >= step);
-    let word = team % CHUNKS * TEAM * HELD + lane;
+    var slot = select(team / chunks, p.slots, team / chunks >= step);
+    let word = team % chunks * TEAM * HELD + lane;
     // the first codes travel while the token is rounded
     var ready = load_row(row_of(slot, first, groups), word);
     prepare_slots(index, first, groups);

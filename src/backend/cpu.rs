@@ -71,7 +71,7 @@ impl Backend for Cpu {
             .iter()
             .zip(O::BINDINGS)
             .map(|(buffer, binding)| match binding.access {
-                Access::Read => {
+                Access::Read | Access::Held => {
                     Guard::Read(buffer.0.read().unwrap_or_else(PoisonError::into_inner))
                 }
                 Access::Write => {

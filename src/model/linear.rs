@@ -1,6 +1,7 @@
 //! A linear layer, or several that share their input, on a device.
 
 mod apply;
+mod many;
 
 use super::rows::{Rows, Shard, code_rows, upload_rows};
 use super::{Granularity, PackedView};
@@ -9,12 +10,17 @@ use crate::error::{Error, Result};
 use crate::ops::Stored;
 use crate::ops::activation::{ActRound, Activations};
 use crate::ops::noise::Noise;
-use crate::ops::phase::{COOP_TOKENS, MAX_COLUMNS, PhaseGemmCoop, float_cells, integer_cells};
+use crate::ops::phase::{
+    COOP_TOKENS, MAX_COLUMNS, PhaseGemmCoop, Share, float_cells, integer_cells,
+};
 use crate::quarter::{COLUMNS_PER_WORD, words_for};
 pub use apply::{Input, Run};
 
 /// Up to so many tokens the GEMV kernels, beyond them the GEMM kernels.
 pub const GEMV_ROWS: usize = 8;
+
+/// From so many tokens on, cooperative matrices multiply with weights that were decoded before.
+const EXPAND_ROWS: usize = 512;
 
 /// A stack of linear layers with the same input, in device memory.
 pub struct Linear<B: Backend> {
@@ -47,8 +53,11 @@ pub struct LinearScratch<B: Backend> {
     normalized: B::Buffer,
     /// In half precision, for whole tiles of tokens.
     halves: B::Buffer,
+    /// Decoded weights of a layer, and for how many words there is room.
+    expanded: (B::Buffer, usize),
     /// Gate and up beside each other, where they are not made in one step.
     pairs: B::Buffer,
+    share: Share,
 }
 
 /// Rows that buffers for `rows` tokens need on this device: whole tiles where cooperative matrices may be used.
@@ -72,7 +81,14 @@ impl<B: Backend> LinearScratch<B> {
             Activations::Float => 0,
             _ => rows * ActRound::row_words(widest, mode),
         };
+        let coop = kernel_for::<PhaseGemmCoop>(backend.level()).is_some() && !exact;
+        let expanded = match coop && rows >= EXPAND_ROWS {
+            true => (widest * hidden / 2).min(backend.max_words()),
+            false => 0,
+        };
         Ok(Self {
+            share: Share::new(hidden, widest),
+            expanded: (backend.alloc("decoded weights", expanded)?, expanded),
             rounded: backend.alloc("rounded activations", integers)?,
             absmax: backend.alloc("absmax", rows)?,
             snapped: backend.alloc("snapped activations", rows * widest)?,

@@ -5,7 +5,7 @@ use super::*;
 use bytemuck::Zeroable;
 
 /// Rows of a workgroup.
-const ROWS: usize = 64;
+const ROWS: usize = 128;
 
 /// [`Attention`] over a cache in f16 with queries and weights in f16 too, scores and sums in f32.
 ///
@@ -36,10 +36,16 @@ impl Op for AttentionCoop {
     const NAME: &'static str = "attention_coop";
     const SHADERS: &'static [Shader] = &[
         shader!(unchecked Needs { subgroup: true, ..Needs::MATRIX }, "attention_coop",
-            "coop_attend"
+            "coop_attend",
+            "coop_order"
         ),
     ];
-    const BINDINGS: &'static [Binding] = Attention::BINDINGS;
+    const BINDINGS: &'static [Binding] = &[
+        read("qkv", Elem::F32),
+        held("k_cache", Elem::U32),
+        held("v_cache", Elem::U32),
+        write("out", Elem::F32),
+    ];
     // queries of 11 bits: a score of 8 is off by 2e-3, its weight by as much of itself, mostly cancelling in the mean
     const AGREE: Agree = Agree::Nmse(1e-5);
     type Params = AttentionCoopParams;
@@ -51,7 +57,7 @@ impl Op for AttentionCoop {
             heads: h.heads as u32,
             kv_heads: h.kv_heads as u32,
             position: h.position as u32,
-            scale: (h.head_dim as f64).powf(-0.5) as f32,
+            scale: ((h.head_dim as f64).powf(-0.5) * std::f64::consts::LOG2_E) as f32,
             first: h.first as u32,
         }
     }
@@ -84,31 +90,37 @@ impl Op for AttentionCoop {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        let case = |name: &str, [rows, heads, kv_heads, head_dim, position, first]: [usize; 6]| {
-            let h = Heads {
-                rows,
-                heads,
-                kv_heads,
-                head_dim,
-                position,
-                kv: Kv::F16,
-                first,
+        let scaled =
+            |name: &str, q: f32, [rows, heads, kv_heads, head_dim, position, first]: [usize; 6]| {
+                let h = Heads {
+                    rows,
+                    heads,
+                    kv_heads,
+                    head_dim,
+                    position,
+                    kv: Kv::F16,
+                    first,
+                };
+                let cache = (first + h.positions() + 2) * h.cache_row();
+                let kept = |seed| Data::u32(&h.kv.encode(&noise(seed, cache, 1.0)));
+                let data = vec![
+                    Data::f32(&noise(58, rows * h.qkv_row(), q)),
+                    kept(59),
+                    kept(60),
+                    Data::Out(rows * heads * head_dim),
+                ];
+                Case::new(name, Self(h), data)
             };
-            let cache = (first + h.positions() + 2) * h.cache_row();
-            let kept = |seed| Data::u32(&h.kv.encode(&noise(seed, cache, 1.0)));
-            let data = vec![
-                Data::f32(&noise(58, rows * h.qkv_row(), 2.0)),
-                kept(59),
-                kept(60),
-                Data::Out(rows * heads * head_dim),
-            ];
-            Case::new(name, Self(h), data)
-        };
+        let case = |name: &str, sizes| scaled(name, 2.0, sizes);
         vec![
             case("one tile", [64, 2, 2, 64, 0, 0]),
             case("heads of 128, grouped", [70, 4, 1, 128, 0, 0]),
             case("few rows, far on", [17, 2, 1, 64, 333, 0]),
             case("a later text", [100, 2, 2, 64, 5, 130]),
+            case("three tiles of rows", [300, 2, 1, 128, 40, 3]),
+            // later scores are so much larger that sums must be made smaller
+            scaled("growing scores", 32.0, [140, 2, 1, 128, 200, 0]),
+            scaled("growing scores of 64", 32.0, [40, 2, 2, 64, 200, 0]),
         ]
     }
 }

@@ -8,7 +8,10 @@ use bytemuck::Zeroable;
 /// Outputs of a tile.
 const OUTS: usize = 128;
 
-/// [`Dense`] with inputs in f16: tiles of 128 rows and 128 outputs, sums in f32.
+/// Rows from which on [`MatmulGemmCoopTall`] is the faster one.
+pub const TALL_ROWS: usize = 1024;
+
+/// [`Dense`] with inputs in f16: tiles of 128 rows and 128 outputs, sums in f32, times a scale.
 ///
 /// Bindings: `x` [tokens, k] f16, as [`super::norm_half::NormHalf`] makes it; `w` [outs, k] f16 or bf16; `y`
 /// [tokens, y_stride] f32; `tokens` is `rows` rounded up to [`COOP_TOKENS`], and all of them are computed.
@@ -16,9 +19,19 @@ const OUTS: usize = 128;
 /// Weights in bf16 are made f16, which holds them exactly if they are zero or of a magnitude in [2^-17, 65504]:
 /// smaller ones are rounded to multiples of 2^-24, larger ones become 65504.
 #[derive(Debug, Clone)]
-pub struct MatmulGemmCoop(pub Dense);
+pub struct MatmulGemmCoop {
+    /// The product.
+    pub dense: Dense,
+    /// What sums are multiplied with.
+    pub scale: f32,
+}
 
 impl MatmulGemmCoop {
+    /// The product alone.
+    pub fn plain(dense: Dense) -> Self {
+        Self { dense, scale: 1.0 }
+    }
+
     /// Whether the kernel takes the product: weights of 16 bits, whole tiles of outputs, whole steps along k, and
     /// blocks of sums that begin at multiples of 16 bytes, as cooperative matrices ask.
     pub fn fits(dense: &Dense) -> bool {
@@ -32,11 +45,16 @@ impl MatmulGemmCoop {
 
     fn padded(&self) -> Dense {
         Dense {
-            rows: self.0.rows.next_multiple_of(COOP_TOKENS),
-            ..self.0
+            rows: self.dense.rows.next_multiple_of(COOP_TOKENS),
+            ..self.dense
         }
     }
 }
+
+/// [`MatmulGemmCoop`] for many rows: fewer subgroups own larger tiles, so that factors are read less often, and two
+/// workgroups share a processor. The same sums in the same order.
+#[derive(Debug, Clone)]
+pub struct MatmulGemmCoopTall(pub MatmulGemmCoop);
 
 /// Uniform block of [`MatmulGemmCoop`].
 #[repr(C)]
@@ -47,7 +65,19 @@ pub struct MatmulGemmCoopParams {
     outs: u32,
     y_stride: u32,
     out_offset: u32,
+    scale: f32,
 }
+
+const BINDINGS: &[Binding] = &[
+    held("x", Elem::F16x2),
+    held("w", Elem::U32),
+    write("y", Elem::F32),
+];
+
+// products are exact in f32, and matrix units may cut their sums off instead of rounding them: k / 16 steps that
+// lose up to 2^-23 each, all in the same direction, are (64 2^-23)^2 = 6e-11 for k of 1024. To this, weights in
+// bf16 below 2^-17 or beyond 65504 add what they lose as f16: 1e-16 or so where weights are around 1
+const AGREE: Agree = Agree::Nmse(1e-10);
 
 impl Op for MatmulGemmCoop {
     const NAME: &'static str = "matmul_gemm_coop";
@@ -55,36 +85,33 @@ impl Op for MatmulGemmCoop {
         unchecked Needs::MATRIX,
         "matmul_gemm_coop",
         "coop_tile",
+        "coop_dense",
+        "coop_order",
         "elem"
     )];
-    const BINDINGS: &'static [Binding] = &[
-        read("x", Elem::F16x2),
-        read("w", Elem::U32),
-        write("y", Elem::F32),
-    ];
-    // products are exact in f32, and matrix units may cut their sums off instead of rounding them: k / 16 steps that
-    // lose up to 2^-23 each, all in the same direction, are (64 2^-23)^2 = 6e-11 for k of 1024. To this, weights in
-    // bf16 below 2^-17 or beyond 65504 add what they lose as f16: 1e-16 or so where weights are around 1
-    const AGREE: Agree = Agree::Nmse(1e-10);
+    const BINDINGS: &'static [Binding] = BINDINGS;
+    const AGREE: Agree = AGREE;
     type Params = MatmulGemmCoopParams;
 
     fn params(&self) -> MatmulGemmCoopParams {
+        let dense = &self.dense;
         MatmulGemmCoopParams {
-            rows: self.0.rows as u32,
-            k: self.0.k as u32,
-            outs: self.0.outs as u32,
-            y_stride: self.0.y_stride as u32,
-            out_offset: self.0.out_offset as u32,
+            rows: dense.rows as u32,
+            k: dense.k as u32,
+            outs: dense.outs as u32,
+            y_stride: dense.y_stride as u32,
+            out_offset: dense.out_offset as u32,
+            scale: self.scale,
         }
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        self.0.overrides()
+        self.dense.overrides()
     }
 
     fn grid(&self) -> Grid {
         Grid {
-            groups: (self.0.rows.div_ceil(COOP_TOKENS) * (self.0.outs / OUTS)) as u32,
+            groups: (self.dense.rows.div_ceil(COOP_TOKENS) * (self.dense.outs / OUTS)) as u32,
             batch: 1,
         }
     }
@@ -96,9 +123,9 @@ impl Op for MatmulGemmCoop {
     }
 
     fn cost(&self) -> Cost {
-        let cost = self.0.cost();
+        let cost = self.dense.cost();
         Cost {
-            bytes: cost.bytes - 2.0 * (self.0.rows * self.0.k) as f64,
+            bytes: cost.bytes - 2.0 * (self.dense.rows * self.dense.k) as f64,
             ..cost
         }
     }
@@ -107,6 +134,7 @@ impl Op for MatmulGemmCoop {
         let dense = self.padded();
         let mut x = vec![0.0; dense.rows * dense.k];
         Stored::F16.decode(b.read(0), &mut x);
+        x.iter_mut().for_each(|x| *x *= self.scale);
         let mut inner = Bindings::new();
         inner.push_read(bytemuck::cast_slice(&x));
         inner.push_read(b.read(1));
@@ -156,14 +184,76 @@ impl Op for MatmulGemmCoop {
                 // more tiles of rows than go through the outputs together
                 ("two bands", plain(stored, 1100, 64, 256)),
             ];
-            cases.extend(all.map(|(name, dense)| case(&format!("{stored:?}, {name}"), dense)));
+            cases.extend(all.map(|(name, dense)| {
+                case(&format!("{stored:?}, {name}"), MatmulGemmCoop::plain(dense))
+            }));
         }
+        let scaled = MatmulGemmCoop {
+            dense: Dense {
+                accumulate: true,
+                ..plain(Stored::F16, 128, 64, 128)
+            },
+            scale: 0.125,
+        };
+        cases.push(case("scaled, adding", scaled));
         cases
     }
 }
 
-fn case(name: &str, dense: Dense) -> Case<MatmulGemmCoop> {
-    let op = MatmulGemmCoop(dense);
+impl Op for MatmulGemmCoopTall {
+    const NAME: &'static str = "matmul_gemm_coop_tall";
+    const SHADERS: &'static [Shader] = &[shader!(
+        unchecked Needs::MATRIX,
+        "matmul_gemm_coop_tall",
+        "coop_dense",
+        "coop_order",
+        "elem"
+    )];
+    const BINDINGS: &'static [Binding] = BINDINGS;
+    const AGREE: Agree = AGREE;
+    type Params = MatmulGemmCoopParams;
+
+    fn params(&self) -> MatmulGemmCoopParams {
+        self.0.params()
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        self.0.overrides()
+    }
+
+    fn grid(&self) -> Grid {
+        self.0.grid()
+    }
+
+    fn lengths(&self) -> Vec<usize> {
+        self.0.lengths()
+    }
+
+    fn cost(&self) -> Cost {
+        self.0.cost()
+    }
+
+    fn reference(&self, b: &mut Bindings<'_>) {
+        self.0.reference(b);
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::matmul_gemm_coop_tall()
+    }
+
+    fn cases() -> Vec<Case<Self>> {
+        let cases = MatmulGemmCoop::cases().into_iter();
+        cases
+            .map(|case| Case {
+                name: case.name,
+                op: Self(case.op),
+                data: case.data,
+            })
+            .collect()
+    }
+}
+
+fn case(name: &str, op: MatmulGemmCoop) -> Case<MatmulGemmCoop> {
     let padded = op.padded();
     let x = noise(64, padded.rows * padded.k, 2.0);
     let weights = noise(65, padded.outs * padded.k, 1.0);
@@ -185,9 +275,9 @@ mod tests {
     #[test]
     fn every_case_fits() {
         for case in MatmulGemmCoop::cases() {
-            assert!(MatmulGemmCoop::fits(&case.op.0), "{}", case.name);
+            assert!(MatmulGemmCoop::fits(&case.op.dense), "{}", case.name);
         }
-        let dense = MatmulGemmCoop::cases()[0].op.0;
+        let dense = MatmulGemmCoop::cases()[0].op.dense;
         let refused = [
             Dense { k: 96, ..dense },
             Dense { outs: 64, ..dense },

@@ -196,7 +196,10 @@ pub(super) fn matmul_gemm() -> Vec<BenchCase<MatmulGemm>> {
 
 pub(super) fn matmul_gemm_coop() -> Vec<BenchCase<MatmulGemmCoop>> {
     products()
-        .map(|(name, dense)| case(name, MatmulGemmCoop(dense), &[Halves, Halves, Zeros]))
+        .map(|(name, dense)| {
+            let op = MatmulGemmCoop::plain(dense);
+            case(name, op, &[Halves, Halves, Zeros])
+        })
         .into()
 }
 

@@ -29,6 +29,9 @@ pub use stored::Stored;
 pub enum Access {
     /// Read only.
     Read,
+    /// Read only too, but declared as if it were written: drivers move loads from read-only buffers down to where the
+    /// values are used, past all the work that was to hide how long they take.
+    Held,
     /// Read and written (also outputs that are only written).
     Write,
 }
@@ -60,6 +63,15 @@ pub const fn read(name: &'static str, elem: Elem) -> Binding {
     Binding {
         name,
         access: Access::Read,
+        elem,
+    }
+}
+
+/// Shorthand for a binding that is only read, and whose loads stay where the kernel has them.
+pub const fn held(name: &'static str, elem: Elem) -> Binding {
+    Binding {
+        name,
+        access: Access::Held,
         elem,
     }
 }
@@ -313,6 +325,7 @@ list![
     phase::PhaseGemvFloat,
     phase::PhaseGemmFloat,
     phase::PhaseGemmCoop,
+    phase::PhaseExpand,
     noise::Noise,
     pointwise::TokenEmbed,
     pointwise::RmsNorm,
@@ -326,6 +339,7 @@ list![
     dense::MatmulGemv,
     dense::MatmulGemm,
     dense_coop::MatmulGemmCoop,
+    dense_coop::MatmulGemmCoopTall,
     select::Argmax,
     select::TopK,
     sample::Sample,

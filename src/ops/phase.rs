@@ -10,15 +10,17 @@ use crate::quarter::{COLUMNS_PER_WORD, code_at, unit, words_for};
 use bytemuck::Zeroable;
 
 mod coop;
+mod expand;
 mod float;
 mod host;
 mod integer;
 mod round;
 
 pub use coop::{COOP_TOKENS, PhaseGemmCoop};
+pub use expand::{LIFT, PhaseExpand};
 pub use float::{PhaseGemmFloat, PhaseGemvFloat};
 pub use integer::{PhaseGemm, PhaseGemv};
-pub use round::{Outcome, PhaseGemvRound};
+pub use round::{Outcome, PhaseGemvRound, Share};
 
 /// The instruction set of the integer products on the host.
 pub(super) fn host_simd() -> &'static str {

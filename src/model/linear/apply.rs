@@ -6,12 +6,9 @@ use crate::error::Result;
 use crate::ops::Stored;
 use crate::ops::activation::{ActRound, ActSnap, Activations};
 use crate::ops::dense::{Dense, MatmulGemm, MatmulGemv};
-use crate::ops::dense_coop::MatmulGemmCoop;
-use crate::ops::norm_half::NormHalf;
 use crate::ops::norm_round::{NormRound, roundable};
 use crate::ops::phase::{
-    Outcome, PhaseGemm, PhaseGemmCoop, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseGemvRound,
-    PhaseShape,
+    Outcome, PhaseGemm, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseGemvRound, PhaseShape,
 };
 use crate::ops::pointwise::{RmsNorm, SwiGlu};
 
@@ -54,7 +51,7 @@ impl<B: Backend> Linear<B> {
             return self.apply_coop(backend, scratch, input, y, run).await;
         }
         if self
-            .apply_at_once(backend, &input, y, run, Outcome::Plain)
+            .apply_at_once(backend, scratch, &input, y, (run, Outcome::Plain))
             .await?
         {
             return Ok(());
@@ -85,7 +82,7 @@ impl<B: Backend> Linear<B> {
     ) -> Result<()> {
         backend.at(&|| self.place.clone());
         if self
-            .apply_at_once(backend, &input, y, run, Outcome::Gated)
+            .apply_at_once(backend, scratch, &input, y, (run, Outcome::Gated))
             .await?
         {
             return Ok(());
@@ -101,10 +98,10 @@ impl<B: Backend> Linear<B> {
     async fn apply_at_once(
         &self,
         backend: &B,
+        scratch: &LinearScratch<B>,
         input: &Input<'_, B>,
         y: &B::Buffer,
-        run: Run,
-        outcome: Outcome,
+        (run, outcome): (Run, Outcome),
     ) -> Result<bool> {
         let Weight::Phase { pieces, cells, .. } = &self.weight else {
             return Ok(false);
@@ -121,6 +118,7 @@ impl<B: Backend> Linear<B> {
             mode: run.activations,
             norm: input.norm.map(|(_, eps)| eps),
             outcome,
+            share: scratch.share,
         };
         let memory = backend.workgroup_bytes();
         if !pieces.iter().all(|piece| product(piece).fits(memory)) {
@@ -132,70 +130,6 @@ impl<B: Backend> Linear<B> {
             backend.run(&product(piece), &buffers).await?;
         }
         Ok(true)
-    }
-
-    /// Whether these tokens go through cooperative matrices.
-    fn many(&self, backend: &B, run: Run) -> bool {
-        if run.exact || run.rows <= GEMV_ROWS {
-            return false;
-        }
-        match &self.weight {
-            Weight::Phase { pieces, .. } => {
-                kernel_for::<PhaseGemmCoop>(backend.level()).is_some()
-                    && pieces
-                        .iter()
-                        .all(|p| PhaseGemmCoop::fits(&self.shape(run, p)))
-            }
-            Weight::Dense { stored, shards } => {
-                kernel_for::<MatmulGemmCoop>(backend.level()).is_some()
-                    && shards
-                        .iter()
-                        .all(|s| MatmulGemmCoop::fits(&self.product(run, *stored, s)))
-            }
-        }
-    }
-
-    async fn apply_coop<'a>(
-        &self,
-        backend: &B,
-        scratch: &'a LinearScratch<B>,
-        mut input: Input<'a, B>,
-        y: &B::Buffer,
-        run: Run,
-    ) -> Result<()> {
-        if matches!(self.weight, Weight::Dense { .. }) && run.activations != Activations::Float {
-            let x = self.normalize(backend, scratch, input, run.rows).await?;
-            let x = self.snap(backend, scratch, x, run).await?;
-            input = Input { x, norm: None };
-        }
-        let half = NormHalf {
-            rows: run.rows,
-            n: self.in_features,
-            norm: input.norm.map(|(_, eps)| eps),
-        };
-        let weight = input.norm.map_or(input.x, |(w, _)| w);
-        let buffers = [input.x, weight, &scratch.halves];
-        backend.run(&half, &buffers).await?;
-        match &self.weight {
-            Weight::Phase { cells, pieces, .. } => {
-                for piece in pieces {
-                    let shape = self.shape(run, piece);
-                    let mode = run.activations;
-                    let buffers = [&piece.buffer, &scratch.halves, cells, y];
-                    backend
-                        .run(&PhaseGemmCoop { shape, mode }, &buffers)
-                        .await?;
-                }
-            }
-            Weight::Dense { stored, shards } => {
-                for shard in shards {
-                    let matmul = MatmulGemmCoop(self.product(run, *stored, shard));
-                    let buffers = [&scratch.halves, &shard.buffer, y];
-                    backend.run(&matmul, &buffers).await?;
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Rounded tokens into the scratch buffers.
@@ -226,7 +160,7 @@ impl<B: Backend> Linear<B> {
         backend.run(&round, &[x, q, absmax]).await
     }
 
-    async fn normalize<'a>(
+    pub(super) async fn normalize<'a>(
         &self,
         backend: &B,
         scratch: &'a LinearScratch<B>,
@@ -243,7 +177,7 @@ impl<B: Backend> Linear<B> {
     }
 
     /// Puts the inputs of a dense layer on the grid that rounding would.
-    async fn snap<'a>(
+    pub(super) async fn snap<'a>(
         &self,
         backend: &B,
         scratch: &'a LinearScratch<B>,
@@ -282,7 +216,7 @@ impl<B: Backend> Linear<B> {
         Ok(())
     }
 
-    fn product(&self, run: Run, stored: Stored, shard: &Shard<B>) -> Dense {
+    pub(super) fn product(&self, run: Run, stored: Stored, shard: &Shard<B>) -> Dense {
         Dense {
             rows: run.rows,
             k: self.in_features,
@@ -294,7 +228,7 @@ impl<B: Backend> Linear<B> {
         }
     }
 
-    fn shape(&self, run: Run, piece: &Shard<B>) -> PhaseShape {
+    pub(super) fn shape(&self, run: Run, piece: &Shard<B>) -> PhaseShape {
         let Weight::Phase {
             stages,
             per_row,

@@ -4,9 +4,10 @@ use super::*;
 use crate::ops::Kv;
 use crate::ops::attention_coop::AttentionCoop;
 use crate::ops::attention_step::AttentionStep;
+use crate::ops::dense_coop::{MatmulGemmCoop, MatmulGemmCoopTall};
 use crate::ops::norm_half::NormHalf;
 use crate::ops::norm_round::NormRound;
-use crate::ops::phase::{Outcome, PhaseGemmCoop, PhaseGemvRound};
+use crate::ops::phase::{Outcome, PhaseExpand, PhaseGemmCoop, PhaseGemvRound, Share};
 use crate::ops::sample::Sample;
 
 const EPS: f32 = 1e-5;
@@ -27,6 +28,7 @@ pub fn phase_gemv_round() -> Vec<BenchCase<PhaseGemvRound>> {
                 mode,
                 norm,
                 outcome,
+                share: Share::new(HIDDEN, INTERMEDIATE),
             };
             all.push(case(format!("{name}, {mode_name}"), op, &data));
         }
@@ -40,6 +42,25 @@ pub fn phase_gemm_coop() -> Vec<BenchCase<PhaseGemmCoop>> {
     let all = phase_shapes(PROMPT).into_iter();
     all.map(|(name, shape)| case(name, PhaseGemmCoop { shape, mode }, &data))
         .collect()
+}
+
+/// Every layer for itself.
+pub fn phase_expand() -> Vec<BenchCase<PhaseExpand>> {
+    let mode = Activations::Int16;
+    let each = |(name, shape)| {
+        let layer = 0;
+        let op = PhaseExpand { shape, layer, mode };
+        case(name, op, &[Bits, Zeros, Zeros])
+    };
+    phase_shapes(1).into_iter().map(each).collect()
+}
+
+pub fn matmul_gemm_coop_tall() -> Vec<BenchCase<MatmulGemmCoopTall>> {
+    let each = |(name, dense)| {
+        let op = MatmulGemmCoopTall(MatmulGemmCoop::plain(dense));
+        case(name, op, &[Halves, Halves, Zeros])
+    };
+    products().map(each).into()
 }
 
 pub fn norm_round() -> Vec<BenchCase<NormRound>> {

@@ -40,20 +40,32 @@ impl PhaseGemmCoop {
             ..self.shape.clone()
         }
     }
+}
 
-    /// The cells with their scales as f32.
-    fn float_scales(&self, cells: &[u32]) -> Vec<u32> {
-        let mut cells = cells[..self.shape.cells() * self.shape.cell_words()].to_vec();
-        if self.mode != Activations::Float {
-            for cell in cells.chunks_exact_mut(self.shape.cell_words()) {
-                let unit = 2f64.powi(cell[0] as i32) * f64::from(self.mode.levels());
-                for scale in &mut cell[1..] {
-                    *scale = ((f64::from(*scale) * unit) as f32).to_bits();
-                }
+/// The cells of a stack with their scales as f32.
+pub(super) fn float_scales(shape: &PhaseShape, mode: Activations, cells: &[u32]) -> Vec<u32> {
+    let mut cells = cells[..shape.cells() * shape.cell_words()].to_vec();
+    if mode != Activations::Float {
+        for cell in cells.chunks_exact_mut(shape.cell_words()) {
+            let unit = 2f64.powi(cell[0] as i32) * f64::from(mode.levels());
+            for scale in &mut cell[1..] {
+                *scale = ((f64::from(*scale) * unit) as f32).to_bits();
             }
         }
-        cells
     }
+    cells
+}
+
+/// What kernels that make real weights must know of the codes and their scales.
+pub(super) fn overrides(shape: &PhaseShape, mode: Activations) -> Vec<(&'static str, f64)> {
+    let levels = match mode {
+        Activations::Float => 0,
+        mode => mode.levels(),
+    };
+    vec![
+        ("TERMS", shape.terms() as f64),
+        ("LEVELS", f64::from(levels)),
+    ]
 }
 
 impl Op for PhaseGemmCoop {
@@ -62,12 +74,13 @@ impl Op for PhaseGemmCoop {
         unchecked Needs::MATRIX,
         "phase_gemm_coop",
         "coop_tile",
-        "coop_codes",
+        "coop_order",
+        "real_codes",
         "stack"
     )];
     const BINDINGS: &'static [Binding] = &[
-        read("codes", Elem::U32),
-        read("x", Elem::F16x2),
+        held("codes", Elem::U32),
+        held("x", Elem::F16x2),
         read("cells", Elem::U32),
         write("y", Elem::F32),
     ];
@@ -80,14 +93,7 @@ impl Op for PhaseGemmCoop {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        let levels = match self.mode {
-            Activations::Float => 0,
-            mode => mode.levels(),
-        };
-        vec![
-            ("TERMS", self.shape.terms() as f64),
-            ("LEVELS", f64::from(levels)),
-        ]
+        overrides(&self.shape, self.mode)
     }
 
     fn prelude(&self) -> &'static str {
@@ -126,7 +132,7 @@ impl Op for PhaseGemmCoop {
             .iter()
             .map(|h| f16::from_bits(*h).to_f32().to_bits())
             .collect();
-        let cells = self.float_scales(b.read(2));
+        let cells = float_scales(&self.shape, self.mode, b.read(2));
         let mut inner = Bindings::new();
         inner.push_read(b.read(0));
         inner.push_read(&x);

@@ -7,7 +7,7 @@ use crate::ops::Op;
 use crate::ops::Stored;
 use crate::ops::copy::Copy;
 use crate::ops::dense::{Dense, MatmulGemm};
-use crate::ops::dense_coop::MatmulGemmCoop;
+use crate::ops::dense_coop::{MatmulGemmCoop, MatmulGemmCoopTall};
 use crate::ops::noise::Noise;
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,8 @@ impl Ceilings {
             matmul = matmul.max(work / seconds.median);
         }
         if kernel_for::<MatmulGemmCoop>(backend.level()).is_some() {
-            let (work, seconds) = product(backend, Stored::F16, MatmulGemmCoop)?;
+            let tall = |dense| MatmulGemmCoopTall(MatmulGemmCoop::plain(dense));
+            let (work, seconds) = product(backend, Stored::F16, tall)?;
             matmul = matmul.max(work / seconds.median);
         }
         let bytes = Copy { quads: copied / 4 }.cost().bytes;

@@ -64,7 +64,7 @@ pub struct Bench {
     #[arg(short, long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u64).range(1..))]
     repetitions: u64,
     /// Most tokens of a prompt processed at once
-    #[arg(short, long, alias = "batch", value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(short, long, alias = "batch", value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..))]
     ubatch_size: u64,
     /// How activations enter quantized layers
     #[arg(long, value_enum, default_value = "16")]

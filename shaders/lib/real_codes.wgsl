@@ -1,11 +1,11 @@
-// Real weights in f16 from the codes of complex ones. Refers to the kernel's p, codes, cells and tile_b; needs
-// coop_tile.wgsl, stack.wgsl, a codes_T.wgsl.
+// Real weights in f16 from the codes of complex ones. Refers to the kernel's cells, TERMS, LEVELS, WIDTH, cell_of and
+// TABLE_ENTRIES (SHARE of each row that has tables); needs a codes_T.wgsl.
 
 const SHARE = 32u;        // entries of a row's tables: 16 for U, 16 for W
 const LIFT = 64.0;        // keeps small weights normal in f16
 const FOURTHS = 0x03030303u;
 
-var<workgroup> tables: array<vec2<f16>, 2048>; // [64 rows, SHARE]: (re, im) of the stages' sum
+var<workgroup> tables: array<vec2<f16>, TABLE_ENTRIES>; // [rows, SHARE]: (re, im) of the stages' sum
 
 fn scale_at(cell: u32, i: u32) -> f32 {
     let bits = cells[cell + 1u + i];
@@ -25,8 +25,8 @@ fn weight_of(symbol: u32, cell: u32, term: u32) -> vec2<f32> {
 }
 
 fn make_tables(index: u32, first_row: u32) {
-    for (var i = index; i < 64u * SHARE; i += WIDTH) {
-        let cell = place(p, first_row + i / SHARE).x * (1u + TERMS * 2u);
+    for (var i = index; i < TABLE_ENTRIES; i += WIDTH) {
+        let cell = cell_of(first_row + i / SHARE) * (1u + TERMS * 2u);
         let w = i % SHARE / 16u * (TERMS / 2u);
         var sum = weight_of(i % 4u, cell, w);
         if TERMS == 4u {
@@ -44,23 +44,30 @@ fn indices(c: Codes, w: u32, shift: u32) -> u32 {
     return ((term(c, 2u * w) >> shift) & FOURTHS) | (((term(c, 2u * w + 1u) >> shift) & FOURTHS) << 2u);
 }
 
-// four columns of a complex row as real weights: the code word was loaded before
-fn put_weights(index: u32, c: Codes) {
-    let row = index / 8u;
-    let column = index % 8u; // in fours: of two words, four each
-    let u = indices(c, 0u, 2u * (column % 4u));
-    let w = indices(c, 1u, 2u * (column % 4u));
+// four columns of a complex row as the real block (R11 R12; R21 R22)
+struct Block {
+    r11: vec4<f16>,
+    r12: vec4<f16>,
+    r21: vec4<f16>,
+    r22: vec4<f16>,
+}
+
+// columns 4 `four` to 4 `four` + 3 of a code word, by the tables of row `row` of those that have some
+fn block_of(c: Codes, row: u32, four: u32) -> Block {
+    let u = indices(c, 0u, 2u * four);
+    let w = indices(c, 1u, 2u * four);
     var a: array<vec2<f16>, 4>;
     var b: array<vec2<f16>, 4>;
     for (var j = 0u; j < 4u; j++) {
         let s = tables[row * SHARE + ((u >> (8u * j)) & 15u)];
         let d = tables[row * SHARE + 16u + ((w >> (8u * j)) & 15u)];
-        a[j] = s + d;                // R11, R21
+        a[j] = s + d;                           // R11, R21
         b[j] = vec2(d.y, s.x) - vec2(s.y, d.x); // R12, R22
     }
-    let at = row * PITCH + column;
-    tile_b[at] = vec4(a[0].x, a[1].x, a[2].x, a[3].x);
-    tile_b[at + 8u] = vec4(b[0].x, b[1].x, b[2].x, b[3].x);
-    tile_b[at + 64u * PITCH] = vec4(a[0].y, a[1].y, a[2].y, a[3].y);
-    tile_b[at + 64u * PITCH + 8u] = vec4(b[0].y, b[1].y, b[2].y, b[3].y);
+    return Block(
+        vec4(a[0].x, a[1].x, a[2].x, a[3].x),
+        vec4(b[0].x, b[1].x, b[2].x, b[3].x),
+        vec4(a[0].y, a[1].y, a[2].y, a[3].y),
+        vec4(b[0].y, b[1].y, b[2].y, b[3].y),
+    );
 }

@@ -1,0 +1,45 @@
+// Dense products by cooperative matrices: the uniform block, staging, and where sums go. Refers to the kernel's p, y,
+// tiles and PITCH; needs elem.wgsl and coop_order.wgsl.
+
+struct Params {
+    rows: u32,       // those that count: x and y have whole tiles
+    k: u32,
+    outs: u32,
+    y_stride: u32,
+    out_offset: u32, // of the first output in y
+    scale: f32,      // of the sums
+}
+
+override ELEM: u32 = 1u; // of w: 1 f16, 2 bf16
+override ACCUMULATE: bool = false;
+
+const LARGEST = vec4(65504.0);
+
+fn put_x(row: u32, piece: u32, v: vec4<u32>) {
+    let at = row * PITCH + 2u * piece;
+    tile_a[at] = halves(v.xy);
+    tile_a[at + 1u] = halves(v.zw);
+}
+
+fn put_w(row: u32, piece: u32, v: vec4<u32>) {
+    let at = row * PITCH + 2u * piece;
+    if ELEM == 1u {
+        tile_b[at] = halves(v.xy);
+        tile_b[at + 1u] = halves(v.zw);
+    } else {
+        tile_b[at] = vec4<f16>(clamp(elem_low(v), -LARGEST, LARGEST));
+        tile_b[at + 1u] = vec4<f16>(clamp(elem_high(v), -LARGEST, LARGEST));
+    }
+}
+
+fn put_sums(sums: coop_mat16x16<f32, C>, row: u32, column: u32) {
+    let at = row * p.y_stride + column;
+    let stride = p.y_stride;
+    var result = sums * p.scale;
+    if ACCUMULATE {
+        let before = coopLoadT<coop_mat16x16<f32, C>>(&y[at], stride);
+        result = result + before;
+    }
+    let sum = result;
+    coopStoreT(sum, &y[at], stride);
+}

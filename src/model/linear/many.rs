@@ -1,0 +1,154 @@
+//! Running a layer for many tokens by cooperative matrices.
+
+use super::apply::{Input, Run};
+use super::{EXPAND_ROWS, GEMV_ROWS, Linear, LinearScratch, Shard, Weight};
+use crate::backend::{Backend, kernel_for};
+use crate::error::Result;
+use crate::ops::Stored;
+use crate::ops::activation::Activations;
+use crate::ops::dense::Dense;
+use crate::ops::dense_coop::{MatmulGemmCoop, MatmulGemmCoopTall, TALL_ROWS};
+use crate::ops::norm_half::NormHalf;
+use crate::ops::phase::{LIFT, PhaseExpand, PhaseGemmCoop};
+
+impl<B: Backend> Linear<B> {
+    /// Whether these tokens go through cooperative matrices.
+    pub(super) fn many(&self, backend: &B, run: Run) -> bool {
+        if run.exact || run.rows <= GEMV_ROWS {
+            return false;
+        }
+        match &self.weight {
+            Weight::Phase { pieces, .. } => {
+                kernel_for::<PhaseGemmCoop>(backend.level()).is_some()
+                    && pieces
+                        .iter()
+                        .all(|p| PhaseGemmCoop::fits(&self.shape(run, p)))
+            }
+            Weight::Dense { stored, shards } => {
+                kernel_for::<MatmulGemmCoop>(backend.level()).is_some()
+                    && shards
+                        .iter()
+                        .all(|s| MatmulGemmCoop::fits(&self.product(run, *stored, s)))
+            }
+        }
+    }
+
+    pub(super) async fn apply_coop<'a>(
+        &self,
+        backend: &B,
+        scratch: &'a LinearScratch<B>,
+        mut input: Input<'a, B>,
+        y: &B::Buffer,
+        run: Run,
+    ) -> Result<()> {
+        if matches!(self.weight, Weight::Dense { .. }) && run.activations != Activations::Float {
+            let x = self.normalize(backend, scratch, input, run.rows).await?;
+            let x = self.snap(backend, scratch, x, run).await?;
+            input = Input { x, norm: None };
+        }
+        let half = NormHalf {
+            rows: run.rows,
+            n: self.in_features,
+            norm: input.norm.map(|(_, eps)| eps),
+        };
+        let weight = input.norm.map_or(input.x, |(w, _)| w);
+        let buffers = [input.x, weight, &scratch.halves];
+        backend.run(&half, &buffers).await?;
+        match &self.weight {
+            Weight::Phase { pieces, .. } => {
+                if self.expands(scratch, run, pieces) {
+                    return self.apply_expanded(backend, scratch, y, run).await;
+                }
+                self.apply_codes(backend, scratch, y, run).await
+            }
+            Weight::Dense { stored, shards } => {
+                for shard in shards {
+                    let matmul = MatmulGemmCoop::plain(self.product(run, *stored, shard));
+                    let buffers = [&scratch.halves, &shard.buffer, y];
+                    run_coop(backend, matmul, &buffers).await?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// By a product that decodes its weights.
+    async fn apply_codes(
+        &self,
+        backend: &B,
+        scratch: &LinearScratch<B>,
+        y: &B::Buffer,
+        run: Run,
+    ) -> Result<()> {
+        let Weight::Phase { cells, pieces, .. } = &self.weight else {
+            unreachable!("only called for phase layers")
+        };
+        let mode = run.activations;
+        for piece in pieces {
+            let shape = self.shape(run, piece);
+            let buffers = [&piece.buffer, &scratch.halves, cells, y];
+            let gemm = PhaseGemmCoop { shape, mode };
+            backend.run(&gemm, &buffers).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether weights are decoded once for all tokens: if there are enough of those, and room for the weights.
+    fn expands(&self, scratch: &LinearScratch<B>, run: Run, pieces: &[Shard<B>]) -> bool {
+        let layers = self.segments.iter();
+        let words = layers.map(|s| s * self.in_features / 2).max();
+        run.rows >= EXPAND_ROWS
+            && pieces.len() == 1
+            && words.is_some_and(|words| words <= scratch.expanded.1)
+    }
+
+    /// By dense products with weights that are decoded before, one layer of the stack after the other.
+    async fn apply_expanded(
+        &self,
+        backend: &B,
+        scratch: &LinearScratch<B>,
+        y: &B::Buffer,
+        run: Run,
+    ) -> Result<()> {
+        let Weight::Phase { cells, pieces, .. } = &self.weight else {
+            unreachable!("only called for phase layers")
+        };
+        let (piece, weights) = (&pieces[0], &scratch.expanded.0);
+        let mut out_offset = 0;
+        for (layer, &outs) in self.segments.iter().enumerate() {
+            let expand = PhaseExpand {
+                shape: self.shape(run, piece),
+                layer,
+                mode: run.activations,
+            };
+            let buffers = [&piece.buffer, cells, weights];
+            backend.run(&expand, &buffers).await?;
+            let dense = Dense {
+                rows: run.rows,
+                k: self.in_features,
+                outs,
+                out_offset,
+                y_stride: self.outputs(),
+                stored: Stored::F16,
+                accumulate: run.accumulate,
+            };
+            let scale = 1.0 / LIFT;
+            let matmul = MatmulGemmCoop { dense, scale };
+            run_coop(backend, matmul, &[&scratch.halves, weights, y]).await?;
+            out_offset += outs;
+        }
+        Ok(())
+    }
+}
+
+/// The dense product by whichever kernel suits the number of rows; both give the same sums.
+async fn run_coop<B: Backend>(
+    backend: &B,
+    matmul: MatmulGemmCoop,
+    buffers: &[&B::Buffer],
+) -> Result<()> {
+    if matmul.dense.rows >= TALL_ROWS {
+        return backend.run(&MatmulGemmCoopTall(matmul), buffers).await;
+    }
+    backend.run(&matmul, buffers).await
+}
