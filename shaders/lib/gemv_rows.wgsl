@@ -5,8 +5,8 @@
 //
 // A workgroup owns p.slots rows, dealt out in strides so that workgroups stay busy alike; in pairs, a row of gate and
 // the same row of up lie in neighbouring slots. A row longer than TEAM * HELD words is shared by several teams.
-// What differs between the layers of a model is uniform, not overridden: they share one pipeline, whose code stays in
-// the processors' caches from dispatch to dispatch.
+// What differs between the layers of a model is uniform where it can be, not overridden: they share pipelines, whose
+// code then stays in the processors' caches from dispatch to dispatch.
 
 override TEAM: u32;
 override WIDTH: u32;

@@ -87,3 +87,28 @@ fn wide_cmp(a: vec2<u32>, b: vec2<u32>) -> i32 {
     }
     return 0;
 }
+
+// value * 2^-drop, rounded half to even, for 0 <= drop < 64; the result fits 32 bits
+fn round_shift(value: vec2<u32>, drop: u32) -> u32 {
+    if drop == 0u {
+        return value.x;
+    }
+    var kept: u32;
+    var half: bool;
+    var rest: u32;
+    if drop > 32u {
+        let n = drop - 32u;
+        kept = select(value.y >> n, 0u, n == 32u);
+        half = ((value.y >> (n - 1u)) & 1u) == 1u;
+        rest = value.x | (value.y & ((1u << (n - 1u)) - 1u));
+    } else if drop == 32u {
+        kept = value.y;
+        half = (value.x >> 31u) == 1u;
+        rest = value.x & 0x7fffffffu;
+    } else {
+        kept = (value.y << (32u - drop)) | (value.x >> drop);
+        half = ((value.x >> (drop - 1u)) & 1u) == 1u;
+        rest = value.x & ((1u << (drop - 1u)) - 1u);
+    }
+    return kept + select(0u, 1u, half && (rest != 0u || (kept & 1u) == 1u));
+}

@@ -41,3 +41,15 @@ fn wide_cmp(a: vec2<u32>, b: vec2<u32>) -> i32 {
     let y = wide_join(b);
     return select(select(0, 1, x > y), -1, x < y);
 }
+
+// value * 2^-drop, rounded half to even, for 0 <= drop < 64; the result fits 32 bits
+fn round_shift(value: vec2<u32>, drop: u32) -> u32 {
+    if drop == 0u {
+        return value.x;
+    }
+    let v = wide_join(value);
+    let kept = u32((v >> drop) & 0xfffffffflu);
+    let rest = v << (64u - drop);
+    let half = 0x8000000000000000lu;
+    return kept + select(0u, 1u, rest > half || (rest == half && (kept & 1u) == 1u));
+}

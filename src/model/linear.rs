@@ -10,9 +10,7 @@ use crate::error::{Error, Result};
 use crate::ops::Stored;
 use crate::ops::activation::{ActRound, Activations};
 use crate::ops::noise::Noise;
-use crate::ops::phase::{
-    COOP_TOKENS, MAX_COLUMNS, PhaseGemmCoop, Share, float_cells, integer_cells,
-};
+use crate::ops::phase::{COOP_TOKENS, MAX_COLUMNS, PhaseGemmCoop, float_cells, integer_cells};
 use crate::quarter::{COLUMNS_PER_WORD, words_for};
 pub use apply::{Input, Run};
 
@@ -57,7 +55,6 @@ pub struct LinearScratch<B: Backend> {
     expanded: (B::Buffer, usize),
     /// Gate and up beside each other, where they are not made in one step.
     pairs: B::Buffer,
-    share: Share,
 }
 
 /// Rows that buffers for `rows` tokens need on this device: whole tiles where cooperative matrices may be used.
@@ -87,7 +84,6 @@ impl<B: Backend> LinearScratch<B> {
             false => 0,
         };
         Ok(Self {
-            share: Share::new(hidden, widest),
             expanded: (backend.alloc("decoded weights", expanded)?, expanded),
             rounded: backend.alloc("rounded activations", integers)?,
             absmax: backend.alloc("absmax", rows)?,

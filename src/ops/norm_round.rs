@@ -105,7 +105,7 @@ impl Op for NormRound {
     const NAME: &'static str = "norm_round";
     const SHADERS: &'static [Shader] = &[
         shader!(unchecked Needs::SUBGROUP_INT64, "norm_round" as "norm_round_subgroup",
-            "wide64", "bits64", "round", "round_vector", "team_subgroup"),
+            "wide64", "bits", "round", "round_vector", "team_subgroup"),
         shader!(
             Needs::NONE,
             "norm_round",

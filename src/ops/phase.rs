@@ -20,7 +20,7 @@ pub use coop::{COOP_TOKENS, PhaseGemmCoop};
 pub use expand::{LIFT, PhaseExpand};
 pub use float::{PhaseGemmFloat, PhaseGemvFloat};
 pub use integer::{PhaseGemm, PhaseGemv};
-pub use round::{Outcome, PhaseGemvRound, Share};
+pub use round::{Outcome, PhaseGemvRound};
 
 /// The instruction set of the integer products on the host.
 pub(super) fn host_simd() -> &'static str {

@@ -51,7 +51,7 @@ impl<B: Backend> Linear<B> {
             return self.apply_coop(backend, scratch, input, y, run).await;
         }
         if self
-            .apply_at_once(backend, scratch, &input, y, (run, Outcome::Plain))
+            .apply_at_once(backend, &input, y, run, Outcome::Plain)
             .await?
         {
             return Ok(());
@@ -82,7 +82,7 @@ impl<B: Backend> Linear<B> {
     ) -> Result<()> {
         backend.at(&|| self.place.clone());
         if self
-            .apply_at_once(backend, scratch, &input, y, (run, Outcome::Gated))
+            .apply_at_once(backend, &input, y, run, Outcome::Gated)
             .await?
         {
             return Ok(());
@@ -98,10 +98,10 @@ impl<B: Backend> Linear<B> {
     async fn apply_at_once(
         &self,
         backend: &B,
-        scratch: &LinearScratch<B>,
         input: &Input<'_, B>,
         y: &B::Buffer,
-        (run, outcome): (Run, Outcome),
+        run: Run,
+        outcome: Outcome,
     ) -> Result<bool> {
         let Weight::Phase { pieces, cells, .. } = &self.weight else {
             return Ok(false);
@@ -118,7 +118,6 @@ impl<B: Backend> Linear<B> {
             mode: run.activations,
             norm: input.norm.map(|(_, eps)| eps),
             outcome,
-            share: scratch.share,
         };
         let memory = backend.workgroup_bytes();
         if !pieces.iter().all(|piece| product(piece).fits(memory)) {

@@ -7,7 +7,7 @@ use crate::ops::attention_step::AttentionStep;
 use crate::ops::dense_coop::{MatmulGemmCoop, MatmulGemmCoopTall};
 use crate::ops::norm_half::NormHalf;
 use crate::ops::norm_round::NormRound;
-use crate::ops::phase::{Outcome, PhaseExpand, PhaseGemmCoop, PhaseGemvRound, Share};
+use crate::ops::phase::{Outcome, PhaseExpand, PhaseGemmCoop, PhaseGemvRound};
 use crate::ops::sample::Sample;
 
 const EPS: f32 = 1e-5;
@@ -28,7 +28,6 @@ pub fn phase_gemv_round() -> Vec<BenchCase<PhaseGemvRound>> {
                 mode,
                 norm,
                 outcome,
-                share: Share::new(HIDDEN, INTERMEDIATE),
             };
             all.push(case(format!("{name}, {mode_name}"), op, &data));
         }

@@ -27,24 +27,6 @@ pub enum Outcome {
     Gated,
 }
 
-/// How invocations share a token: the same for all layers of a model, so that they share a pipeline and its code
-/// stays in the processors' caches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share {
-    /// Words of a row that one invocation keeps, 1 to 4.
-    held: usize,
-    /// Real inputs of the widest layer.
-    widest: usize,
-}
-
-impl Share {
-    /// For layers of `usual` and up to `widest` real inputs: a usual row is one team's, if it can be.
-    pub fn new(usual: usize, widest: usize) -> Self {
-        let held = words_for(usual.div_ceil(2)).div_ceil(TEAM).clamp(1, 4);
-        Self { held, widest }
-    }
-}
-
 /// `y = U x + W conj(x)` for few tokens in f32, normalized if asked for and rounded to integers on the way; or
 /// `silu(gate) * up` of two stacked layers.
 ///
@@ -61,8 +43,6 @@ pub struct PhaseGemvRound {
     pub norm: Option<f32>,
     /// What to make of the products.
     pub outcome: Outcome,
-    /// How invocations share a token.
-    pub share: Share,
 }
 
 impl PhaseGemvRound {
@@ -71,20 +51,31 @@ impl PhaseGemvRound {
         if self.mode.planes() == 1 { 768 } else { 512 }
     }
 
+    /// Words of a token that one invocation keeps: a whole row for a team if it can, else what costs least.
+    fn held(&self) -> usize {
+        let words = self.shape.words();
+        let whole = words.div_ceil(TEAM);
+        if whole <= 4 {
+            return whole;
+        }
+        // gathering the sums of a chunk costs a team about as much as twelve words
+        let cost = |held: &usize| words.div_ceil(held * TEAM) * (held * TEAM + 12);
+        (1..=3).rev().min_by_key(cost).unwrap_or(1)
+    }
+
     /// Words of a byte plane in workgroup memory (16 bytes each): whole shares of a team.
-    fn padded(&self, in_features: usize) -> usize {
-        words_for(in_features.div_ceil(2)).next_multiple_of(self.share.held * TEAM)
+    fn padded(&self) -> usize {
+        self.shape.words().next_multiple_of(self.held() * TEAM)
     }
 
     /// Room for a token in workgroup memory, in units of 16 bytes.
     fn token_words(&self) -> usize {
-        let widest = self.share.widest.max(self.shape.in_features);
-        2 * self.mode.planes() * self.padded(widest)
+        2 * self.mode.planes() * self.padded()
     }
 
     /// Whether the kernels take it: token sizes, no groups of scales, memory of a workgroup in bytes.
     pub fn fits(&self, workgroup_bytes: usize) -> bool {
-        let chunks = self.padded(self.shape.in_features) / (self.share.held * TEAM);
+        let chunks = self.padded() / (self.held() * TEAM);
         roundable(self.shape.in_features)
             && self.shape.groups() == 1
             && self.sensible()
@@ -150,7 +141,7 @@ impl PhaseGemvRound {
         product: impl Fn(&PhaseShape, Activations, &mut Bindings<'_>),
     ) {
         let (q, factors) = self.round(b.read(1), b.read(2));
-        let y: &mut [f32] = b.write(4);
+        let y: &mut [f32] = &mut b.write(4)[..self.shape.rows * self.outputs()];
         let mut both = vec![0.0f32; if self.paired() { 2 * y.len() } else { 0 }];
         let mut inner = Bindings::new();
         inner.push_read(b.read(0));
@@ -183,7 +174,7 @@ impl Op for PhaseGemvRound {
     const SHADERS: &'static [Shader] = &[shader!(unchecked Needs::SUBGROUP_INT64,
         "phase_gemv_round",
         "wide64",
-        "bits64",
+        "bits",
         "accumulate",
         "round",
         "round_vector",
@@ -214,7 +205,7 @@ impl Op for PhaseGemvRound {
         let (eps_n, root_n) =
             fixed::norm_constants(self.shape.in_features, self.norm.unwrap_or(0.0));
         PhaseParams {
-            plane_words: 4 * self.padded(self.shape.in_features) as u32,
+            plane_words: 4 * self.padded() as u32,
             eps_n,
             root_n,
             normed: self.norm.is_some().into(),
@@ -228,7 +219,7 @@ impl Op for PhaseGemvRound {
         vec![
             ("TERMS", self.shape.terms() as f64),
             ("PLANES", self.mode.planes() as f64),
-            ("HELD", self.share.held as f64),
+            ("HELD", self.held() as f64),
             ("TOKEN_WORDS", self.token_words() as f64),
             ("MOST_SLOTS", self.most_slots() as f64),
             ("TEAM", TEAM as f64),
@@ -281,14 +272,12 @@ impl Op for PhaseGemvRound {
             for norm in [None, Some(1e-5)] {
                 for (name, shape) in round_shapes() {
                     for outcome in [Outcome::Plain, Outcome::Gated] {
-                        let share = Share::new(shape.in_features.min(2048), shape.in_features);
                         let shape = shape.clone();
                         let op = Self {
                             shape,
                             mode,
                             norm,
                             outcome,
-                            share,
                         };
                         if op.sensible() && op.fits(1 << 15) {
                             cases.push(case(name, op));
