@@ -2,6 +2,7 @@
 
 use fairy2i_gpu::files::Tokenizer;
 use fairy2i_gpu::files::corpus::encoder::{Cut, Encoder};
+use fairy2i_gpu::files::corpus::words::Words;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -61,7 +62,8 @@ fn words_join_to_the_text() {
     for (name, json) in tokenizers() {
         let (tokenizer, cut) = open(&json);
         assert_ne!(cut, Cut::Never, "{name}");
-        let encoder = std::cell::RefCell::new(Encoder::new(&tokenizer, &cut, 500));
+        let words = Words::new(500);
+        let encoder = std::cell::RefCell::new(Encoder::new(&tokenizer, &cut, &words));
         let mut runner = proptest::test_runner::TestRunner::new(config());
         let result = runner.run(&texts, |text| {
             let mut ids = Vec::new();
@@ -126,7 +128,8 @@ fn what_is_not_known_is_not_cut() {
 #[test]
 fn texts_that_cannot_be_cut_go_in_pieces() {
     let (tokenizer, _) = open(&parsed(NOVELLA));
-    let mut encoder = Encoder::new(&tokenizer, &Cut::Never, 10);
+    let words = Words::new(10);
+    let mut encoder = Encoder::new(&tokenizer, &Cut::Never, &words);
     let text = "Once upon a time.\n".repeat(10_000);
     let mut ids = Vec::new();
     encoder.encode(&text, true, &mut ids).expect("tokens");

@@ -5,6 +5,7 @@
 //! kept. That is exact only where a tokenizer looks at words one by one; which ones do, and where their text may be
 //! cut, is read from `tokenizer.json` ([`Cut`]). All others get whole documents.
 
+use super::words::Words;
 use crate::error::Result;
 use crate::files::Tokenizer;
 use serde_json::Value;
@@ -140,31 +141,32 @@ fn marks_begin(vocab: &Value) -> bool {
     vocab.as_object().is_some_and(|v| v.keys().all(begins))
 }
 
-/// A tokenizer with a memory; every worker has its own.
+/// A tokenizer with a memory; every worker has its own, and asks the others' before it asks the library.
 pub struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
     cut: &'a Cut,
+    shared: &'a Words,
     /// Where the tokens of a word lie in `ids`.
     words: HashMap<Box<str>, (u32, u32)>,
     ids: Vec<u32>,
-    most: usize,
 }
 
+/// Words a worker keeps for itself; all are forgotten when there are more. About 4 MB.
+const OWN_WORDS: usize = 1 << 15;
 /// Longest text the library is asked for at once, in bytes.
 const LONGEST_TEXT: usize = 1 << 16;
 /// Longest word kept, in bytes.
 const LONGEST_WORD: usize = 64;
 
 impl<'a> Encoder<'a> {
-    /// An encoder that knows no word yet, and keeps `most` at most, about 100 bytes each; when there are more, it
-    /// forgets them all.
-    pub fn new(tokenizer: &'a Tokenizer, cut: &'a Cut, most: usize) -> Self {
+    /// An encoder that knows what `shared` knows.
+    pub fn new(tokenizer: &'a Tokenizer, cut: &'a Cut, shared: &'a Words) -> Self {
         Self {
             tokenizer,
             cut,
+            shared,
             words: HashMap::new(),
             ids: Vec::new(),
-            most,
         }
     }
 
@@ -210,17 +212,21 @@ impl<'a> Encoder<'a> {
             return Ok(());
         }
         let before = out.len();
-        self.ask(word, out)?;
-        if word.len() <= LONGEST_WORD {
-            if self.words.len() >= self.most {
-                self.words.clear();
-                self.ids.clear();
-            }
-            let from = self.ids.len() as u32;
-            self.ids.extend_from_slice(&out[before..]);
-            let range = (from, self.ids.len() as u32);
-            self.words.insert(word.into(), range);
+        if word.len() > LONGEST_WORD {
+            return self.ask(word, out);
         }
+        if !self.shared.find(word, out) {
+            self.ask(word, out)?;
+            self.shared.insert(word, &out[before..]);
+        }
+        if self.words.len() >= OWN_WORDS {
+            self.words.clear();
+            self.ids.clear();
+        }
+        let from = self.ids.len() as u32;
+        self.ids.extend_from_slice(&out[before..]);
+        self.words
+            .insert(word.into(), (from, self.ids.len() as u32));
         Ok(())
     }
 

@@ -28,6 +28,7 @@ pub mod records;
 mod rows;
 pub mod shards;
 mod tokens;
+pub mod words;
 
 pub use manifest::{Manifest, TextUnit};
 pub use order::Order;

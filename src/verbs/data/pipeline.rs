@@ -8,6 +8,7 @@ use crate::files::corpus::TextTokenizer;
 use crate::files::corpus::encoder::Encoder;
 use crate::files::corpus::manifest::Settings;
 use crate::files::corpus::records::{Reading, Record, Records};
+use crate::files::corpus::words::Words;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -15,7 +16,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 /// Bytes of text in a chunk, about.
 const CHUNK: usize = 1 << 18;
 /// Bytes of text between reading and writing, about. With tokens and copies they take some four times as much.
-const IN_FLIGHT: usize = 48 << 20;
+const IN_FLIGHT: usize = 24 << 20;
 /// Words that all workers together remember: some 100 MB.
 const WORDS: usize = 1 << 20;
 /// Chunks a worker may have waiting.
@@ -105,12 +106,14 @@ pub fn tokenize(
         used: Mutex::new((0, false)),
         freed: Condvar::new(),
     };
+    let words = Words::new(WORDS);
     std::thread::scope(|scope| {
         let (mut to, mut from) = (Vec::new(), Vec::new());
+        let words = &words;
         for _ in 0..workers {
             let (chunks, dealt) = sync_channel(WAITING);
             let (made, results) = sync_channel(WAITING);
-            scope.spawn(move || work(settings, tokenizer, WORDS / workers, &dealt, &made));
+            scope.spawn(move || work(settings, tokenizer, words, &dealt, &made));
             to.push(chunks);
             from.push(results);
         }
@@ -189,7 +192,7 @@ fn read_all(
 fn work(
     settings: &Settings,
     tokenizer: &TextTokenizer,
-    words: usize,
+    words: &Words,
     dealt: &Receiver<Result<Chunk>>,
     made: &SyncSender<Result<Tokenized>>,
 ) {
