@@ -151,24 +151,7 @@ impl Schedule {
                     return bad(format!("the factor at the end is {floor}, not 0 to 1"));
                 }
             }
-            Self::Wsd { warmup, decays } => {
-                let mut free = *warmup;
-                for decay in decays {
-                    if decay.from < free || decay.steps == 0 {
-                        return bad(format!(
-                            "the decay from step {} overlaps what is before it, or has no steps",
-                            decay.from
-                        ));
-                    }
-                    if !(0.0..=f64::MAX).contains(&decay.to) {
-                        return bad(format!(
-                            "the decay from step {} ends at {}",
-                            decay.from, decay.to
-                        ));
-                    }
-                    free = decay.from.saturating_add(decay.steps);
-                }
-            }
+            Self::Wsd { warmup, decays } => return in_order(*warmup, decays),
             Self::TwoStageLinear { warmup, steps } | Self::TwoStageCosine { warmup, steps } => {
                 if steps <= warmup {
                     return bad(format!(
@@ -225,6 +208,25 @@ impl Schedule {
             | Self::TwoStageCosine { warmup, .. } => warmup,
         }
     }
+}
+
+/// Refuses decays that overlap, have no steps, or end at no factor.
+fn in_order(warmup: u64, decays: &[Decay]) -> Result<()> {
+    let bad = |decay: &Decay, what: &str| {
+        let what = format!("the decay from step {} {what}", decay.from);
+        Err(Error::usage(what, "correct the schedule"))
+    };
+    let mut free = warmup;
+    for decay in decays {
+        if decay.from < free || decay.steps == 0 {
+            return bad(decay, "overlaps what is before it, or has no steps");
+        }
+        if !(0.0..=f64::MAX).contains(&decay.to) {
+            return bad(decay, &format!("ends at {}", decay.to));
+        }
+        free = decay.from.saturating_add(decay.steps);
+    }
+    Ok(())
 }
 
 /// How far `step` is between `from` and `to`, 0 to 1.
