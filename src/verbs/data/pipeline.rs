@@ -1,7 +1,7 @@
 //! One thread reads, several tokenize, one writes; what comes out does not depend on how many there are.
 //!
-//! Chunks of records are dealt to the workers in turn and taken from them in turn, so their order needs no sorting.
-//! What is between reading and writing is bounded in bytes.
+//! Chunks of records are taken from the workers in the order in which they were dealt, so nothing needs sorting. What
+//! is between reading and writing is bounded in bytes.
 
 use crate::error::Result;
 use crate::files::corpus::TextTokenizer;
@@ -17,6 +17,8 @@ use std::sync::{Condvar, Mutex, PoisonError};
 const CHUNK: usize = 1 << 18;
 /// Bytes of text between reading and writing, about. With tokens and copies they take some four times as much.
 const IN_FLIGHT: usize = 24 << 20;
+/// Chunks beyond this go to one worker: allocators keep what a thread once needed, so not all should need much.
+const LARGE: usize = 1 << 20;
 /// Words that all workers together remember: some 100 MB.
 const WORDS: usize = 1 << 20;
 /// Chunks a worker may have waiting.
@@ -119,26 +121,53 @@ pub fn tokenize(
         }
         let _over = Over(&budget);
         let budget = &budget;
-        scope.spawn(move || read(settings, start, &to, budget));
-        // A channel without its next chunk means that there is none: they are dealt in turn.
-        for results in from.iter().cycle() {
-            let Ok(tokenized) = results.recv() else { break };
+        let (order, dealt) = sync_channel(2 * WAITING * workers);
+        scope.spawn(move || read(settings, start, &Dealer { to, order, budget }));
+        for worker in &dealt {
+            // A worker without a result has panicked, which the scope passes on.
+            let Ok(tokenized) = from[worker].recv() else {
+                break;
+            };
             let tokenized = tokenized?;
             let bytes = tokenized.bytes;
             take(tokenized)?;
             budget.free(bytes, false);
         }
+        drop(dealt);
         drop(from);
         Ok(())
     })
 }
 
+/// Where chunks go.
+struct Dealer<'a> {
+    to: Vec<SyncSender<Result<Chunk>>>,
+    /// Which worker has the next one.
+    order: SyncSender<usize>,
+    budget: &'a Budget,
+}
+
+impl Dealer<'_> {
+    /// Gives a chunk to a worker; false when nobody wants it any more.
+    fn deal(&self, chunk: Result<Chunk>, turn: usize) -> bool {
+        let bytes = chunk.as_ref().map_or(0, |c| c.bytes);
+        let worker = if bytes > LARGE {
+            0
+        } else {
+            turn % self.to.len()
+        };
+        self.budget.take(bytes)
+            && self.to[worker].send(chunk).is_ok()
+            && self.order.send(worker).is_ok()
+    }
+}
+
 /// Deals chunks until there are no more, or nobody takes them.
-fn read(settings: &Settings, start: Place, to: &[SyncSender<Result<Chunk>>], budget: &Budget) {
-    let mut turn = to.iter().cycle();
-    let mut deal = |chunk: Result<Chunk>| {
-        let room = chunk.as_ref().is_ok_and(|c| !budget.take(c.bytes));
-        !room && turn.next().is_some_and(|to| to.send(chunk).is_ok())
+fn read(settings: &Settings, start: Place, dealer: &Dealer) {
+    let mut turn = 0;
+    let mut deal = |chunk| {
+        turn += 1;
+        dealer.deal(chunk, turn)
     };
     if let Err(error) = read_all(settings, start, &mut deal) {
         deal(Err(error));
