@@ -1,13 +1,16 @@
-//! Formats: safetensors, Hugging Face folders, the packed format, tokenizers. Bytes in, bytes out; no devices.
+//! Formats: safetensors, Hugging Face folders, the packed format, tokenizers, training data, records of a run. Bytes
+//! in, bytes out; no devices.
 
 pub mod checkpoint;
 pub mod config;
+pub mod corpus;
 pub mod export;
 pub mod folder;
 mod json;
 mod original;
 pub mod packed;
 pub mod plan;
+pub mod run;
 pub mod safetensors;
 pub mod source;
 pub mod staging;

@@ -3,6 +3,8 @@
 
 mod bad;
 mod bench;
+mod data;
+mod data_stops;
 mod devices;
 mod folders;
 mod generate;

@@ -6,7 +6,9 @@
 mod common;
 mod llama;
 mod models;
+mod packing;
 mod quantizer;
+mod schedules;
 
 use common::{Device, devices};
 use fairy2i_gpu::backend::{Backend, Cpu};
@@ -69,6 +71,8 @@ impl Report {
 fn judge(file: &Path, value: &serde_json::Value) -> Option<Report> {
     match file.file_stem()?.to_str()? {
         "quantizer" => Some(quantizer::judge(value, &all_devices())),
+        "schedules" => Some(schedules::judge(value)),
+        "packing" => Some(packing::judge(value)),
         "llama" => Some(llama::judge(value, file.parent()?, &devices())),
         "models" => Some(models::judge(value, file.parent()?, &devices())),
         _ => None,
