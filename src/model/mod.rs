@@ -9,6 +9,7 @@ pub mod rope;
 mod rows;
 pub mod sampling;
 pub mod session;
+pub mod train;
 pub mod weights;
 
 pub use config::{Config, Rope, RopeScaling};

@@ -299,6 +299,7 @@ pub mod pointwise;
 pub mod quantizer;
 pub mod sample;
 pub mod select;
+pub mod train;
 pub mod widely;
 
 list![
@@ -340,4 +341,16 @@ list![
     baseline::BaselineMean,
     baseline::BaselinePack,
     baseline::BaselineUnpack,
+    train::fill::Fill,
+    train::matmul::MatmulTrain,
+    train::softmax::Softmax,
+    train::softmax::SoftmaxBackward,
+    train::norm::RmsNormBackward,
+    train::norm::RmsNormWeightBackward,
+    train::rope::RopeTurn,
+    train::swiglu::SwigluBackward,
+    train::embed::TokenEmbedBackward,
+    train::loss::TokenLoss,
+    train::optimizer::GradNorm,
+    train::optimizer::Adamw,
 ];
