@@ -1,11 +1,10 @@
-// g = factor gradient; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2; x = keep x - step m / (sqrt(v) / root + eps)
+// g = factor gradient; m = m + (1 - beta1) (g - m); v = beta2 v + (1 - beta2) g^2; x = keep x - step m / (sqrt(v) / root + eps)
 // one invocation owns every 256th of a workgroup's 4096 values
 // gradient, x, m, v [n] f32
 
 struct Params {
     n: u32,
     factor: f32, // of the gradient: clipping, and the loss scale undone
-    beta1: f32,
     rest1: f32,  // 1 - beta1
     beta2: f32,
     rest2: f32,  // 1 - beta2
@@ -34,10 +33,10 @@ fn adamw(
     let end = min(p.n, begin + PER_GROUP);
     for (var i = begin + lane; i < end; i += WIDTH) {
         let g = p.factor * gradient[i];
-        let first = p.beta1 * m[i] + p.rest1 * g;
+        let first = m[i] + p.rest1 * (g - m[i]);
         let second = p.beta2 * v[i] + p.rest2 * g * g;
         m[i] = first;
         v[i] = second;
-        x[i] = p.keep * x[i] - p.step * (first / (sqrt(second) / p.root + p.eps));
+        x[i] = p.keep * x[i] - p.step * first / (sqrt(second) / p.root + p.eps);
     }
 }

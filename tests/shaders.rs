@@ -22,6 +22,7 @@ const BY_ABILITY: &[&str] = &[
     "attention_coop",
     "phase_gemm_coop",
     "matmul_gemm_coop",
+    "matmul_train_coop",
 ];
 /// Lines of a kernel file and of one of its functions: what a reader keeps in mind.
 const MOST_LINES: usize = 150;

@@ -7,6 +7,7 @@ mod common;
 mod llama;
 mod models;
 mod quantizer;
+mod training;
 
 use common::{Device, devices};
 use fairy2i_gpu::backend::{Backend, Cpu};
@@ -69,7 +70,13 @@ impl Report {
 fn judge(file: &Path, value: &serde_json::Value) -> Option<Report> {
     match file.file_stem()?.to_str()? {
         "quantizer" => Some(quantizer::judge(value, &all_devices())),
-        "llama" => Some(llama::judge(value, file.parent()?, &devices())),
+        "llama" => {
+            let devices = devices();
+            let mut report = llama::judge(value, file.parent()?, &devices);
+            println!("golden: inference, closest: {}", report.worst.1);
+            training::judge(value, &devices, &mut report);
+            Some(report)
+        }
         "models" => Some(models::judge(value, file.parent()?, &devices())),
         _ => None,
     }

@@ -8,6 +8,9 @@ use crate::ops::train::matmul::{Causal, MatmulTrain, Place};
 use crate::ops::train::rope::RopeTurn;
 use crate::ops::train::softmax::{Scores, Softmax, SoftmaxBackward};
 
+/// Both factors are in f32.
+const WIDE: [bool; 2] = [false; 2];
+
 /// Heads of some texts, and where their parts lie.
 struct Heads {
     length: usize,
@@ -141,7 +144,7 @@ impl<B: Backend> Trainer<B> {
     async fn attention_weights(&self, heads: &Heads, qkv: &B::Buffer) -> Result<()> {
         let s = &self.scratch;
         let scores = heads.inner(heads.q, heads.k);
-        self.product(scores, [qkv, qkv, &s.scores]).await?;
+        self.product(scores, [qkv, qkv, &s.scores], WIDE).await?;
         self.backend
             .run(&Softmax(heads.scores()), &[&s.scores])
             .await
@@ -157,7 +160,7 @@ impl<B: Backend> Trainer<B> {
         for heads in self.portions(shape) {
             self.attention_weights(&heads, qkv).await?;
             let values = heads.outer(heads.v, heads.out);
-            self.product(values, [&self.scratch.scores, qkv, out])
+            self.product(values, [&self.scratch.scores, qkv, out], WIDE)
                 .await?;
         }
         Ok(())
@@ -176,17 +179,18 @@ impl<B: Backend> Trainer<B> {
             self.attention_weights(&heads, qkv).await?;
             for member in 0..heads.group {
                 let d_v = heads.gathered(member, heads.out, heads.v);
-                self.product(d_v, [&s.scores, d_out, d_qkv]).await?;
+                self.product(d_v, [&s.scores, d_out, d_qkv], WIDE).await?;
             }
             let d_weights = heads.inner(heads.out, heads.v);
-            self.product(d_weights, [d_out, qkv, &s.d_scores]).await?;
+            self.product(d_weights, [d_out, qkv, &s.d_scores], WIDE)
+                .await?;
             let back = SoftmaxBackward(heads.scores());
             self.backend.run(&back, &[&s.scores, &s.d_scores]).await?;
             let d_q = heads.outer(heads.k, heads.q);
-            self.product(d_q, [&s.d_scores, qkv, d_qkv]).await?;
+            self.product(d_q, [&s.d_scores, qkv, d_qkv], WIDE).await?;
             for member in 0..heads.group {
                 let d_k = heads.gathered(member, heads.q, heads.k);
-                self.product(d_k, [&s.d_scores, qkv, d_qkv]).await?;
+                self.product(d_k, [&s.d_scores, qkv, d_qkv], WIDE).await?;
             }
         }
         Ok(())

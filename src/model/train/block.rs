@@ -2,7 +2,7 @@
 
 use super::Trainer;
 use super::parameters::{of_block, place};
-use super::product::Columns;
+use super::product::{Columns, Factor};
 use super::scratch::{Acts, Shape, qkv_row};
 use crate::backend::Backend;
 use crate::error::Result;
@@ -72,24 +72,26 @@ impl<B: Backend> Trainer<B> {
         let (x, a) = (&self.scratch.inputs[l], self.acts(l));
         let (h, q, i) = (c.hidden, c.heads * c.head_dim, c.intermediate);
         let at = |place| of_block(l, place);
+        let input = |x| self.factor(Factor::Right, rows, x);
         self.norm(at(place::ATTENTION_NORM), rows, x, &a.attention_in)
             .await?;
+        let from = input(Columns::all(&a.attention_in, h)).await?;
         for (place, first) in self.qkv() {
-            let to = Columns::from(&a.qkv, qkv_row(c), first);
-            let from = Columns::all(&a.attention_in, h);
+            let to = Columns::all(&a.qkv, qkv_row(c)).from(first);
             self.linear(at(place), rows, from, to, false).await?;
         }
         self.rotate(shape, &a.qkv, false).await?;
         self.attend(shape, &a.qkv, &a.attention).await?;
         self.copy(rows * h, x, &a.middle).await?;
-        let (from, to) = (Columns::all(&a.attention, q), Columns::all(&a.middle, h));
-        self.linear(at(place::O), rows, from, to, true).await?;
+        let from = input(Columns::all(&a.attention, q)).await?;
+        self.linear(at(place::O), rows, from, Columns::all(&a.middle, h), true)
+            .await?;
         self.norm(at(place::MLP_NORM), rows, &a.middle, &a.mlp_in)
             .await?;
+        let from = input(Columns::all(&a.mlp_in, h)).await?;
         for (place, first) in [(place::GATE, 0), (place::UP, i)] {
-            let to = Columns::from(&a.pairs, 2 * i, first);
-            self.linear(at(place), rows, Columns::all(&a.mlp_in, h), to, false)
-                .await?;
+            let to = Columns::all(&a.pairs, 2 * i).from(first);
+            self.linear(at(place), rows, from, to, false).await?;
         }
         let gated = SwiGlu { rows, n: i };
         self.backend.run(&gated, &[&a.pairs, &a.activation]).await
@@ -108,12 +110,15 @@ impl<B: Backend> Trainer<B> {
 
     /// Block `l`: from `inputs[l]` to `inputs[l + 1]`.
     pub(super) async fn block(&mut self, l: usize, shape: Shape) -> Result<()> {
-        self.quantizer.enter(&self.backend, &self.list, l).await?;
+        self.quantizer
+            .enter(&self.backend, &self.list, &self.held, l)
+            .await?;
         self.inside(l, shape).await?;
         let (c, a, rows) = (&self.config, self.acts(l), shape.rows());
         let y = &self.scratch.inputs[l + 1];
         self.copy(rows * c.hidden, &a.middle, y).await?;
         let from = Columns::all(&a.activation, c.intermediate);
+        let from = self.factor(Factor::Right, rows, from).await?;
         let down = of_block(l, place::DOWN);
         self.linear(down, rows, from, Columns::all(y, c.hidden), true)
             .await
@@ -127,7 +132,9 @@ impl<B: Backend> Trainer<B> {
         shape: Shape,
         again: bool,
     ) -> Result<()> {
-        self.quantizer.enter(&self.backend, &self.list, l).await?;
+        self.quantizer
+            .enter(&self.backend, &self.list, &self.held, l)
+            .await?;
         if again {
             self.inside(l, shape).await?;
         }
@@ -139,23 +146,24 @@ impl<B: Backend> Trainer<B> {
         let (c, s, a) = (&self.config, &self.scratch, self.acts(l));
         let (h, i) = (c.hidden, c.intermediate);
         let at = |place| of_block(l, place);
-        let d_out = || Columns::all(&s.d_stream, h);
-        let d_activation = Columns::all(&s.d_activation, i);
-        let activation = Columns::all(&a.activation, i);
-        self.linear_weight(at(place::DOWN), rows, d_out(), activation)
-            .await?;
-        self.linear_input(at(place::DOWN), rows, d_out(), d_activation, false)
+        let gradient = |d_y| self.factor(Factor::Left, rows, d_y);
+        let input = |x| self.factor(Factor::Right, rows, x);
+        let d_y = gradient(Columns::all(&s.d_stream, h)).await?;
+        let x = input(Columns::all(&a.activation, i)).await?;
+        let d_x = Columns::all(&s.d_activation, i);
+        self.linear_weight(at(place::DOWN), rows, d_y, x).await?;
+        self.linear_input(at(place::DOWN), rows, d_y, d_x, false)
             .await?;
         let back = SwigluBackward { rows, n: i };
         self.backend
             .run(&back, &[&s.d_activation, &a.pairs])
             .await?;
+        let d_pairs = gradient(Columns::all(&a.pairs, 2 * i)).await?;
+        let x = input(Columns::all(&a.mlp_in, h)).await?;
         for (place, first) in [(place::GATE, 0), (place::UP, i)] {
-            let d_y = || Columns::from(&a.pairs, 2 * i, first);
-            let d_x = Columns::all(&s.d_normed, h);
-            self.linear_weight(at(place), rows, d_y(), Columns::all(&a.mlp_in, h))
-                .await?;
-            self.linear_input(at(place), rows, d_y(), d_x, first > 0)
+            let (d_y, d_x) = (d_pairs.from(first), Columns::all(&s.d_normed, h));
+            self.linear_weight(at(place), rows, d_y, x).await?;
+            self.linear_input(at(place), rows, d_y, d_x, first > 0)
                 .await?;
         }
         self.norm_backward(at(place::MLP_NORM), rows, &a.middle, &s.d_normed, true)
@@ -166,21 +174,23 @@ impl<B: Backend> Trainer<B> {
         let (c, s, a, rows) = (&self.config, &self.scratch, self.acts(l), shape.rows());
         let (h, q) = (c.hidden, c.heads * c.head_dim);
         let at = |place| of_block(l, place);
-        let d_out = || Columns::all(&s.d_stream, h);
-        let d_attention = Columns::all(&s.d_attention, q);
-        self.linear_weight(at(place::O), rows, d_out(), Columns::all(&a.attention, q))
-            .await?;
-        self.linear_input(at(place::O), rows, d_out(), d_attention, false)
+        let gradient = |d_y| self.factor(Factor::Left, rows, d_y);
+        let input = |x| self.factor(Factor::Right, rows, x);
+        let d_y = gradient(Columns::all(&s.d_stream, h)).await?;
+        let x = input(Columns::all(&a.attention, q)).await?;
+        let d_x = Columns::all(&s.d_attention, q);
+        self.linear_weight(at(place::O), rows, d_y, x).await?;
+        self.linear_input(at(place::O), rows, d_y, d_x, false)
             .await?;
         self.attend_backward(shape, &a.qkv, &s.d_attention, &s.d_qkv)
             .await?;
         self.rotate(shape, &s.d_qkv, true).await?;
+        let d_qkv = gradient(Columns::all(&s.d_qkv, qkv_row(c))).await?;
+        let x = input(Columns::all(&a.attention_in, h)).await?;
         for (place, first) in self.qkv() {
-            let d_y = || Columns::from(&s.d_qkv, qkv_row(c), first);
-            let d_x = Columns::all(&s.d_normed, h);
-            let x = Columns::all(&a.attention_in, h);
-            self.linear_weight(at(place), rows, d_y(), x).await?;
-            self.linear_input(at(place), rows, d_y(), d_x, first > 0)
+            let (d_y, d_x) = (d_qkv.from(first), Columns::all(&s.d_normed, h));
+            self.linear_weight(at(place), rows, d_y, x).await?;
+            self.linear_input(at(place), rows, d_y, d_x, first > 0)
                 .await?;
         }
         let x = &s.inputs[l];

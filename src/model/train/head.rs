@@ -2,7 +2,7 @@
 
 use super::Trainer;
 use super::parameters::{EMBED, final_norm, head};
-use super::product::Columns;
+use super::product::{Columns, Factor};
 use super::scratch::logit_rows;
 use crate::backend::Backend;
 use crate::error::Result;
@@ -57,17 +57,22 @@ impl<B: Backend> Trainer<B> {
         first: usize,
         factor: Option<f64>,
     ) -> Result<()> {
-        self.quantizer.enter_head(&self.backend, &self.list).await?;
+        self.quantizer
+            .enter_head(&self.backend, &self.list, &self.held)
+            .await?;
         let (c, s) = (&self.config, &self.scratch);
         let (weight, norm, h) = (head(c), final_norm(c), c.hidden);
         let x = &s.inputs[c.layers];
         self.norm(norm, rows, x, &s.head_in).await?;
         let portion = logit_rows(c, self.options.rows(), self.backend.max_words());
+        let inputs = self
+            .factor(Factor::Right, rows, Columns::all(&s.head_in, h))
+            .await?;
+        let logits = Columns::all(&s.logits, c.vocab);
         for row in (0..rows).step_by(portion) {
             let count = portion.min(rows - row);
-            let input = || Columns::all(&s.head_in, h).below(row);
-            let logits = || Columns::all(&s.logits, c.vocab);
-            self.linear(weight, count, input(), logits(), false).await?;
+            let input = inputs.below(row);
+            self.linear(weight, count, input, logits, false).await?;
             let loss = TokenLoss {
                 rows: count,
                 vocab: c.vocab,
@@ -79,10 +84,10 @@ impl<B: Backend> Trainer<B> {
                 .run(&loss, &[&s.targets, &s.logits, &s.losses])
                 .await?;
             if factor.is_some() {
-                self.linear_weight(weight, count, logits(), input()).await?;
+                let d_y = self.factor(Factor::Left, count, logits).await?;
                 let d_x = Columns::all(&s.d_normed, h).below(row);
-                self.linear_input(weight, count, logits(), d_x, false)
-                    .await?;
+                self.linear_weight(weight, count, d_y, input).await?;
+                self.linear_input(weight, count, d_y, d_x, false).await?;
             }
         }
         if factor.is_some() {

@@ -4,6 +4,7 @@ use super::options::TrainOptions;
 use super::parameters::parameters;
 use super::{quantizer, scratch};
 use crate::model::Config;
+use crate::ops::Needs;
 
 /// Bytes of device memory by what they are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,12 +24,15 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// What training `config` with `options` takes on a device whose bindings have at most `max_words` words.
-    pub fn of(config: &Config, options: &TrainOptions, max_words: usize) -> Self {
+    /// What training `config` with `options` takes on a device with these abilities, whose bindings have at most
+    /// `max_words` words.
+    pub fn of(config: &Config, options: &TrainOptions, level: Needs, max_words: usize) -> Self {
+        let config = &options.untied(config);
+        let half = options.halves(config, level);
         let list = parameters(config);
         let all = 4 * list.iter().map(|p| p.len()).sum::<usize>();
-        let [codes, dense, meanwhile] = quantizer::words(options.recipe, config, &list);
-        let [activations, rest] = scratch::words(config, options, max_words);
+        let [codes, dense, meanwhile] = quantizer::words(options.recipe, config, &list, half);
+        let [activations, rest] = scratch::words(config, options, max_words, half);
         Self {
             masters: all,
             moments: 2 * all,

@@ -1,8 +1,14 @@
 //! What a trainer is told: how to train, and on what.
 
+use crate::backend::kernel_for;
 use crate::error::{Error, Result};
 use crate::model::{Config, Method, Recipe, quantize};
+use crate::ops::Needs;
+use crate::ops::train::coop::MatmulTrainCoop;
 use crate::ops::train::loss::IGNORED;
+
+/// Sizes of products in half precision are multiples of this.
+const BLOCK: usize = 16;
 
 /// Decay of the moments of AdamW.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,6 +61,28 @@ impl TrainOptions {
     /// Tokens of the largest micro-batch.
     pub fn rows(&self) -> usize {
         self.texts * self.length
+    }
+
+    /// The model as it is trained: a quantized head has a weight of its own, which begins as the shared matrix of
+    /// tied embeddings. (The papers' code replaces the head's module, and with it the tie.)
+    pub fn untied(&self, config: &Config) -> Config {
+        let apart = self.recipe.method != Method::Full && !self.recipe.skip_head;
+        Config {
+            tied: config.tied && !apart,
+            ..config.clone()
+        }
+    }
+
+    /// Whether products take factors in half precision on a device with these abilities: all layers must come in
+    /// blocks of 16, and micro-batches too.
+    pub(super) fn halves(&self, config: &Config, level: Needs) -> bool {
+        let layers = config.linears().into_iter();
+        let mut sizes = layers.flat_map(|l| [l.out_features, l.in_features]);
+        !self.exact
+            && kernel_for::<MatmulTrainCoop>(level).is_some()
+            && sizes.all(|s| s.is_multiple_of(BLOCK))
+            && config.head_dim.is_multiple_of(BLOCK)
+            && self.length.is_multiple_of(BLOCK)
     }
 
     /// Refuses what cannot be trained.
@@ -118,7 +146,8 @@ pub struct Batch<'a> {
 
 impl Batch<'_> {
     /// Refuses what does not fit a model of `vocab` tokens trained with `options`.
-    pub(super) fn check(&self, vocab: usize, options: &TrainOptions) -> Result<()> {
+    /// In `half` precision, texts come in blocks of 16 tokens.
+    pub(super) fn check(&self, vocab: usize, options: &TrainOptions, half: bool) -> Result<()> {
         let refuse = |what: String| Err(Error::usage(what, "check the data against the model"));
         let texts = self.tokens.len() / self.length.max(1);
         if self.length < 2 || !self.tokens.len().is_multiple_of(self.length) || texts == 0 {
@@ -132,6 +161,12 @@ impl Batch<'_> {
             return refuse(format!(
                 "a micro-batch of {texts} x {} tokens where at most {} x {} were announced",
                 self.length, options.texts, options.length
+            ));
+        }
+        if half && !self.length.is_multiple_of(BLOCK) {
+            return refuse(format!(
+                "texts of {} tokens, not a multiple of {BLOCK}",
+                self.length
             ));
         }
         if self.labels.len() != self.tokens.len() {

@@ -1,8 +1,9 @@
 //! The parameters of a model in training: masters, gradients and moments on the device.
 
-use crate::backend::{Backend, upload_new};
+use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::{Config, Weights};
+use crate::ops::hash32;
 
 /// What a parameter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +134,8 @@ pub(super) struct Held<B: Backend> {
 }
 
 impl<B: Backend> Held<B> {
-    fn new(backend: &B, parameter: &Parameter, values: &[f32]) -> Result<Self> {
+    /// Zeros.
+    fn new(backend: &B, parameter: &Parameter) -> Result<Self> {
         let (name, words) = (&parameter.name, parameter.len());
         if words > backend.max_words() {
             return Err(Error::device(
@@ -145,14 +147,14 @@ impl<B: Backend> Held<B> {
             ));
         }
         Ok(Self {
-            value: upload_new(backend, name, bytemuck::cast_slice(values))?,
+            value: backend.alloc(name, words)?,
             gradient: backend.alloc("gradient", words)?,
             first: backend.alloc("first moment", words)?,
             second: backend.alloc("second moment", words)?,
         })
     }
 
-    /// Every parameter from `weights`.
+    /// Every parameter from `weights`; a head that is missing there from the embedding.
     pub fn load(backend: &B, parameters: &[Parameter], weights: &dyn Weights) -> Result<Vec<Self>> {
         let mut all = Vec::with_capacity(parameters.len());
         for parameter in parameters {
@@ -160,7 +162,10 @@ impl<B: Backend> Held<B> {
                 file: "model".into(),
                 problems: vec![format!("`{}` {what}", parameter.name)],
             };
-            let tensor = weights.tensor(&parameter.name)?;
+            let mut tensor = weights.tensor(&parameter.name)?;
+            if tensor.is_none() && Some(parameter) == parameters.last() {
+                tensor = weights.tensor(Config::EMBED)?;
+            }
             let tensor = tensor.ok_or_else(|| problem("is missing".into()))?;
             if tensor.shape != parameter.shape() {
                 let what = format!("is {:?}, expected {:?}", tensor.shape, parameter.shape());
@@ -179,7 +184,9 @@ impl<B: Backend> Held<B> {
                     value: values[index],
                 });
             }
-            all.push(Self::new(backend, parameter, &values)?);
+            let held = Self::new(backend, parameter)?;
+            backend.upload(&held.value, 0, bytemuck::cast_slice(&values))?;
+            all.push(held);
         }
         Ok(all)
     }
@@ -187,11 +194,20 @@ impl<B: Backend> Held<B> {
     /// Every parameter from scratch: norms of one, matrices normal with deviation 0.02.
     pub fn random(backend: &B, parameters: &[Parameter], seed: u64) -> Result<Vec<Self>> {
         let fill = |(i, parameter): (usize, &Parameter)| {
-            let values = match parameter.kind {
-                Kind::Norm => vec![1.0; parameter.len()],
-                _ => normal(seed.wrapping_add(i as u64), parameter.len()),
+            let held = Self::new(backend, parameter)?;
+            let seed = hash32(i as u32, seed as u32) ^ hash32(i as u32, (seed >> 32) as u32);
+            let write = |first: usize, words: &mut [u32]| {
+                for (row, words) in words.chunks_exact_mut(parameter.columns).enumerate() {
+                    let values: &mut [f32] = bytemuck::cast_slice_mut(words);
+                    match parameter.kind {
+                        Kind::Norm => values.fill(1.0),
+                        _ => normal(u64::from(seed) << 32 | (first + row) as u64, values),
+                    }
+                }
             };
-            Self::new(backend, parameter, &values)
+            let rows = crate::backend::Fill::new(parameter.rows, parameter.columns, &write);
+            backend.upload_with(&held.value, 0, &rows)?;
+            Ok(held)
         };
         parameters.iter().enumerate().map(fill).collect()
     }
@@ -200,17 +216,16 @@ impl<B: Backend> Held<B> {
 /// Deviation of initial weights.
 const DEVIATION: f64 = 0.02;
 
-/// `len` normal values by pairs (Box-Muller).
-fn normal(seed: u64, len: usize) -> Vec<f32> {
+/// Normal values by pairs (Box-Muller).
+fn normal(seed: u64, values: &mut [f32]) {
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut values = Vec::with_capacity(len + 1);
-    while values.len() < len {
+    for pair in values.chunks_mut(2) {
         let radius = (-2.0 * (1.0 - random.f64()).ln()).sqrt() * DEVIATION;
         let (sin, cos) = (std::f64::consts::TAU * random.f64()).sin_cos();
-        values.extend([(radius * cos) as f32, (radius * sin) as f32]);
+        for (to, turn) in pair.iter_mut().zip([cos, sin]) {
+            *to = (radius * turn) as f32;
+        }
     }
-    values.truncate(len);
-    values
 }
 
 #[cfg(test)]
@@ -219,7 +234,10 @@ mod tests {
 
     #[test]
     fn normal_values_are_normal() {
-        let values = normal(3, 100_001);
+        let mut values = vec![0.0; 100_001];
+        for (row, values) in values.chunks_mut(100).enumerate() {
+            normal(3 << 32 | row as u64, values);
+        }
         let n = values.len() as f64;
         let mean: f64 = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
         let square: f64 = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / n;

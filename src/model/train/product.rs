@@ -3,6 +3,8 @@
 use super::Trainer;
 use crate::backend::Backend;
 use crate::error::Result;
+use crate::ops::train::coop::MatmulTrainCoop;
+use crate::ops::train::halve::Halve;
 use crate::ops::train::matmul::{MatmulTrain, Place};
 
 /// Columns of a buffer's rows.
@@ -12,29 +14,40 @@ pub(super) struct Columns<'a, B: Backend> {
     pub width: usize,
     /// The first column.
     pub first: usize,
+    /// In f16.
+    pub half: bool,
 }
+
+impl<B: Backend> Clone for Columns<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend> Copy for Columns<'_, B> {}
 
 impl<'a, B: Backend> Columns<'a, B> {
     /// All columns of rows of `width`.
     pub fn all(buffer: &'a B::Buffer, width: usize) -> Self {
-        Self::from(buffer, width, 0)
-    }
-
-    /// Those from `first` on.
-    pub fn from(buffer: &'a B::Buffer, width: usize, first: usize) -> Self {
         Self {
             buffer,
             width,
-            first,
+            first: 0,
+            half: false,
+        }
+    }
+
+    /// Those from `first` on.
+    pub fn from(self, first: usize) -> Self {
+        Self {
+            first: self.first + first,
+            ..self
         }
     }
 
     /// The same columns of the rows from `row` on.
     pub fn below(self, row: usize) -> Self {
-        Self {
-            first: self.first + row * self.width,
-            ..self
-        }
+        self.from(row * self.width)
     }
 
     fn place(&self) -> Place {
@@ -45,16 +58,65 @@ impl<'a, B: Backend> Columns<'a, B> {
     }
 }
 
+/// Which of two factors of a product is made ready.
+#[derive(Clone, Copy)]
+pub(super) enum Factor {
+    /// Gradients of outputs.
+    Left,
+    /// Inputs.
+    Right,
+}
+
 impl<B: Backend> Trainer<B> {
-    /// Any product.
-    pub(super) async fn product(&self, op: MatmulTrain, [a, b, c]: [&B::Buffer; 3]) -> Result<()> {
-        self.backend.run(&op, &[a, b, c]).await
+    /// `x` as products take it best: in half precision, if the device has matrix units for that. It is overwritten by
+    /// the next factor of its kind.
+    pub(super) async fn factor<'a>(
+        &'a self,
+        which: Factor,
+        rows: usize,
+        x: Columns<'a, B>,
+    ) -> Result<Columns<'a, B>> {
+        let Some(halves) = &self.scratch.halves else {
+            return Ok(x);
+        };
+        let to = &halves[which as usize];
+        let halve = Halve {
+            rows,
+            columns: x.width,
+            stride: x.width,
+            first: x.first,
+        };
+        self.backend.run(&halve, &[x.buffer, to]).await?;
+        Ok(Columns {
+            half: true,
+            ..Columns::all(to, x.width)
+        })
     }
 
-    /// The weight of a linear layer as the forward pass sees it.
-    fn weight(&self, parameter: usize) -> &B::Buffer {
-        let quantized = self.quantizer.weight(parameter);
-        quantized.unwrap_or(&self.held[parameter].value)
+    /// Any product of factors in f32 (`false`) or f16.
+    pub(super) async fn product(
+        &self,
+        op: MatmulTrain,
+        buffers: [&B::Buffer; 3],
+        [a_half, b_half]: [bool; 2],
+    ) -> Result<()> {
+        if self.scratch.halves.is_none() {
+            return self.backend.run(&op, &buffers).await;
+        }
+        let op = MatmulTrainCoop {
+            product: op,
+            a_half,
+            b_half,
+        };
+        self.backend.run(&op, &buffers).await
+    }
+
+    /// The weight of a linear layer as the forward pass sees it, and whether it is in f16.
+    fn weight(&self, parameter: usize) -> (&B::Buffer, bool) {
+        match self.quantizer.weight(parameter) {
+            Some(weight) => (weight, self.scratch.halves.is_some()),
+            None => (&self.held[parameter].value, false),
+        }
     }
 
     /// `y (+)= x W^T` for the layer `parameter`.
@@ -73,8 +135,9 @@ impl<B: Backend> Trainer<B> {
             accumulate,
             ..MatmulTrain::new(size, x.place(), Place::rows(p.columns), y.place())
         };
-        self.product(op, [x.buffer, self.weight(parameter), y.buffer])
-            .await
+        let (weight, half) = self.weight(parameter);
+        let buffers = [x.buffer, weight, y.buffer];
+        self.product(op, buffers, [x.half, half]).await
     }
 
     /// `d_x (+)= d_y W`.
@@ -89,13 +152,14 @@ impl<B: Backend> Trainer<B> {
         let p = &self.list[parameter];
         self.backend.at(&|| format!("{}, input gradient", p.name));
         let size = [rows, p.columns, p.rows];
-        let weight = Place::rows(p.columns).turned();
+        let turned = Place::rows(p.columns).turned();
         let op = MatmulTrain {
             accumulate,
-            ..MatmulTrain::new(size, d_y.place(), weight, d_x.place())
+            ..MatmulTrain::new(size, d_y.place(), turned, d_x.place())
         };
-        self.product(op, [d_y.buffer, self.weight(parameter), d_x.buffer])
-            .await
+        let (weight, half) = self.weight(parameter);
+        let buffers = [d_y.buffer, weight, d_x.buffer];
+        self.product(op, buffers, [d_y.half, half]).await
     }
 
     /// `dW += d_y^T x`: the gradient of the quantized weight is the master's.
@@ -112,6 +176,7 @@ impl<B: Backend> Trainer<B> {
         let (d_y_at, x_at) = (d_y.place().turned(), x.place().turned());
         let op = MatmulTrain::new(size, d_y_at, x_at, Place::rows(p.columns)).adding();
         let gradient = &self.held[parameter].gradient;
-        self.product(op, [d_y.buffer, x.buffer, gradient]).await
+        let buffers = [d_y.buffer, x.buffer, gradient];
+        self.product(op, buffers, [d_y.half, x.half]).await
     }
 }

@@ -7,6 +7,7 @@ use crate::fixed;
 use crate::model::{Config, Method, Recipe};
 use crate::ops::baseline::{BaselineMean, BaselinePack, BaselineSum, BaselineUnpack, Rows};
 use crate::ops::quantizer::{LEAST_SCALE, PhaseMean, PhasePack, PhaseScale, PhaseUnpack, Piece};
+use crate::ops::train::halve::Halve;
 use crate::ops::train::optimizer::GradNorm;
 
 /// Codes and scales of one linear layer.
@@ -30,6 +31,10 @@ pub(super) struct Quantizer<B: Backend> {
     fresh: bool,
     sums: B::Buffer,
     errors: B::Buffer,
+    /// The dense weights are in f16.
+    half: bool,
+    /// Where they are unpacked first.
+    staging: Option<B::Buffer>,
     squares: B::Buffer,
     largest: B::Buffer,
     config: Config,
@@ -79,9 +84,26 @@ fn quantized(recipe: Recipe, config: &Config, parameters: &[Parameter]) -> Vec<u
     all
 }
 
+/// Parameters of the first block and the head that are made dense: those that are quantized, or, as factors in `half`
+/// precision, all linear layers.
+fn made_dense(recipe: Recipe, config: &Config, parameters: &[Parameter], half: bool) -> Vec<usize> {
+    let quantized = quantized(recipe, config, parameters);
+    let block = (0..=place::DOWN).map(|p| of_block(0, p));
+    let used = |i: &usize| {
+        let linear = parameters[*i].kind == Kind::Linear || *i == EMBED;
+        quantized.contains(i) || half && linear
+    };
+    block.chain([head(config)]).filter(used).collect()
+}
+
 /// Words of device memory: codes and scales of all layers, dense weights of a block and the head, what the
 /// quantizer needs meanwhile.
-pub(super) fn words(recipe: Recipe, config: &Config, parameters: &[Parameter]) -> [usize; 3] {
+pub(super) fn words(
+    recipe: Recipe,
+    config: &Config,
+    parameters: &[Parameter],
+    half: bool,
+) -> [usize; 3] {
     let layers = quantized(recipe, config, parameters);
     let mut total = [0; 3];
     for &i in &layers {
@@ -89,10 +111,14 @@ pub(super) fn words(recipe: Recipe, config: &Config, parameters: &[Parameter]) -
         total[0] += codes + scales;
         total[2] = total[2].max(sums + errors);
     }
-    let in_use = layers
-        .iter()
-        .filter(|&&i| i < of_block(1, 0) || i == head(config));
-    total[1] = in_use.map(|&i| parameters[i].len()).sum();
+    for i in made_dense(recipe, config, parameters, half) {
+        let len = parameters[i].len();
+        total[1] += if half { len / 2 } else { len };
+    }
+    if half {
+        let largest = layers.iter().map(|&i| parameters[i].len()).max();
+        total[2] += largest.unwrap_or(0);
+    }
     total
 }
 
@@ -109,6 +135,7 @@ impl<B: Backend> Quantizer<B> {
         recipe: Recipe,
         config: &Config,
         parameters: &[Parameter],
+        half: bool,
     ) -> Result<Self> {
         let indices = quantized(recipe, config, parameters);
         let (mut layers, mut shared, mut shares) = (Vec::new(), [1, 1], 1);
@@ -123,12 +150,14 @@ impl<B: Backend> Quantizer<B> {
                 scales: backend.alloc("scales", scales)?,
             });
         }
+        let made = made_dense(recipe, config, parameters, half);
         let dense = |parameter: usize| {
-            let used = indices.contains(&parameter);
-            let words = parameters[parameter].len();
-            used.then(|| backend.alloc("quantized weight", words))
-                .transpose()
+            let words = parameters[parameter].len() / if half { 2 } else { 1 };
+            let alloc = || backend.alloc("dense weight", words);
+            made.contains(&parameter).then(alloc).transpose()
         };
+        let largest = indices.iter().map(|&i| parameters[i].len()).max();
+        let staging = largest.filter(|_| half);
         let block = (0..=place::DOWN).map(|p| dense(of_block(0, p)));
         Ok(Self {
             recipe,
@@ -139,9 +168,13 @@ impl<B: Backend> Quantizer<B> {
             fresh: false,
             sums: backend.alloc("sums", shared[0])?,
             errors: backend.alloc("errors", shared[1])?,
+            staging: staging
+                .map(|words| backend.alloc("weight", words))
+                .transpose()?,
             squares: backend.alloc("squares", shares)?,
             largest: backend.alloc("largest", shares)?,
             layers,
+            half,
             config: config.clone(),
         })
     }
@@ -259,13 +292,20 @@ impl<B: Backend> Quantizer<B> {
     }
 
     /// Makes the dense weights of block `l` ready.
-    pub async fn enter(&mut self, backend: &B, parameters: &[Parameter], l: usize) -> Result<()> {
+    pub async fn enter(
+        &mut self,
+        backend: &B,
+        parameters: &[Parameter],
+        masters: &[Held<B>],
+        l: usize,
+    ) -> Result<()> {
         if self.held == Some(l) {
             return Ok(());
         }
         for (place, dense) in self.block.iter().enumerate() {
             if let Some(dense) = dense {
-                self.unpack(backend, parameters, of_block(l, place), dense)
+                let i = of_block(l, place);
+                self.unpack(backend, &parameters[i], &masters[i].value, i, dense)
                     .await?;
             }
         }
@@ -274,9 +314,15 @@ impl<B: Backend> Quantizer<B> {
     }
 
     /// Makes the dense weight of the head ready.
-    pub async fn enter_head(&mut self, backend: &B, parameters: &[Parameter]) -> Result<()> {
+    pub async fn enter_head(
+        &mut self,
+        backend: &B,
+        parameters: &[Parameter],
+        masters: &[Held<B>],
+    ) -> Result<()> {
         if let (Some(dense), false) = (&self.head, self.head_held) {
-            self.unpack(backend, parameters, head(&self.config), dense)
+            let i = head(&self.config);
+            self.unpack(backend, &parameters[i], &masters[i].value, i, dense)
                 .await?;
         }
         self.head_held = true;
@@ -286,18 +332,32 @@ impl<B: Backend> Quantizer<B> {
     async fn unpack(
         &self,
         backend: &B,
-        parameters: &[Parameter],
-        parameter: usize,
+        parameter: &Parameter,
+        master: &B::Buffer,
+        index: usize,
         dense: &B::Buffer,
     ) -> Result<()> {
-        let Some(layer) = self.layers.iter().find(|l| l.parameter == parameter) else {
-            return Ok(());
-        };
-        let buffers = [&layer.codes, &layer.scales, dense];
-        match shape(self.recipe, &parameters[parameter], 0) {
-            Shape::Phase(piece) => backend.run(&PhaseUnpack { piece }, &buffers).await,
-            Shape::Baseline(rows) => backend.run(&BaselineUnpack(rows), &buffers).await,
+        backend.at(&|| format!("{}, unpacking", parameter.name));
+        let layer = self.layers.iter().find(|l| l.parameter == index);
+        let wide = self.staging.as_ref().unwrap_or(dense);
+        if let Some(layer) = layer {
+            let buffers = [&layer.codes, &layer.scales, wide];
+            match shape(self.recipe, parameter, 0) {
+                Shape::Phase(piece) => backend.run(&PhaseUnpack { piece }, &buffers).await?,
+                Shape::Baseline(rows) => backend.run(&BaselineUnpack(rows), &buffers).await?,
+            }
         }
+        if !self.half {
+            return Ok(());
+        }
+        let halve = Halve {
+            rows: parameter.rows,
+            columns: parameter.columns,
+            stride: parameter.columns,
+            first: 0,
+        };
+        let from = if layer.is_some() { wide } else { master };
+        backend.run(&halve, &[from, dense]).await
     }
 
     /// The dense weight of a linear layer of the block (or of the head) that was entered last; `None` where that is

@@ -126,10 +126,22 @@ pub(super) struct Scratch<B: Backend> {
     pub step_rows: usize,
     pub squares: B::Buffer,
     pub largest: B::Buffer,
+    /// Factors of a product in half precision, where products take them.
+    pub halves: Option<[B::Buffer; 2]>,
+}
+
+/// Words of [`Scratch::halves`].
+fn half_words(c: &Config, o: &TrainOptions, most: usize) -> [usize; 2] {
+    let (rows, q) = (o.rows(), c.heads * c.head_dim);
+    let wide = rows * (2 * c.intermediate).max(qkv_row(c)).max(c.hidden);
+    let logits = logit_rows(c, rows, most) * c.vocab;
+    let narrow = rows * c.intermediate.max(q).max(c.hidden);
+    [wide.max(logits).div_ceil(2), narrow.div_ceil(2)]
 }
 
 /// Words of [`Scratch`] for a device with bindings of `most` words: block inputs and activations; the rest.
-pub(super) fn words(c: &Config, o: &TrainOptions, most: usize) -> [usize; 2] {
+pub(super) fn words(c: &Config, o: &TrainOptions, most: usize, half: bool) -> [usize; 2] {
+    let halves = half_words(c, o, most).map(|words| if half { words } else { 0 });
     let rows = o.rows();
     let kept = if o.checkpoint { 1 } else { c.layers };
     let acts: usize = act_widths(c).iter().sum();
@@ -144,12 +156,19 @@ pub(super) fn words(c: &Config, o: &TrainOptions, most: usize) -> [usize; 2] {
         rows * gradients
             + 2 * portion.words(c, o.length)
             + logit_rows(c, rows, most) * c.vocab
-            + o.length * c.head_dim,
+            + o.length * c.head_dim
+            + halves.iter().sum::<usize>(),
     ]
 }
 
 impl<B: Backend> Scratch<B> {
-    pub fn new(backend: &B, c: &Config, o: &TrainOptions, shares: usize) -> Result<Self> {
+    pub fn new(
+        backend: &B,
+        c: &Config,
+        o: &TrainOptions,
+        shares: usize,
+        half: bool,
+    ) -> Result<Self> {
         let rows = o.rows();
         let alloc = |label: &str, words: usize| {
             // whole vectors, for copies
@@ -174,7 +193,7 @@ impl<B: Backend> Scratch<B> {
         };
         let most = backend.max_words();
         let scores = Portion::of(c, shape, most).words(c, o.length);
-        let table = rope::table(&c.rope, c.head_dim, o.length);
+        let table = rope::trained_table(&c.rope, c.head_dim, o.length);
         let kept = if o.checkpoint { 1 } else { c.layers };
         Ok(Self {
             rope: upload_new(backend, "rope table", bytemuck::cast_slice(&table))?,
@@ -200,6 +219,10 @@ impl<B: Backend> Scratch<B> {
             step_rows: rows,
             squares: alloc("squares", shares)?,
             largest: alloc("largest", shares)?,
+            halves: match half_words(c, o, most) {
+                [a, b] if half => Some([alloc("half factor", a)?, alloc("half factor", b)?]),
+                _ => None,
+            },
         })
     }
 

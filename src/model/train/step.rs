@@ -78,14 +78,16 @@ impl<B: Backend> Trainer<B> {
         hold: impl FnOnce(&B, &[Parameter]) -> Result<Vec<Held<B>>>,
     ) -> Result<Self> {
         options.check(config)?;
-        let list = parameters(config);
+        let config = options.untied(config);
+        let list = parameters(&config);
+        let half = options.halves(&config, backend.level());
         let held = hold(&backend, &list)?;
         let shares = list.iter().map(|p| norm_of(p, 0).shares()).sum();
         Ok(Self {
-            quantizer: Quantizer::new(&backend, options.recipe, config, &list)?,
-            scratch: Scratch::new(&backend, config, &options, shares)?,
-            progress: Progress::new(false),
-            config: config.clone(),
+            quantizer: Quantizer::new(&backend, options.recipe, &config, &list, half)?,
+            scratch: Scratch::new(&backend, &config, &options, shares, half)?,
+            progress: Progress::new(half),
+            config,
             options,
             list,
             held,
@@ -98,7 +100,7 @@ impl<B: Backend> Trainer<B> {
         &self.backend
     }
 
-    /// The model's configuration.
+    /// The model's configuration, as [`TrainOptions::untied`] makes it.
     pub fn config(&self) -> &Config {
         &self.config
     }
@@ -169,7 +171,11 @@ impl<B: Backend> Trainer<B> {
     async fn prepare(&mut self, batches: &[Batch<'_>]) -> Result<usize> {
         let mut targets = Vec::new();
         for batch in batches {
-            batch.check(self.config.vocab, &self.options)?;
+            batch.check(
+                self.config.vocab,
+                &self.options,
+                self.scratch.halves.is_some(),
+            )?;
             targets.extend(batch.targets());
         }
         self.scratch.reserve(&self.backend, targets.len())?;

@@ -6,8 +6,10 @@
 
 use super::*;
 
+pub mod coop;
 pub mod embed;
 pub mod fill;
+pub mod halve;
 pub mod loss;
 pub mod matmul;
 pub mod norm;

@@ -152,7 +152,6 @@ pub struct Update {
 pub struct AdamwParams {
     n: u32,
     factor: f32,
-    beta1: f32,
     rest1: f32,
     beta2: f32,
     rest2: f32,
@@ -181,7 +180,6 @@ impl Op for Adamw {
         AdamwParams {
             n: self.n as u32,
             factor: u.factor as f32,
-            beta1: u.beta1 as f32,
             rest1: (1.0 - u.beta1) as f32,
             beta2: u.beta2 as f32,
             rest2: (1.0 - u.beta2) as f32,
@@ -235,9 +233,10 @@ impl Op for Adamw {
         super::host::each_worth(blocks.collect(), 4000, |((gradient, x), (m, v))| {
             for ((&g, x), (m, v)) in gradient.iter().zip(x).zip(m.iter_mut().zip(v)) {
                 let g = p.factor * g;
-                *m = p.beta1 * *m + p.rest1 * g;
+                // PyTorch's order of roundings
+                *m += p.rest1 * (g - *m);
                 *v = p.beta2 * *v + p.rest2 * g * g;
-                *x = p.keep * *x - p.step * (*m / (v.sqrt() / p.root + p.eps));
+                *x = p.keep * *x - p.step * *m / (v.sqrt() / p.root + p.eps);
             }
         });
     }
