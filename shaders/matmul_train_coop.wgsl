@@ -40,25 +40,19 @@ override ACCUMULATE: bool = false;
 fn fetch_a(base: u32, index: u32, s: u32, origin: vec2<u32>, end: u32) -> Piece {
     let to = piece_of(index, s, origin, vec2(p.m, end), A_TURNED);
     let at = base + piece_offset(to.xy, p.a_stride, A_TURNED);
-    if to.z == 0u {
-        return Piece();
-    }
-    if A_WIDE {
+    if to.z == 1u && A_WIDE {
         return Piece(a[at / 4u], a[at / 4u + 1u]);
     }
-    return Piece(a[at / 8u], vec4(0u));
+    return Piece(select(vec4(0u), a[at / 8u], to.z == 1u), vec4(0u));
 }
 
 fn fetch_b(base: u32, index: u32, s: u32, origin: vec2<u32>, end: u32) -> Piece {
     let to = piece_of(index, s, origin, vec2(p.n, end), B_TURNED);
     let at = base + piece_offset(to.xy, p.b_stride, B_TURNED);
-    if to.z == 0u {
-        return Piece();
-    }
-    if B_WIDE {
+    if to.z == 1u && B_WIDE {
         return Piece(b[at / 4u], b[at / 4u + 1u]);
     }
-    return Piece(b[at / 8u], vec4(0u));
+    return Piece(select(vec4(0u), b[at / 8u], to.z == 1u), vec4(0u));
 }
 
 fn put(index: u32, s: u32, x: Piece, y: Piece) {
@@ -112,9 +106,9 @@ fn matmul_train_coop(
     if group >= tiles.x * tiles.y || (p.causal == 1u && tile.y > tile.x) {
         return;
     }
-    let of = vec2(wg.z / p.heads, wg.z % p.heads); // text, head
-    let a_base = p.a_first + of.x * p.a_text + of.y * p.a_head;
-    let b_base = p.b_first + of.x * p.b_text + of.y / p.share * p.b_head;
+    let part = vec2(wg.z / p.heads, wg.z % p.heads); // text, head
+    let a_base = p.a_first + part.x * p.a_text + part.y * p.a_head;
+    let b_base = p.b_first + part.x * p.b_text + part.y / p.share * p.b_head;
     let first = select(0u, tile.x, p.causal == 3u);
     let end = select(p.k, min(p.k, tile.x + TILE), p.causal == 2u);
     let mine = vec2(index / 32u / 4u, index / 32u % 4u) * 32u;
@@ -147,7 +141,7 @@ fn matmul_train_coop(
             c11 = coopMultiplyAdd(a1, b1, c11);
         }
     }
-    let base = p.c_first + of.x * p.c_text + of.y * p.c_head;
+    let base = p.c_first + part.x * p.c_text + part.y * p.c_head;
     let to = tile + mine;
     put_sums(c00, base, to.x, to.y);
     put_sums(c01, base, to.x, to.y + 16u);

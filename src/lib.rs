@@ -13,7 +13,8 @@
 //! - [`ops`]: what is computed: one declaration per operation, one list of all of them.
 //! - [`backend`]: where it runs: CPU, GPU, or both in lockstep. Only `backend::gpu` names wgpu.
 //! - [`model`]: in which order: quantizing, forward pass, sampling. Generic over the backend, opens no file.
-//! - [`files`]: in what bytes: safetensors, Hugging Face folders, the packed format, tokenizers. Knows no device.
+//! - [`files`]: in what bytes: safetensors, Hugging Face folders, the packed format, tokenizers, training data, what a
+//!   training run leaves behind. Knows no device.
 //! - `verbs` (feature `cli`): for whom: the program. Only here is anything printed or the clock read.
 //!
 //! # Invariants

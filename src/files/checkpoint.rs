@@ -165,7 +165,7 @@ fn split(tensors: &[Spec], shard_bytes: u64) -> Vec<Vec<&Spec>> {
 
 /// The first bytes of a file, up to its data, and the offsets of the tensors in the data. Wide elements come
 /// first and the data begins at a multiple of 8, so that every element is aligned when the file is mapped.
-fn layout(part: &[&Spec]) -> (Vec<u8>, Vec<u64>) {
+pub(super) fn layout(part: &[&Spec]) -> (Vec<u8>, Vec<u64>) {
     let mut order: Vec<usize> = (0..part.len()).collect();
     order.sort_by_key(|&i| std::cmp::Reverse(part[i].dtype.bytes()));
     let mut offsets = vec![0; part.len()];

@@ -142,6 +142,34 @@ pub(super) fn show(text: &str) -> String {
     shown
 }
 
+/// Where two JSON values differ, each as `field: this, that`; fields that only one has are `null` in the other.
+pub(super) fn differences(a: &serde_json::Value, b: &serde_json::Value) -> Vec<String> {
+    let mut found = Vec::new();
+    differ("", a, b, &mut found);
+    found
+}
+
+fn differ(at: &str, a: &serde_json::Value, b: &serde_json::Value, found: &mut Vec<String>) {
+    if a == b {
+        return;
+    }
+    let (Some(left), Some(right)) = (a.as_object(), b.as_object()) else {
+        let (a, b) = (show(&a.to_string()), show(&b.to_string()));
+        found.push(format!("{at}: {a}, {b}"));
+        return;
+    };
+    let keys: BTreeSet<&String> = left.keys().chain(right.keys()).collect();
+    for key in keys {
+        let dot = if at.is_empty() { "" } else { "." };
+        let none = serde_json::Value::Null;
+        let (a, b) = (
+            left.get(key).unwrap_or(&none),
+            right.get(key).unwrap_or(&none),
+        );
+        differ(&format!("{at}{dot}{}", show(key)), a, b, found);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +187,17 @@ mod tests {
             serde_json::from_str::<serde_json::Value>(text).unwrap()
         );
         assert!(serde_json::from_str::<Unique<u32>>(r#"{"x":1,"x":1}"#).is_err());
+    }
+
+    #[test]
+    fn differences_are_named_by_their_path() {
+        let a = serde_json::json!({"a": {"b": 1, "c": 2}, "d": [1]});
+        let b = serde_json::json!({"a": {"b": 1, "c": 3}, "e": 4});
+        assert_eq!(
+            differences(&a, &b),
+            ["a.c: 2, 3", "d: [1], null", "e: null, 4"]
+        );
+        assert!(differences(&a, &a).is_empty());
     }
 
     #[test]

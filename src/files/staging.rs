@@ -56,12 +56,7 @@ impl Staging {
 
     /// Writes and syncs a whole file.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let path = self.tmp.join(name);
-        let written = File::create(&path).and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        });
-        written.map_err(|e| Error::io(path, e))
+        write_synced(&self.tmp.join(name), bytes)
     }
 
     /// Puts the folder in its place. Files written other than by [`Staging::write`] must have been synced.
@@ -157,10 +152,27 @@ fn refuse(out: &Path, force: bool) -> Result<()> {
 }
 
 /// Makes the names in a folder durable; other systems than Unix have no such call.
-fn sync_folder(path: &Path) -> Result<()> {
+pub(super) fn sync_folder(path: &Path) -> Result<()> {
     if cfg!(unix) {
         let synced = File::open(path).and_then(|folder| folder.sync_all());
         synced.map_err(|e| Error::io(path, e))?;
     }
     Ok(())
+}
+
+/// Replaces a file so that a reader, or whoever comes after a kill, finds the old bytes or the new ones.
+pub fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let (path, tmp) = (folder.join(name), folder.join(format!("{name}.tmp")));
+    write_synced(&tmp, bytes)?;
+    fs::rename(&tmp, &path).map_err(|e| Error::io(&path, e))?;
+    sync_folder(folder)
+}
+
+/// Writes a whole file and makes its bytes durable.
+pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
+    let written = File::create(path).and_then(|mut file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    });
+    written.map_err(|e| Error::io(path, e))
 }

@@ -19,6 +19,8 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     file: String,
     bos: Option<u32>,
+    /// One more than the largest id.
+    ids: usize,
     /// `add_bos_token` of `tokenizer_config.json`, which overrides what the post-processor does.
     add_bos: Option<bool>,
 }
@@ -53,6 +55,7 @@ impl Tokenizer {
             }
             Err(why) => return Err(bad(format!("makes the tokenizer library panic: {why}"))),
         };
+        let ids = top.as_ref().map_or(0, |(_, id)| *id as usize + 1);
         if let Some((token, id)) = top.filter(|(_, id)| *id as usize >= vocab) {
             let token = show(&token);
             return Err(bad(format!(
@@ -69,6 +72,7 @@ impl Tokenizer {
             inner,
             file: file.to_owned(),
             bos,
+            ids,
             add_bos,
         })
     }
@@ -120,6 +124,11 @@ impl Tokenizer {
     /// The token with this id, as the vocabulary writes it.
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
+    }
+
+    /// All ids are below this.
+    pub fn ids(&self) -> usize {
+        self.ids
     }
 
     /// The model's begin token.
@@ -207,7 +216,7 @@ thread_local! {
 }
 
 /// Calls `f`; a panic becomes its message, and nothing is printed. Where panics abort (WebAssembly), they do.
-fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, String> {
+pub(super) fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: std::sync::Once = std::sync::Once::new();
     // The hook is global, so it is wrapped once and asks a flag of its thread: other threads still report theirs.
     HOOK.call_once(|| {

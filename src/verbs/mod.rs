@@ -9,6 +9,7 @@ use std::time::Instant;
 mod args;
 mod bench;
 mod completions;
+mod data;
 mod device;
 mod export;
 mod generate;
@@ -17,6 +18,7 @@ mod out;
 mod quantize;
 mod source;
 mod stop;
+mod train;
 
 /// What the program says about itself at the end of `--help`.
 const EXAMPLES: &str = "\
@@ -24,6 +26,8 @@ Examples:
   fairy2i-gpu generate \"Once upon a time\"         the built-in model, on your GPU or else your CPU
   fairy2i-gpu info                                which devices there are, and what each can do
   fairy2i-gpu quantize llama-folder packed-folder two bits a weight, from any Hugging Face LLaMA
+  fairy2i-gpu data --tokenizer llama-folder --out DATA corpus.jsonl.zst
+                                                  text to tokens in blocks, for training
   fairy2i-gpu generate -m packed-folder --check \"Once\"
                                                   every result of the GPU compared with the CPU's
 
@@ -45,7 +49,9 @@ enum Verb {
     Info(info::Info),
     Quantize(quantize::Quantize),
     Export(export::Export),
+    Train(Box<train::Train>),
     Bench(Box<bench::Bench>),
+    Data(Box<data::Data>),
     Completions(completions::Completions),
 }
 
@@ -56,7 +62,9 @@ impl Verb {
             Self::Info(verb) => verb.run(),
             Self::Quantize(verb) => verb.run(),
             Self::Export(verb) => verb.run(),
+            Self::Train(verb) => verb.run(),
             Self::Bench(verb) => verb.run(),
+            Self::Data(verb) => verb.run(),
             Self::Completions(verb) => verb.run(Cli::command()),
         }
     }

@@ -3,12 +3,15 @@
 
 mod bad;
 mod bench;
+mod data;
+mod data_stops;
 mod devices;
 mod folders;
 mod generate;
 #[allow(dead_code)] // the small model of the file tests
 #[path = "../files/small.rs"]
 mod small;
+mod train;
 
 use serde_json::Value;
 use std::io::Write;

@@ -1,8 +1,10 @@
 //! Files good and bad: every promise of the reliability table that concerns configurations, checkpoints and
 //! tokenizers. All bad input is refused in one line that names the place, with exit code 2.
 
+mod checkpoints;
 mod config;
 mod container;
+mod encoder;
 mod folder;
 mod packed;
 mod small;

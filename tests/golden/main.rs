@@ -6,7 +6,9 @@
 mod common;
 mod llama;
 mod models;
+mod packing;
 mod quantizer;
+mod schedules;
 mod training;
 
 use common::{Device, devices};
@@ -70,6 +72,8 @@ impl Report {
 fn judge(file: &Path, value: &serde_json::Value) -> Option<Report> {
     match file.file_stem()?.to_str()? {
         "quantizer" => Some(quantizer::judge(value, &all_devices())),
+        "schedules" => Some(schedules::judge(value)),
+        "packing" => Some(packing::judge(value)),
         "llama" => {
             let devices = devices();
             let mut report = llama::judge(value, file.parent()?, &devices);

@@ -13,6 +13,7 @@ mod options;
 mod parameters;
 mod product;
 mod quantizer;
+pub mod schedule;
 mod scratch;
 mod state;
 mod step;

@@ -191,7 +191,7 @@ impl TrainBench {
             let parts = [1.0, t.nanoseconds, t.cost.ops, t.cost.bytes];
             sums.iter_mut().zip(parts).for_each(|(s, p)| *s += p);
         }
-        let share = |(op, [calls, nanoseconds, ops, bytes])| Share {
+        let share = |(op, [calls, nanoseconds, ops, bytes]): (_, [f64; 4])| Share {
             op,
             calls: calls as usize,
             milliseconds: nanoseconds / 1e6,

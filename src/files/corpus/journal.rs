@@ -1,0 +1,176 @@
+//! A data folder in the making: `OUT.part`, with a journal that says where to go on after a kill.
+//!
+//! Shards are synced before the journal names them, and the journal is replaced by renaming; the folder gets its
+//! name when all is done. So OUT is whole or not there, and whatever OUT.part holds beyond the journal is written
+//! again with the same bytes.
+
+use super::manifest::{Counts, MANIFEST, Manifest, Settings};
+use super::packing::Packer;
+use crate::error::{Error, Result};
+use crate::files::json::{differences, show};
+use crate::files::staging::{replace, sync_folder};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+const JOURNAL: &str = "journal.json";
+const LOCK: &str = "lock";
+
+/// Where the work is, all of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// Index of the source being read.
+    pub source: usize,
+    /// Lines, rows or pieces of it that were taken.
+    pub taken: u64,
+    /// Tokens that wait for their block.
+    pub packer: Packer,
+    /// Blocks offered to the shards.
+    pub seen: u64,
+    /// What came out so far.
+    pub counts: Counts,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Journal {
+    settings: Settings,
+    state: State,
+}
+
+/// The folder `OUT.part`, locked.
+pub struct Work {
+    out: PathBuf,
+    part: PathBuf,
+    /// Held as long as we write. Some systems do not rename folders with open files.
+    lock: Option<File>,
+    /// Whether there is anything worth keeping.
+    saved: bool,
+}
+
+impl Work {
+    /// Begins, or goes on where a run with the same settings was stopped.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when `out` is in use, when a run with other settings left `OUT.part` (the message lists the
+    /// fields that differ), or when one is still at work there.
+    pub fn begin(out: &Path, settings: &Settings) -> Result<(Self, Option<State>)> {
+        let shown = show(&out.to_string_lossy());
+        if fs::symlink_metadata(out).is_ok() {
+            let what = format!("{shown} exists already");
+            return Err(Error::usage(what, "choose another name, or remove it"));
+        }
+        let Some(name) = out.file_name() else {
+            let what = format!("{shown} is not a name for a folder");
+            return Err(Error::usage(what, "name the folder to write"));
+        };
+        let mut name = name.to_owned();
+        name.push(".part");
+        let part = out.with_file_name(name);
+        fs::create_dir_all(&part).map_err(|e| Error::io(&part, e))?;
+        let path = part.join(LOCK);
+        let lock = File::create(&path).map_err(|e| Error::io(&path, e))?;
+        if lock.try_lock().is_err() {
+            let what = format!("another run is writing {shown}");
+            return Err(Error::usage(what, "wait for it, or choose another name"));
+        }
+        let state = recover(&part, settings)?;
+        if state.is_none() {
+            clear(&part)?;
+        }
+        let work = Self {
+            out: out.to_owned(),
+            part,
+            lock: Some(lock),
+            saved: state.is_some(),
+        };
+        Ok((work, state))
+    }
+
+    /// Where the shards go.
+    pub fn path(&self) -> &Path {
+        &self.part
+    }
+
+    /// Notes how far the work is; the shards must have been synced.
+    pub fn save(&mut self, settings: &Settings, state: &State) -> Result<()> {
+        let journal = Journal {
+            settings: settings.clone(),
+            state: state.clone(),
+        };
+        replace(&self.part, JOURNAL, &json(&journal)?)?;
+        self.saved = true;
+        Ok(())
+    }
+
+    /// Writes the manifest and gives the folder its name.
+    pub fn commit(mut self, manifest: &Manifest) -> Result<()> {
+        replace(&self.part, MANIFEST, &json(manifest)?)?;
+        self.lock = None;
+        fs::rename(&self.part, &self.out).map_err(|e| Error::io(&self.out, e))?;
+        self.saved = true;
+        let parent = self.out.parent().filter(|p| !p.as_os_str().is_empty());
+        sync_folder(parent.unwrap_or(Path::new(".")))?;
+        // Last, so that a kill before the new name finds its way on. Left behind, they do no harm.
+        for name in [JOURNAL, LOCK] {
+            let _ = fs::remove_file(self.out.join(name));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.lock = None;
+        if !self.saved {
+            // An error is on its way to the user already; this one would hide it.
+            let _ = fs::remove_dir_all(&self.part);
+        }
+    }
+}
+
+/// Removes what a run left that was killed before it wrote a journal.
+fn clear(part: &Path) -> Result<()> {
+    for entry in fs::read_dir(part).map_err(|e| Error::io(part, e))? {
+        let path = entry.map_err(|e| Error::io(part, e))?.path();
+        let ours = path
+            .extension()
+            .is_some_and(|e| e == "bin" || e == "json" || e == "tmp");
+        if ours {
+            fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+        }
+    }
+    Ok(())
+}
+
+/// What the journal says, if there is one.
+fn recover(part: &Path, settings: &Settings) -> Result<Option<State>> {
+    let path = part.join(JOURNAL);
+    let place = show(&path.to_string_lossy());
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io(path, e)),
+    };
+    let remove = format!("or remove {}", show(&part.to_string_lossy()));
+    let journal: serde_json::Value = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::file(&place, show(&e.to_string()), remove.as_str()))?;
+    let now = serde_json::to_value(settings).unwrap_or_default();
+    let differing = differences(&journal["settings"], &now);
+    if !differing.is_empty() {
+        return Err(Error::usage(
+            format!(
+                "{place} is of a run with other settings (then, now): {}",
+                differing.join("; ")
+            ),
+            format!("finish that run with its settings, {remove}"),
+        ));
+    }
+    let journal: Journal = serde_json::from_value(journal)
+        .map_err(|e| Error::file(&place, show(&e.to_string()), remove))?;
+    Ok(Some(journal.state))
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    let text = serde_json::to_vec_pretty(value);
+    text.map_err(|e| Error::usage(e.to_string(), "this is a bug"))
+}

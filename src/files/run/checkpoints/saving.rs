@@ -1,0 +1,190 @@
+//! Writing a checkpoint.
+
+use super::{Checkpoints, MANIFEST, Manifest, STATE, Sealed, header};
+use crate::error::{Error, Result};
+use crate::files::corpus::{hash, hex};
+use crate::files::json::show;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+
+/// A checkpoint being written. Without [`Saving::commit`] it is none.
+pub struct Saving<'a> {
+    all: &'a Checkpoints,
+    step: u64,
+    tmp: PathBuf,
+    files: BTreeMap<String, Sealed>,
+}
+
+impl<'a> Saving<'a> {
+    pub(super) fn begin(all: &'a Checkpoints, step: u64) -> Result<Self> {
+        let tmp = all.run.join(format!("step-{step}.tmp"));
+        let io = |e| Error::io(&tmp, e);
+        if tmp.exists() {
+            all.disk.remove(&tmp).map_err(io)?;
+        }
+        all.disk.make_folder(&tmp).map_err(io)?;
+        Ok(Self {
+            all,
+            step,
+            tmp,
+            files: BTreeMap::new(),
+        })
+    }
+
+    /// Begins a safetensors file of f32 tensors, whose names and shapes are known beforehand; values come in this
+    /// order, a tensor at a time.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn tensors(
+        &mut self,
+        name: &str,
+        tensors: &[(String, Vec<usize>)],
+    ) -> Result<TensorFile<'_, 'a>> {
+        let path = self.tmp.join(name);
+        let file = self
+            .all
+            .disk
+            .create(&path)
+            .map_err(|e| Error::io(&path, e))?;
+        let sizes = tensors
+            .iter()
+            .map(|(name, shape)| (name.clone(), shape.iter().product()));
+        let mut writing = TensorFile {
+            sizes: sizes.collect(),
+            next: 0,
+            name: name.to_owned(),
+            path,
+            file,
+            hasher: Sha256::new(),
+            bytes: 0,
+            saving: self,
+        };
+        writing.append(&header(tensors))?;
+        Ok(writing)
+    }
+
+    /// Writes a whole file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.put(name, bytes)?;
+        let sealed = Sealed {
+            bytes: bytes.len() as u64,
+            sha256: hash(bytes),
+        };
+        self.files.insert(name.to_owned(), sealed);
+        Ok(())
+    }
+
+    /// Writes the state that training goes on from.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn state(&mut self, state: &impl Serialize) -> Result<()> {
+        let bytes = json(state)?;
+        self.write(STATE, &bytes)
+    }
+
+    /// Makes it a checkpoint, and removes the oldest ones beyond those to keep.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; the checkpoints before it are still there.
+    pub fn commit(mut self) -> Result<()> {
+        let files = std::mem::take(&mut self.files);
+        self.put(MANIFEST, &json(&Manifest { files })?)?;
+        let folder = self.all.folder(self.step);
+        let disk = &self.all.disk;
+        disk.sync_folder(&self.tmp)
+            .map_err(|e| Error::io(&self.tmp, e))?;
+        // Only a run that went back to an earlier step meets its own name again.
+        if folder.exists() {
+            self.all.discard(&folder)?;
+        }
+        disk.rename(&self.tmp, &folder)
+            .map_err(|e| Error::io(&folder, e))?;
+        let run = &self.all.run;
+        disk.sync_folder(run).map_err(|e| Error::io(run, e))?;
+        self.all.prune(self.step)
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.tmp.join(name);
+        let disk = &self.all.disk;
+        let written = disk.create(&path).and_then(|mut file| {
+            disk.write(&mut file, bytes)?;
+            disk.sync(&file)
+        });
+        written.map_err(|e| Error::io(path, e))
+    }
+}
+
+/// A file of tensors being written.
+pub struct TensorFile<'s, 'a> {
+    saving: &'s mut Saving<'a>,
+    name: String,
+    path: PathBuf,
+    file: File,
+    hasher: Sha256,
+    bytes: u64,
+    /// Names and elements of the tensors, and which comes next.
+    sizes: Vec<(String, usize)>,
+    next: usize,
+}
+
+impl TensorFile<'_, '_> {
+    /// Writes the values of the next tensor.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when it has another size; [`Error::Io`].
+    pub fn push(&mut self, values: &[f32]) -> Result<()> {
+        let planned = self.sizes.get(self.next);
+        if planned.map(|(_, n)| *n) != Some(values.len()) {
+            let (name, n) = planned.map_or(("no tensor", 0), |(name, n)| (name.as_str(), *n));
+            let what = format!("{} values for {n} of `{}`", values.len(), show(name));
+            return Err(Error::usage(what, "please report this as a bug"));
+        }
+        self.next += 1;
+        if cfg!(target_endian = "little") {
+            return self.append(bytemuck::cast_slice(values));
+        }
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.append(&bytes)
+    }
+
+    /// Ends the file.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when tensors are missing; [`Error::Io`].
+    pub fn finish(self) -> Result<()> {
+        if let Some((name, _)) = self.sizes.get(self.next) {
+            let what = format!("tensor `{}` was never written", show(name));
+            return Err(Error::usage(what, "please report this as a bug"));
+        }
+        let synced = self.saving.all.disk.sync(&self.file);
+        synced.map_err(|e| Error::io(&self.path, e))?;
+        let sealed = Sealed {
+            bytes: self.bytes,
+            sha256: hex(&self.hasher.finalize()),
+        };
+        self.saving.files.insert(self.name, sealed);
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.saving.all.disk.write(&mut self.file, bytes);
+        written.map_err(|e| Error::io(&self.path, e))?;
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(())
+    }
+}
+
+fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+    let text = serde_json::to_vec_pretty(value);
+    text.map_err(|e| Error::usage(e.to_string(), "please report this as a bug"))
+}

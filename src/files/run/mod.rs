@@ -1,0 +1,21 @@
+//! What a training run leaves in its folder: metrics, curves, checkpoints, configuration, the model's card.
+
+mod card;
+pub mod checkpoints;
+#[cfg(feature = "records")]
+pub mod config;
+#[cfg(feature = "records")]
+mod curves;
+pub mod disk;
+mod metrics;
+
+pub use card::Card;
+pub use checkpoints::{Checkpoints, LossScale, RunState, Saved};
+#[cfg(feature = "records")]
+pub use curves::curves;
+pub use metrics::{METRICS, Metrics, Step};
+
+/// Name of the plot.
+pub const CURVES: &str = "curves.svg";
+/// Name of the effective configuration.
+pub const RUN_CONFIG: &str = "config.toml";
