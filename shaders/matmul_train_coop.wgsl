@@ -1,6 +1,6 @@
 // c[i, j] (+)= sum_k a[i, k] b[j, k], factors in f16, sums in f32: y = x W^T, dx = dy W and dW = dy^T x alike
 // one workgroup owns 128 x 128 of c, each of its 16 subgroups 32 x 32 of them
-// a [m, k] or, turned, [k, m]; b [n, k] or, turned, [k, n]: f16, or f32 if wide; c [m, n] f32; m, n multiples of 16, k of 8
+// a [m, k] or, turned, [k, m]; b [n, k] or, turned, [k, n]: f16, or f32 if wide; c [m, n] f32; m in 128s, n and k in 64s
 enable f16;
 enable wgpu_cooperative_matrix;
 
@@ -34,56 +34,31 @@ override A_TURNED: bool = false;
 override B_TURNED: bool = false;
 override A_WIDE: bool = false;
 override B_WIDE: bool = false;
+override NARROW: bool = false;  // tiles of 128 x 64: a subgroup owns 16 x 32
 override ACCUMULATE: bool = false;
 
-// piece s of an invocation, from (row, k) on; zero from k = end on
-fn fetch_a(base: u32, index: u32, s: u32, origin: vec2<u32>, end: u32) -> Piece {
-    let to = piece_of(index, s, origin, vec2(p.m, end), A_TURNED);
-    let at = base + piece_offset(to.xy, p.a_stride, A_TURNED);
-    if to.z == 1u && A_WIDE {
+// piece s of an invocation, from (row, k) on
+fn fetch_a(base: u32, index: u32, s: u32, origin: vec2<u32>) -> Piece {
+    let at = base + piece_offset(origin + piece_place(index, s, A_TURNED), p.a_stride, A_TURNED);
+    if A_WIDE {
         return Piece(a[at / 4u], a[at / 4u + 1u]);
     }
-    return Piece(select(vec4(0u), a[at / 8u], to.z == 1u), vec4(0u));
+    return Piece(a[at / 8u], vec4(0u));
 }
 
-fn fetch_b(base: u32, index: u32, s: u32, origin: vec2<u32>, end: u32) -> Piece {
-    let to = piece_of(index, s, origin, vec2(p.n, end), B_TURNED);
-    let at = base + piece_offset(to.xy, p.b_stride, B_TURNED);
-    if to.z == 1u && B_WIDE {
+fn fetch_b(base: u32, index: u32, s: u32, origin: vec2<u32>) -> Piece {
+    var place = piece_place(index, s, B_TURNED);
+    if NARROW {
+        place.x %= 64u; // what lies beyond is not used
+    }
+    let at = base + piece_offset(origin + place, p.b_stride, B_TURNED);
+    if B_WIDE {
         return Piece(b[at / 4u], b[at / 4u + 1u]);
     }
-    return Piece(select(vec4(0u), b[at / 8u], to.z == 1u), vec4(0u));
+    return Piece(b[at / 8u], vec4(0u));
 }
 
-fn put(index: u32, s: u32, x: Piece, y: Piece) {
-    let to_a = piece_at(index, s, A_TURNED);
-    tile_a[to_a] = piece_low(x, A_WIDE);
-    tile_a[to_a + 1u] = piece_high(x, A_WIDE);
-    let to_b = piece_at(index, s, B_TURNED);
-    tile_b[to_b] = piece_low(y, B_WIDE);
-    tile_b[to_b + 1u] = piece_high(y, B_WIDE);
-}
-
-// 16 rows of a tile from `row` on, by 16 factors from vector k on
-fn rows_of_a(row: u32, k: u32) -> coop_mat16x16<f16, A> {
-    if A_TURNED {
-        return coopLoad<coop_mat16x16<f16, A>>(&tile_a[4u * k * SIDE + row / 4u], SIDE);
-    }
-    return coopLoadT<coop_mat16x16<f16, A>>(&tile_a[row * PITCH + k], PITCH);
-}
-
-fn rows_of_b(row: u32, k: u32) -> coop_mat16x16<f16, B> {
-    if B_TURNED {
-        return coopLoadT<coop_mat16x16<f16, B>>(&tile_b[4u * k * SIDE + row / 4u], SIDE);
-    }
-    return coopLoad<coop_mat16x16<f16, B>>(&tile_b[row * PITCH + k], PITCH);
-}
-
-fn put_sums(sums: coop_mat16x16<f32, C>, base: u32, row: u32, column: u32) {
-    if row >= p.m || column >= p.n {
-        return;
-    }
-    let at = base + row * p.c_stride + column;
+fn put_sums(sums: coop_mat16x16<f32, C>, at: u32) {
     let stride = p.c_stride;
     var result = sums;
     if ACCUMULATE {
@@ -101,9 +76,15 @@ fn matmul_train_coop(
     @builtin(local_invocation_index) index: u32,
 ) {
     let group = wg.x + wg.y * nwg.x;
-    let tiles = (vec2(p.m, p.n) + TILE - 1u) / TILE;
-    let tile = tile_of(group, tiles.x, tiles.y) * TILE;
-    if group >= tiles.x * tiles.y || (p.causal == 1u && tile.y > tile.x) {
+    let size = vec2(TILE, select(TILE, 64u, NARROW));
+    let tiles = vec2(p.m, p.n) / size;
+    // eight tiles of rows go through the columns together, so that what they read stays in the cache
+    let band = group / (8u * tiles.y) * 8u;
+    let rest = group % (8u * tiles.y);
+    let rows = min(8u, max(tiles.x, band + 1u) - band);
+    let tile = vec2(band + rest % rows, rest / rows) * size;
+    // without branches, which would make control flow look divergent
+    if (group >= tiles.x * tiles.y) | ((p.causal == 1u) & (tile.y / TILE > tile.x / TILE)) {
         return;
     }
     let part = vec2(wg.z / p.heads, wg.z % p.heads); // text, head
@@ -111,40 +92,46 @@ fn matmul_train_coop(
     let b_base = p.b_first + part.x * p.b_text + part.y / p.share * p.b_head;
     let first = select(0u, tile.x, p.causal == 3u);
     let end = select(p.k, min(p.k, tile.x + TILE), p.causal == 2u);
-    let mine = vec2(index / 32u / 4u, index / 32u % 4u) * 32u;
+    let team = index / 32u;
+    let mine = select(vec2(team / 4u, team % 4u) * 32u, vec2(team / 2u * 16u, team % 2u * 32u), NARROW);
     var c00: coop_mat16x16<f32, C>;
     var c01: coop_mat16x16<f32, C>;
     var c10: coop_mat16x16<f32, C>;
     var c11: coop_mat16x16<f32, C>;
-    var x0 = fetch_a(a_base, index, 0u, vec2(tile.x, first), end);
-    var x1 = fetch_a(a_base, index, 1u, vec2(tile.x, first), end);
-    var y0 = fetch_b(b_base, index, 0u, vec2(tile.y, first), end);
-    var y1 = fetch_b(b_base, index, 1u, vec2(tile.y, first), end);
+    var x0 = fetch_a(a_base, index, 0u, vec2(tile.x, first));
+    var x1 = fetch_a(a_base, index, 1u, vec2(tile.x, first));
+    var y0 = fetch_b(b_base, index, 0u, vec2(tile.y, first));
+    var y1 = fetch_b(b_base, index, 1u, vec2(tile.y, first));
     for (var at = first; at < end; at += 64u) {
         workgroupBarrier();
         put(index, 0u, x0, y0);
         put(index, 1u, x1, y1);
         workgroupBarrier();
         // what comes next travels while this is multiplied
-        x0 = fetch_a(a_base, index, 0u, vec2(tile.x, at + 64u), end);
-        x1 = fetch_a(a_base, index, 1u, vec2(tile.x, at + 64u), end);
-        y0 = fetch_b(b_base, index, 0u, vec2(tile.y, at + 64u), end);
-        y1 = fetch_b(b_base, index, 1u, vec2(tile.y, at + 64u), end);
+        let next = min(at + 64u, end - 64u);
+        x0 = fetch_a(a_base, index, 0u, vec2(tile.x, next));
+        x1 = fetch_a(a_base, index, 1u, vec2(tile.x, next));
+        y0 = fetch_b(b_base, index, 0u, vec2(tile.y, next));
+        y1 = fetch_b(b_base, index, 1u, vec2(tile.y, next));
         for (var k = 0u; k < 16u; k += 4u) {
             let a0 = rows_of_a(mine.x, k);
-            let a1 = rows_of_a(mine.x + 16u, k);
             let b0 = rows_of_b(mine.y, k);
             let b1 = rows_of_b(mine.y + 16u, k);
             c00 = coopMultiplyAdd(a0, b0, c00);
             c01 = coopMultiplyAdd(a0, b1, c01);
-            c10 = coopMultiplyAdd(a1, b0, c10);
-            c11 = coopMultiplyAdd(a1, b1, c11);
+            if !NARROW {
+                let a1 = rows_of_a(mine.x + 16u, k);
+                c10 = coopMultiplyAdd(a1, b0, c10);
+                c11 = coopMultiplyAdd(a1, b1, c11);
+            }
         }
     }
-    let base = p.c_first + part.x * p.c_text + part.y * p.c_head;
-    let to = tile + mine;
-    put_sums(c00, base, to.x, to.y);
-    put_sums(c01, base, to.x, to.y + 16u);
-    put_sums(c10, base, to.x + 16u, to.y);
-    put_sums(c11, base, to.x + 16u, to.y + 16u);
+    let to = p.c_first + part.x * p.c_text + part.y * p.c_head
+        + (tile.x + mine.x) * p.c_stride + tile.y + mine.y;
+    put_sums(c00, to);
+    put_sums(c01, to + 16u);
+    if !NARROW {
+        put_sums(c10, to + 16u * p.c_stride);
+        put_sums(c11, to + 16u * p.c_stride + 16u);
+    }
 }

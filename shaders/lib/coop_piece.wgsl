@@ -1,5 +1,5 @@
 // Pieces of eight factors on their way from memory to tiles of 128 by 64. A tile lies as [128, 64] with rows of PITCH, or,
-// turned, as [64, 128] with rows of SIDE vectors. Needs coop_tile.wgsl.
+// turned, as [64, 128] with rows of SIDE vectors. Needs coop_tile.wgsl, and a kernel that says which lie how.
 
 const SIDE = 34u; // vec4s from row to row of a turned tile: 128 halves and 8 more
 
@@ -13,14 +13,6 @@ struct Piece {
 fn piece_place(index: u32, s: u32, turned: bool) -> vec2<u32> {
     let plain = vec2(index / 8u + 64u * s, 8u * (index % 8u));
     return select(plain, vec2(8u * (index % 16u), index / 16u + 32u * s), turned);
-}
-
-// (row, k, 1) of a piece in a matrix, from `origin` on; (row, 0, 0) from k = limits.y on. Rows beyond limits.x become
-// its last ones: what they give is not stored
-fn piece_of(index: u32, s: u32, origin: vec2<u32>, limits: vec2<u32>, turned: bool) -> vec3<u32> {
-    let to = origin + piece_place(index, s, turned);
-    let row = min(to.x, limits.x - select(1u, 8u, turned));
-    return select(vec3(row, 0u, 0u), vec3(row, to.y, 1u), to.y < limits.y);
 }
 
 // of (row, k) in a matrix with rows of `stride`
@@ -46,4 +38,28 @@ fn piece_high(p: Piece, wide: bool) -> vec4<f16> {
         return vec4<f16>(bitcast<vec4<f32>>(p.high));
     }
     return halves(p.low.zw);
+}
+
+fn put(index: u32, s: u32, x: Piece, y: Piece) {
+    let to_a = piece_at(index, s, A_TURNED);
+    tile_a[to_a] = piece_low(x, A_WIDE);
+    tile_a[to_a + 1u] = piece_high(x, A_WIDE);
+    let to_b = piece_at(index, s, B_TURNED);
+    tile_b[to_b] = piece_low(y, B_WIDE);
+    tile_b[to_b + 1u] = piece_high(y, B_WIDE);
+}
+
+// 16 rows of a tile from `row` on, by 16 factors from vector k on
+fn rows_of_a(row: u32, k: u32) -> coop_mat16x16<f16, A> {
+    if A_TURNED {
+        return coopLoad<coop_mat16x16<f16, A>>(&tile_a[4u * k * SIDE + row / 4u], SIDE);
+    }
+    return coopLoadT<coop_mat16x16<f16, A>>(&tile_a[row * PITCH + k], PITCH);
+}
+
+fn rows_of_b(row: u32, k: u32) -> coop_mat16x16<f16, B> {
+    if B_TURNED {
+        return coopLoadT<coop_mat16x16<f16, B>>(&tile_b[4u * k * SIDE + row / 4u], SIDE);
+    }
+    return coopLoad<coop_mat16x16<f16, B>>(&tile_b[row * PITCH + k], PITCH);
 }

@@ -7,8 +7,10 @@ use crate::ops::Needs;
 use crate::ops::train::coop::MatmulTrainCoop;
 use crate::ops::train::loss::IGNORED;
 
-/// Sizes of products in half precision are multiples of this.
-const BLOCK: usize = 16;
+/// Sizes of layers, and lengths of texts, whose products are in half precision are multiples of this.
+const BLOCK: usize = 128;
+/// Sizes of heads.
+const HEAD: usize = 64;
 
 /// Decay of the moments of AdamW.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -74,14 +76,14 @@ impl TrainOptions {
     }
 
     /// Whether products take factors in half precision on a device with these abilities: all layers must come in
-    /// blocks of 16, and micro-batches too.
+    /// blocks of 128, and texts too.
     pub(super) fn halves(&self, config: &Config, level: Needs) -> bool {
         let layers = config.linears().into_iter();
         let mut sizes = layers.flat_map(|l| [l.out_features, l.in_features]);
         !self.exact
             && kernel_for::<MatmulTrainCoop>(level).is_some()
             && sizes.all(|s| s.is_multiple_of(BLOCK))
-            && config.head_dim.is_multiple_of(BLOCK)
+            && config.head_dim.is_multiple_of(HEAD)
             && self.length.is_multiple_of(BLOCK)
     }
 
@@ -146,7 +148,7 @@ pub struct Batch<'a> {
 
 impl Batch<'_> {
     /// Refuses what does not fit a model of `vocab` tokens trained with `options`.
-    /// In `half` precision, texts come in blocks of 16 tokens.
+    /// In `half` precision, texts come in blocks of 128 tokens.
     pub(super) fn check(&self, vocab: usize, options: &TrainOptions, half: bool) -> Result<()> {
         let refuse = |what: String| Err(Error::usage(what, "check the data against the model"));
         let texts = self.tokens.len() / self.length.max(1);

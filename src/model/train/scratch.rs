@@ -83,6 +83,27 @@ pub(super) struct Acts<B: Backend> {
     pub activation: B::Buffer,
 }
 
+/// A buffer of whole vectors, for copies.
+fn whole<B: Backend>(backend: &B, label: &str, words: usize) -> Result<B::Buffer> {
+    backend.alloc(label, words.next_multiple_of(4))
+}
+
+impl<B: Backend> Acts<B> {
+    fn new(backend: &B, config: &Config, rows: usize) -> Result<Self> {
+        let per_row = |label: &str, width: usize| whole(backend, label, rows * width);
+        let [a, b, c, d, e, f, g] = act_widths(config);
+        Ok(Self {
+            attention_in: per_row("attention input", a)?,
+            qkv: per_row("q, k, v", b)?,
+            attention: per_row("attention", c)?,
+            middle: per_row("residual stream", d)?,
+            mlp_in: per_row("MLP input", e)?,
+            pairs: per_row("gate, up", f)?,
+            activation: per_row("MLP activation", g)?,
+        })
+    }
+}
+
 /// Values per token of the buffers of [`Acts`], in their order.
 fn act_widths(c: &Config) -> [usize; 7] {
     let (h, q, i) = (c.hidden, c.heads * c.head_dim, c.intermediate);
@@ -170,23 +191,8 @@ impl<B: Backend> Scratch<B> {
         half: bool,
     ) -> Result<Self> {
         let rows = o.rows();
-        let alloc = |label: &str, words: usize| {
-            // whole vectors, for copies
-            backend.alloc(label, words.next_multiple_of(4))
-        };
+        let alloc = |label: &str, words: usize| whole(backend, label, words);
         let per_row = |label: &str, width: usize| alloc(label, rows * width);
-        let acts = || -> Result<Acts<B>> {
-            let [a, b, c, d, e, f, g] = act_widths(c);
-            Ok(Acts {
-                attention_in: per_row("attention input", a)?,
-                qkv: per_row("q, k, v", b)?,
-                attention: per_row("attention", c)?,
-                middle: per_row("residual stream", d)?,
-                mlp_in: per_row("MLP input", e)?,
-                pairs: per_row("gate, up", f)?,
-                activation: per_row("MLP activation", g)?,
-            })
-        };
         let shape = Shape {
             texts: o.texts,
             length: o.length,
@@ -203,7 +209,9 @@ impl<B: Backend> Scratch<B> {
             inputs: (0..=c.layers)
                 .map(|_| per_row("block input", c.hidden))
                 .collect::<Result<_>>()?,
-            acts: (0..kept).map(|_| acts()).collect::<Result<_>>()?,
+            acts: (0..kept)
+                .map(|_| Acts::new(backend, c, rows))
+                .collect::<Result<_>>()?,
             head_in: per_row("head input", c.hidden)?,
             d_stream: per_row("gradient of the residual stream", c.hidden)?,
             d_normed: per_row("gradient of a norm", c.hidden)?,

@@ -3,7 +3,7 @@
 use super::matmul::{Causal, MatmulTrain, MatmulTrainParams, Place};
 use super::*;
 
-/// [`MatmulTrain`] with factors in f16 (those in f32 are rounded on their way) and sums in f32: tiles of 128 by 128.
+/// [`MatmulTrain`] with factors in f16 (those in f32 are rounded on their way) and sums in f32.
 ///
 /// Bindings: as [`MatmulTrain`], but `a` and `b` may be in f16, two to a word; their [`Place`]s count values.
 #[derive(Debug, Clone, Copy)]
@@ -17,22 +17,35 @@ pub struct MatmulTrainCoop {
 }
 
 impl MatmulTrainCoop {
-    /// Whether the kernel takes a product: results in blocks of 16, factors in pieces of 8, all aligned.
+    /// Whether the kernel takes a product: results in tiles of 128 by 64, steps of 64 along k, and factors in aligned
+    /// pieces of 8.
     pub fn fits(product: &MatmulTrain) -> bool {
         let p = product;
         let pieces = |place: &Place| {
             let sizes = [place.first, place.stride, place.head, place.text];
             sizes.iter().all(|s| s.is_multiple_of(8))
         };
-        let inner = |rows: usize, place: &Place| if place.turned { rows } else { p.k };
-        p.m.is_multiple_of(16)
-            && p.n.is_multiple_of(16)
-            && inner(p.m, &p.a).is_multiple_of(8)
-            && inner(p.n, &p.b).is_multiple_of(8)
+        p.m.is_multiple_of(TILE)
+            && p.n.is_multiple_of(STEP)
+            && p.k.is_multiple_of(STEP)
             && p.k > 0
             && [&p.a, &p.b, &p.c].into_iter().all(pieces)
     }
+
+    /// Columns of a tile.
+    fn columns(&self) -> usize {
+        if self.product.n.is_multiple_of(TILE) {
+            TILE
+        } else {
+            STEP
+        }
+    }
 }
+
+/// Rows of a tile.
+const TILE: usize = 128;
+/// Factors of a step, and columns of a narrow tile.
+const STEP: usize = 64;
 
 impl Op for MatmulTrainCoop {
     const NAME: &'static str = "matmul_train_coop";
@@ -68,13 +81,14 @@ impl Op for MatmulTrainCoop {
         let flag = |on: bool| f64::from(u8::from(on));
         all.push(("A_WIDE", flag(!self.a_half)));
         all.push(("B_WIDE", flag(!self.b_half)));
+        all.push(("NARROW", flag(self.columns() == STEP)));
         all
     }
 
     fn grid(&self) -> Grid {
         let p = &self.product;
         Grid {
-            groups: (p.m.div_ceil(128) * p.n.div_ceil(128)) as u32,
+            groups: (p.m / TILE * (p.n / self.columns())) as u32,
             batch: (p.texts * p.heads) as u32,
         }
     }
@@ -152,10 +166,10 @@ fn case(name: &str, op: MatmulTrainCoop) -> Case<MatmulTrainCoop> {
     Case::new(name, op, data)
 }
 
-/// Every form in whole tiles and not, heads, and causal products.
+/// Every form in wide and narrow tiles, heads, and causal products.
 fn shapes() -> Vec<(String, MatmulTrain)> {
     let mut all = Vec::new();
-    for (i, [m, n, k]) in [[128, 128, 64], [144, 272, 200]].into_iter().enumerate() {
+    for (i, [m, n, k]) in [[128, 128, 64], [256, 192, 192]].into_iter().enumerate() {
         for (a, b, name) in [
             (Place::rows(k), Place::rows(k), "x W^T"),
             (Place::rows(k), Place::rows(n).turned(), "dy W"),
@@ -173,9 +187,9 @@ fn shapes() -> Vec<(String, MatmulTrain)> {
         text,
         turned: false,
     };
-    // two texts of 144 tokens, rows of 64: two query heads of 16, one key and one value
-    let [q, k] = [heads(0, 64, 16, 144 * 64), heads(32, 64, 16, 144 * 64)];
-    let weights = heads(0, 144, 144 * 144, 2 * 144 * 144);
+    // texts of 256 tokens, rows of 256: two query heads of 64, one key and one value
+    let [q, k] = [heads(0, 256, 64, 256 * 256), heads(128, 256, 64, 256 * 256)];
+    let weights = heads(0, 256, 256 * 256, 2 * 256 * 256);
     let attention = |causal, share, size, [a, b, c]: [Place; 3]| MatmulTrain {
         texts: 2,
         heads: 2,
@@ -183,10 +197,10 @@ fn shapes() -> Vec<(String, MatmulTrain)> {
         causal,
         ..MatmulTrain::new(size, a, b, c)
     };
-    let scores = attention(Causal::Result, 2, [144, 144, 16], [q, k, weights]);
-    let values = attention(Causal::Lower, 2, [144, 16, 144], [weights, k.turned(), q]);
+    let scores = attention(Causal::Result, 2, [256, 256, 64], [q, k, weights]);
+    let values = attention(Causal::Lower, 2, [256, 64, 256], [weights, k.turned(), q]);
     let keys = [weights.turned(), q.turned(), q];
-    let keys = attention(Causal::Upper, 1, [144, 16, 144], keys);
+    let keys = attention(Causal::Upper, 1, [256, 64, 256], keys);
     all.push(("causal scores".into(), scores));
     all.push(("causal values".into(), values));
     all.push(("causal gradient of keys".into(), keys));
@@ -203,7 +217,7 @@ mod tests {
             assert!(MatmulTrainCoop::fits(&case.op.product), "{}", case.name);
         }
         let product = MatmulTrainCoop::cases()[0].op.product;
-        assert!(!MatmulTrainCoop::fits(&MatmulTrain { m: 8, ..product }));
+        assert!(!MatmulTrainCoop::fits(&MatmulTrain { m: 64, ..product }));
         assert!(!MatmulTrainCoop::fits(&MatmulTrain { k: 60, ..product }));
     }
 }
