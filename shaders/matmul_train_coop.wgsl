@@ -69,6 +69,18 @@ fn put_sums(sums: coop_mat16x16<f32, C>, at: u32) {
     coopStoreT(sum, &c[at], stride);
 }
 
+// of a subgroup's sums within the tile
+fn place_of(team: u32) -> vec2<u32> {
+    return select(vec2(team / 4u, team % 4u) * 32u, vec2(team / 2u * 16u, team % 2u * 32u), NARROW);
+}
+
+// first values of a, b and c
+fn bases(text: u32, head: u32) -> vec3<u32> {
+    let a_at = p.a_first + text * p.a_text + head * p.a_head;
+    let b_at = p.b_first + text * p.b_text + head / p.share * p.b_head;
+    return vec3(a_at, b_at, p.c_first + text * p.c_text + head * p.c_head);
+}
+
 @compute @workgroup_size(WIDTH)
 fn matmul_train_coop(
     @builtin(workgroup_id) wg: vec3<u32>,
@@ -78,30 +90,26 @@ fn matmul_train_coop(
     let group = wg.x + wg.y * nwg.x;
     let size = vec2(TILE, select(TILE, 64u, NARROW));
     let tiles = vec2(p.m, p.n) / size;
-    // eight tiles of rows go through the columns together, so that what they read stays in the cache
+    // as tile_of does it; neither a call nor a branch, which would make control flow look divergent
     let band = group / (8u * tiles.y) * 8u;
     let rest = group % (8u * tiles.y);
     let rows = min(8u, max(tiles.x, band + 1u) - band);
     let tile = vec2(band + rest % rows, rest / rows) * size;
-    // without branches, which would make control flow look divergent
     if (group >= tiles.x * tiles.y) | ((p.causal == 1u) & (tile.y / TILE > tile.x / TILE)) {
         return;
     }
-    let part = vec2(wg.z / p.heads, wg.z % p.heads); // text, head
-    let a_base = p.a_first + part.x * p.a_text + part.y * p.a_head;
-    let b_base = p.b_first + part.x * p.b_text + part.y / p.share * p.b_head;
+    let base = bases(wg.z / p.heads, wg.z % p.heads);
     let first = select(0u, tile.x, p.causal == 3u);
     let end = select(p.k, min(p.k, tile.x + TILE), p.causal == 2u);
-    let team = index / 32u;
-    let mine = select(vec2(team / 4u, team % 4u) * 32u, vec2(team / 2u * 16u, team % 2u * 32u), NARROW);
+    let mine = place_of(index / 32u);
     var c00: coop_mat16x16<f32, C>;
     var c01: coop_mat16x16<f32, C>;
     var c10: coop_mat16x16<f32, C>;
     var c11: coop_mat16x16<f32, C>;
-    var x0 = fetch_a(a_base, index, 0u, vec2(tile.x, first));
-    var x1 = fetch_a(a_base, index, 1u, vec2(tile.x, first));
-    var y0 = fetch_b(b_base, index, 0u, vec2(tile.y, first));
-    var y1 = fetch_b(b_base, index, 1u, vec2(tile.y, first));
+    var x0 = fetch_a(base.x, index, 0u, vec2(tile.x, first));
+    var x1 = fetch_a(base.x, index, 1u, vec2(tile.x, first));
+    var y0 = fetch_b(base.y, index, 0u, vec2(tile.y, first));
+    var y1 = fetch_b(base.y, index, 1u, vec2(tile.y, first));
     for (var at = first; at < end; at += 64u) {
         workgroupBarrier();
         put(index, 0u, x0, y0);
@@ -109,10 +117,10 @@ fn matmul_train_coop(
         workgroupBarrier();
         // what comes next travels while this is multiplied
         let next = min(at + 64u, end - 64u);
-        x0 = fetch_a(a_base, index, 0u, vec2(tile.x, next));
-        x1 = fetch_a(a_base, index, 1u, vec2(tile.x, next));
-        y0 = fetch_b(b_base, index, 0u, vec2(tile.y, next));
-        y1 = fetch_b(b_base, index, 1u, vec2(tile.y, next));
+        x0 = fetch_a(base.x, index, 0u, vec2(tile.x, next));
+        x1 = fetch_a(base.x, index, 1u, vec2(tile.x, next));
+        y0 = fetch_b(base.y, index, 0u, vec2(tile.y, next));
+        y1 = fetch_b(base.y, index, 1u, vec2(tile.y, next));
         for (var k = 0u; k < 16u; k += 4u) {
             let a0 = rows_of_a(mine.x, k);
             let b0 = rows_of_b(mine.y, k);
@@ -126,8 +134,7 @@ fn matmul_train_coop(
             }
         }
     }
-    let to = p.c_first + part.x * p.c_text + part.y * p.c_head
-        + (tile.x + mine.x) * p.c_stride + tile.y + mine.y;
+    let to = base.z + (tile.x + mine.x) * p.c_stride + tile.y + mine.y;
     put_sums(c00, to);
     put_sums(c01, to + 16u);
     if !NARROW {

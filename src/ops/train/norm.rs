@@ -78,7 +78,7 @@ impl Op for RmsNormBackward {
         let (x, weight, d_y): (&[f32], &[f32], &[f32]) = (b.read(0), b.read(1), b.read(2));
         let (d_x, scale): (&mut [f32], &mut [f32]) = (b.write(3), b.write(4));
         let n = self.n;
-        for row in 0..self.rows {
+        for (row, scale) in scale.iter_mut().enumerate().take(self.rows) {
             let at = row * n;
             let value = |i: usize| f64::from(x[at + i]);
             let pull = |i: usize| f64::from(weight[i]) * f64::from(d_y[at + i]);
@@ -91,7 +91,7 @@ impl Op for RmsNormBackward {
                 let before = if self.accumulate { f64::from(*d) } else { 0.0 };
                 *d = (before + gradient) as f32;
             }
-            scale[row] = s as f32;
+            *scale = s as f32;
         }
     }
 
