@@ -25,6 +25,7 @@ const BY_ABILITY: &[&str] = &[
     "phase_expand",
     "matmul_gemm_coop",
     "matmul_gemm_coop_tall",
+    "matmul_train_coop",
 ];
 /// Lines of a kernel file and of one of its functions: what a reader keeps in mind.
 const MOST_LINES: usize = 150;

@@ -21,7 +21,7 @@ pub use source::{Bytes, Source};
 pub use tokenizer::Tokenizer;
 
 use crate::error::Result;
-use crate::model::{Config, Recipe, Weights};
+use crate::model::{Config, Granularity, Method, Recipe, Tensor, Weights};
 use std::path::Path;
 
 /// Name of the model's configuration.
@@ -82,6 +82,42 @@ pub fn open_source(source: Source) -> Result<Opened> {
         fields,
         source,
     })
+}
+
+/// A model's shape and tokenizer without its weights, to train it from scratch.
+///
+/// # Errors
+/// As [`open`], but for tensors.
+pub fn open_shape(source: Source) -> Result<Opened> {
+    let bytes = source.read(CONFIG, LONGEST_CONFIG)?;
+    let place = source.place(CONFIG);
+    let (config, recipe) = config::parse(&place, &bytes, None)?;
+    Ok(Opened {
+        tokenizer: open_tokenizer(&source, &config)?,
+        fields: config::object(&place, &bytes)?,
+        config,
+        recipe,
+        weights: Box::new(Nothing),
+        notes: Vec::new(),
+        source,
+    })
+}
+
+/// No tensors.
+struct Nothing;
+
+impl Weights for Nothing {
+    fn tensor(&self, _name: &str) -> Result<Option<Tensor<'_>>> {
+        Ok(None)
+    }
+
+    fn recipe(&self) -> Recipe {
+        Recipe {
+            method: Method::Full,
+            granularity: Granularity::Tensor,
+            skip_head: false,
+        }
+    }
 }
 
 fn open_tokenizer(source: &Source, config: &Config) -> Result<Option<Tokenizer>> {

@@ -161,7 +161,7 @@ pub(super) fn sync_folder(path: &Path) -> Result<()> {
 }
 
 /// Replaces a file so that a reader, or whoever comes after a kill, finds the old bytes or the new ones.
-pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+pub fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     let (path, tmp) = (folder.join(name), folder.join(format!("{name}.tmp")));
     write_synced(&tmp, bytes)?;
     fs::rename(&tmp, &path).map_err(|e| Error::io(&path, e))?;

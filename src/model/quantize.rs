@@ -246,7 +246,7 @@ type Quantized = (Vec<u32>, Vec<f32>, [f64; 2]);
 /// Widest row: squares of two real rows are summed in 64 bits.
 const MAX_COLUMNS: usize = 1 << 17;
 
-fn check(
+pub(in crate::model) fn check(
     name: &str,
     out_features: usize,
     in_features: usize,

@@ -17,9 +17,11 @@ use Made::{Bits, Floats, Halves, Words, Zeros};
 
 mod fused;
 mod quantizing;
+mod training;
 
 pub(super) use fused::*;
 pub(super) use quantizing::*;
+pub(super) use training::*;
 
 /// What a binding holds before it is timed; as long as [`Op::lengths`] says.
 #[derive(Debug, Clone)]

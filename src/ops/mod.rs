@@ -311,6 +311,7 @@ pub mod pointwise;
 pub mod quantizer;
 pub mod sample;
 pub mod select;
+pub mod train;
 pub mod widely;
 
 list![
@@ -353,4 +354,18 @@ list![
     baseline::BaselineMean,
     baseline::BaselinePack,
     baseline::BaselineUnpack,
+    train::fill::Fill,
+    train::halve::Halve,
+    train::matmul::MatmulTrain,
+    train::coop::MatmulTrainCoop,
+    train::softmax::Softmax,
+    train::softmax::SoftmaxBackward,
+    train::norm::RmsNormBackward,
+    train::norm::RmsNormWeightBackward,
+    train::rope::RopeTurn,
+    train::swiglu::SwigluBackward,
+    train::embed::TokenEmbedBackward,
+    train::loss::TokenLoss,
+    train::optimizer::GradNorm,
+    train::optimizer::Adamw,
 ];

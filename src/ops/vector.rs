@@ -62,6 +62,18 @@ fn dot_lanes<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
     sums.reduce_sum() + rest
 }
 
+/// `y[i] += factor x[i]`.
+pub(super) fn add_scaled(factor: f32, x: &[f32], y: &mut [f32]) {
+    dispatch!(Level::new(), _ => add_scaled_lanes(factor, x, y));
+}
+
+#[inline(always)]
+fn add_scaled_lanes(factor: f32, x: &[f32], y: &mut [f32]) {
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y += factor * x;
+    }
+}
+
 /// `y = silu(gate) up`.
 pub(super) fn gated(gate: &[f32], up: &[f32], y: &mut [f32]) {
     dispatch!(Level::new(), _ => gated_lanes(gate, up, y));
@@ -72,6 +84,53 @@ fn gated_lanes(gate: &[f32], up: &[f32], y: &mut [f32]) {
     for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
         *y = g / (1.0 + exp(-g)) * u;
     }
+}
+
+/// Gradient of [`gated`]: `gate` and `up` become their own gradients.
+pub(super) fn gated_backward(d_y: &[f32], gate: &mut [f32], up: &mut [f32]) {
+    dispatch!(Level::new(), _ => gated_backward_lanes(d_y, gate, up));
+}
+
+#[inline(always)]
+fn gated_backward_lanes(d_y: &[f32], gate: &mut [f32], up: &mut [f32]) {
+    for ((gate, up), &d) in gate.iter_mut().zip(up).zip(d_y) {
+        let g = *gate;
+        let magnitude = if g < 0.0 { -g } else { g };
+        let e = exp(-magnitude);
+        let (near, far) = (1.0 / (1.0 + e), e / (1.0 + e));
+        let (s, rest) = if g < 0.0 { (far, near) } else { (near, far) };
+        *gate = d * *up * s * (1.0 + g * rest);
+        *up = d * g * s;
+    }
+}
+
+/// `x = exp(scale x) / sum exp(scale x)`; the logarithm of the sum is returned.
+pub(super) fn softmax(scale: f32, x: &mut [f32]) -> f32 {
+    dispatch!(Level::new(), _ => softmax_lanes(scale, x))
+}
+
+#[inline(always)]
+fn softmax_lanes(scale: f32, x: &mut [f32]) -> f32 {
+    let top = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    for v in x.iter_mut() {
+        *v = exp(scale * (*v - top));
+    }
+    let mut sums = [0.0f64; LANES];
+    let (blocks, rest) = x.as_chunks::<LANES>();
+    for block in blocks {
+        for i in 0..LANES {
+            sums[i] += f64::from(block[i]);
+        }
+    }
+    let mut total: f64 = sums.iter().sum();
+    for &v in rest {
+        total += f64::from(v);
+    }
+    let share = (1.0 / total) as f32;
+    for v in x.iter_mut() {
+        *v *= share;
+    }
+    (total.ln() + f64::from(scale) * f64::from(top)) as f32
 }
 
 /// `y = x / sqrt(mean(x^2) + eps) weight`.

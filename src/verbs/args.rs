@@ -5,6 +5,7 @@ use crate::model::{Granularity, Method, Recipe};
 use crate::ops::activation::Activations;
 use clap::{Args, ValueEnum};
 use etcetera::BaseStrategy;
+use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -69,7 +70,8 @@ impl DeviceArgs {
 }
 
 /// Representations by the names the papers' code gives them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum MethodName {
     /// Widely-linear {1, i, -1, -i}, --stages bits a weight
     Fairy2i,
@@ -77,6 +79,7 @@ pub enum MethodName {
     Bitnet,
     /// Real ternary baseline
     #[value(name = "bitnet_1_58", alias = "bitnet-1-58")]
+    #[serde(rename = "bitnet_1_58")]
     Bitnet158,
     /// As stored
     Full,
@@ -149,7 +152,7 @@ impl RecipeArgs {
     }
 }
 
-fn granularity(text: &str) -> Result<Granularity, String> {
+pub(super) fn granularity(text: &str) -> Result<Granularity, String> {
     let group = |n: &str| n.parse().ok().filter(|n| *n > 0 && n % 16 == 0);
     match text.split_once(':') {
         None if text == "tensor" => Ok(Granularity::Tensor),

@@ -18,6 +18,7 @@ mod out;
 mod quantize;
 mod source;
 mod stop;
+mod train;
 
 /// What the program says about itself at the end of `--help`.
 const EXAMPLES: &str = "\
@@ -48,6 +49,7 @@ enum Verb {
     Info(info::Info),
     Quantize(quantize::Quantize),
     Export(export::Export),
+    Train(Box<train::Train>),
     Bench(Box<bench::Bench>),
     Data(Box<data::Data>),
     Completions(completions::Completions),
@@ -60,6 +62,7 @@ impl Verb {
             Self::Info(verb) => verb.run(),
             Self::Quantize(verb) => verb.run(),
             Self::Export(verb) => verb.run(),
+            Self::Train(verb) => verb.run(),
             Self::Bench(verb) => verb.run(),
             Self::Data(verb) => verb.run(),
             Self::Completions(verb) => verb.run(Cli::command()),

@@ -59,7 +59,7 @@ struct Report {
 }
 
 #[derive(Serialize)]
-struct Row {
+pub(super) struct Row {
     layer: String,
     shape: [usize; 2],
     /// |Rq - R| / |R|; null for a layer of zeros.
@@ -129,13 +129,19 @@ impl Quantize {
 }
 
 /// What runs on the device.
-struct Work<'a> {
-    opened: &'a Opened,
-    output: &'a Path,
-    force: bool,
-    recipe: Recipe,
-    allow_nonfinite: bool,
-    json: bool,
+pub(super) struct Work<'a> {
+    /// The full-precision model.
+    pub opened: &'a Opened,
+    /// Folder to write.
+    pub output: &'a Path,
+    /// Replace a model that is there.
+    pub force: bool,
+    /// How.
+    pub recipe: Recipe,
+    /// Go on when weights are NaN or infinite.
+    pub allow_nonfinite: bool,
+    /// Show no progress.
+    pub json: bool,
 }
 
 impl Task for Work<'_> {

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 /// Tensors in memory.
-struct Formula(HashMap<String, (Vec<usize>, Vec<f32>)>);
+pub struct Formula(HashMap<String, (Vec<usize>, Vec<f32>)>);
 
 impl Weights for Formula {
     fn tensor(&self, name: &str) -> fairy2i_gpu::Result<Option<Tensor<'_>>> {
@@ -64,7 +64,7 @@ fn shapes(config: &Config) -> HashMap<String, Vec<usize>> {
     linears.chain(norms).chain([embed]).collect()
 }
 
-fn weights(config: &Config, case: &Value) -> Formula {
+pub fn weights(config: &Config, case: &Value) -> Formula {
     let shapes = shapes(config);
     let first_seed = case["first_seed"].as_u64().unwrap() as u32;
     let names = case["tensors_in_seed_order"].as_array().unwrap();
@@ -81,7 +81,7 @@ fn weights(config: &Config, case: &Value) -> Formula {
     Formula(names.iter().enumerate().map(tensor).collect())
 }
 
-fn config(case: &Value) -> Config {
+pub fn config(case: &Value) -> Config {
     let mut fields = case["config"].clone();
     fields["architectures"] = json!(["LlamaForCausalLM"]);
     fields["model_type"] = json!("llama");

@@ -9,6 +9,7 @@ mod models;
 mod packing;
 mod quantizer;
 mod schedules;
+mod training;
 
 use common::{Device, devices};
 use fairy2i_gpu::backend::{Backend, Cpu};
@@ -73,7 +74,13 @@ fn judge(file: &Path, value: &serde_json::Value) -> Option<Report> {
         "quantizer" => Some(quantizer::judge(value, &all_devices())),
         "schedules" => Some(schedules::judge(value)),
         "packing" => Some(packing::judge(value)),
-        "llama" => Some(llama::judge(value, file.parent()?, &devices())),
+        "llama" => {
+            let devices = devices();
+            let mut report = llama::judge(value, file.parent()?, &devices);
+            println!("golden: inference, closest: {}", report.worst.1);
+            training::judge(value, &devices, &mut report);
+            Some(report)
+        }
         "models" => Some(models::judge(value, file.parent()?, &devices())),
         _ => None,
     }

@@ -5,6 +5,7 @@ use super::source::{self, ModelArgs};
 use super::{device, out};
 use crate::error::{Error, Result};
 use crate::model::LoadOptions;
+use crate::model::train::TrainOptions;
 use clap::builder::Resettable;
 use clap::{Args, FromArgMatches, ValueEnum};
 use model::{ModelBench, Subject};
@@ -23,6 +24,7 @@ mod save;
 mod shapes;
 mod test;
 mod timing;
+mod train;
 
 /// Measure tokens per second of a model, or bytes per second of every operation.
 #[derive(Debug, Clone, clap::Args)]
@@ -83,6 +85,15 @@ pub struct Bench {
     /// Of `ops`: shapes of a 7B model also where that takes long; real GPUs are timed with them anyway
     #[arg(long, conflicts_with = "all")]
     large: bool,
+    /// Of `train`: texts of a step
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    micro_batch: usize,
+    /// Of `train`: tokens of a text
+    #[arg(long, value_name = "N", default_value_t = 2048)]
+    seq: usize,
+    /// Of `train`: keep all activations instead of computing blocks again in the backward pass
+    #[arg(long)]
+    keep_activations: bool,
     #[command(flatten)]
     recipe: RecipeArgs,
     #[command(flatten)]
@@ -95,6 +106,8 @@ enum What {
     Model,
     /// Bytes per second of every operation
     Ops,
+    /// Tokens per second of training steps from scratch, of a --shape
+    Train,
 }
 
 impl Bench {
@@ -103,6 +116,7 @@ impl Bench {
         let progress = std::io::stderr().is_terminal();
         match self.what {
             What::Model => self.model(progress),
+            What::Train => self.train(),
             What::Ops => {
                 let device = device::open(&self.device)?;
                 let bench = ops::OpsBench {
@@ -115,6 +129,27 @@ impl Bench {
                 device.run(self.device.check, bench)
             }
         }
+    }
+
+    fn train(self) -> Result<()> {
+        let Some(name) = self.shape else {
+            return Err(Error::usage("bench train needs a shape", "give --shape"));
+        };
+        let recipe = self.recipe.recipe(MethodName::Fairy2i)?;
+        let options = TrainOptions {
+            checkpoint: !self.keep_activations,
+            exact: self.paths.exact,
+            ..TrainOptions::new(recipe, self.micro_batch, self.seq)
+        };
+        let bench = train::TrainBench {
+            config: shapes::shape(&name)?,
+            name,
+            options,
+            repetitions: self.repetitions as usize,
+            format: self.output,
+            profile: self.profile,
+        };
+        device::open_with(&self.device, self.profile)?.run(self.device.check, bench)
     }
 
     fn model(self, progress: bool) -> Result<()> {

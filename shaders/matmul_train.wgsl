@@ -1,0 +1,148 @@
+// c[i, j] (+)= sum_k a[i, k] b[j, k], each matrix as it lies or turned: y = x W^T, dx = dy W and dW = dy^T x alike
+// one workgroup owns 64 x 64 of c, one invocation 8 x 8 of them, as four 4 x 4 blocks
+// a [m, k] or, turned, [k, m]; b [n, k] or, turned, [k, n]; c [m, n]: f32, of every head of every text
+
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+    causal: u32,  // 0 no; 1 no blocks of c above the diagonal; 2 no k beyond the block of i; 3 no k before it
+    heads: u32,   // of a text
+    share: u32,   // consecutive heads that share a b
+    a_first: u32,
+    a_stride: u32,
+    a_head: u32,
+    a_text: u32,
+    b_first: u32,
+    b_stride: u32,
+    b_head: u32,
+    b_text: u32,
+    c_first: u32,
+    c_stride: u32,
+    c_head: u32,
+    c_text: u32,
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> c: array<f32>;
+
+override A_TURNED: bool = false;
+override B_TURNED: bool = false;
+override ACCUMULATE: bool = false;
+
+const WIDTH = 64u;
+const TILE = 64u;
+const DEPTH = 16u;          // values of k per step
+const QUADS = TILE / 4u;
+const PITCH = QUADS + 1u;   // keeps writes along k out of each other's memory banks
+const BLOCK = 128u;         // of the causal cases
+
+// [DEPTH, QUADS]: for each k the rows of the tile, four together
+var<workgroup> rows_a: array<vec4<f32>, DEPTH * PITCH>;
+var<workgroup> rows_b: array<vec4<f32>, DEPTH * PITCH>;
+
+fn a_at(base: u32, row: u32, k: u32) -> f32 {
+    let at = base + select(row * p.a_stride + k, k * p.a_stride + row, A_TURNED);
+    let inside = row < p.m && k < p.k;
+    return select(0.0, a[select(0u, at, inside)], inside);
+}
+
+fn b_at(base: u32, row: u32, k: u32) -> f32 {
+    let at = base + select(row * p.b_stride + k, k * p.b_stride + row, B_TURNED);
+    let inside = row < p.n && k < p.k;
+    return select(0.0, b[select(0u, at, inside)], inside);
+}
+
+// (k, quad) of the i-th load of an invocation: neighbours read neighbours
+fn place(lane: u32, i: u32, turned: bool) -> vec2<u32> {
+    let across = vec2(lane % DEPTH, lane / DEPTH + i * (WIDTH / DEPTH));
+    return select(across, vec2(lane / QUADS + i * (WIDTH / QUADS), lane % QUADS), turned);
+}
+
+fn load(lane: u32, base: vec2<u32>, tile: vec2<u32>, k: u32) {
+    for (var i = 0u; i < 4u; i++) {
+        let to = place(lane, i, A_TURNED);
+        let r = tile.x + 4u * to.y;
+        let at = k + to.x;
+        rows_a[to.x * PITCH + to.y] = vec4(
+            a_at(base.x, r, at), a_at(base.x, r + 1u, at), a_at(base.x, r + 2u, at), a_at(base.x, r + 3u, at));
+    }
+    for (var i = 0u; i < 4u; i++) {
+        let to = place(lane, i, B_TURNED);
+        let r = tile.y + 4u * to.y;
+        let at = k + to.x;
+        rows_b[to.x * PITCH + to.y] = vec4(
+            b_at(base.y, r, at), b_at(base.y, r + 1u, at), b_at(base.y, r + 2u, at), b_at(base.y, r + 3u, at));
+    }
+}
+
+// columns: rows of c; components: its columns
+fn outer(r: vec4<f32>, o: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(r.x * o, r.y * o, r.z * o, r.w * o);
+}
+
+fn store(at: u32, row: u32, column: u32, v: vec4<f32>) {
+    if row >= p.m {
+        return;
+    }
+    for (var i = 0u; i < 4u; i++) {
+        if column + i < p.n {
+            c[at + i] = select(0.0, c[at + i], ACCUMULATE) + v[i];
+        }
+    }
+}
+
+fn store_block(base: u32, row: u32, column: u32, block: mat4x4<f32>) {
+    let at = base + row * p.c_stride + column;
+    store(at, row, column, block[0]);
+    store(at + p.c_stride, row + 1u, column, block[1]);
+    store(at + 2u * p.c_stride, row + 2u, column, block[2]);
+    store(at + 3u * p.c_stride, row + 3u, column, block[3]);
+}
+
+@compute @workgroup_size(WIDTH)
+fn matmul_train(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let across = (p.m + TILE - 1u) / TILE;
+    let group = wg.x + wg.y * nwg.x;
+    let tile = vec2(group % across, group / across) * TILE;
+    if tile.y >= p.n || (p.causal == 1u && tile.y / BLOCK > tile.x / BLOCK) {
+        return;
+    }
+    let text = wg.z / p.heads;
+    let head = wg.z % p.heads;
+    let base = vec2(p.a_first + text * p.a_text + head * p.a_head,
+        p.b_first + text * p.b_text + head / p.share * p.b_head);
+    let block = tile.x / BLOCK * BLOCK;
+    let first = select(0u, block, p.causal == 3u);
+    let end = select(p.k, min(p.k, block + BLOCK), p.causal == 2u);
+    let r = lane / 8u;
+    let o = lane % 8u;
+    var sums = array<mat4x4<f32>, 4>();
+    for (var k = first; k < end; k += DEPTH) {
+        load(lane, base, tile, k);
+        workgroupBarrier();
+        for (var i = 0u; i < DEPTH; i++) {
+            let at = i * PITCH;
+            let a0 = rows_a[at + r];
+            let a1 = rows_a[at + r + 8u];
+            let b0 = rows_b[at + o];
+            let b1 = rows_b[at + o + 8u];
+            sums[0] += outer(a0, b0);
+            sums[1] += outer(a0, b1);
+            sums[2] += outer(a1, b0);
+            sums[3] += outer(a1, b1);
+        }
+        workgroupBarrier();
+    }
+    let to = p.c_first + text * p.c_text + head * p.c_head;
+    store_block(to, tile.x + 4u * r, tile.y + 4u * o, sums[0]);
+    store_block(to, tile.x + 4u * r, tile.y + 32u + 4u * o, sums[1]);
+    store_block(to, tile.x + 32u + 4u * r, tile.y + 4u * o, sums[2]);
+    store_block(to, tile.x + 32u + 4u * r, tile.y + 32u + 4u * o, sums[3]);
+}

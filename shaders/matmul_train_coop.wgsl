@@ -1,0 +1,144 @@
+// c[i, j] (+)= sum_k a[i, k] b[j, k], factors in f16, sums in f32: y = x W^T, dx = dy W and dW = dy^T x alike
+// one workgroup owns 128 x 128 of c, each of its 16 subgroups 32 x 32 of them
+// a [m, k] or, turned, [k, m]; b [n, k] or, turned, [k, n]: f16, or f32 if wide; c [m, n] f32; m in 128s, n and k in 64s
+enable f16;
+enable wgpu_cooperative_matrix;
+
+struct Params {
+    m: u32,
+    n: u32,
+    k: u32,
+    causal: u32,  // 0 no; 1 no blocks of c above the diagonal; 2 no k beyond the block of i; 3 no k before it
+    heads: u32,   // of a text
+    share: u32,   // consecutive heads that share a b
+    a_first: u32,
+    a_stride: u32,
+    a_head: u32,
+    a_text: u32,
+    b_first: u32,
+    b_stride: u32,
+    b_head: u32,
+    b_text: u32,
+    c_first: u32,
+    c_stride: u32,
+    c_head: u32,
+    c_text: u32,
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> a: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read> b: array<vec4<u32>>;
+@group(0) @binding(3) var<storage, read_write> c: array<f32>;
+
+override A_TURNED: bool = false;
+override B_TURNED: bool = false;
+override A_WIDE: bool = false;
+override B_WIDE: bool = false;
+override NARROW: bool = false;  // tiles of 128 x 64: a subgroup owns 16 x 32
+override ACCUMULATE: bool = false;
+
+// piece s of an invocation, from (row, k) on
+fn fetch_a(base: u32, index: u32, s: u32, origin: vec2<u32>) -> Piece {
+    let at = base + piece_offset(origin + piece_place(index, s, A_TURNED), p.a_stride, A_TURNED);
+    if A_WIDE {
+        return Piece(a[at / 4u], a[at / 4u + 1u]);
+    }
+    return Piece(a[at / 8u], vec4(0u));
+}
+
+fn fetch_b(base: u32, index: u32, s: u32, origin: vec2<u32>) -> Piece {
+    var place = piece_place(index, s, B_TURNED);
+    if NARROW {
+        place.x %= 64u; // what lies beyond is not used
+    }
+    let at = base + piece_offset(origin + place, p.b_stride, B_TURNED);
+    if B_WIDE {
+        return Piece(b[at / 4u], b[at / 4u + 1u]);
+    }
+    return Piece(b[at / 8u], vec4(0u));
+}
+
+fn put_sums(sums: coop_mat16x16<f32, C>, at: u32) {
+    let stride = p.c_stride;
+    var result = sums;
+    if ACCUMULATE {
+        let before = coopLoadT<coop_mat16x16<f32, C>>(&c[at], stride);
+        result = result + before;
+    }
+    let sum = result;
+    coopStoreT(sum, &c[at], stride);
+}
+
+// of a subgroup's sums within the tile
+fn place_of(team: u32) -> vec2<u32> {
+    return select(vec2(team / 4u, team % 4u) * 32u, vec2(team / 2u * 16u, team % 2u * 32u), NARROW);
+}
+
+// first values of a, b and c
+fn bases(text: u32, head: u32) -> vec3<u32> {
+    let a_at = p.a_first + text * p.a_text + head * p.a_head;
+    let b_at = p.b_first + text * p.b_text + head / p.share * p.b_head;
+    return vec3(a_at, b_at, p.c_first + text * p.c_text + head * p.c_head);
+}
+
+@compute @workgroup_size(WIDTH)
+fn matmul_train_coop(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) index: u32,
+) {
+    let group = wg.x + wg.y * nwg.x;
+    let size = vec2(TILE, select(TILE, 64u, NARROW));
+    let tiles = vec2(p.m, p.n) / size;
+    // as tile_of does it; neither a call nor a branch, which would make control flow look divergent
+    let band = group / (8u * tiles.y) * 8u;
+    let rest = group % (8u * tiles.y);
+    let rows = min(8u, max(tiles.x, band + 1u) - band);
+    let tile = vec2(band + rest % rows, rest / rows) * size;
+    if (group >= tiles.x * tiles.y) | ((p.causal == 1u) & (tile.y / TILE > tile.x / TILE)) {
+        return;
+    }
+    let base = bases(wg.z / p.heads, wg.z % p.heads);
+    let first = select(0u, tile.x, p.causal == 3u);
+    let end = select(p.k, min(p.k, tile.x + TILE), p.causal == 2u);
+    let mine = place_of(index / 32u);
+    var c00: coop_mat16x16<f32, C>;
+    var c01: coop_mat16x16<f32, C>;
+    var c10: coop_mat16x16<f32, C>;
+    var c11: coop_mat16x16<f32, C>;
+    var x0 = fetch_a(base.x, index, 0u, vec2(tile.x, first));
+    var x1 = fetch_a(base.x, index, 1u, vec2(tile.x, first));
+    var y0 = fetch_b(base.y, index, 0u, vec2(tile.y, first));
+    var y1 = fetch_b(base.y, index, 1u, vec2(tile.y, first));
+    for (var at = first; at < end; at += 64u) {
+        workgroupBarrier();
+        put(index, 0u, x0, y0);
+        put(index, 1u, x1, y1);
+        workgroupBarrier();
+        // what comes next travels while this is multiplied
+        let next = min(at + 64u, end - 64u);
+        x0 = fetch_a(base.x, index, 0u, vec2(tile.x, next));
+        x1 = fetch_a(base.x, index, 1u, vec2(tile.x, next));
+        y0 = fetch_b(base.y, index, 0u, vec2(tile.y, next));
+        y1 = fetch_b(base.y, index, 1u, vec2(tile.y, next));
+        for (var k = 0u; k < 16u; k += 4u) {
+            let a0 = rows_of_a(mine.x, k);
+            let b0 = rows_of_b(mine.y, k);
+            let b1 = rows_of_b(mine.y + 16u, k);
+            c00 = coopMultiplyAdd(a0, b0, c00);
+            c01 = coopMultiplyAdd(a0, b1, c01);
+            if !NARROW {
+                let a1 = rows_of_a(mine.x + 16u, k);
+                c10 = coopMultiplyAdd(a1, b0, c10);
+                c11 = coopMultiplyAdd(a1, b1, c11);
+            }
+        }
+    }
+    let to = base.z + (tile.x + mine.x) * p.c_stride + tile.y + mine.y;
+    put_sums(c00, to);
+    put_sums(c01, to + 16u);
+    if !NARROW {
+        put_sums(c10, to + 16u * p.c_stride);
+        put_sums(c11, to + 16u * p.c_stride + 16u);
+    }
+}

@@ -1,0 +1,38 @@
+// d_gate = d_y up s (1 + gate (1 - s)), d_up = d_y gate s, s = 1 / (1 + exp(-gate)); they replace gate and up
+// one invocation owns one element of d_y
+// d_y [rows, n] f32; x [rows, 2 n] f32, gate then up in each row, in place
+
+struct Params {
+    rows: u32,
+    n: u32,
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> d_y: array<f32>;
+@group(0) @binding(2) var<storage, read_write> x: array<f32>;
+
+const WIDTH = 256u;
+
+@compute @workgroup_size(WIDTH)
+fn swiglu_backward(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (wg.x + wg.y * nwg.x) * WIDTH + lane;
+    if i >= p.rows * p.n {
+        return;
+    }
+    let at = i + (i / p.n) * p.n;
+    let gate = x[at];
+    let up = x[at + p.n];
+    // exp of minus the magnitude never overflows, so no infinity meets another
+    let e = exp(-abs(gate));
+    let near = 1.0 / (1.0 + e);
+    let far = e / (1.0 + e);
+    let s = select(far, near, gate >= 0.0);
+    let rest = select(near, far, gate >= 0.0);
+    let d = d_y[i];
+    x[at] = d * up * s * (1.0 + gate * rest);
+    x[at + p.n] = d * gate * s;
+}

@@ -1,0 +1,99 @@
+//! Both ends of the model: embedding, head and loss, forward and back.
+
+use super::Trainer;
+use super::parameters::{EMBED, final_norm, head};
+use super::product::{Columns, Factor};
+use super::scratch::logit_rows;
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::ops::Stored;
+use crate::ops::pointwise::TokenEmbed;
+use crate::ops::train::embed::{TokenEmbedBackward, sorted};
+use crate::ops::train::loss::TokenLoss;
+
+impl<B: Backend> Trainer<B> {
+    /// Embeddings of `tokens`, into the first block's input.
+    pub(super) async fn embed(&self, tokens: &[u32]) -> Result<()> {
+        let (c, s) = (&self.config, &self.scratch);
+        self.backend.at(&|| "token embedding".to_owned());
+        self.backend.upload(&s.tokens, 0, tokens)?;
+        let embed = TokenEmbed {
+            rows: tokens.len(),
+            hidden: c.hidden,
+            stored: Stored::F32,
+            row_words: c.hidden,
+            first_row: 0,
+            table_rows: c.vocab,
+            ids_from: 0,
+        };
+        let buffers = [&self.held[EMBED].value, &s.tokens, &s.inputs[0]];
+        self.backend.run(&embed, &buffers).await
+    }
+
+    /// Adds the gradient of the embeddings of `tokens`.
+    pub(super) async fn embed_backward(&self, tokens: &[u32]) -> Result<()> {
+        let (c, s) = (&self.config, &self.scratch);
+        self.backend.at(&|| "token embedding, gradient".to_owned());
+        let (order, runs) = sorted(tokens);
+        self.backend.upload(&s.order, 0, &order)?;
+        self.backend.upload(&s.runs, 0, runs.as_flattened())?;
+        let back = TokenEmbedBackward {
+            rows: tokens.len(),
+            hidden: c.hidden,
+            runs: runs.len(),
+            vocab: c.vocab,
+        };
+        let gradient = &self.held[EMBED].gradient;
+        self.backend
+            .run(&back, &[&s.d_stream, &s.order, &s.runs, gradient])
+            .await
+    }
+
+    /// Losses of `rows` rows, whose targets begin at `first` of the step's. With a `factor`, the gradient of the loss
+    /// times it too: of the head, the final norm, and the residual stream (into `d_stream`).
+    pub(super) async fn loss(
+        &mut self,
+        rows: usize,
+        first: usize,
+        factor: Option<f64>,
+    ) -> Result<()> {
+        self.quantizer
+            .enter_head(&self.backend, &self.list, &self.held)
+            .await?;
+        let (c, s) = (&self.config, &self.scratch);
+        let (weight, norm, h) = (head(c), final_norm(c), c.hidden);
+        let x = &s.inputs[c.layers];
+        self.norm(norm, rows, x, &s.head_in).await?;
+        let portion = logit_rows(c, self.options.rows(), self.backend.max_words());
+        let inputs = self
+            .factor(Factor::Right, rows, Columns::all(&s.head_in, h))
+            .await?;
+        let logits = Columns::all(&s.logits, c.vocab);
+        for row in (0..rows).step_by(portion) {
+            let count = portion.min(rows - row);
+            let input = inputs.below(row);
+            self.linear(weight, count, input, logits, false).await?;
+            let loss = TokenLoss {
+                rows: count,
+                vocab: c.vocab,
+                first: first + row,
+                factor: factor.unwrap_or(0.0) as f32,
+            };
+            self.backend.at(&|| "loss".to_owned());
+            self.backend
+                .run(&loss, &[&s.targets, &s.logits, &s.losses])
+                .await?;
+            if factor.is_some() {
+                let d_y = self.factor(Factor::Left, count, logits).await?;
+                let d_x = Columns::all(&s.d_normed, h).below(row);
+                self.linear_weight(weight, count, d_y, input).await?;
+                self.linear_input(weight, count, d_y, d_x, false).await?;
+            }
+        }
+        if factor.is_some() {
+            self.norm_backward(norm, rows, x, &s.d_normed, false)
+                .await?;
+        }
+        Ok(())
+    }
+}

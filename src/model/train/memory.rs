@@ -1,0 +1,62 @@
+//! Device memory that training needs, known before anything is allocated.
+
+use super::options::TrainOptions;
+use super::parameters::parameters;
+use super::{quantizer, scratch};
+use crate::model::Config;
+use crate::ops::Needs;
+
+/// Bytes of device memory by what they are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Memory {
+    /// Parameters in f32.
+    pub masters: usize,
+    /// Both moments of AdamW in f32.
+    pub moments: usize,
+    /// Gradients in f32.
+    pub gradients: usize,
+    /// Codes and scales of all layers, dense weights of one block and the head.
+    pub quantized: usize,
+    /// Inputs of the blocks, and what their backward passes need.
+    pub activations: usize,
+    /// Gradients of activations, attention weights, logits.
+    pub scratch: usize,
+}
+
+impl Memory {
+    /// What training `config` with `options` takes on a device with these abilities, whose bindings have at most
+    /// `max_words` words.
+    pub fn of(config: &Config, options: &TrainOptions, level: Needs, max_words: usize) -> Self {
+        let config = &options.untied(config);
+        let half = options.halves(config, level);
+        let list = parameters(config);
+        let all = 4 * list.iter().map(|p| p.len()).sum::<usize>();
+        let [codes, dense, meanwhile] = quantizer::words(options.recipe, config, &list, half);
+        let [activations, rest] = scratch::words(config, options, max_words, half);
+        Self {
+            masters: all,
+            moments: 2 * all,
+            gradients: all,
+            quantized: 4 * (codes + dense),
+            activations: 4 * activations,
+            scratch: 4 * (rest + meanwhile),
+        }
+    }
+
+    /// All together.
+    pub fn total(&self) -> usize {
+        self.parts().iter().map(|p| p.1).sum()
+    }
+
+    /// The parts with their names.
+    pub fn parts(&self) -> [(&'static str, usize); 6] {
+        [
+            ("masters", self.masters),
+            ("moments", self.moments),
+            ("gradients", self.gradients),
+            ("quantized weights", self.quantized),
+            ("activations", self.activations),
+            ("scratch", self.scratch),
+        ]
+    }
+}

@@ -1,0 +1,201 @@
+//! What a trainer is told: how to train, and on what.
+
+use crate::backend::kernel_for;
+use crate::error::{Error, Result};
+use crate::model::{Config, Method, Recipe, quantize};
+use crate::ops::Needs;
+use crate::ops::train::coop::MatmulTrainCoop;
+use crate::ops::train::loss::IGNORED;
+
+/// Sizes of layers, and lengths of texts, whose products are in half precision are multiples of this.
+const BLOCK: usize = 128;
+/// Sizes of heads.
+const HEAD: usize = 64;
+
+/// Decay of the moments of AdamW.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Betas {
+    /// Of the first moment.
+    pub first: f64,
+    /// Of the second moment.
+    pub second: f64,
+}
+
+/// How to train.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrainOptions {
+    /// How linear layers are quantized in the forward pass.
+    pub recipe: Recipe,
+    /// Most tokens of one text.
+    pub length: usize,
+    /// Most texts of one micro-batch.
+    pub texts: usize,
+    /// Keep only the inputs of the blocks and compute the rest again in the backward pass.
+    pub checkpoint: bool,
+    /// Decay of the moments.
+    pub betas: Betas,
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Largest norm of the gradient; beyond it the gradient is scaled down. Infinity: never.
+    pub clip: f64,
+    /// Products in f32 even where the device multiplies matrices in half precision.
+    pub exact: bool,
+}
+
+impl TrainOptions {
+    /// The paper's optimizer (betas 0.9 and 0.95, eps 1e-8, clip 2) for a recipe, with checkpointing.
+    pub fn new(recipe: Recipe, texts: usize, length: usize) -> Self {
+        Self {
+            recipe,
+            length,
+            texts,
+            checkpoint: true,
+            betas: Betas {
+                first: 0.9,
+                second: 0.95,
+            },
+            eps: 1e-8,
+            clip: 2.0,
+            exact: false,
+        }
+    }
+
+    /// Tokens of the largest micro-batch.
+    pub fn rows(&self) -> usize {
+        self.texts * self.length
+    }
+
+    /// The model as it is trained: a quantized head has a weight of its own, which begins as the shared matrix of
+    /// tied embeddings. (The papers' code replaces the head's module, and with it the tie.)
+    pub fn untied(&self, config: &Config) -> Config {
+        let apart = self.recipe.method != Method::Full && !self.recipe.skip_head;
+        Config {
+            tied: config.tied && !apart,
+            ..config.clone()
+        }
+    }
+
+    /// Whether products take factors in half precision on a device with these abilities: all layers must come in
+    /// blocks of 128, and texts too.
+    pub(super) fn halves(&self, config: &Config, level: Needs) -> bool {
+        let layers = config.linears().into_iter();
+        let mut sizes = layers.flat_map(|l| [l.out_features, l.in_features]);
+        !self.exact
+            && kernel_for::<MatmulTrainCoop>(level).is_some()
+            && sizes.all(|s| s.is_multiple_of(BLOCK))
+            && config.head_dim.is_multiple_of(HEAD)
+            && self.length.is_multiple_of(BLOCK)
+    }
+
+    /// Refuses what cannot be trained.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the option, or the layer that cannot be quantized so.
+    pub fn check(&self, config: &Config) -> Result<()> {
+        let refuse = |what: String, hint: &str| Err(Error::usage(what, hint));
+        if self.texts == 0 || self.length < 2 {
+            let what = format!("micro-batches of {} x {} tokens", self.texts, self.length);
+            return refuse(what, "at least one text of two tokens");
+        }
+        if self.length > config.context {
+            let what = format!(
+                "texts of {} tokens for a model with a context of {}",
+                self.length, config.context
+            );
+            return refuse(what, "lower --seq");
+        }
+        for (name, beta) in [("first", self.betas.first), ("second", self.betas.second)] {
+            if !(0.0..1.0).contains(&beta) {
+                return refuse(format!("a {name} beta of {beta}"), "choose one in [0, 1)");
+            }
+        }
+        if !(self.eps > 0.0 && self.clip > 0.0) {
+            let what = format!("eps {} and clip {}", self.eps, self.clip);
+            return refuse(what, "both must be positive");
+        }
+        if self.recipe.method == Method::Full {
+            return Ok(());
+        }
+        for l in config.linears() {
+            if !(self.recipe.skip_head && l.prefix == Config::HEAD) {
+                let (method, granularity) = (self.recipe.method, self.recipe.granularity);
+                quantize::check(
+                    &l.prefix,
+                    l.out_features,
+                    l.in_features,
+                    method,
+                    granularity,
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A micro-batch: texts of equal length.
+///
+/// As in Hugging Face's causal language models, `labels` belong to the tokens themselves: the logits of a token are
+/// judged by the label of the next one. Negative labels (-100) are ignored.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// Token ids, text after text.
+    pub tokens: &'a [u32],
+    /// One label per token.
+    pub labels: &'a [i32],
+    /// Tokens of one text.
+    pub length: usize,
+}
+
+impl Batch<'_> {
+    /// Refuses what does not fit a model of `vocab` tokens trained with `options`.
+    /// In `half` precision, texts come in blocks of 128 tokens.
+    pub(super) fn check(&self, vocab: usize, options: &TrainOptions, half: bool) -> Result<()> {
+        let refuse = |what: String| Err(Error::usage(what, "check the data against the model"));
+        let texts = self.tokens.len() / self.length.max(1);
+        if self.length < 2 || !self.tokens.len().is_multiple_of(self.length) || texts == 0 {
+            return refuse(format!(
+                "{} tokens in texts of {}",
+                self.tokens.len(),
+                self.length
+            ));
+        }
+        if self.length > options.length || texts > options.texts {
+            return refuse(format!(
+                "a micro-batch of {texts} x {} tokens where at most {} x {} were announced",
+                self.length, options.texts, options.length
+            ));
+        }
+        if half && !self.length.is_multiple_of(BLOCK) {
+            return refuse(format!(
+                "texts of {} tokens, not a multiple of {BLOCK}",
+                self.length
+            ));
+        }
+        if self.labels.len() != self.tokens.len() {
+            let (tokens, labels) = (self.tokens.len(), self.labels.len());
+            return refuse(format!("{labels} labels for {tokens} tokens"));
+        }
+        let labels = self.labels.iter().filter(|&&l| l >= 0).map(|&l| l as u32);
+        let most = self.tokens.iter().copied().chain(labels).max();
+        match most {
+            Some(id) if id as usize >= vocab => {
+                refuse(format!("token {id} where the vocabulary has {vocab}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The target of every row: the next token's label, none for the last token of a text.
+    pub(super) fn targets(&self) -> Vec<u32> {
+        let mut targets = vec![IGNORED; self.tokens.len()];
+        let texts = targets
+            .chunks_exact_mut(self.length)
+            .zip(self.labels.chunks_exact(self.length));
+        for (targets, labels) in texts {
+            for (target, &label) in targets.iter_mut().zip(&labels[1..]) {
+                *target = u32::try_from(label).unwrap_or(IGNORED);
+            }
+        }
+        targets
+    }
+}

@@ -1,0 +1,246 @@
+//! The parameters of a model in training: masters, gradients and moments on the device.
+
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::model::{Config, Weights};
+use crate::ops::hash32;
+
+/// What a parameter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Token embeddings; with tied embeddings the head too.
+    Embedding,
+    /// The weight of an RMS norm.
+    Norm,
+    /// The weight of a linear layer.
+    Linear,
+}
+
+/// One parameter: its name and shape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameter {
+    /// Hugging Face's name of the tensor.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Its rows: 1 for norms.
+    pub rows: usize,
+    /// Its columns.
+    pub columns: usize,
+}
+
+impl Parameter {
+    /// Number of values.
+    pub fn len(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    /// Whether it has no values.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// As a checkpoint has it.
+    pub fn shape(&self) -> Vec<usize> {
+        match self.kind {
+            Kind::Norm => vec![self.columns],
+            _ => vec![self.rows, self.columns],
+        }
+    }
+}
+
+/// Places of a block's parameters among its nine.
+pub(super) mod place {
+    pub const ATTENTION_NORM: usize = 0;
+    pub const Q: usize = 1;
+    pub const K: usize = 2;
+    pub const V: usize = 3;
+    pub const O: usize = 4;
+    pub const MLP_NORM: usize = 5;
+    pub const GATE: usize = 6;
+    pub const UP: usize = 7;
+    pub const DOWN: usize = 8;
+}
+
+/// Parameters of one block.
+const PER_BLOCK: usize = 9;
+
+/// Index of the embedding.
+pub(super) const EMBED: usize = 0;
+
+/// Index of a parameter of block `l`.
+pub(super) fn of_block(l: usize, place: usize) -> usize {
+    1 + l * PER_BLOCK + place
+}
+
+/// Index of the final norm.
+pub(super) fn final_norm(config: &Config) -> usize {
+    of_block(config.layers, 0)
+}
+
+/// Index of the head's weight: the embedding's, if they are tied.
+pub(super) fn head(config: &Config) -> usize {
+    if config.tied {
+        EMBED
+    } else {
+        final_norm(config) + 1
+    }
+}
+
+/// All parameters in the order of the indices above.
+pub fn parameters(config: &Config) -> Vec<Parameter> {
+    let norm = |name: String| Parameter {
+        name,
+        kind: Kind::Norm,
+        rows: 1,
+        columns: config.hidden,
+    };
+    let matrix = |kind, name: String, rows, columns| Parameter {
+        name,
+        kind,
+        rows,
+        columns,
+    };
+    let embed = Config::EMBED.to_owned();
+    let mut all = vec![matrix(Kind::Embedding, embed, config.vocab, config.hidden)];
+    let norms = config.norms();
+    let mut norms = norms.into_iter().map(norm);
+    let linears = config.linears();
+    let mut linears = linears.into_iter().map(|l| {
+        let name = format!("{}.weight", l.prefix);
+        matrix(Kind::Linear, name, l.out_features, l.in_features)
+    });
+    for _ in 0..config.layers {
+        all.extend(norms.next());
+        all.extend(linears.by_ref().take(4));
+        all.extend(norms.next());
+        all.extend(linears.by_ref().take(3));
+    }
+    all.extend(norms.next());
+    if !config.tied {
+        all.extend(linears.next());
+    }
+    all
+}
+
+/// One parameter on a device; all buffers f32, row-major.
+pub(super) struct Held<B: Backend> {
+    pub value: B::Buffer,
+    pub gradient: B::Buffer,
+    /// First moment.
+    pub first: B::Buffer,
+    /// Second moment.
+    pub second: B::Buffer,
+}
+
+impl<B: Backend> Held<B> {
+    /// Zeros.
+    fn new(backend: &B, parameter: &Parameter) -> Result<Self> {
+        let (name, words) = (&parameter.name, parameter.len());
+        if words > backend.max_words() {
+            return Err(Error::device(
+                format!(
+                    "`{name}` has {words} weights, a binding of this device {}",
+                    backend.max_words()
+                ),
+                "train on another device, or --device cpu",
+            ));
+        }
+        Ok(Self {
+            value: backend.alloc(name, words)?,
+            gradient: backend.alloc("gradient", words)?,
+            first: backend.alloc("first moment", words)?,
+            second: backend.alloc("second moment", words)?,
+        })
+    }
+
+    /// Every parameter from `weights`; a head that is missing there from the embedding.
+    pub fn load(backend: &B, parameters: &[Parameter], weights: &dyn Weights) -> Result<Vec<Self>> {
+        let mut all = Vec::with_capacity(parameters.len());
+        for parameter in parameters {
+            let problem = |what: String| Error::Tensors {
+                file: "model".into(),
+                problems: vec![format!("`{}` {what}", parameter.name)],
+            };
+            let mut tensor = weights.tensor(&parameter.name)?;
+            if tensor.is_none() && Some(parameter) == parameters.last() {
+                tensor = weights.tensor(Config::EMBED)?;
+            }
+            let tensor = tensor.ok_or_else(|| problem("is missing".into()))?;
+            if tensor.shape != parameter.shape() {
+                let what = format!("is {:?}, expected {:?}", tensor.shape, parameter.shape());
+                return Err(problem(what));
+            }
+            let values = tensor.to_f32(0..tensor.elements());
+            if values.len() != parameter.len() {
+                return Err(problem(
+                    "holds codes; train from the dense checkpoint".into(),
+                ));
+            }
+            if let Some(index) = values.iter().position(|v| !v.is_finite()) {
+                return Err(Error::NonFinite {
+                    tensor: parameter.name.clone(),
+                    index,
+                    value: values[index],
+                });
+            }
+            let held = Self::new(backend, parameter)?;
+            backend.upload(&held.value, 0, bytemuck::cast_slice(&values))?;
+            all.push(held);
+        }
+        Ok(all)
+    }
+
+    /// Every parameter from scratch: norms of one, matrices normal with deviation 0.02.
+    pub fn random(backend: &B, parameters: &[Parameter], seed: u64) -> Result<Vec<Self>> {
+        let fill = |(i, parameter): (usize, &Parameter)| {
+            let held = Self::new(backend, parameter)?;
+            let seed = hash32(i as u32, seed as u32) ^ hash32(i as u32, (seed >> 32) as u32);
+            let write = |first: usize, words: &mut [u32]| {
+                for (row, words) in words.chunks_exact_mut(parameter.columns).enumerate() {
+                    let values: &mut [f32] = bytemuck::cast_slice_mut(words);
+                    match parameter.kind {
+                        Kind::Norm => values.fill(1.0),
+                        _ => normal(u64::from(seed) << 32 | (first + row) as u64, values),
+                    }
+                }
+            };
+            let rows = crate::backend::Fill::new(parameter.rows, parameter.columns, &write);
+            backend.upload_with(&held.value, 0, &rows)?;
+            Ok(held)
+        };
+        parameters.iter().enumerate().map(fill).collect()
+    }
+}
+
+/// Deviation of initial weights.
+const DEVIATION: f64 = 0.02;
+
+/// Normal values by pairs (Box-Muller).
+fn normal(seed: u64, values: &mut [f32]) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    for pair in values.chunks_mut(2) {
+        let radius = (-2.0 * (1.0 - random.f64()).ln()).sqrt() * DEVIATION;
+        let (sin, cos) = (std::f64::consts::TAU * random.f64()).sin_cos();
+        for (to, turn) in pair.iter_mut().zip([cos, sin]) {
+            *to = (radius * turn) as f32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normal_values_are_normal() {
+        let mut values = vec![0.0; 100_001];
+        for (row, values) in values.chunks_mut(100).enumerate() {
+            normal(3 << 32 | row as u64, values);
+        }
+        let n = values.len() as f64;
+        let mean: f64 = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+        let square: f64 = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / n;
+        assert!(mean.abs() < 3e-4 && (square.sqrt() - DEVIATION).abs() < 2e-4);
+    }
+}

@@ -1,0 +1,194 @@
+//! What a checkpoint must hold for training to go on with the same bits.
+
+use super::Trainer;
+use super::parameters::Parameter;
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+
+/// One of the three tensors that a parameter's training consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The weight itself, in f32.
+    Master,
+    /// AdamW's running mean of the gradient.
+    First,
+    /// AdamW's running mean of its square.
+    Second,
+}
+
+impl Part {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Master, Self::First, Self::Second];
+}
+
+/// Where training stands, beside the tensors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Progress {
+    /// Updates made so far: AdamW's step count. Skipped steps do not count.
+    pub updates: u64,
+    /// Base-2 logarithm of the loss scale.
+    pub scale_exponent: i32,
+    /// Steps since the loss scale was changed.
+    pub since_change: u32,
+    /// Whether the scale adapts: products are in half precision.
+    pub adapts: bool,
+}
+
+/// Loss scale at the beginning, where it adapts: 2^15.
+const FIRST_EXPONENT: i32 = 15;
+/// Good steps after which it is doubled.
+const PATIENCE: u32 = 500;
+/// Its bounds: a gradient of 2^-24 still counts, and none overflows f32.
+const EXPONENTS: std::ops::RangeInclusive<i32> = 0..=24;
+
+impl Progress {
+    pub(super) fn new(adapts: bool) -> Self {
+        Self {
+            updates: 0,
+            scale_exponent: if adapts { FIRST_EXPONENT } else { 0 },
+            since_change: 0,
+            adapts,
+        }
+    }
+
+    /// What the loss is multiplied by.
+    pub fn scale(&self) -> f64 {
+        f64::from(self.scale_exponent).exp2()
+    }
+
+    /// After a step: halves the scale if it overflowed, doubles it after many that did not.
+    pub(super) fn note(&mut self, skipped: bool) {
+        if !skipped {
+            self.updates += 1;
+        }
+        if !self.adapts {
+            return;
+        }
+        self.since_change += 1;
+        let change = match skipped {
+            true => -1,
+            false if self.since_change >= PATIENCE => 1,
+            false => return,
+        };
+        self.since_change = 0;
+        let to = self.scale_exponent + change;
+        self.scale_exponent = to.clamp(*EXPONENTS.start(), *EXPONENTS.end());
+    }
+}
+
+impl<B: Backend> Trainer<B> {
+    /// Names and shapes of the parameters, in the order of [`Trainer::read`].
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.list
+    }
+
+    /// Where training stands.
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+
+    /// Goes on from there.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when it was trained with another precision, or the scale is out of bounds.
+    pub fn set_progress(&mut self, progress: Progress) -> Result<()> {
+        if progress.adapts != self.progress.adapts || !EXPONENTS.contains(&progress.scale_exponent)
+        {
+            return Err(Error::usage(
+                format!(
+                    "a loss scale of 2^{} that {} does not fit this device's precision",
+                    progress.scale_exponent,
+                    if progress.adapts {
+                        "adapts"
+                    } else {
+                        "is fixed"
+                    }
+                ),
+                "resume on the device that training began on",
+            ));
+        }
+        self.progress = progress;
+        Ok(())
+    }
+
+    fn buffer(&self, part: Part, index: usize) -> Result<&B::Buffer> {
+        let held = self.held.get(index).ok_or_else(|| {
+            let what = format!("parameter {index} of {}", self.list.len());
+            Error::usage(what, "there is none")
+        })?;
+        Ok(match part {
+            Part::Master => &held.value,
+            Part::First => &held.first,
+            Part::Second => &held.second,
+        })
+    }
+
+    /// Values of a part of parameter `index` of [`Trainer::parameters`].
+    ///
+    /// # Errors
+    /// [`Error::Usage`] without such a parameter, [`Error::Device`] from the device.
+    pub async fn read(&self, part: Part, index: usize) -> Result<Vec<f32>> {
+        let buffer = self.buffer(part, index)?;
+        let words = self
+            .backend
+            .download(buffer, 0, self.list[index].len())
+            .await?;
+        Ok(bytemuck::cast_vec(words))
+    }
+
+    /// The gradient of the last step, times its loss scale and not clipped: for tests.
+    ///
+    /// # Errors
+    /// As [`Trainer::read`].
+    pub async fn gradient(&self, index: usize) -> Result<Vec<f32>> {
+        self.buffer(Part::Master, index)?;
+        let (held, len) = (&self.held[index], self.list[index].len());
+        let words = self.backend.download(&held.gradient, 0, len).await?;
+        Ok(bytemuck::cast_vec(words))
+    }
+
+    /// Overwrites a part of parameter `index`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when there is no such parameter, or it has another number of values.
+    pub fn write(&mut self, part: Part, index: usize, values: &[f32]) -> Result<()> {
+        let buffer = self.buffer(part, index)?;
+        let parameter = &self.list[index];
+        if values.len() != parameter.len() {
+            let what = format!(
+                "{} values for `{}` {:?}",
+                values.len(),
+                parameter.name,
+                parameter.shape()
+            );
+            return Err(Error::usage(what, "the checkpoint is of another model"));
+        }
+        self.backend
+            .upload(buffer, 0, bytemuck::cast_slice(values))?;
+        self.quantizer.stale();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scale_follows_overflows() {
+        let mut progress = Progress::new(true);
+        progress.note(true);
+        assert_eq!((progress.scale(), progress.updates), (16384.0, 0));
+        for _ in 0..PATIENCE {
+            progress.note(false);
+        }
+        assert_eq!((progress.scale(), progress.updates), (32768.0, 500));
+        for _ in 0..100 {
+            progress.note(true);
+        }
+        assert_eq!(progress.scale(), 1.0);
+        let mut fixed = Progress::new(false);
+        fixed.note(true);
+        assert_eq!(fixed.scale(), 1.0);
+    }
+}

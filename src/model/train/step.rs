@@ -1,0 +1,291 @@
+//! The trainer and its step.
+
+use super::options::{Batch, TrainOptions};
+use super::parameters::{Held, Parameter, parameters};
+use super::quantizer::Quantizer;
+use super::scratch::{Scratch, Shape};
+use super::state::Progress;
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::model::{Config, Weights};
+use crate::ops::train::fill::Fill;
+use crate::ops::train::loss::IGNORED;
+use crate::ops::train::optimizer::{Adamw, GradNorm, Update};
+
+/// A model in training on a device.
+pub struct Trainer<B: Backend> {
+    pub(super) backend: B,
+    pub(super) config: Config,
+    pub(super) options: TrainOptions,
+    pub(super) list: Vec<Parameter>,
+    pub(super) held: Vec<Held<B>>,
+    pub(super) quantizer: Quantizer<B>,
+    pub(super) scratch: Scratch<B>,
+    pub(super) progress: Progress,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// Mean loss of the tokens that count, before the update.
+    pub loss: f64,
+    /// Norm of the gradient before clipping.
+    pub grad_norm: f64,
+    /// Nothing was changed: the loss or the gradient was not finite.
+    pub skipped: bool,
+    /// What the loss was multiplied by, so that small gradients survive half precision.
+    pub scale: f64,
+    /// Tokens that counted.
+    pub tokens: usize,
+}
+
+impl<B: Backend> Trainer<B> {
+    /// Trains on from `weights`, a dense checkpoint.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for options that make no sense, [`Error::Tensors`] and [`Error::NonFinite`] for weights that
+    /// do not fit, [`Error::Device`] when memory runs out.
+    pub fn load(
+        backend: B,
+        config: &Config,
+        weights: &dyn Weights,
+        options: TrainOptions,
+    ) -> Result<Self> {
+        Self::new(backend, config, options, |backend, list| {
+            Held::load(backend, list, weights)
+        })
+    }
+
+    /// Trains from scratch: matrices normal with deviation 0.02, norms of one.
+    ///
+    /// # Errors
+    /// As [`Trainer::load`].
+    pub fn from_scratch(
+        backend: B,
+        config: &Config,
+        options: TrainOptions,
+        seed: u64,
+    ) -> Result<Self> {
+        Self::new(backend, config, options, |backend, list| {
+            Held::random(backend, list, seed)
+        })
+    }
+
+    fn new(
+        backend: B,
+        config: &Config,
+        options: TrainOptions,
+        hold: impl FnOnce(&B, &[Parameter]) -> Result<Vec<Held<B>>>,
+    ) -> Result<Self> {
+        options.check(config)?;
+        let config = options.untied(config);
+        let list = parameters(&config);
+        let half = options.halves(&config, backend.level());
+        let held = hold(&backend, &list)?;
+        let shares = list.iter().map(|p| norm_of(p, 0).shares()).sum();
+        Ok(Self {
+            quantizer: Quantizer::new(&backend, options.recipe, &config, &list, half)?,
+            scratch: Scratch::new(&backend, &config, &options, shares, half)?,
+            progress: Progress::new(half),
+            config,
+            options,
+            list,
+            held,
+            backend,
+        })
+    }
+
+    /// The device.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// The model's configuration, as [`TrainOptions::untied`] makes it.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How it is trained.
+    pub fn options(&self) -> &TrainOptions {
+        &self.options
+    }
+
+    /// One step of AdamW on the mean loss of all tokens that count in `batches`. A loss or gradient that is not finite
+    /// leaves everything as it was, but for the loss scale.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for batches that do not fit, [`Error::Device`] from the device.
+    pub async fn step(
+        &mut self,
+        batches: &[Batch<'_>],
+        lr: f64,
+        weight_decay: f64,
+    ) -> Result<StepReport> {
+        let tokens = self.prepare(batches).await?;
+        if tokens == 0 {
+            return Err(Error::usage(
+                "no token of the step has a label",
+                "check the data",
+            ));
+        }
+        self.clear().await?;
+        let scale = self.progress.scale();
+        let mut row = 0;
+        for batch in batches {
+            self.forward(batch).await?;
+            self.backward(batch, row, scale / tokens as f64).await?;
+            row += batch.tokens.len();
+        }
+        let loss = self.losses(row).await?.iter().sum::<f64>() / tokens as f64;
+        let grad_norm = self.grad_norm().await? / scale;
+        let skipped = !(loss.is_finite() && grad_norm.is_finite());
+        if !skipped {
+            self.update(grad_norm, lr, weight_decay).await?;
+        }
+        self.progress.note(skipped);
+        Ok(StepReport {
+            loss,
+            grad_norm,
+            skipped,
+            scale,
+            tokens,
+        })
+    }
+
+    /// Sum of the losses of the tokens that count in `batches`, and their number, with weights as they are deployed.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`].
+    pub async fn evaluate(&mut self, batches: &[Batch<'_>]) -> Result<(f64, usize)> {
+        let tokens = self.prepare(batches).await?;
+        let mut row = 0;
+        for batch in batches {
+            self.forward(batch).await?;
+            self.loss(batch.tokens.len(), row, None).await?;
+            row += batch.tokens.len();
+        }
+        Ok((self.losses(row).await?.iter().sum(), tokens))
+    }
+
+    /// Checks the batches, uploads their targets, and quantizes; returns how many tokens count.
+    async fn prepare(&mut self, batches: &[Batch<'_>]) -> Result<usize> {
+        let mut targets = Vec::new();
+        for batch in batches {
+            batch.check(
+                self.config.vocab,
+                &self.options,
+                self.scratch.halves.is_some(),
+            )?;
+            targets.extend(batch.targets());
+        }
+        self.scratch.reserve(&self.backend, targets.len())?;
+        self.backend.upload(&self.scratch.targets, 0, &targets)?;
+        let Self {
+            backend,
+            list,
+            held,
+            quantizer,
+            ..
+        } = self;
+        quantizer.refresh(backend, list, held).await?;
+        Ok(targets.iter().filter(|&&t| t != IGNORED).count())
+    }
+
+    async fn forward(&mut self, batch: &Batch<'_>) -> Result<()> {
+        self.embed(batch.tokens).await?;
+        for l in 0..self.config.layers {
+            self.block(l, shape(batch)).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds the gradients of a batch, whose targets begin at `row`.
+    async fn backward(&mut self, batch: &Batch<'_>, row: usize, factor: f64) -> Result<()> {
+        self.loss(batch.tokens.len(), row, Some(factor)).await?;
+        for l in (0..self.config.layers).rev() {
+            // the last block's activations are still there
+            let again = self.options.checkpoint && l + 1 < self.config.layers;
+            self.block_backward(l, shape(batch), again).await?;
+        }
+        self.embed_backward(batch.tokens).await
+    }
+
+    /// Sets all gradients to zero.
+    async fn clear(&self) -> Result<()> {
+        self.backend.at(&|| "clearing gradients".to_owned());
+        for (parameter, held) in self.list.iter().zip(&self.held) {
+            let fill = Fill {
+                words: parameter.len(),
+                value: 0,
+            };
+            self.backend.run(&fill, &[&held.gradient]).await?;
+        }
+        Ok(())
+    }
+
+    async fn losses(&self, rows: usize) -> Result<Vec<f64>> {
+        let words = self.backend.download(&self.scratch.losses, 0, rows).await?;
+        Ok(words
+            .into_iter()
+            .map(|w| f64::from(f32::from_bits(w)))
+            .collect())
+    }
+
+    /// The norm of all gradients together, not yet divided by the loss scale; infinity if one is not finite.
+    async fn grad_norm(&self) -> Result<f64> {
+        let s = &self.scratch;
+        self.backend.at(&|| "gradient norm".to_owned());
+        let mut shares = 0;
+        for (parameter, held) in self.list.iter().zip(&self.held) {
+            let op = norm_of(parameter, shares);
+            self.backend
+                .run(&op, &[&held.gradient, &s.squares, &s.largest])
+                .await?;
+            shares += op.shares();
+        }
+        let squares = self.backend.download(&s.squares, 0, shares).await?;
+        let largest = self.backend.download(&s.largest, 0, shares).await?;
+        if largest.iter().any(|&bits| bits >= f32::INFINITY.to_bits()) {
+            return Ok(f64::INFINITY);
+        }
+        let squares = squares.into_iter().map(|w| f64::from(f32::from_bits(w)));
+        Ok(squares.sum::<f64>().sqrt())
+    }
+
+    /// AdamW on every parameter, with the gradient clipped as `torch.nn.utils.clip_grad_norm_` does.
+    async fn update(&mut self, grad_norm: f64, lr: f64, weight_decay: f64) -> Result<()> {
+        let clip = (self.options.clip / (grad_norm + 1e-6)).min(1.0);
+        let update = Update {
+            factor: clip / self.progress.scale(),
+            beta1: self.options.betas.first,
+            beta2: self.options.betas.second,
+            eps: self.options.eps,
+            lr,
+            weight_decay,
+            step: self.progress.updates + 1,
+        };
+        self.backend.at(&|| "AdamW".to_owned());
+        for (parameter, held) in self.list.iter().zip(&self.held) {
+            let n = parameter.len();
+            let buffers = [&held.gradient, &held.value, &held.first, &held.second];
+            self.backend.run(&Adamw { n, update }, &buffers).await?;
+        }
+        self.quantizer.stale();
+        Ok(())
+    }
+}
+
+fn shape(batch: &Batch<'_>) -> Shape {
+    Shape {
+        texts: batch.tokens.len() / batch.length,
+        length: batch.length,
+    }
+}
+
+/// The op that adds up a parameter's squares.
+fn norm_of(parameter: &Parameter, first: usize) -> GradNorm {
+    GradNorm {
+        n: parameter.len(),
+        first,
+    }
+}

@@ -1,0 +1,172 @@
+//! `train`: a low-bit model from a full-precision one and a folder of training data, or from scratch.
+
+use super::args::{DeviceArgs, MethodName};
+use super::device;
+use crate::error::{Error, Result};
+use crate::files::run::config;
+use clap::Args;
+use serde::Serialize;
+use settings::Settings;
+use std::path::PathBuf;
+
+mod evaluate;
+mod outputs;
+mod run;
+mod settings;
+
+/// Train a model whose linear layers are quantized in every forward pass.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  fairy2i-gpu data --tokenizer LLAMA --block 512 --out DATA corpus.jsonl.zst
+  fairy2i-gpu train -m LLAMA --data DATA --out RUN --method fairy2i --stages 2 --steps 700 --seq 512 \\
+      --micro-batch 8 --batch-tokens 32768 --lr 1e-3 --warmup 30 --schedule linear --decay-from 500 \\
+      --eval novel.txt --eval-every 100
+  fairy2i-gpu train --out RUN --resume            goes on from the newest checkpoint in RUN
+  fairy2i-gpu generate -m RUN/packed \"Once\"
+
+RUN gets config.toml (all settings, also usable with --config), metrics.jsonl (one object a step), curves.svg,
+checkpoints step-N, and at the end model (full-precision weights, for any program), packed (to be used here) and
+README.md. A run that was killed goes on with --resume and ends with the same bits.")]
+pub struct Train {
+    /// Folder of the run
+    #[arg(long, value_name = "RUN")]
+    out: PathBuf,
+    /// Go on from the newest checkpoint in RUN
+    #[arg(long)]
+    resume: bool,
+    /// Settings in a TOML file; the command line overrides them
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    given: Given,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Settings on the command line; those that are not given come from the file, or have their defaults.
+#[derive(Debug, Clone, Default, Args, Serialize)]
+struct Given {
+    /// Full-precision Hugging Face folder
+    #[arg(short, long, value_name = "FOLDER")]
+    model: Option<PathBuf>,
+    /// Take only the shape and the tokenizer from the model's folder, and begin with random weights
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    from_scratch: Option<bool>,
+    /// Folder that `data` made
+    #[arg(long, value_name = "DATA")]
+    data: Option<PathBuf>,
+    /// Representation of the linear layers [default: fairy2i]
+    #[arg(long, value_enum)]
+    method: Option<MethodName>,
+    /// Residual stages of fairy2i: bits per weight [default: 2]
+    #[arg(long, value_name = "1..4", value_parser = clap::value_parser!(u8).range(1..=4))]
+    stages: Option<u8>,
+    /// Which weights share scales: tensor, row or group:N [default: tensor]
+    #[arg(long)]
+    granularity: Option<String>,
+    /// Leave the output head in full precision
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    skip_lm_head: Option<bool>,
+    /// Steps of the whole run [default: 1000]
+    #[arg(long, value_name = "N")]
+    steps: Option<u64>,
+    /// Tokens of a text [default: a block of the data]
+    #[arg(long, value_name = "N")]
+    seq: Option<usize>,
+    /// Texts that are processed at once [default: 8]
+    #[arg(long, value_name = "N")]
+    micro_batch: Option<usize>,
+    /// Tokens of a step [default: one micro-batch]
+    #[arg(long, value_name = "N")]
+    batch_tokens: Option<usize>,
+    /// Learning rate [default: 1e-3]
+    #[arg(long)]
+    lr: Option<f64>,
+    /// Steps from zero to the learning rate [default: 0]
+    #[arg(long, value_name = "N")]
+    warmup: Option<u64>,
+    /// constant, linear, cosine, wsd, fairy2i_w2 or a name of the papers' scripts [default: constant]
+    #[arg(long, value_name = "NAME")]
+    schedule: Option<String>,
+    /// First step of the decay [default: the end of the warm-up]
+    #[arg(long, value_name = "N")]
+    decay_from: Option<u64>,
+    /// What is left of the learning rate at the end [default: 0]
+    #[arg(long, value_name = "FACTOR")]
+    floor: Option<f64>,
+    /// Decays of wsd, each as FROM:STEPS:FACTOR
+    #[arg(long, value_name = "CORNERS", value_delimiter = ',')]
+    decays: Option<Vec<String>>,
+    /// Weight decay [default: 0]
+    #[arg(long)]
+    weight_decay: Option<f64>,
+    /// Weight decay in the first half of the run only, as iFairy has it
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    decay_first_half: Option<bool>,
+    /// Decay of AdamW's moments [default: 0.9,0.95]
+    #[arg(long, value_name = "B1,B2", value_delimiter = ',', num_args = 1)]
+    betas: Option<Vec<f64>>,
+    /// Added to the root of AdamW's second moment [default: 1e-8]
+    #[arg(long)]
+    eps: Option<f64>,
+    /// Largest norm of a gradient [default: 2]
+    #[arg(long)]
+    clip: Option<f64>,
+    /// What order of data and random weights follow from [default: 42]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Products in f32 also where the device has matrix units
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    exact: Option<bool>,
+    /// Keep all activations instead of computing blocks again in the backward pass
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    keep_activations: Option<bool>,
+    /// Steps between checkpoints [default: 100]
+    #[arg(long, value_name = "N")]
+    save_every: Option<u64>,
+    /// Newest checkpoints that stay [default: 2]
+    #[arg(long, value_name = "N")]
+    keep: Option<usize>,
+    /// Text files to measure the perplexity of
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    eval: Option<Vec<PathBuf>>,
+    /// Steps between measurements of perplexity [default: 100]
+    #[arg(long, value_name = "N")]
+    eval_every: Option<u64>,
+}
+
+impl Train {
+    /// Trains.
+    pub fn run(self) -> Result<()> {
+        let path = self.out.join(crate::files::run::RUN_CONFIG);
+        let before = if self.resume {
+            Some(read(&path)?)
+        } else {
+            None
+        };
+        let file = match (&self.config, &before) {
+            (Some(file), _) => Some((file.display().to_string(), read(file)?)),
+            (None, Some(text)) => Some((path.display().to_string(), text.clone())),
+            (None, None) => None,
+        };
+        let file = file
+            .as_ref()
+            .map(|(name, text)| (name.as_str(), text.as_str()));
+        let settings: Settings = config::merged(file, &self.given)?;
+        settings.check()?;
+        if let Some(text) = &before {
+            let then = (path.display().to_string(), text.as_str());
+            config::check_same((&then.0, then.1), &settings, &settings::FREE)?;
+        }
+        let task = run::Run {
+            out: self.out,
+            resume: self.resume,
+            settings,
+        };
+        device::run_on(&self.device, task)
+    }
+}
+
+fn read(path: &std::path::Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(|e| Error::io(path, e))
+}

@@ -1,0 +1,121 @@
+//! What a finished run leaves: the masters as a plain checkpoint, the packed model, and its card.
+
+use super::evaluate;
+use super::settings::Settings;
+use crate::backend::{Backend, block_on};
+use crate::error::Result;
+use crate::files::corpus::Corpus;
+use crate::files::run::{CURVES, Card, Step};
+use crate::files::{self, Opened, export};
+use crate::model::train::{Part, Trainer};
+use crate::model::{Dtype, Method, Recipe};
+use crate::verbs::device::Task;
+use crate::verbs::quantize::Work;
+use crate::verbs::source;
+use std::path::Path;
+
+/// Name of a card.
+const README: &str = "README.md";
+
+/// A run that has made all its steps.
+pub struct Finished<'a, 'b, B: Backend> {
+    pub backend: &'b B,
+    pub out: &'a Path,
+    pub settings: &'a Settings,
+    pub base: &'a Opened,
+    pub trainer: &'a Trainer<&'b B>,
+    pub steps: &'a [Step],
+    pub corpus: &'a Corpus,
+}
+
+/// Writes `model`, `packed` and the cards.
+pub fn write<B: Backend>(run: &Finished<'_, '_, B>) -> Result<()> {
+    let recipe = run.settings.recipe()?;
+    let (model, packed) = (run.out.join("model"), run.out.join("packed"));
+    masters(run, &model, recipe)?;
+    let text = card(run, recipe);
+    files::staging::replace(&model, README, text.as_bytes())?;
+    files::staging::replace(run.out, README, text.as_bytes())?;
+    if recipe.method == Method::Full {
+        return Ok(());
+    }
+    let opened = files::open(&model)?;
+    let packing = Work {
+        opened: &opened,
+        output: &packed,
+        force: true,
+        recipe,
+        allow_nonfinite: false,
+        json: true,
+    };
+    packing.run(run.backend)?;
+    files::staging::replace(&packed, README, text.as_bytes())
+}
+
+/// The masters in f32.
+fn masters<B: Backend>(run: &Finished<'_, '_, B>, model: &Path, recipe: Recipe) -> Result<()> {
+    let original = run.base.original();
+    let shard = export::SHARD_BYTES;
+    let recipe = Some(&recipe);
+    let mut writer = export::Writer::create(model, true, original, recipe, Dtype::F32, shard)?;
+    for (i, p) in run.trainer.parameters().iter().enumerate() {
+        let values = block_on(run.backend, run.trainer.read(Part::Master, i))?;
+        writer.tensor(&p.name, &values)?;
+    }
+    writer.finish()
+}
+
+/// The model's card.
+fn card<B: Backend>(run: &Finished<'_, '_, B>, recipe: Recipe) -> String {
+    let name = run
+        .out
+        .file_name()
+        .map(|n| n.to_string_lossy().into_owned());
+    let base = run.settings.model.display().to_string();
+    let method = source::describe(&recipe);
+    let command: Vec<String> = std::env::args().collect();
+    let device = run.backend.name();
+    let protocol = evaluate::protocol(run.trainer.options().length);
+    let last = run.steps.last();
+    let measured = run.steps.iter().rev().find(|s| !s.validation.is_empty());
+    let perplexities = measured.map(|s| {
+        let each = s.validation.iter();
+        each.map(|(name, p)| (name.clone(), None, *p)).collect()
+    });
+    let s = run.settings;
+    let settings = [
+        ("learning rate", s.lr.to_string()),
+        ("schedule", s.schedule.clone()),
+        ("weight decay", s.weight_decay.to_string()),
+        ("seed", s.seed.to_string()),
+    ];
+    let card = Card {
+        name: name.as_deref().unwrap_or("model"),
+        base: (!s.from_scratch).then_some(base.as_str()),
+        method: &method,
+        bits: bits(recipe),
+        parameters: run.trainer.config().parameters() as u64,
+        command: &command.join(" "),
+        settings: settings.map(|(n, v)| (n.to_owned(), v)).to_vec(),
+        device: &device,
+        steps: last.map_or(0, |s| s.step),
+        tokens: last.map_or(0, |s| s.tokens),
+        hours: last.map_or(0.0, |s| s.seconds / 3600.0),
+        loss: last.map(|s| s.loss),
+        perplexities: perplexities.unwrap_or_default(),
+        protocol: &protocol,
+        data: Some(run.corpus.manifest()),
+        plot: Some(CURVES),
+    };
+    card.markdown()
+}
+
+/// Bits of a weight, scales aside.
+fn bits(recipe: Recipe) -> f64 {
+    match recipe.method {
+        Method::Full => 32.0,
+        Method::Binary => 1.0,
+        Method::Ternary => 2.0,
+        Method::Phase { stages } => stages as f64,
+    }
+}

@@ -1,0 +1,289 @@
+//! All settings of a run: what `config.toml` holds.
+
+use crate::error::{Error, Result};
+use crate::model::train::schedule::{Decay, Schedule, WeightDecay};
+use crate::model::train::{Betas, TrainOptions};
+use crate::model::{Granularity, Method, Recipe};
+use crate::verbs::args::{self, MethodName};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Fields that may change when a run is resumed.
+pub const FREE: [&str; 4] = ["save_every", "eval_every", "eval", "keep"];
+
+/// Settings with their defaults.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Folder of the model to begin with.
+    pub model: PathBuf,
+    /// Only its shape and tokenizer.
+    pub from_scratch: bool,
+    /// Folder of training data.
+    pub data: PathBuf,
+    /// Representation of the linear layers.
+    pub method: MethodName,
+    /// Residual stages of fairy2i.
+    pub stages: u8,
+    /// `tensor`, `row` or `group:N`.
+    pub granularity: String,
+    /// Leave the head in full precision.
+    pub skip_lm_head: bool,
+    /// Steps of the whole run.
+    pub steps: u64,
+    /// Tokens of a text; 0: a block of the data.
+    pub seq: usize,
+    /// Texts at once.
+    pub micro_batch: usize,
+    /// Tokens of a step; 0: one micro-batch.
+    pub batch_tokens: usize,
+    /// Learning rate.
+    pub lr: f64,
+    /// Steps of warm-up.
+    pub warmup: u64,
+    /// Name of the schedule.
+    pub schedule: String,
+    /// First step of the decay; 0: the end of the warm-up.
+    pub decay_from: u64,
+    /// Factor at the end.
+    pub floor: f64,
+    /// Corners of `wsd`.
+    pub decays: Vec<String>,
+    /// Weight decay.
+    pub weight_decay: f64,
+    /// In the first half only.
+    pub decay_first_half: bool,
+    /// Of AdamW.
+    pub betas: [f64; 2],
+    /// Of AdamW.
+    pub eps: f64,
+    /// Largest norm of the gradient.
+    pub clip: f64,
+    /// Of data and random weights.
+    pub seed: u64,
+    /// Products in f32.
+    pub exact: bool,
+    /// No gradient checkpointing.
+    pub keep_activations: bool,
+    /// Steps between checkpoints.
+    pub save_every: u64,
+    /// Checkpoints that stay.
+    pub keep: usize,
+    /// Texts to measure.
+    pub eval: Vec<PathBuf>,
+    /// Steps between measurements.
+    pub eval_every: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            model: PathBuf::new(),
+            from_scratch: false,
+            data: PathBuf::new(),
+            method: MethodName::Fairy2i,
+            stages: 2,
+            granularity: "tensor".into(),
+            skip_lm_head: false,
+            steps: 1000,
+            seq: 0,
+            micro_batch: 8,
+            batch_tokens: 0,
+            lr: 1e-3,
+            warmup: 0,
+            schedule: "constant".into(),
+            decay_from: 0,
+            floor: 0.0,
+            decays: Vec::new(),
+            weight_decay: 0.0,
+            decay_first_half: false,
+            betas: [0.9, 0.95],
+            eps: 1e-8,
+            clip: 2.0,
+            seed: 42,
+            exact: false,
+            keep_activations: false,
+            save_every: 100,
+            keep: 2,
+            eval: Vec::new(),
+            eval_every: 100,
+        }
+    }
+}
+
+impl Settings {
+    /// Refuses what makes no sense before anything is opened.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the option.
+    pub fn check(&self) -> Result<()> {
+        let bad = |what: &str, hint: &str| Err(Error::usage(what, hint));
+        if self.model.as_os_str().is_empty() || self.data.as_os_str().is_empty() {
+            return bad(
+                "a run needs a model and data",
+                "give -m FOLDER and --data DATA",
+            );
+        }
+        if self.steps == 0 || self.micro_batch == 0 || self.save_every == 0 || self.eval_every == 0
+        {
+            return bad(
+                "--steps, --micro-batch, --save-every and --eval-every are at least 1",
+                "choose a positive number",
+            );
+        }
+        let rates = [self.lr, self.weight_decay];
+        if !rates.iter().all(|v| v.is_finite() && *v >= 0.0) {
+            return bad(
+                "--lr and --weight-decay are numbers from 0 on",
+                "choose another",
+            );
+        }
+        self.recipe()?;
+        self.learning_rates()?.check()
+    }
+
+    /// How linear layers are quantized.
+    pub fn recipe(&self) -> Result<Recipe> {
+        let granularity = args::granularity(&self.granularity);
+        let granularity = granularity.map_err(|e| Error::usage(e, "see --granularity"))?;
+        Ok(match self.method {
+            MethodName::Full => Recipe {
+                method: Method::Full,
+                granularity: Granularity::Tensor,
+                skip_head: false,
+            },
+            name => Recipe {
+                method: match name {
+                    MethodName::Bitnet => Method::Binary,
+                    MethodName::Bitnet158 => Method::Ternary,
+                    _ => Method::Phase {
+                        stages: self.stages.into(),
+                    },
+                },
+                granularity,
+                skip_head: self.skip_lm_head,
+            },
+        })
+    }
+
+    /// The schedule of the learning rate.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a name or corners that are none.
+    pub fn learning_rates(&self) -> Result<Schedule> {
+        let (warmup, steps, floor) = (self.warmup, self.steps, self.floor);
+        let decay_from = match self.decay_from {
+            0 => warmup,
+            from => from,
+        };
+        Ok(match self.schedule.as_str() {
+            "constant" => Schedule::Constant { warmup },
+            "linear" => Schedule::Linear {
+                warmup,
+                decay_from,
+                steps,
+                floor,
+            },
+            "cosine" => Schedule::Cosine {
+                warmup,
+                decay_from,
+                steps,
+                floor,
+            },
+            "wsd" => Schedule::Wsd {
+                warmup,
+                decays: self
+                    .decays
+                    .iter()
+                    .map(|d| corner(d))
+                    .collect::<Result<_>>()?,
+            },
+            "fairy2i_w2" => Schedule::fairy2i_w2(),
+            name => Schedule::papers(name, steps)?,
+        })
+    }
+
+    /// The schedule of the weight decay.
+    pub fn weight_decays(&self) -> WeightDecay {
+        let value = self.weight_decay;
+        match self.decay_first_half {
+            true => WeightDecay::FirstHalf {
+                value,
+                steps: self.steps,
+            },
+            false => WeightDecay::Constant { value },
+        }
+    }
+
+    /// What the trainer is told, for texts of `length` tokens.
+    pub fn options(&self, length: usize) -> Result<TrainOptions> {
+        Ok(TrainOptions {
+            checkpoint: !self.keep_activations,
+            betas: Betas {
+                first: self.betas[0],
+                second: self.betas[1],
+            },
+            eps: self.eps,
+            clip: self.clip,
+            exact: self.exact,
+            ..TrainOptions::new(self.recipe()?, self.micro_batch, length)
+        })
+    }
+
+    /// Micro-batches of a step.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when a step is no whole number of them.
+    pub fn micro_batches(&self, length: usize) -> Result<usize> {
+        let tokens = self.micro_batch * length;
+        match self.batch_tokens {
+            0 => Ok(1),
+            all if all >= tokens && all.is_multiple_of(tokens) => Ok(all / tokens),
+            all => Err(Error::usage(
+                format!(
+                    "--batch-tokens {all} is no multiple of {tokens}, the tokens of a micro-batch"
+                ),
+                format!("give a multiple, like {}", all.next_multiple_of(tokens)),
+            )),
+        }
+    }
+}
+
+/// `FROM:STEPS:FACTOR`.
+fn corner(text: &str) -> Result<Decay> {
+    let mut parts = text.split(':');
+    let mut next = || parts.next().unwrap_or_default();
+    let (from, steps, to) = (next().parse(), next().parse(), next().parse());
+    match (from, steps, to) {
+        (Ok(from), Ok(steps), Ok(to)) => Ok(Decay { from, steps, to }),
+        _ => Err(Error::usage(
+            format!("`{text}` is no decay"),
+            "write FROM:STEPS:FACTOR, like 8000:2000:0.1667",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn corners_are_three_numbers() {
+        let decay = corner("8000:2000:0.1667").expect("a decay");
+        assert_eq!((decay.from, decay.steps, decay.to), (8000, 2000, 0.1667));
+        assert!(corner("8000:2000").is_err());
+    }
+
+    #[test]
+    fn steps_are_whole_micro_batches() {
+        let mut settings = Settings {
+            batch_tokens: 32_768,
+            ..Settings::default()
+        };
+        assert_eq!(settings.micro_batches(512).expect("whole"), 8);
+        settings.batch_tokens = 33_000;
+        assert!(settings.micro_batches(512).is_err());
+        settings.batch_tokens = 0;
+        assert_eq!(settings.micro_batches(512).expect("one"), 1);
+    }
+}

@@ -1,0 +1,151 @@
+//! Training from scratch as people meet it: data in, checkpoints and models out, the same bits after a kill.
+
+use super::data::{dir, documents, jsonl, write};
+use super::{command, good, refused, run};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+/// Data for a tiny model, and a text to measure.
+fn prepared(folder: &Path) -> (String, String) {
+    let documents = documents(300);
+    let text = write(&folder.join("corpus.jsonl"), &jsonl(&documents));
+    let plain = write(
+        &folder.join("novel.txt"),
+        documents[..8].join(" ").as_bytes(),
+    );
+    let data = folder.join("data").to_string_lossy().into_owned();
+    good(&[
+        "data",
+        "--tokenizer",
+        "builtin",
+        "--block",
+        "32",
+        "--out",
+        &data,
+        &text,
+    ]);
+    (data, plain)
+}
+
+/// Arguments of a run of six steps.
+fn train<'a>(out: &'a str, data: &'a str, eval: &'a str) -> Vec<&'a str> {
+    let mut args = vec![
+        "train",
+        "-m",
+        "builtin",
+        "--from-scratch",
+        "--out",
+        out,
+        "--data",
+        data,
+    ];
+    args.extend([
+        "--steps",
+        "6",
+        "--seq",
+        "32",
+        "--micro-batch",
+        "2",
+        "--batch-tokens",
+        "128",
+    ]);
+    args.extend([
+        "--lr",
+        "1e-3",
+        "--warmup",
+        "2",
+        "--schedule",
+        "linear",
+        "--decay-from",
+        "4",
+    ]);
+    args.extend(["--save-every", "2", "--eval-every", "3", "--eval", eval]);
+    args
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+#[test]
+fn a_run_leaves_models_and_records_and_survives_a_kill() {
+    let folder = dir();
+    let (data, eval) = prepared(folder.path());
+    let at = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (whole, killed) = (at("whole"), at("killed"));
+    good(&train(&whole, &data, &eval));
+    let steps = String::from_utf8(read(&Path::new(&whole).join("metrics.jsonl"))).expect("UTF-8");
+    let steps: Vec<Value> = steps
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    assert_eq!(steps.len(), 6);
+    assert!(steps[5]["loss"].as_f64() < steps[0]["loss"].as_f64());
+    assert!(steps[5]["validation"]["novel"].as_f64() < steps[2]["validation"]["novel"].as_f64());
+    for file in [
+        "config.toml",
+        "curves.svg",
+        "README.md",
+        "model/model.safetensors",
+    ] {
+        assert!(Path::new(&whole).join(file).exists(), "{file}");
+    }
+    let packed = format!("{whole}/packed");
+    good(&["generate", "-m", &packed, "-n", "4", "Once"]);
+
+    let args = train(&killed, &data, &eval);
+    let mut child = command(&args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the program starts");
+    let begun = Instant::now();
+    while !Path::new(&killed).join("step-2").exists() && begun.elapsed() < Duration::from_secs(120)
+    {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().expect("it is killed");
+    child.wait().expect("it ends");
+    refused(&args, 2, &["--resume"]);
+    good(&["train", "--out", &killed, "--resume"]);
+    for file in ["masters", "first", "second"] {
+        let path = format!("step-6/{file}.safetensors");
+        let same = read(&Path::new(&whole).join(&path)) == read(&Path::new(&killed).join(&path));
+        assert!(same, "{path}");
+    }
+    refused(
+        &["train", "--out", &killed, "--resume", "--lr", "2e-3"],
+        2,
+        &["lr"],
+    );
+}
+
+#[test]
+fn what_cannot_be_trained_is_refused() {
+    let folder = dir();
+    let (data, eval) = prepared(folder.path());
+    let out = folder.path().join("run").to_string_lossy().into_owned();
+    let with = |more: &[&str]| -> Vec<String> {
+        let args = train(&out, &data, &eval);
+        args.iter().chain(more).map(|a| (*a).to_owned()).collect()
+    };
+    for (more, word) in [
+        (&["--seq", "64"][..], "--seq 64"),
+        (&["--batch-tokens", "100"], "--batch-tokens"),
+        (&["--schedule", "spiral"], "spiral"),
+        (&["--clip", "0"], "clip"),
+    ] {
+        let mut args = with(&[]);
+        match args.iter().position(|a| a == more[0]) {
+            Some(at) => args[at + 1] = more[1].to_owned(),
+            None => args.extend(more.iter().map(|a| (*a).to_owned())),
+        }
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let failed = run(&args);
+        assert_eq!(failed.code, 2, "{more:?}: {}", failed.stderr);
+        assert!(failed.stderr.contains(word), "{more:?}: {}", failed.stderr);
+    }
+    refused(&["train", "--out", &out], 2, &["--data"]);
+}
