@@ -66,10 +66,11 @@ impl<B: Backend> Trainer<B> {
         self.backend.run(&Copy { quads }, &[x, y]).await
     }
 
-    /// Everything of block `l` but its output.
-    async fn inside(&self, l: usize, shape: Shape) -> Result<()> {
+    /// Everything of block `l` but its output; `again`: its attention is known.
+    async fn inside(&self, l: usize, shape: Shape, again: bool) -> Result<()> {
         let (c, rows) = (&self.config, shape.rows());
         let (x, a) = (&self.scratch.inputs[l], self.acts(l));
+        let attention = &self.scratch.attentions[l];
         let (h, q, i) = (c.hidden, c.heads * c.head_dim, c.intermediate);
         let at = |place| of_block(l, place);
         let input = |x| self.factor(Factor::Right, rows, x);
@@ -81,9 +82,11 @@ impl<B: Backend> Trainer<B> {
             self.linear(at(place), rows, from, to, false).await?;
         }
         self.rotate(shape, &a.qkv, false).await?;
-        self.attend(shape, &a.qkv, &a.attention).await?;
+        if !again {
+            self.attend(shape, &a.qkv, attention).await?;
+        }
         self.copy(rows * h, x, &a.middle).await?;
-        let from = input(Columns::all(&a.attention, q)).await?;
+        let from = input(Columns::all(attention, q)).await?;
         self.linear(at(place::O), rows, from, Columns::all(&a.middle, h), true)
             .await?;
         self.norm(at(place::MLP_NORM), rows, &a.middle, &a.mlp_in)
@@ -113,7 +116,7 @@ impl<B: Backend> Trainer<B> {
         self.quantizer
             .enter(&self.backend, &self.list, &self.held, l)
             .await?;
-        self.inside(l, shape).await?;
+        self.inside(l, shape, false).await?;
         let (c, a, rows) = (&self.config, self.acts(l), shape.rows());
         let y = &self.scratch.inputs[l + 1];
         self.copy(rows * c.hidden, &a.middle, y).await?;
@@ -136,7 +139,7 @@ impl<B: Backend> Trainer<B> {
             .enter(&self.backend, &self.list, &self.held, l)
             .await?;
         if again {
-            self.inside(l, shape).await?;
+            self.inside(l, shape, true).await?;
         }
         self.mlp_backward(l, shape.rows()).await?;
         self.attention_backward(l, shape).await
@@ -177,7 +180,7 @@ impl<B: Backend> Trainer<B> {
         let gradient = |d_y| self.factor(Factor::Left, rows, d_y);
         let input = |x| self.factor(Factor::Right, rows, x);
         let d_y = gradient(Columns::all(&s.d_stream, h)).await?;
-        let x = input(Columns::all(&a.attention, q)).await?;
+        let x = input(Columns::all(&s.attentions[l], q)).await?;
         let d_x = Columns::all(&s.d_attention, q);
         self.linear_weight(at(place::O), rows, d_y, x).await?;
         self.linear_input(at(place::O), rows, d_y, d_x, false)

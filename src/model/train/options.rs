@@ -30,7 +30,8 @@ pub struct TrainOptions {
     pub length: usize,
     /// Most texts of one micro-batch.
     pub texts: usize,
-    /// Keep only the inputs of the blocks and compute the rest again in the backward pass.
+    /// Keep only the inputs of the blocks and of their output projections, and compute the rest again in the backward
+    /// pass.
     pub checkpoint: bool,
     /// Decay of the moments.
     pub betas: Betas,

@@ -73,7 +73,6 @@ pub(super) struct Acts<B: Backend> {
     pub attention_in: B::Buffer,
     /// After rotation.
     pub qkv: B::Buffer,
-    pub attention: B::Buffer,
     /// The residual stream after attention.
     pub middle: B::Buffer,
     /// Input of gate and up.
@@ -91,23 +90,22 @@ fn whole<B: Backend>(backend: &B, label: &str, words: usize) -> Result<B::Buffer
 impl<B: Backend> Acts<B> {
     fn new(backend: &B, config: &Config, rows: usize) -> Result<Self> {
         let per_row = |label: &str, width: usize| whole(backend, label, rows * width);
-        let [a, b, c, d, e, f, g] = act_widths(config);
+        let [a, b, c, d, e, f] = act_widths(config);
         Ok(Self {
             attention_in: per_row("attention input", a)?,
             qkv: per_row("q, k, v", b)?,
-            attention: per_row("attention", c)?,
-            middle: per_row("residual stream", d)?,
-            mlp_in: per_row("MLP input", e)?,
-            pairs: per_row("gate, up", f)?,
-            activation: per_row("MLP activation", g)?,
+            middle: per_row("residual stream", c)?,
+            mlp_in: per_row("MLP input", d)?,
+            pairs: per_row("gate, up", e)?,
+            activation: per_row("MLP activation", f)?,
         })
     }
 }
 
 /// Values per token of the buffers of [`Acts`], in their order.
-fn act_widths(c: &Config) -> [usize; 7] {
-    let (h, q, i) = (c.hidden, c.heads * c.head_dim, c.intermediate);
-    [h, qkv_row(c), q, h, h, 2 * i, i]
+fn act_widths(c: &Config) -> [usize; 6] {
+    let (h, i) = (c.hidden, c.intermediate);
+    [h, qkv_row(c), h, h, 2 * i, i]
 }
 
 /// Values per token of q, k and v together.
@@ -124,6 +122,8 @@ pub(super) struct Scratch<B: Backend> {
     pub runs: B::Buffer,
     /// Input of every block, and of the final norm.
     pub inputs: Vec<B::Buffer>,
+    /// Output of every block's attention, which costs more to compute again than to keep.
+    pub attentions: Vec<B::Buffer>,
     /// Of one block, or of each.
     pub acts: Vec<Acts<B>>,
     /// Input of the head.
@@ -173,7 +173,7 @@ pub(super) fn words(c: &Config, o: &TrainOptions, most: usize, half: bool) -> [u
     let portion = Portion::of(c, shape, most);
     let gradients = 3 * c.hidden + qkv_row(c) + c.heads * c.head_dim + c.intermediate + 8;
     [
-        rows * (c.hidden * (c.layers + 1) + kept * acts),
+        rows * (c.hidden * (c.layers + 1) + c.heads * c.head_dim * c.layers + kept * acts),
         rows * gradients
             + 2 * portion.words(c, o.length)
             + logit_rows(c, rows, most) * c.vocab
@@ -208,6 +208,9 @@ impl<B: Backend> Scratch<B> {
             runs: per_row("runs of tokens", 3)?,
             inputs: (0..=c.layers)
                 .map(|_| per_row("block input", c.hidden))
+                .collect::<Result<_>>()?,
+            attentions: (0..c.layers)
+                .map(|_| per_row("attention", c.heads * c.head_dim))
                 .collect::<Result<_>>()?,
             acts: (0..kept)
                 .map(|_| Acts::new(backend, c, rows))

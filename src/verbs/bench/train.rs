@@ -135,8 +135,8 @@ impl Task for TrainBench {
 }
 
 impl TrainBench {
-    /// Multiplications and additions of a step: linear layers and causal attention, forward and back, and forward
-    /// again where blocks are computed twice.
+    /// Multiplications and additions of a step: linear layers and causal attention, forward and back, and layers
+    /// forward again where blocks are computed twice.
     fn work(&self) -> f64 {
         let c = &self.config;
         let (rows, length) = (self.options.rows() as f64, self.options.length as f64);
@@ -144,9 +144,9 @@ impl TrainBench {
         let weights: usize = linears.iter().map(|l| l.out_features * l.in_features).sum();
         let head = c.vocab * c.hidden;
         let attention = c.layers as f64 * length * (c.heads * c.head_dim) as f64;
-        let blocks = (weights - head) as f64 + attention;
+        let blocks = (weights - head) as f64;
         let passes = if self.options.checkpoint { 4.0 } else { 3.0 };
-        2.0 * rows * (passes * blocks + 3.0 * head as f64)
+        2.0 * rows * (passes * blocks + 3.0 * (head as f64 + attention))
     }
 
     fn row<B: Backend>(
