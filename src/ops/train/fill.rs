@@ -6,7 +6,7 @@ use bytemuck::Zeroable;
 /// Words per workgroup.
 const PER_GROUP: usize = 4096;
 
-/// `y = value`. Binding: `y` [words] u32.
+/// `y = value`. Binding: `y` `[words]` u32.
 #[derive(Debug, Clone)]
 pub struct Fill {
     /// How many.

@@ -172,7 +172,7 @@ impl MatmulTrain {
         [a, b]: [&[f32]; 2],
         [of, b_of]: [(usize, usize); 2],
         first: usize,
-        sums: &mut [f32],
+        sums: &mut [f64],
     ) {
         let rows = sums.len() / self.n;
         let depth = self.depth(first);
@@ -195,7 +195,7 @@ impl MatmulTrain {
             for j in 0..columns {
                 let b = &b[self.b.at(b_of, j, depth.start)..][..depth.len()];
                 for (sums, left) in sums.chunks_exact_mut(self.n).zip(lefts()) {
-                    sums[j] = vector::dot(left, b);
+                    sums[j] = vector::wide_dot(left, b);
                 }
             }
         }
@@ -297,7 +297,8 @@ impl Op for MatmulTrain {
         if self.m * self.n == 0 {
             return;
         }
-        let mut sums = vec![0.0f32; self.m * self.n];
+        // in f64: a CPU is no slower for it than its memory, and steps of training amplify what is lost
+        let mut sums = vec![0.0f64; self.m * self.n];
         for repetition in self.repetitions() {
             sums.fill(0.0);
             let blocks: Vec<_> = sums.chunks_mut(ROWS * self.n).enumerate().collect();
@@ -310,7 +311,8 @@ impl Op for MatmulTrain {
                 let columns = self.columns(i);
                 let c = &mut c[self.c.at(repetition[0], i, 0)..][..columns];
                 for (c, sum) in c.iter_mut().zip(sums) {
-                    *c = if self.accumulate { *c } else { 0.0 } + sum;
+                    let before = if self.accumulate { f64::from(*c) } else { 0.0 };
+                    *c = (before + sum) as f32;
                 }
             }
         }
