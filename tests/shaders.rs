@@ -12,6 +12,8 @@ use std::path::Path;
 const MOST_STORAGE_BUFFERS: usize = 8;
 const MOST_WORKGROUP_BYTES: u32 = 16384;
 const MOST_INVOCATIONS: u32 = 256;
+/// What kernels may use that are only taken where they fit.
+const ABLE_WORKGROUP_BYTES: u32 = 32 << 10;
 /// What kernels with cooperative matrices may use: devices that have these have so much.
 const MATRIX_WORKGROUP_BYTES: u32 = 48 << 10;
 /// Bytes of the uniform slot of a dispatch.
@@ -282,9 +284,10 @@ impl Visitor for Inspection {
                     entry: shader.entry,
                     source: format!("{}\n{prelude}", shader.source),
                     capabilities,
-                    workgroup_bytes: match shader.needs.matrix {
-                        true => MATRIX_WORKGROUP_BYTES,
-                        false => MOST_WORKGROUP_BYTES,
+                    workgroup_bytes: match shader.needs {
+                        Needs { matrix: true, .. } => MATRIX_WORKGROUP_BYTES,
+                        Needs { int64: true, .. } => ABLE_WORKGROUP_BYTES,
+                        _ => MOST_WORKGROUP_BYTES,
                     },
                     bindings: O::BINDINGS,
                     params: size_of::<O::Params>(),

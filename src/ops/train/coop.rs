@@ -53,6 +53,7 @@ impl Op for MatmulTrainCoop {
         unchecked Needs::MATRIX,
         "matmul_train_coop",
         "coop_tile",
+        "coop_order",
         "coop_piece"
     )];
     const BINDINGS: &'static [Binding] = &[
