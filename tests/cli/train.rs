@@ -136,6 +136,8 @@ fn what_cannot_be_trained_is_refused() {
         (&["--batch-tokens", "100"], "--batch-tokens"),
         (&["--schedule", "spiral"], "spiral"),
         (&["--clip", "0"], "clip"),
+        (&["--nested", "1.5"], "--nested"),
+        (&["--outlier", "0.5"], "--outlier"),
     ] {
         let mut args = with(&[]);
         match args.iter().position(|a| a == more[0]) {

@@ -188,6 +188,22 @@ fn a_loss_that_is_not_finite_changes_nothing() -> Result<()> {
 }
 
 #[test]
+fn an_outlier_changes_nothing() -> Result<()> {
+    let _one = one_at_a_time();
+    let cpu = fairy2i_gpu::backend::Cpu::new();
+    let mut trainer = trainer(&cpu, &config(), W2, true)?;
+    let usual = steps(&mut trainer, 1)?[0].grad_norm;
+    let before = state(&trainer)?;
+    trainer.set_most_norm(usual / 100.0);
+    assert!(steps(&mut trainer, 1)?[0].skipped);
+    assert_eq!(state(&trainer)?, before);
+    trainer.set_most_norm(f64::INFINITY);
+    assert!(!steps(&mut trainer, 1)?[0].skipped);
+    assert_eq!(trainer.progress().updates, 2);
+    Ok(())
+}
+
+#[test]
 fn an_evaluation_is_the_loss_of_the_next_step() -> Result<()> {
     let _one = one_at_a_time();
     for device in devices() {
@@ -202,6 +218,34 @@ fn an_evaluation_is_the_loss_of_the_next_step() -> Result<()> {
         let (sum, count) = block_on(&device, trainer.evaluate(&[batch]))?;
         let report = block_on(&device, trainer.step(&[batch], 0.0, 0.0))?;
         assert_eq!((sum / count as f64, count), (report.loss, report.tokens));
+    }
+    Ok(())
+}
+
+#[test]
+fn steps_of_one_stage_are_those_of_a_model_with_one() -> Result<()> {
+    let _one = one_at_a_time();
+    let w1 = Method::Phase { stages: 1 };
+    for device in devices() {
+        let mut one = trainer(&device, &config(), w1, true)?;
+        let mut nested = trainer(&device, &config(), W2, true)?;
+        nested.set_stages(1)?;
+        assert_eq!(steps(&mut nested, 2)?, steps(&mut one, 2)?);
+        assert_eq!(state(&nested)?, state(&one)?);
+        let mut two = trainer(&device, &config(), W2, true)?;
+        for (i, values) in state(&one)?.into_iter().enumerate() {
+            let values: Vec<f32> = bytemuck::cast_vec(values);
+            two.write(Part::ALL[i % 3], i / 3, &values)?;
+        }
+        two.set_progress(one.progress())?;
+        nested.set_stages(2)?;
+        assert_eq!(steps(&mut nested, 1)?, steps(&mut two, 1)?);
+        assert!(nested.set_stages(3).is_err() && nested.set_stages(0).is_err());
+        assert!(
+            trainer(&device, &config(), Method::Full, true)?
+                .set_stages(1)
+                .is_err()
+        );
     }
     Ok(())
 }

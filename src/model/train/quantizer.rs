@@ -19,7 +19,7 @@ struct Codes<B: Backend> {
 
 /// All quantized layers, and the dense weights of one block and of the head.
 pub(super) struct Quantizer<B: Backend> {
-    recipe: Recipe,
+    pub(super) recipe: Recipe,
     layers: Vec<Codes<B>>,
     /// By place in a block, where that is quantized.
     block: Vec<Option<B::Buffer>>,

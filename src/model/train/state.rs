@@ -4,6 +4,7 @@ use super::Trainer;
 use super::parameters::Parameter;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::model::Method;
 
 /// One of the three tensors that a parameter's training consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -109,6 +110,37 @@ impl<B: Backend> Trainer<B> {
         }
         self.progress = progress;
         Ok(())
+    }
+
+    /// Quantizes with this many stages from now on, at most those of the recipe: steps with one stage in between make
+    /// a model whose first stage serves alone.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for another number, or a method without stages.
+    pub fn set_stages(&mut self, stages: usize) -> Result<()> {
+        match (
+            self.options.recipe.method,
+            &mut self.quantizer.recipe.method,
+        ) {
+            (Method::Phase { stages: most }, Method::Phase { stages: now })
+                if (1..=most).contains(&stages) =>
+            {
+                if *now != stages {
+                    *now = stages;
+                    self.quantizer.stale();
+                }
+                Ok(())
+            }
+            (method, _) => Err(Error::usage(
+                format!("{stages} stages of {method:?}"),
+                "choose a number from one to the stages of the recipe",
+            )),
+        }
+    }
+
+    /// From now on a step whose gradient is larger than this is skipped like one that is not finite.
+    pub fn set_most_norm(&mut self, norm: f64) {
+        self.most_norm = norm;
     }
 
     fn buffer(&self, part: Part, index: usize) -> Result<&B::Buffer> {

@@ -22,6 +22,8 @@ pub struct Trainer<B: Backend> {
     pub(super) quantizer: Quantizer<B>,
     pub(super) scratch: Scratch<B>,
     pub(super) progress: Progress,
+    /// Gradients beyond it are outliers.
+    pub(super) most_norm: f64,
 }
 
 /// What a step did.
@@ -31,7 +33,7 @@ pub struct StepReport {
     pub loss: f64,
     /// Norm of the gradient before clipping.
     pub grad_norm: f64,
-    /// Nothing was changed: the loss or the gradient was not finite.
+    /// Nothing was changed: the loss or the gradient was not finite, or the gradient an outlier.
     pub skipped: bool,
     /// What the loss was multiplied by, so that small gradients survive half precision.
     pub scale: f64,
@@ -87,6 +89,7 @@ impl<B: Backend> Trainer<B> {
             quantizer: Quantizer::new(&backend, options.recipe, &config, &list, half)?,
             scratch: Scratch::new(&backend, &config, &options, shares, half)?,
             progress: Progress::new(half),
+            most_norm: f64::INFINITY,
             config,
             options,
             list,
@@ -138,11 +141,15 @@ impl<B: Backend> Trainer<B> {
         }
         let loss = self.losses(row).await?.iter().sum::<f64>() / tokens as f64;
         let grad_norm = self.grad_norm().await? / scale;
-        let skipped = !(loss.is_finite() && grad_norm.is_finite());
+        let finite = loss.is_finite() && grad_norm.is_finite();
+        let skipped = !finite || grad_norm > self.most_norm;
         if !skipped {
             self.update(grad_norm, lr, weight_decay).await?;
         }
-        self.progress.note(skipped);
+        let outlier = finite && skipped;
+        if !outlier {
+            self.progress.note(skipped); // an outlier says nothing of the scale
+        }
         Ok(StepReport {
             loss,
             grad_norm,

@@ -64,6 +64,9 @@ struct Given {
     /// Which weights share scales: tensor, row or group:N [default: tensor]
     #[arg(long)]
     granularity: Option<String>,
+    /// Probability that a step runs with one stage, so that the first stage also serves alone [default: 0]
+    #[arg(long, value_name = "P")]
+    nested: Option<f64>,
     /// Leave the output head in full precision
     #[arg(long, num_args = 0, default_missing_value = "true")]
     skip_lm_head: Option<bool>,
@@ -112,6 +115,9 @@ struct Given {
     /// Largest norm of a gradient [default: 2]
     #[arg(long)]
     clip: Option<f64>,
+    /// Skip a step whose gradient is so many times the median of the last 64 [default: 0, none]
+    #[arg(long, value_name = "FACTOR")]
+    outlier: Option<f64>,
     /// What order of data and random weights follow from [default: 42]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,

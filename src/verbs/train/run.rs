@@ -225,6 +225,9 @@ impl<'b, B: Backend> Running<'b, B> {
             if !self.texts.is_empty()
                 && (last || self.state.step.is_multiple_of(settings.eval_every))
             {
+                if settings.nested > 0.0 {
+                    self.trainer.set_stages(settings.stages.into())?;
+                }
                 record.validation =
                     evaluate::perplexities(self.backend, &mut self.trainer, &self.texts)?;
                 out::note(&validation(&record));
@@ -263,6 +266,11 @@ impl<'b, B: Backend> Running<'b, B> {
             .collect();
         let lr = self.run.settings.lr * self.rates.factor(self.state.step);
         let decay = self.decays.at(self.state.step);
+        if let Some(stages) = self.run.settings.stages_after(self.state.step) {
+            self.trainer.set_stages(stages)?;
+        }
+        self.trainer
+            .set_most_norm(self.run.settings.most_norm(&self.steps));
         let done = self.trainer.step(&batches, lr, decay);
         let StepReport {
             loss,

@@ -1,15 +1,20 @@
 //! All settings of a run: what `config.toml` holds.
 
 use crate::error::{Error, Result};
+use crate::files::run::Step;
 use crate::model::train::schedule::{Decay, Schedule, WeightDecay};
 use crate::model::train::{Betas, TrainOptions};
 use crate::model::{Granularity, Method, Recipe};
+use crate::ops::hash32;
 use crate::verbs::args::{self, MethodName};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Fields that may change when a run is resumed.
 pub const FREE: [&str; 4] = ["save_every", "eval_every", "eval", "keep"];
+
+/// Steps that say what a usual gradient is.
+const RECENT: usize = 64;
 
 /// Settings with their defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,6 +32,8 @@ pub struct Settings {
     pub stages: u8,
     /// `tensor`, `row` or `group:N`.
     pub granularity: String,
+    /// Probability that a step runs with one stage.
+    pub nested: f64,
     /// Leave the head in full precision.
     pub skip_lm_head: bool,
     /// Steps of the whole run.
@@ -59,6 +66,8 @@ pub struct Settings {
     pub eps: f64,
     /// Largest norm of the gradient.
     pub clip: f64,
+    /// A gradient so many times the median of those before is skipped; 0: none is.
+    pub outlier: f64,
     /// Of data and random weights.
     pub seed: u64,
     /// Products in f32.
@@ -84,6 +93,7 @@ impl Default for Settings {
             method: MethodName::Fairy2i,
             stages: 2,
             granularity: "tensor".into(),
+            nested: 0.0,
             skip_lm_head: false,
             steps: 1000,
             seq: 0,
@@ -100,6 +110,7 @@ impl Default for Settings {
             betas: [0.9, 0.95],
             eps: 1e-8,
             clip: 2.0,
+            outlier: 0.0,
             seed: 42,
             exact: false,
             keep_activations: false,
@@ -138,6 +149,16 @@ impl Settings {
                 "choose another",
             );
         }
+        let stages = self.method == MethodName::Fairy2i && self.stages > 1;
+        if !(0.0..=1.0).contains(&self.nested) || self.nested > 0.0 && !stages {
+            return bad(
+                "--nested is a probability, and needs fairy2i with several stages",
+                "choose one from 0 to 1, and --stages 2 or more",
+            );
+        }
+        if !(self.outlier == 0.0 || self.outlier > 1.0) {
+            return bad("--outlier is a factor above 1", "choose 10, say");
+        }
         self.recipe()?;
         self.learning_rates()?.check()
     }
@@ -163,6 +184,26 @@ impl Settings {
                 granularity,
                 skip_head: self.skip_lm_head,
             },
+        })
+    }
+
+    /// Largest norm of a gradient that is not an outlier among the steps before.
+    pub fn most_norm(&self, steps: &[Step]) -> f64 {
+        let latest = steps.iter().rev().filter(|s| !s.skipped).take(RECENT);
+        let mut norms: Vec<f64> = latest.map(|s| s.grad_norm).collect();
+        if self.outlier == 0.0 || norms.len() < RECENT / 2 {
+            return f64::INFINITY;
+        }
+        norms.sort_by(f64::total_cmp);
+        self.outlier * norms[norms.len() / 2]
+    }
+
+    /// Stages of the step after `step`, if they may change: they follow from the seed and the step alone.
+    pub fn stages_after(&self, step: u64) -> Option<usize> {
+        let drawn = f64::from(hash32(step as u32, self.seed as u32)) / 2f64.powi(32);
+        (self.nested > 0.0).then(|| match drawn < self.nested {
+            true => 1,
+            false => self.stages.into(),
         })
     }
 
