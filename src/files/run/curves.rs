@@ -2,6 +2,7 @@
 
 use super::metrics::Step;
 use crate::error::{Error, Result};
+use plotters::coord::combinators::WithKeyPoints;
 use plotters::prelude::*;
 use std::ops::Range;
 
@@ -68,7 +69,7 @@ fn losses(area: &Area, title: &str, last: f64, raw: &Line, validation: &[(String
         .margin(12)
         .x_label_area_size(24)
         .y_label_area_size(64)
-        .build_cartesian_2d(0.0..last, range.log_scale())?;
+        .build_cartesian_2d(0.0..last, axis(range))?;
     chart
         .configure_mesh()
         .light_line_style(BLACK.mix(0.04))
@@ -107,7 +108,7 @@ fn norms(area: &Area, last: f64, norms: &Line) -> Drawn {
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(64)
-        .build_cartesian_2d(0.0..last, range.log_scale())?;
+        .build_cartesian_2d(0.0..last, axis(range))?;
     chart
         .configure_mesh()
         .light_line_style(BLACK.mix(0.04))
@@ -135,6 +136,38 @@ fn range(values: impl Iterator<Item = f64>) -> Range<f64> {
         return 0.1..10.0;
     }
     low * 0.95..high * 1.05
+}
+
+/// A logarithmic axis with marks that have few digits, however short it is.
+fn axis(range: Range<f64>) -> WithKeyPoints<LogCoord<f64>> {
+    let marks = marks(&range);
+    range.log_scale().with_key_points(marks)
+}
+
+/// About five numbers of one digit for each decade of a long range, or evenly spaced ones in a short range.
+fn marks(range: &Range<f64>) -> Vec<f64> {
+    let inside = |v: &f64| range.contains(v);
+    if range.end / range.start > 5.0 {
+        let decades = (range.end / range.start).log10();
+        let digits: &[f64] = if decades > 3.0 {
+            &[1.0]
+        } else {
+            &[1.0, 2.0, 5.0]
+        };
+        let first = range.start.log10().floor() as i32;
+        let powers = (0..=decades as i32 + 1).map(|e| 10f64.powi(first + e));
+        return powers
+            .flat_map(|power| digits.iter().map(move |d| d * power))
+            .filter(inside)
+            .collect();
+    }
+    let rough = (range.end - range.start) / 5.0;
+    let power = 10f64.powf(rough.log10().floor());
+    let steps = [1.0, 2.0, 5.0, 10.0].map(|d| d * power);
+    let step = steps.into_iter().find(|s| *s >= rough).unwrap_or(rough);
+    let first = (range.start / step).ceil() as i64;
+    let marks = (0..12).map(|i| (first + i) as f64 * step);
+    marks.filter(inside).collect()
 }
 
 /// A mean over about a fiftieth of the run, and no less than 10 steps.
@@ -210,6 +243,26 @@ mod tests {
         for few in [&[][..], &steps[..1], &steps[2..3]] {
             assert!(curves(few, "").unwrap().contains("</svg>"));
         }
+    }
+
+    #[test]
+    fn short_and_long_axes_have_marks() {
+        let near = |got: Vec<f64>, want: &[f64]| {
+            let same = |(a, b): (&f64, &f64)| (a - b).abs() < 1e-9;
+            assert!(
+                got.len() == want.len() && got.iter().zip(want).all(same),
+                "{got:?}"
+            );
+        };
+        near(marks(&(3.9..4.3)), &[3.9, 4.0, 4.1, 4.2]);
+        near(marks(&(0.3..8.0)), &[0.5, 1.0, 2.0, 5.0]);
+        near(marks(&(0.002..40.0)), &[0.01, 0.1, 1.0, 10.0]);
+        let steps = [4.2, 4.0].map(|loss| Step {
+            loss,
+            grad_norm: 3.0,
+            ..Step::default()
+        });
+        assert!(curves(&steps, "").unwrap().contains("4.2\n"));
     }
 
     #[test]
