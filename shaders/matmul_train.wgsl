@@ -2,27 +2,6 @@
 // one workgroup owns 64 x 64 of c, one invocation 8 x 8 of them, as four 4 x 4 blocks
 // a [m, k] or, turned, [k, m]; b [n, k] or, turned, [k, n]; c [m, n]: f32, of every head of every text
 
-struct Params {
-    m: u32,
-    n: u32,
-    k: u32,
-    causal: u32,  // 0 no; 1 no blocks of c above the diagonal; 2 no k beyond the block of i; 3 no k before it
-    heads: u32,   // of a text
-    share: u32,   // consecutive heads that share a b
-    a_first: u32,
-    a_stride: u32,
-    a_head: u32,
-    a_text: u32,
-    b_first: u32,
-    b_stride: u32,
-    b_head: u32,
-    b_text: u32,
-    c_first: u32,
-    c_stride: u32,
-    c_head: u32,
-    c_text: u32,
-}
-
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;

@@ -33,14 +33,17 @@ enum Weight<B: Backend> {
         stored: Stored,
         shards: Vec<Shard<B>>,
     },
-    Phase {
-        stages: usize,
-        per_row: bool,
-        group_words: usize,
-        cells: B::Buffer,
-        /// `first` and `rows` count complex rows.
-        pieces: Vec<Shard<B>>,
-    },
+    Phase(Phase<B>),
+}
+
+/// A quantized stack.
+struct Phase<B: Backend> {
+    stages: usize,
+    per_row: bool,
+    group_words: usize,
+    cells: B::Buffer,
+    /// `first` and `rows` count complex rows.
+    pieces: Vec<Shard<B>>,
 }
 
 /// Buffers for what a layer needs besides input and output; sized for the largest layer.
@@ -156,13 +159,13 @@ impl<B: Backend> Linear<B> {
         Ok(Self {
             in_features: first.in_features,
             segments: layers.iter().map(|l| l.out_features).collect(),
-            weight: Weight::Phase {
+            weight: Weight::Phase(Phase {
                 stages,
                 per_row: first.granularity != Granularity::Tensor,
                 group_words,
                 cells: upload_new(backend, "scales", &cells)?,
                 pieces: upload_rows(backend, &place, &codes, row_words)?,
-            },
+            }),
             place,
         })
     }
@@ -202,13 +205,13 @@ impl<B: Backend> Linear<B> {
         Ok(Self {
             in_features,
             segments,
-            weight: Weight::Phase {
+            weight: Weight::Phase(Phase {
                 stages,
                 per_row: false,
                 group_words: words,
                 cells: upload_new(backend, "scales", &cells)?,
                 pieces,
-            },
+            }),
             place,
         })
     }
@@ -223,8 +226,8 @@ impl<B: Backend> Linear<B> {
         let rows = |shards: &[Shard<B>]| shards.iter().map(|s| s.rows).sum::<usize>();
         4 * match &self.weight {
             Weight::Dense { stored, shards } => rows(shards) * stored.row_words(self.in_features),
-            Weight::Phase { stages, pieces, .. } => {
-                rows(pieces) * 2 * stages * words_for(self.in_features.div_ceil(2))
+            Weight::Phase(phase) => {
+                rows(&phase.pieces) * 2 * phase.stages * words_for(self.in_features.div_ceil(2))
             }
         }
     }

@@ -147,6 +147,17 @@ pub struct SwiGluParams {
     n: u32,
 }
 
+/// `y = silu(gate) * up` in f64, for rows `[gate | up]` of `n` values each.
+pub(super) fn gated_rows(x: &[f32], y: &mut [f32], n: usize) {
+    for (x, y) in x.chunks_exact(2 * n).zip(y.chunks_exact_mut(n)) {
+        let (gate, up) = x.split_at(n);
+        for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
+            let (g, u) = (f64::from(g), f64::from(u));
+            *y = (g / (1.0 + (-g).exp()) * u) as f32;
+        }
+    }
+}
+
 impl Op for SwiGlu {
     const NAME: &'static str = "swiglu";
     const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "swiglu")];
@@ -182,19 +193,8 @@ impl Op for SwiGlu {
     }
 
     fn reference(&self, b: &mut Bindings<'_>) {
-        let x: &[f32] = b.read(0);
         let y: &mut [f32] = b.write(1);
-        for (x, y) in x
-            .chunks_exact(2 * self.n)
-            .zip(y.chunks_exact_mut(self.n))
-            .take(self.rows)
-        {
-            let (gate, up) = x.split_at(self.n);
-            for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
-                let (g, u) = (f64::from(g), f64::from(u));
-                *y = (g / (1.0 + (-g).exp()) * u) as f32;
-            }
-        }
+        gated_rows(b.read(0), &mut y[..self.rows * self.n], self.n);
     }
 
     fn host(&self, b: &mut Bindings<'_>) {

@@ -1,6 +1,6 @@
 //! Running a layer: which ops, in which order, for how many tokens on which device.
 
-use super::{GEMV_ROWS, Linear, LinearScratch, Shard, Weight};
+use super::{GEMV_ROWS, Linear, LinearScratch, Phase, Shard, Weight};
 use crate::backend::{Backend, kernel_for};
 use crate::error::Result;
 use crate::ops::Stored;
@@ -56,9 +56,11 @@ impl<B: Backend> Linear<B> {
         {
             return Ok(());
         }
-        if matches!(self.weight, Weight::Phase { .. }) && run.activations != Activations::Float {
+        if let Weight::Phase(phase) = &self.weight
+            && run.activations != Activations::Float
+        {
             self.round(backend, scratch, input, run).await?;
-            return self.apply_rounded(backend, scratch, y, run).await;
+            return self.apply_rounded(backend, scratch, phase, y, run).await;
         }
         let x = self.normalize(backend, scratch, input, run.rows).await?;
         match &self.weight {
@@ -67,7 +69,7 @@ impl<B: Backend> Linear<B> {
                 self.apply_dense(backend, x, y, run, (*stored, shards))
                     .await
             }
-            Weight::Phase { .. } => self.apply_float(backend, x, y, run).await,
+            Weight::Phase(phase) => self.apply_float(backend, phase, x, y, run).await,
         }
     }
 
@@ -103,7 +105,7 @@ impl<B: Backend> Linear<B> {
         run: Run,
         outcome: Outcome,
     ) -> Result<bool> {
-        let Weight::Phase { pieces, cells, .. } = &self.weight else {
+        let Weight::Phase(phase) = &self.weight else {
             return Ok(false);
         };
         // every workgroup rounds the token for itself: nothing for devices with few and narrow processors
@@ -114,19 +116,20 @@ impl<B: Backend> Linear<B> {
             return Ok(false);
         }
         let product = |piece| PhaseGemvRound {
-            shape: self.shape(run, piece),
+            shape: self.shape(phase, run, piece),
             mode: run.activations,
             norm: input.norm.map(|(_, eps)| eps),
             outcome,
         };
+        let products: Vec<_> = phase.pieces.iter().map(product).collect();
         let memory = backend.workgroup_bytes();
-        if !pieces.iter().all(|piece| product(piece).fits(memory)) {
+        if !products.iter().all(|product| product.fits(memory)) {
             return Ok(false);
         }
         let weight = input.norm.map_or(input.x, |(w, _)| w);
-        for piece in pieces {
-            let buffers = [&piece.buffer, input.x, weight, cells, y];
-            backend.run(&product(piece), &buffers).await?;
+        for (piece, product) in phase.pieces.iter().zip(&products) {
+            let buffers = [&piece.buffer, input.x, weight, &phase.cells, y];
+            backend.run(product, &buffers).await?;
         }
         Ok(true)
     }
@@ -227,22 +230,13 @@ impl<B: Backend> Linear<B> {
         }
     }
 
-    pub(super) fn shape(&self, run: Run, piece: &Shard<B>) -> PhaseShape {
-        let Weight::Phase {
-            stages,
-            per_row,
-            group_words,
-            ..
-        } = &self.weight
-        else {
-            unreachable!("only called for phase layers")
-        };
+    pub(super) fn shape(&self, phase: &Phase<B>, run: Run, piece: &Shard<B>) -> PhaseShape {
         PhaseShape {
             segments: self.segments.clone(),
             in_features: self.in_features,
-            stages: *stages,
-            per_row: *per_row,
-            group_words: *group_words,
+            stages: phase.stages,
+            per_row: phase.per_row,
+            group_words: phase.group_words,
             first_row: piece.first,
             piece_rows: piece.rows,
             accumulate: run.accumulate,
@@ -254,15 +248,13 @@ impl<B: Backend> Linear<B> {
         &self,
         backend: &B,
         scratch: &LinearScratch<B>,
+        phase: &Phase<B>,
         y: &B::Buffer,
         run: Run,
     ) -> Result<()> {
-        let Weight::Phase { cells, pieces, .. } = &self.weight else {
-            unreachable!("only called for phase layers")
-        };
-        let mode = run.activations;
-        for piece in pieces {
-            let shape = self.shape(run, piece);
+        let (mode, cells) = (run.activations, &phase.cells);
+        for piece in &phase.pieces {
+            let shape = self.shape(phase, run, piece);
             let buffers = [&piece.buffer, &scratch.rounded, &scratch.absmax, cells, y];
             if run.rows <= GEMV_ROWS {
                 backend.run(&PhaseGemv { shape, mode }, &buffers).await?;
@@ -273,13 +265,17 @@ impl<B: Backend> Linear<B> {
         Ok(())
     }
 
-    async fn apply_float(&self, backend: &B, x: &B::Buffer, y: &B::Buffer, run: Run) -> Result<()> {
-        let Weight::Phase { cells, pieces, .. } = &self.weight else {
-            unreachable!("only called for phase layers")
-        };
-        for piece in pieces {
-            let shape = self.shape(run, piece);
-            let buffers = [&piece.buffer, x, cells, y];
+    async fn apply_float(
+        &self,
+        backend: &B,
+        phase: &Phase<B>,
+        x: &B::Buffer,
+        y: &B::Buffer,
+        run: Run,
+    ) -> Result<()> {
+        for piece in &phase.pieces {
+            let shape = self.shape(phase, run, piece);
+            let buffers = [&piece.buffer, x, &phase.cells, y];
             if run.rows <= GEMV_ROWS {
                 backend.run(&PhaseGemvFloat { shape }, &buffers).await?;
             } else {

@@ -1,7 +1,7 @@
 //! Running a layer for many tokens by cooperative matrices.
 
 use super::apply::{Input, Run};
-use super::{EXPAND_ROWS, GEMV_ROWS, Linear, LinearScratch, Shard, Weight};
+use super::{EXPAND_ROWS, GEMV_ROWS, Linear, LinearScratch, Phase, Shard, Weight};
 use crate::backend::{Backend, kernel_for};
 use crate::error::Result;
 use crate::ops::Stored;
@@ -18,11 +18,12 @@ impl<B: Backend> Linear<B> {
             return false;
         }
         match &self.weight {
-            Weight::Phase { pieces, .. } => {
+            Weight::Phase(phase) => {
                 kernel_for::<PhaseGemmCoop>(backend.level()).is_some()
-                    && pieces
+                    && phase
+                        .pieces
                         .iter()
-                        .all(|p| PhaseGemmCoop::fits(&self.shape(run, p)))
+                        .all(|p| PhaseGemmCoop::fits(&self.shape(phase, run, p)))
             }
             Weight::Dense { stored, shards } => {
                 kernel_for::<MatmulGemmCoop>(backend.level()).is_some()
@@ -55,11 +56,11 @@ impl<B: Backend> Linear<B> {
         let buffers = [input.x, weight, &scratch.halves];
         backend.run(&half, &buffers).await?;
         match &self.weight {
-            Weight::Phase { pieces, .. } => {
-                if self.expands(scratch, run, pieces) {
-                    return self.apply_expanded(backend, scratch, y, run).await;
+            Weight::Phase(phase) => {
+                if self.expands(scratch, run, &phase.pieces) {
+                    return self.apply_expanded(backend, scratch, phase, y, run).await;
                 }
-                self.apply_codes(backend, scratch, y, run).await
+                self.apply_codes(backend, scratch, phase, y, run).await
             }
             Weight::Dense { stored, shards } => {
                 for shard in shards {
@@ -77,16 +78,14 @@ impl<B: Backend> Linear<B> {
         &self,
         backend: &B,
         scratch: &LinearScratch<B>,
+        phase: &Phase<B>,
         y: &B::Buffer,
         run: Run,
     ) -> Result<()> {
-        let Weight::Phase { cells, pieces, .. } = &self.weight else {
-            unreachable!("only called for phase layers")
-        };
         let mode = run.activations;
-        for piece in pieces {
-            let shape = self.shape(run, piece);
-            let buffers = [&piece.buffer, &scratch.halves, cells, y];
+        for piece in &phase.pieces {
+            let shape = self.shape(phase, run, piece);
+            let buffers = [&piece.buffer, &scratch.halves, &phase.cells, y];
             let gemm = PhaseGemmCoop { shape, mode };
             backend.run(&gemm, &buffers).await?;
         }
@@ -107,21 +106,19 @@ impl<B: Backend> Linear<B> {
         &self,
         backend: &B,
         scratch: &LinearScratch<B>,
+        phase: &Phase<B>,
         y: &B::Buffer,
         run: Run,
     ) -> Result<()> {
-        let Weight::Phase { cells, pieces, .. } = &self.weight else {
-            unreachable!("only called for phase layers")
-        };
-        let (piece, weights) = (&pieces[0], &scratch.expanded.0);
+        let (piece, weights) = (&phase.pieces[0], &scratch.expanded.0);
         let mut out_offset = 0;
         for (layer, &outs) in self.segments.iter().enumerate() {
             let expand = PhaseExpand {
-                shape: self.shape(run, piece),
+                shape: self.shape(phase, run, piece),
                 layer,
                 mode: run.activations,
             };
-            let buffers = [&piece.buffer, cells, weights];
+            let buffers = [&piece.buffer, &phase.cells, weights];
             backend.run(&expand, &buffers).await?;
             let dense = Dense {
                 rows: run.rows,

@@ -4,6 +4,7 @@ use super::integer::{on_host, reference as integer_reference};
 use super::*;
 use crate::ops::activation::ActRound;
 use crate::ops::norm_round::{round_token, roundable};
+use crate::ops::pointwise::gated_rows;
 
 /// Invocations that share a row, where subgroups allow.
 const TEAM: usize = 32;
@@ -151,14 +152,7 @@ impl PhaseGemvRound {
         let sums = if self.paired() { &mut both } else { &mut *y };
         inner.push_write(bytemuck::cast_slice_mut(sums));
         product(&self.shape, self.mode, &mut inner);
-        let n = self.outputs();
-        for (y, both) in y.chunks_exact_mut(n).zip(both.chunks_exact(2 * n)) {
-            let (gate, up) = both.split_at(n);
-            for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
-                let (g, u) = (f64::from(g), f64::from(u));
-                *y = (g / (1.0 + (-g).exp()) * u) as f32;
-            }
-        }
+        gated_rows(&both, y, self.outputs());
     }
 
     /// Whether the outcome makes sense for the stack.

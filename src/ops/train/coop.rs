@@ -54,7 +54,8 @@ impl Op for MatmulTrainCoop {
         "matmul_train_coop",
         "coop_tile",
         "coop_order",
-        "coop_piece"
+        "coop_piece",
+        "heads"
     )];
     const BINDINGS: &'static [Binding] = &[
         read("a", Elem::U32),
