@@ -39,6 +39,11 @@ pub trait Backend {
     /// Most words one buffer may have; larger tensors are split over several.
     fn max_words(&self) -> usize;
 
+    /// Bytes of memory that buffers share, if the device tells.
+    fn memory(&self) -> Option<u64> {
+        None
+    }
+
     /// Bytes of workgroup memory a kernel may use.
     fn workgroup_bytes(&self) -> usize {
         usize::MAX
@@ -116,6 +121,10 @@ impl<B: Backend> Backend for &B {
 
     fn max_words(&self) -> usize {
         (**self).max_words()
+    }
+
+    fn memory(&self) -> Option<u64> {
+        (**self).memory()
     }
 
     fn workgroup_bytes(&self) -> usize {

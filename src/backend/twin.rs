@@ -74,6 +74,10 @@ impl<B: Backend> Backend for Twin<B> {
         self.device.max_words()
     }
 
+    fn memory(&self) -> Option<u64> {
+        self.device.memory()
+    }
+
     fn workgroup_bytes(&self) -> usize {
         self.device.workgroup_bytes()
     }

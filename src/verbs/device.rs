@@ -174,6 +174,7 @@ mod tests {
             subgroup_size: 1,
             max_binding: 0,
             max_buffer: 0,
+            memory: None,
             workgroup_memory: 0,
             invocations: 0,
             groups_per_dimension: 0,

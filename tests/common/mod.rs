@@ -99,6 +99,13 @@ impl Backend for Device {
         }
     }
 
+    fn memory(&self) -> Option<u64> {
+        match self {
+            Self::Cpu(cpu) => cpu.memory(),
+            Self::Gpu(gpu) => gpu.memory(),
+        }
+    }
+
     fn workgroup_bytes(&self) -> usize {
         match self {
             Self::Cpu(cpu) => cpu.workgroup_bytes(),

@@ -26,6 +26,9 @@ pub struct AdapterSummary {
     pub max_binding: u64,
     /// Largest buffer in bytes.
     pub max_buffer: u64,
+    /// Bytes of the device's own memory (shared with the host where that is integrated), where the driver tells them:
+    /// Vulkan.
+    pub memory: Option<u64>,
     /// Workgroup memory in bytes.
     pub workgroup_memory: u32,
     /// Invocations per workgroup.
@@ -102,11 +105,34 @@ pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
         subgroup_size: info.subgroup_min_size,
         max_binding: limits.max_storage_buffer_binding_size,
         max_buffer: limits.max_buffer_size,
+        memory: memory(adapter),
         workgroup_memory: limits.max_compute_workgroup_storage_size,
         invocations: limits.max_compute_invocations_per_workgroup,
         groups_per_dimension: limits.max_compute_workgroups_per_dimension,
         cache_file: cache::file_name(adapter),
     }
+}
+
+/// Bytes of the largest heap of device memory; WebGPU itself tells none.
+#[cfg(any(target_os = "linux", target_os = "android", windows))]
+fn memory(adapter: &wgpu::Adapter) -> Option<u64> {
+    const DEVICE_LOCAL: u32 = 1; // VK_MEMORY_HEAP_DEVICE_LOCAL_BIT
+    // SAFETY: both calls read properties of an adapter that lives as long as they take; nothing is changed.
+    #[allow(unsafe_code)]
+    let properties = unsafe {
+        let vulkan = adapter.as_hal::<wgpu::hal::api::Vulkan>()?;
+        let instance = vulkan.shared_instance().raw_instance();
+        instance.get_physical_device_memory_properties(vulkan.raw_physical_device())
+    };
+    let heaps = properties.memory_heaps.iter();
+    let heaps = heaps.take(properties.memory_heap_count as usize);
+    let own = heaps.filter(|heap| heap.flags.as_raw() & DEVICE_LOCAL != 0);
+    own.map(|heap| heap.size).max()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", windows)))]
+fn memory(_adapter: &wgpu::Adapter) -> Option<u64> {
+    None
 }
 
 /// Opens a device with those abilities that `options` ask for and the adapter has, and its full limits.

@@ -193,6 +193,10 @@ impl Backend for Gpu {
         (self.max_binding / 4) as usize
     }
 
+    fn memory(&self) -> Option<u64> {
+        self.summary.memory
+    }
+
     fn workgroup_bytes(&self) -> usize {
         self.summary.workgroup_memory as usize
     }

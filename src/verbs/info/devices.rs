@@ -43,6 +43,8 @@ struct GpuInfo {
 struct Limits {
     max_binding_bytes: u64,
     max_buffer_bytes: u64,
+    /// Of the device, where its driver tells.
+    memory_bytes: Option<u64>,
     workgroup_memory_bytes: u32,
     invocations_per_workgroup: u32,
     workgroups_per_dimension: u32,
@@ -110,6 +112,7 @@ fn gpu((index, adapter): (usize, &AdapterSummary), cache: Option<PathBuf>) -> Gp
         limits: Limits {
             max_binding_bytes: adapter.max_binding,
             max_buffer_bytes: adapter.max_buffer,
+            memory_bytes: adapter.memory,
             workgroup_memory_bytes: adapter.workgroup_memory,
             invocations_per_workgroup: adapter.invocations,
             workgroups_per_dimension: adapter.groups_per_dimension,
@@ -140,6 +143,9 @@ fn text(devices: &Devices) -> String {
             },
         );
         let l = &gpu.limits;
+        if let Some(bytes) = l.memory_bytes {
+            field("memory", out::memory(bytes));
+        }
         field(
             "limits",
             format!(
