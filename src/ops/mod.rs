@@ -355,6 +355,7 @@ list![
     baseline::BaselinePack,
     baseline::BaselineUnpack,
     train::fill::Fill,
+    train::blend::Blend,
     train::halve::Halve,
     train::matmul::MatmulTrain,
     train::coop::MatmulTrainCoop,
@@ -366,6 +367,7 @@ list![
     train::swiglu::SwigluBackward,
     train::embed::TokenEmbedBackward,
     train::loss::TokenLoss,
+    train::distill::TokenDistill,
     train::optimizer::GradNorm,
     train::optimizer::Adamw,
 ];

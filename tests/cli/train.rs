@@ -69,6 +69,24 @@ fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
+/// Two steps from a full-precision model, which is also the teacher.
+fn learns_from_a_teacher(model: &str, out: &str, data: &str, eval: &str) {
+    let mut args = vec!["train", "-m", model, "--out", out, "--data", data];
+    args.extend(["--steps", "2", "--micro-batch", "2", "--quant-warmup", "1"]);
+    args.extend(["--distill", "0.5", "--eval", eval]);
+    good(&args);
+    let card = String::from_utf8(read(&Path::new(out).join("README.md"))).expect("UTF-8");
+    let row = card
+        .lines()
+        .find(|l| l.starts_with("| novel |"))
+        .unwrap_or_else(|| panic!("{card}"));
+    let numbers: Vec<f64> = row
+        .split('|')
+        .filter_map(|n| n.trim().parse().ok())
+        .collect();
+    assert!(numbers.len() == 3 && numbers[0] != numbers[1], "{row}");
+}
+
 #[test]
 fn a_run_leaves_models_and_records_and_survives_a_kill() {
     let folder = dir();
@@ -94,6 +112,7 @@ fn a_run_leaves_models_and_records_and_survives_a_kill() {
     }
     let packed = format!("{whole}/packed");
     good(&["generate", "-m", &packed, "-n", "4", "Once"]);
+    learns_from_a_teacher(&format!("{whole}/model"), &at("taught"), &data, &eval);
 
     let args = train(&killed, &data, &eval);
     let mut child = command(&args)
@@ -138,6 +157,8 @@ fn what_cannot_be_trained_is_refused() {
         (&["--clip", "0"], "clip"),
         (&["--nested", "1.5"], "--nested"),
         (&["--outlier", "0.5"], "--outlier"),
+        (&["--distill", "1.5"], "--distill"),
+        (&["--distill", "0.5"], "--teacher"),
     ] {
         let mut args = with(&[]);
         match args.iter().position(|a| a == more[0]) {

@@ -2,7 +2,7 @@
 
 use fairy2i_gpu::files::corpus::Order;
 use fairy2i_gpu::files::run::disk::Disk;
-use fairy2i_gpu::files::run::{Checkpoints, LossScale, RunState};
+use fairy2i_gpu::files::run::{Before, Checkpoints, LossScale, RunState};
 use fairy2i_gpu::{Error, Result};
 use std::cell::Cell;
 use std::fs::File;
@@ -84,6 +84,14 @@ fn state(step: u64) -> RunState {
             cursor: step * 8,
         },
         milliseconds: 5,
+        before: [(
+            "novels".to_owned(),
+            Before {
+                full: 31.5,
+                quantized: 72.25,
+            },
+        )]
+        .into(),
     }
 }
 

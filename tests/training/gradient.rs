@@ -9,6 +9,7 @@ use fairy2i_gpu::model::Method;
 use fairy2i_gpu::model::train::{Batch, Part};
 use fairy2i_gpu::ops::Op;
 use fairy2i_gpu::ops::noise;
+use fairy2i_gpu::ops::train::distill::TokenDistill;
 use fairy2i_gpu::ops::train::norm::{RmsNormBackward, RmsNormWeightBackward};
 use fairy2i_gpu::ops::train::softmax::{Scores, Softmax, SoftmaxBackward};
 use fairy2i_gpu::ops::train::{loss::TokenLoss, matmul, rope::RopeTurn, swiglu::SwigluBackward};
@@ -158,6 +159,37 @@ fn loss() {
     };
     let got = run(&op, &[bytemuck::cast_slice(&targets), &x, &[0.0; 3]], 1);
     assert!(relative(&got, &differences(&wide(&x), forward)) < 1e-6);
+}
+
+#[test]
+fn loss_with_a_teacher() {
+    let (rows, vocab, share) = (3, 11, 0.3);
+    let (x, teacher) = (noise(11, rows * vocab, 4.0), noise(17, rows * vocab, 2.0));
+    let targets = [7u32, u32::MAX, 0];
+    let of_row = |x: &[f64], teacher: &[f64], target: u32| -> f64 {
+        let (p, q) = (exact::softmax(x, 1.0), exact::softmax(teacher, 1.0));
+        let apart: f64 = p.iter().zip(&q).map(|(p, q)| q * (q / p).ln()).sum();
+        (1.0 - share) * -p[target as usize].ln() + share * apart
+    };
+    let wide_teacher = wide(&teacher);
+    let forward = |x: &[f64]| -> f64 {
+        let rows = x.chunks(vocab).zip(wide_teacher.chunks(vocab)).zip(targets);
+        let rows = rows.filter(|(_, t)| *t != u32::MAX);
+        rows.map(|((x, teacher), t)| of_row(x, teacher, t) * 0.5)
+            .sum()
+    };
+    let op = TokenDistill {
+        rows,
+        vocab,
+        first: 0,
+        factor: 0.5,
+        share: share as f32,
+    };
+    let buffers: [&[f32]; 4] = [bytemuck::cast_slice(&targets), &teacher, &x, &[0.0; 3]];
+    let got = run(&op, &buffers, 2);
+    assert!(relative(&got, &differences(&wide(&x), forward)) < 1e-6);
+    let losses: f64 = wide(&run(&op, &buffers, 3)).iter().sum();
+    assert!((losses * 0.5 - forward(&wide(&x))).abs() < 1e-6);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod common;
 mod exact;
 mod gradient;
 mod memory;
+mod teacher;
 
 use common::{devices, one_at_a_time};
 use fairy2i_gpu::Result;

@@ -1,5 +1,6 @@
 //! The memory that is announced is the memory that is allocated.
 
+use super::teacher::Taken;
 use super::{W2, config, options};
 use fairy2i_gpu::Result;
 use fairy2i_gpu::backend::{Backend, Cpu};
@@ -55,12 +56,16 @@ fn announced_memory_is_what_is_allocated() -> Result<()> {
             (config.hidden, config.intermediate, config.vocab) = (64, 200, 500);
             let mut options = options(method, checkpoint);
             (options.texts, options.length) = (3, 40);
+            options.distill = if checkpoint { 0.5 } else { 0.0 };
             let counting = Counting {
                 cpu: Cpu::new(),
                 words: Cell::new(0),
             };
             let announced = Memory::of(&config, &options, counting.level(), counting.max_words());
-            Trainer::from_scratch(&counting, &config, options, 0)?;
+            let mut trainer = Trainer::from_scratch(&counting, &config, options, 0)?;
+            if checkpoint {
+                trainer.teach(&Taken::from(&trainer)?)?;
+            }
             let allocated = 4 * counting.words.get();
             let off = announced.total().abs_diff(allocated) as f64 / allocated as f64;
             assert!(

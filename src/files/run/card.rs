@@ -2,6 +2,7 @@
 
 use crate::files::corpus::{Manifest, Packing};
 use crate::files::json::show;
+use crate::files::run::Before;
 use std::fmt::Write;
 
 /// What a model's card tells.
@@ -32,7 +33,7 @@ pub struct Card<'a> {
     /// Loss of training at its end, in nats.
     pub loss: Option<f64>,
     /// Perplexities: text, before training, after it.
-    pub perplexities: Vec<(String, Option<f64>, f64)>,
+    pub perplexities: Vec<(String, Option<Before>, f64)>,
     /// What the perplexities were measured with.
     pub protocol: &'a str,
     /// The data.
@@ -89,10 +90,18 @@ impl Card<'_> {
             return Ok(());
         }
         writeln!(to, "## Perplexity\n\n{}\n", plain(self.protocol))?;
-        writeln!(to, "| text | before training | after |\n|---|---|---|")?;
+        writeln!(
+            to,
+            "| text | full precision | as {}, before training | after |\n|---|---|---|---|",
+            plain(self.method)
+        )?;
         for (name, before, after) in &self.perplexities {
-            let before = before.map_or(String::new(), |p| format!("{p:.2}"));
-            writeln!(to, "| {} | {before} | {after:.2} |", plain(name))?;
+            let [full, quantized] = match before {
+                Some(before) => [before.full, before.quantized].map(|p| format!("{p:.2}")),
+                None => [String::new(), String::new()],
+            };
+            let name = plain(name);
+            writeln!(to, "| {name} | {full} | {quantized} | {after:.2} |")?;
         }
         writeln!(to)
     }
@@ -177,7 +186,14 @@ mod tests {
             command: "fairy2i-gpu train",
             settings: vec![("lr|x".to_owned(), "1e-3".to_owned())],
             steps: 700,
-            perplexities: vec![("novels".to_owned(), Some(72.96), 34.43)],
+            perplexities: vec![(
+                "novels".to_owned(),
+                Some(Before {
+                    full: 31.86,
+                    quantized: 72.96,
+                }),
+                34.43,
+            )],
             plot: Some("curves.svg"),
             ..Card::default()
         };
@@ -185,7 +201,7 @@ mod tests {
         for word in [
             "# tiny &lt;w2>",
             "`llama`",
-            "| novels | 72.96 | 34.43 |",
+            "| novels | 31.86 | 72.96 | 34.43 |",
             "lr\\|x",
             "](curves.svg)",
             "2-bit",

@@ -43,7 +43,7 @@ pub struct LossScale {
 }
 
 /// All that training goes on from, beside the tensors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunState {
     /// Steps made, skipped ones included.
@@ -60,6 +60,19 @@ pub struct RunState {
     pub order: Order,
     /// Milliseconds of training so far.
     pub milliseconds: u64,
+    /// Perplexities before the first step, by text.
+    #[serde(default)]
+    pub before: BTreeMap<String, Before>,
+}
+
+/// Perplexities of a text before training.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Before {
+    /// With full-precision weights.
+    pub full: f64,
+    /// With the same weights, quantized as in training.
+    pub quantized: f64,
 }
 
 /// `manifest.json`: SHA-256 and size of every other file.

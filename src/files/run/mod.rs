@@ -10,7 +10,7 @@ pub mod disk;
 mod metrics;
 
 pub use card::Card;
-pub use checkpoints::{Checkpoints, LossScale, RunState, Saved};
+pub use checkpoints::{Before, Checkpoints, LossScale, RunState, Saved};
 #[cfg(feature = "records")]
 pub use curves::curves;
 pub use metrics::{METRICS, Metrics, Step};

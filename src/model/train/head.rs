@@ -73,16 +73,14 @@ impl<B: Backend> Trainer<B> {
             let count = portion.min(rows - row);
             let input = inputs.below(row);
             self.linear(weight, count, input, logits, false).await?;
-            let loss = TokenLoss {
-                rows: count,
-                vocab: c.vocab,
-                first: first + row,
-                factor: factor.unwrap_or(0.0) as f32,
+            let taught = match factor {
+                Some(factor) => self.distill(row, count, first + row, factor).await?,
+                None => false,
             };
-            self.backend.at(&|| "loss".to_owned());
-            self.backend
-                .run(&loss, &[&s.targets, &s.logits, &s.losses])
-                .await?;
+            if !taught {
+                self.entropy(count, first + row, factor.unwrap_or(0.0))
+                    .await?;
+            }
             if factor.is_some() {
                 let d_y = self.factor(Factor::Left, count, logits).await?;
                 let d_x = Columns::all(&s.d_normed, h).below(row);
@@ -95,5 +93,20 @@ impl<B: Backend> Trainer<B> {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Losses of `rows` rows whose logits are there, and their gradient in the logits' place.
+    async fn entropy(&self, rows: usize, first: usize, factor: f64) -> Result<()> {
+        let s = &self.scratch;
+        let loss = TokenLoss {
+            rows,
+            vocab: self.config.vocab,
+            first,
+            factor: factor as f32,
+        };
+        self.backend.at(&|| "loss".to_owned());
+        self.backend
+            .run(&loss, &[&s.targets, &s.logits, &s.losses])
+            .await
     }
 }

@@ -2,7 +2,7 @@
 
 use super::options::TrainOptions;
 use super::parameters::parameters;
-use super::{quantizer, scratch};
+use super::{quantizer, scratch, teacher};
 use crate::model::Config;
 use crate::ops::Needs;
 
@@ -21,6 +21,8 @@ pub struct Memory {
     pub activations: usize,
     /// Gradients of activations, attention weights, logits.
     pub scratch: usize,
+    /// A teacher's weights, its logits and what it needs for them.
+    pub teacher: usize,
 }
 
 impl Memory {
@@ -40,6 +42,7 @@ impl Memory {
             quantized: 4 * (codes + dense),
             activations: 4 * activations,
             scratch: 4 * (rest + meanwhile),
+            teacher: 4 * teacher::words(config, options, max_words, half),
         }
     }
 
@@ -49,7 +52,7 @@ impl Memory {
     }
 
     /// The parts with their names.
-    pub fn parts(&self) -> [(&'static str, usize); 6] {
+    pub fn parts(&self) -> [(&'static str, usize); 7] {
         [
             ("masters", self.masters),
             ("moments", self.moments),
@@ -57,6 +60,7 @@ impl Memory {
             ("quantized weights", self.quantized),
             ("activations", self.activations),
             ("scratch", self.scratch),
+            ("teacher", self.teacher),
         ]
     }
 }

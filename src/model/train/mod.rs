@@ -17,6 +17,7 @@ pub mod schedule;
 mod scratch;
 mod state;
 mod step;
+mod teacher;
 
 pub use memory::Memory;
 pub use options::{Batch, Betas, TrainOptions};

@@ -41,6 +41,9 @@ pub struct TrainOptions {
     pub clip: f64,
     /// Products in f32 even where the device multiplies matrices in half precision.
     pub exact: bool,
+    /// Share of the divergence from a teacher's distribution in the loss, the rest being the cross entropy; 0: there
+    /// is no teacher ([`super::Trainer::teach`]).
+    pub distill: f64,
 }
 
 impl TrainOptions {
@@ -58,6 +61,7 @@ impl TrainOptions {
             eps: 1e-8,
             clip: 2.0,
             exact: false,
+            distill: 0.0,
         }
     }
 
@@ -88,6 +92,20 @@ impl TrainOptions {
             && self.length.is_multiple_of(BLOCK)
     }
 
+    /// Multiplications and additions of a step on `rows` tokens: linear layers and causal attention, forward and back,
+    /// forward again where blocks are computed twice, and the teacher's.
+    pub fn work(&self, c: &Config, rows: usize) -> f64 {
+        let linears = c.linears();
+        let weights: usize = linears.iter().map(|l| l.out_features * l.in_features).sum();
+        let head = (c.vocab * c.hidden) as f64;
+        let blocks = weights as f64 - head;
+        let attention = (c.layers * self.length * c.heads * c.head_dim) as f64;
+        let passes = if self.checkpoint { 4.0 } else { 3.0 };
+        let teacher = if self.distill > 0.0 { 1.0 } else { 0.0 };
+        let each = (passes + teacher) * blocks + (3.0 + teacher) * (head + attention);
+        2.0 * rows as f64 * each
+    }
+
     /// Refuses what cannot be trained.
     ///
     /// # Errors
@@ -113,6 +131,10 @@ impl TrainOptions {
         if !(self.eps > 0.0 && self.clip > 0.0) {
             let what = format!("eps {} and clip {}", self.eps, self.clip);
             return refuse(what, "both must be positive");
+        }
+        if !(0.0..=1.0).contains(&self.distill) {
+            let what = format!("a teacher's share of {} in the loss", self.distill);
+            return refuse(what, "choose one from 0 to 1");
         }
         if self.recipe.method == Method::Full {
             return Ok(());

@@ -134,8 +134,8 @@ pub(super) struct Held<B: Backend> {
 }
 
 impl<B: Backend> Held<B> {
-    /// Zeros.
-    fn new(backend: &B, parameter: &Parameter) -> Result<Self> {
+    /// Zeros; what is not `trained` has room for its value only.
+    fn new(backend: &B, parameter: &Parameter, trained: bool) -> Result<Self> {
         let (name, words) = (&parameter.name, parameter.len());
         if words > backend.max_words() {
             return Err(Error::device(
@@ -146,16 +146,22 @@ impl<B: Backend> Held<B> {
                 "train on another device, or --device cpu",
             ));
         }
+        let beside = if trained { words } else { 1 };
         Ok(Self {
             value: backend.alloc(name, words)?,
-            gradient: backend.alloc("gradient", words)?,
-            first: backend.alloc("first moment", words)?,
-            second: backend.alloc("second moment", words)?,
+            gradient: backend.alloc("gradient", beside)?,
+            first: backend.alloc("first moment", beside)?,
+            second: backend.alloc("second moment", beside)?,
         })
     }
 
-    /// Every parameter from `weights`; a head that is missing there from the embedding.
-    pub fn load(backend: &B, parameters: &[Parameter], weights: &dyn Weights) -> Result<Vec<Self>> {
+    /// Every parameter from `weights`, to be `trained` or only used; a head that is missing there from the embedding.
+    pub fn load(
+        backend: &B,
+        parameters: &[Parameter],
+        weights: &dyn Weights,
+        trained: bool,
+    ) -> Result<Vec<Self>> {
         let mut all = Vec::with_capacity(parameters.len());
         for parameter in parameters {
             let problem = |what: String| Error::Tensors {
@@ -184,7 +190,7 @@ impl<B: Backend> Held<B> {
                     value: values[index],
                 });
             }
-            let held = Self::new(backend, parameter)?;
+            let held = Self::new(backend, parameter, trained)?;
             backend.upload(&held.value, 0, bytemuck::cast_slice(&values))?;
             all.push(held);
         }
@@ -194,7 +200,7 @@ impl<B: Backend> Held<B> {
     /// Every parameter from scratch: norms of one, matrices normal with deviation 0.02.
     pub fn random(backend: &B, parameters: &[Parameter], seed: u64) -> Result<Vec<Self>> {
         let fill = |(i, parameter): (usize, &Parameter)| {
-            let held = Self::new(backend, parameter)?;
+            let held = Self::new(backend, parameter, true)?;
             let seed = hash32(i as u32, seed as u32) ^ hash32(i as u32, (seed >> 32) as u32);
             let write = |first: usize, words: &mut [u32]| {
                 for (row, words) in words.chunks_exact_mut(parameter.columns).enumerate() {

@@ -128,14 +128,28 @@ impl<B: Backend> Trainer<B> {
         y: Columns<'_, B>,
         accumulate: bool,
     ) -> Result<()> {
+        self.backend.at(&|| self.list[parameter].name.clone());
+        let weight = self.weight(parameter);
+        self.linear_by(weight, parameter, rows, x, y, accumulate)
+            .await
+    }
+
+    /// [`Self::linear`] by any weight of the layer's shape, in f16 or not.
+    pub(super) async fn linear_by(
+        &self,
+        (weight, half): (&B::Buffer, bool),
+        parameter: usize,
+        rows: usize,
+        x: Columns<'_, B>,
+        y: Columns<'_, B>,
+        accumulate: bool,
+    ) -> Result<()> {
         let p = &self.list[parameter];
-        self.backend.at(&|| p.name.clone());
         let size = [rows, p.rows, p.columns];
         let op = MatmulTrain {
             accumulate,
             ..MatmulTrain::new(size, x.place(), Place::rows(p.columns), y.place())
         };
-        let (weight, half) = self.weight(parameter);
         let buffers = [x.buffer, weight, y.buffer];
         self.product(op, buffers, [x.half, half]).await
     }

@@ -7,6 +7,7 @@ use crate::fixed;
 use crate::model::{Config, Method, Recipe};
 use crate::ops::baseline::{BaselineMean, BaselinePack, BaselineSum, BaselineUnpack, Rows};
 use crate::ops::quantizer::{LEAST_SCALE, PhaseMean, PhasePack, PhaseScale, PhaseUnpack, Piece};
+use crate::ops::train::blend::Blend;
 use crate::ops::train::halve::Halve;
 use crate::ops::train::optimizer::GradNorm;
 
@@ -29,6 +30,8 @@ pub(super) struct Quantizer<B: Backend> {
     head_held: bool,
     /// Whether the codes are those of the current masters.
     fresh: bool,
+    /// Of the quantized weight in what the forward pass sees; the rest is the master's.
+    share: f64,
     sums: B::Buffer,
     errors: B::Buffer,
     /// The dense weights are in f16.
@@ -166,6 +169,7 @@ impl<B: Backend> Quantizer<B> {
             held: None,
             head_held: false,
             fresh: false,
+            share: 1.0,
             sums: backend.alloc("sums", shared[0])?,
             errors: backend.alloc("errors", shared[1])?,
             staging: staging
@@ -182,6 +186,14 @@ impl<B: Backend> Quantizer<B> {
     /// The masters have changed.
     pub fn stale(&mut self) {
         (self.fresh, self.held, self.head_held) = (false, None, false);
+    }
+
+    /// Weights are so much quantized and for the rest as they are.
+    pub fn set_share(&mut self, share: f64) {
+        if self.share != share {
+            self.share = share;
+            (self.held, self.head_held) = (None, false);
+        }
     }
 
     /// Scales and codes of all layers from the masters, unless they are there.
@@ -345,6 +357,10 @@ impl<B: Backend> Quantizer<B> {
             match shape(self.recipe, parameter, 0) {
                 Shape::Phase(piece) => backend.run(&PhaseUnpack { piece }, &buffers).await?,
                 Shape::Baseline(rows) => backend.run(&BaselineUnpack(rows), &buffers).await?,
+            }
+            if self.share < 1.0 {
+                let (n, share) = (parameter.len(), self.share as f32);
+                backend.run(&Blend { n, share }, &[master, wide]).await?;
             }
         }
         if !self.half {

@@ -138,6 +138,22 @@ impl<B: Backend> Trainer<B> {
         }
     }
 
+    /// From now on the forward pass sees so much of the quantized weights, and for the rest the masters: 1, as they are
+    /// deployed, unless told otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a share outside 0 to 1.
+    pub fn set_quantized_share(&mut self, share: f64) -> Result<()> {
+        if !(0.0..=1.0).contains(&share) {
+            return Err(Error::usage(
+                format!("weights that are quantized to a share of {share}"),
+                "choose one from 0 to 1",
+            ));
+        }
+        self.quantizer.set_share(share);
+        Ok(())
+    }
+
     /// From now on a step whose gradient is larger than this is skipped like one that is not finite.
     pub fn set_most_norm(&mut self, norm: f64) {
         self.most_norm = norm;

@@ -5,6 +5,7 @@ use super::parameters::{Held, Parameter, parameters};
 use super::quantizer::Quantizer;
 use super::scratch::{Scratch, Shape};
 use super::state::Progress;
+use super::teacher::Teacher;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::{Config, Weights};
@@ -24,6 +25,7 @@ pub struct Trainer<B: Backend> {
     pub(super) progress: Progress,
     /// Gradients beyond it are outliers.
     pub(super) most_norm: f64,
+    pub(super) teacher: Option<Teacher<B>>,
 }
 
 /// What a step did.
@@ -54,7 +56,7 @@ impl<B: Backend> Trainer<B> {
         options: TrainOptions,
     ) -> Result<Self> {
         Self::new(backend, config, options, |backend, list| {
-            Held::load(backend, list, weights)
+            Held::load(backend, list, weights, true)
         })
     }
 
@@ -90,6 +92,7 @@ impl<B: Backend> Trainer<B> {
             scratch: Scratch::new(&backend, &config, &options, shares, half)?,
             progress: Progress::new(half),
             most_norm: f64::INFINITY,
+            teacher: None,
             config,
             options,
             list,
@@ -131,10 +134,12 @@ impl<B: Backend> Trainer<B> {
                 "check the data",
             ));
         }
+        self.check_teacher()?;
         self.clear().await?;
         let scale = self.progress.scale();
         let mut row = 0;
         for batch in batches {
+            self.ask_teacher(batch).await?;
             self.forward(batch).await?;
             self.backward(batch, row, scale / tokens as f64).await?;
             row += batch.tokens.len();
@@ -198,7 +203,7 @@ impl<B: Backend> Trainer<B> {
         Ok(targets.iter().filter(|&&t| t != IGNORED).count())
     }
 
-    async fn forward(&mut self, batch: &Batch<'_>) -> Result<()> {
+    pub(super) async fn forward(&mut self, batch: &Batch<'_>) -> Result<()> {
         self.embed(batch.tokens).await?;
         for l in 0..self.config.layers {
             self.block(l, shape(batch)).await?;

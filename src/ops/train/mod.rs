@@ -6,7 +6,9 @@
 
 use super::*;
 
+pub mod blend;
 pub mod coop;
+pub mod distill;
 pub mod embed;
 pub mod fill;
 pub mod halve;

@@ -38,24 +38,29 @@ impl Ceilings {
     /// Measures both, with sizes for which the device takes long enough: seconds in all.
     pub fn measure<B: Backend>(backend: &B) -> Result<Self> {
         let (copied, seconds) = copy(backend)?;
-        let mut matmul = 0f64;
-        for stored in [Stored::F16, Stored::F32] {
-            let (work, seconds) = product(backend, stored, MatmulGemm)?;
-            matmul = matmul.max(work / seconds.median);
-        }
-        if kernel_for::<MatmulGemmCoop>(backend.level()).is_some() {
-            let tall = |dense| MatmulGemmCoopTall(MatmulGemmCoop::plain(dense));
-            let (work, seconds) = product(backend, Stored::F16, tall)?;
-            matmul = matmul.max(work / seconds.median);
-        }
         let bytes = Copy { quads: copied / 4 }.cost().bytes;
         Ok(Self {
             copy: bytes / seconds.median,
             copied,
             copy_spread: seconds.spread,
-            matmul,
+            matmul: matmul(backend)?,
         })
     }
+}
+
+/// Operations per second of the device's best product of large dense matrices.
+pub fn matmul<B: Backend>(backend: &B) -> Result<f64> {
+    if kernel_for::<MatmulGemmCoop>(backend.level()).is_some() {
+        let tall = |dense| MatmulGemmCoopTall(MatmulGemmCoop::plain(dense));
+        let (work, seconds) = product(backend, Stored::F16, tall)?;
+        return Ok(work / seconds.median);
+    }
+    let mut best = 0f64;
+    for stored in [Stored::F16, Stored::F32] {
+        let (work, seconds) = product(backend, stored, MatmulGemm)?;
+        best = best.max(work / seconds.median);
+    }
+    Ok(best)
 }
 
 /// Words of a copy and its seconds.

@@ -14,7 +14,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use test::{Test, TestArgs};
 
-mod ceiling;
+pub mod ceiling;
 mod compare;
 mod model;
 mod ops;

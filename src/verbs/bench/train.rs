@@ -135,20 +135,6 @@ impl Task for TrainBench {
 }
 
 impl TrainBench {
-    /// Multiplications and additions of a step: linear layers and causal attention, forward and back, and layers
-    /// forward again where blocks are computed twice.
-    fn work(&self) -> f64 {
-        let c = &self.config;
-        let (rows, length) = (self.options.rows() as f64, self.options.length as f64);
-        let linears = c.linears();
-        let weights: usize = linears.iter().map(|l| l.out_features * l.in_features).sum();
-        let head = c.vocab * c.hidden;
-        let attention = c.layers as f64 * length * (c.heads * c.head_dim) as f64;
-        let blocks = (weights - head) as f64;
-        let passes = if self.options.checkpoint { 4.0 } else { 3.0 };
-        2.0 * rows * (passes * blocks + 3.0 * (head as f64 + attention))
-    }
-
     fn row<B: Backend>(
         &self,
         backend: &B,
@@ -157,7 +143,8 @@ impl TrainBench {
         ceilings: Ceilings,
         memory: Memory,
     ) -> Row {
-        let rate = self.work() / seconds.median;
+        let work = self.options.work(&self.config, self.options.rows());
+        let rate = work / seconds.median;
         Row {
             tokens_per_second: self.options.rows() as f64 / seconds.median,
             spread: seconds.spread,

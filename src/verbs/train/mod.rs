@@ -13,6 +13,7 @@ mod evaluate;
 mod outputs;
 mod run;
 mod settings;
+mod steps;
 
 /// Train a model whose linear layers are quantized in every forward pass.
 #[derive(Debug, clap::Args)]
@@ -67,6 +68,15 @@ struct Given {
     /// Probability that a step runs with one stage, so that the first stage also serves alone [default: 0]
     #[arg(long, value_name = "P")]
     nested: Option<f64>,
+    /// Steps in which quantized weights take over from full-precision ones, little by little [default: 0]
+    #[arg(long, value_name = "N")]
+    quant_warmup: Option<u64>,
+    /// Learn from the full-precision model: share of its distribution in the loss [default: 0]
+    #[arg(long, value_name = "SHARE")]
+    distill: Option<f64>,
+    /// Full-precision folder of the same shape to learn from [default: the model]
+    #[arg(long, value_name = "FOLDER")]
+    teacher: Option<PathBuf>,
     /// Leave the output head in full precision
     #[arg(long, num_args = 0, default_missing_value = "true")]
     skip_lm_head: Option<bool>,

@@ -5,13 +5,14 @@ use super::settings::Settings;
 use crate::backend::{Backend, block_on};
 use crate::error::Result;
 use crate::files::corpus::Corpus;
-use crate::files::run::{CURVES, Card, Step};
+use crate::files::run::{Before, CURVES, Card, Step};
 use crate::files::{self, Opened, export};
 use crate::model::train::{Part, Trainer};
 use crate::model::{Dtype, Method, Recipe};
 use crate::verbs::device::Task;
 use crate::verbs::quantize::Work;
 use crate::verbs::source;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Name of a card.
@@ -25,6 +26,8 @@ pub struct Finished<'a, 'b, B: Backend> {
     pub base: &'a Opened,
     pub trainer: &'a Trainer<&'b B>,
     pub steps: &'a [Step],
+    /// Perplexities before the first step.
+    pub before: &'a BTreeMap<String, Before>,
     pub corpus: &'a Corpus,
 }
 
@@ -80,7 +83,9 @@ fn card<B: Backend>(run: &Finished<'_, '_, B>, recipe: Recipe) -> String {
     let measured = run.steps.iter().rev().find(|s| !s.validation.is_empty());
     let perplexities = measured.map(|s| {
         let each = s.validation.iter();
-        each.map(|(name, p)| (name.clone(), None, *p)).collect()
+        let before = |name| run.before.get(name).copied();
+        each.map(|(name, p)| (name.clone(), before(name), *p))
+            .collect()
     });
     let s = run.settings;
     let settings = [

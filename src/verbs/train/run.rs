@@ -1,27 +1,21 @@
-//! The steps of a run, its records and checkpoints.
+//! A run: what it begins with, and what it leaves.
 
-use super::evaluate::{self, Text};
-use super::outputs;
 use super::settings::Settings;
-use crate::backend::{Backend, block_on};
+use super::steps::Running;
+use super::{evaluate, outputs};
+use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::files::corpus::{Block, Corpus, Order};
-use crate::files::run::checkpoints::Saving;
-use crate::files::run::{
-    CURVES, Checkpoints, LossScale, Metrics, RUN_CONFIG, RunState, Saved, Step, config, curves,
-};
+use crate::files::corpus::{Corpus, Order};
+use crate::files::run::{Checkpoints, LossScale, RUN_CONFIG, RunState, Saved, config};
 use crate::files::tokenizer::TOKENIZER;
 use crate::files::{self, Opened};
-use crate::model::train::schedule::{Schedule, WeightDecay};
-use crate::model::train::{Batch, Memory, Part, Progress, StepReport, Trainer};
+use crate::model::train::{Memory, TrainOptions, Trainer};
 use crate::verbs::device::Task;
 use crate::verbs::{out, source};
-use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Skipped steps in a row after which training stops.
-const MOST_SKIPPED: u32 = 20;
 /// Longest tokenizer that is read.
 const LONGEST: usize = 256 << 20;
 
@@ -48,11 +42,9 @@ impl Task for Run {
             None => Vec::new(),
         };
         let memory = Memory::of(&base.config, &options, backend.level(), backend.max_words());
-        out::note(&announce(&memory));
-        let trainer = match self.settings.from_scratch {
-            true => Trainer::from_scratch(backend, &base.config, options, self.settings.seed)?,
-            false => Trainer::load(backend, &base.config, &*base.weights, options)?,
-        };
+        out::note(&format!("device memory: {}", by_part(&memory)));
+        fits(&memory, backend)?;
+        let trainer = self.trainer(backend, &base, options)?;
         let mut running = Running {
             backend,
             run: &self,
@@ -76,14 +68,71 @@ impl Task for Run {
 }
 
 /// Memory by part in one line.
-fn announce(memory: &Memory) -> String {
+fn by_part(memory: &Memory) -> String {
     let part = |(name, bytes): (&str, usize)| format!("{name} {}", out::memory(bytes as u64));
-    let parts: Vec<_> = memory.parts().into_iter().map(part).collect();
+    let parts = memory.parts().into_iter().filter(|p| p.1 > 0);
+    let parts: Vec<_> = parts.map(part).collect();
     let total = out::memory(memory.total() as u64);
-    format!("device memory: {total} ({})", parts.join(", "))
+    format!("{total} ({})", parts.join(", "))
+}
+
+/// Refuses what the device has no room for, before anything is allocated.
+fn fits<B: Backend>(memory: &Memory, backend: &B) -> Result<()> {
+    match backend.memory() {
+        Some(bytes) if memory.total() as u64 > bytes => Err(Error::device(
+            format!(
+                "training takes {}, {} has {}",
+                by_part(memory),
+                backend.name(),
+                out::memory(bytes)
+            ),
+            "lower --micro-batch or --seq, drop --keep-activations, or train on a larger device",
+        )),
+        _ => Ok(()),
+    }
 }
 
 impl Run {
+    /// The model on the device, and its teacher.
+    fn trainer<'b, B: Backend>(
+        &self,
+        backend: &'b B,
+        base: &Opened,
+        options: TrainOptions,
+    ) -> Result<Trainer<&'b B>> {
+        let s = &self.settings;
+        let mut trainer = match s.from_scratch {
+            true => Trainer::from_scratch(backend, &base.config, options, s.seed)?,
+            false => Trainer::load(backend, &base.config, &*base.weights, options)?,
+        };
+        if s.distill == 0.0 {
+            return Ok(trainer);
+        }
+        if s.teacher.as_os_str().is_empty() {
+            trainer.teach(&*base.weights)?;
+        } else {
+            trainer.teach(&*self.teacher(&s.teacher, base)?.weights)?;
+        }
+        Ok(trainer)
+    }
+
+    /// The teacher's folder: a full-precision model that differs from the student in nothing but its weights.
+    fn teacher(&self, folder: &Path, base: &Opened) -> Result<Opened> {
+        let opened = source::open(Some(folder))?;
+        let tied = base.config.tied;
+        let as_student = crate::model::Config {
+            tied,
+            ..opened.config.clone()
+        };
+        if opened.recipe.is_some() || as_student != base.config {
+            return Err(Error::usage(
+                format!("{} cannot teach this model", folder.display()),
+                "give a full-precision folder with the same configuration",
+            ));
+        }
+        Ok(opened)
+    }
+
     /// The model to begin with.
     fn base(&self) -> Result<Opened> {
         let path = self.settings.model.as_path();
@@ -154,233 +203,7 @@ impl Run {
             random: self.settings.seed,
             order: Order::new(self.settings.seed),
             milliseconds: 0,
+            before: BTreeMap::new(),
         }
     }
-}
-
-/// A run under way.
-struct Running<'a, B: Backend> {
-    backend: &'a B,
-    run: &'a Run,
-    corpus: &'a Corpus,
-    texts: Vec<Text>,
-    checkpoints: &'a Checkpoints,
-    micro_batches: usize,
-    rates: Schedule,
-    decays: WeightDecay,
-    trainer: Trainer<&'a B>,
-    state: RunState,
-    /// Records of all steps.
-    steps: Vec<Step>,
-    begun: Instant,
-}
-
-/// File of a part's tensors in a checkpoint.
-fn file_of(part: Part) -> &'static str {
-    match part {
-        Part::Master => "masters.safetensors",
-        Part::First => "first.safetensors",
-        Part::Second => "second.safetensors",
-    }
-}
-
-impl<'b, B: Backend> Running<'b, B> {
-    /// Goes on from a checkpoint, if there is one.
-    fn restore(&mut self, saved: Option<Saved>) -> Result<()> {
-        let Some(saved) = saved else { return Ok(()) };
-        self.state = saved.state()?;
-        let scale = self.state.loss_scale;
-        self.trainer.set_progress(Progress {
-            updates: self.state.updates,
-            scale_exponent: scale.exponent,
-            since_change: scale.since_change,
-            adapts: scale.adapts,
-        })?;
-        let parameters = self.trainer.parameters().to_vec();
-        for part in Part::ALL {
-            let tensors = saved.tensors(file_of(part))?;
-            for (i, p) in parameters.iter().enumerate() {
-                self.trainer
-                    .write(part, i, &tensors.values(&p.name, &p.shape())?)?;
-            }
-        }
-        out::note(&format!("going on after step {}", self.state.step));
-        Ok(())
-    }
-
-    /// All steps that are left.
-    fn all(&mut self) -> Result<()> {
-        let settings = &self.run.settings;
-        let (mut metrics, steps) = Metrics::open(&self.run.out, self.state.step)?;
-        self.steps = steps;
-        let bar = out::progress(std::io::stderr().is_terminal(), settings.steps as usize);
-        bar.set_position(self.state.step);
-        let before = self.state.milliseconds;
-        self.begun = Instant::now();
-        let mut skipped = 0;
-        while self.state.step < settings.steps {
-            let mut record = self.step()?;
-            skipped = if record.skipped { skipped + 1 } else { 0 };
-            let last = self.state.step == settings.steps;
-            if !self.texts.is_empty()
-                && (last || self.state.step.is_multiple_of(settings.eval_every))
-            {
-                if settings.nested > 0.0 {
-                    self.trainer.set_stages(settings.stages.into())?;
-                }
-                record.validation =
-                    evaluate::perplexities(self.backend, &mut self.trainer, &self.texts)?;
-                out::note(&validation(&record));
-            }
-            self.state.milliseconds = before + self.begun.elapsed().as_millis() as u64;
-            record.seconds = self.state.milliseconds as f64 / 1e3;
-            metrics.add(&record)?;
-            bar.set_message(message(&record, self.begun, record.tokens));
-            bar.inc(1);
-            self.steps.push(record);
-            if last || self.state.step.is_multiple_of(settings.save_every) {
-                metrics.sync()?;
-                self.save()?;
-            }
-            if skipped >= MOST_SKIPPED {
-                return Err(Error::usage(
-                    format!("{skipped} steps in a row had a loss or gradient that is not finite"),
-                    "lower --lr, and --resume from a checkpoint before",
-                ));
-            }
-        }
-        bar.finish_and_clear();
-        Ok(())
-    }
-
-    /// One step and its record.
-    fn step(&mut self) -> Result<Step> {
-        let blocks = self.take()?;
-        let batches: Vec<_> = blocks
-            .iter()
-            .map(|block| Batch {
-                tokens: &block.ids,
-                labels: &block.labels,
-                length: self.corpus.block_len(),
-            })
-            .collect();
-        let lr = self.run.settings.lr * self.rates.factor(self.state.step);
-        let decay = self.decays.at(self.state.step);
-        if let Some(stages) = self.run.settings.stages_after(self.state.step) {
-            self.trainer.set_stages(stages)?;
-        }
-        self.trainer
-            .set_most_norm(self.run.settings.most_norm(&self.steps));
-        let done = self.trainer.step(&batches, lr, decay);
-        let StepReport {
-            loss,
-            grad_norm,
-            skipped,
-            scale,
-            ..
-        } = block_on(self.backend, done)?;
-        self.state.step += 1;
-        self.state.tokens += blocks.iter().map(|b| b.ids.len() as u64).sum::<u64>();
-        if skipped {
-            out::note(&format!(
-                "step {}: skipped, loss {loss}, gradient {grad_norm}",
-                self.state.step
-            ));
-        }
-        Ok(Step {
-            step: self.state.step,
-            tokens: self.state.tokens,
-            loss,
-            lr,
-            grad_norm,
-            scale,
-            skipped,
-            ..Step::default()
-        })
-    }
-
-    /// The next micro-batches: blocks in the order of the data, one behind the other.
-    fn take(&mut self) -> Result<Vec<Block>> {
-        let mut all = Vec::with_capacity(self.micro_batches);
-        for _ in 0..self.micro_batches {
-            let mut joined = Block {
-                ids: Vec::new(),
-                labels: Vec::new(),
-            };
-            for _ in 0..self.run.settings.micro_batch {
-                let next = self.state.order.next(self.corpus.blocks());
-                let block = self.corpus.block(next.unwrap_or(0))?;
-                joined.ids.extend(block.ids);
-                joined.labels.extend(block.labels);
-            }
-            all.push(joined);
-        }
-        Ok(all)
-    }
-
-    /// A checkpoint, and the plot.
-    fn save(&mut self) -> Result<()> {
-        let progress = self.trainer.progress();
-        self.state.updates = progress.updates;
-        self.state.loss_scale = LossScale {
-            exponent: progress.scale_exponent,
-            since_change: progress.since_change,
-            adapts: progress.adapts,
-        };
-        let mut saving = self.checkpoints.save(self.state.step)?;
-        for part in Part::ALL {
-            self.save_part(&mut saving, part)?;
-        }
-        saving.state(&self.state)?;
-        saving.commit()?;
-        let title = self.run.out.display().to_string();
-        let plot = curves(&self.steps, &title)?;
-        files::staging::replace(&self.run.out, CURVES, plot.as_bytes())
-    }
-
-    fn save_part(&self, saving: &mut Saving<'_>, part: Part) -> Result<()> {
-        let parameters = self.trainer.parameters();
-        let shapes: Vec<_> = parameters
-            .iter()
-            .map(|p| (p.name.clone(), p.shape()))
-            .collect();
-        let mut file = saving.tensors(file_of(part), &shapes)?;
-        for i in 0..parameters.len() {
-            let values = block_on(self.backend, self.trainer.read(part, i))?;
-            file.push(&values)?;
-        }
-        file.finish()
-    }
-
-    /// What the final outputs are made of.
-    fn finished<'r>(&'r self, base: &'r Opened) -> outputs::Finished<'r, 'b, B> {
-        outputs::Finished {
-            backend: self.backend,
-            out: &self.run.out,
-            settings: &self.run.settings,
-            base,
-            trainer: &self.trainer,
-            steps: &self.steps,
-            corpus: self.corpus,
-        }
-    }
-}
-
-/// Perplexities in one line.
-fn validation(record: &Step) -> String {
-    let one = |(name, p): (&String, &f64)| format!("{name} {p:.3}");
-    let all: Vec<_> = record.validation.iter().map(one).collect();
-    format!("step {}: perplexity {}", record.step, all.join(", "))
-}
-
-/// What the bar says.
-fn message(record: &Step, begun: Instant, tokens: u64) -> String {
-    let rate = tokens as f64 / record.seconds.max(begun.elapsed().as_secs_f64()).max(1e-9);
-    format!(
-        "loss {:.4}, lr {:.2e}, gradient {:.3}, {} tokens/s",
-        record.loss,
-        record.lr,
-        record.grad_norm,
-        out::scaled(rate, "")
-    )
 }

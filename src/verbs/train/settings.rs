@@ -34,6 +34,12 @@ pub struct Settings {
     pub granularity: String,
     /// Probability that a step runs with one stage.
     pub nested: f64,
+    /// Steps in which quantized weights take over from full-precision ones.
+    pub quant_warmup: u64,
+    /// Share of the divergence from the teacher in the loss.
+    pub distill: f64,
+    /// Folder of the teacher; empty: the model to begin with.
+    pub teacher: PathBuf,
     /// Leave the head in full precision.
     pub skip_lm_head: bool,
     /// Steps of the whole run.
@@ -94,6 +100,9 @@ impl Default for Settings {
             stages: 2,
             granularity: "tensor".into(),
             nested: 0.0,
+            quant_warmup: 0,
+            distill: 0.0,
+            teacher: PathBuf::new(),
             skip_lm_head: false,
             steps: 1000,
             seq: 0,
@@ -156,6 +165,19 @@ impl Settings {
                 "choose one from 0 to 1, and --stages 2 or more",
             );
         }
+        let taught = !self.teacher.as_os_str().is_empty();
+        if !(0.0..=1.0).contains(&self.distill) || taught && self.distill == 0.0 {
+            return bad(
+                "--distill is the share of the teacher in the loss",
+                "choose one from 0 to 1; with --teacher, above 0",
+            );
+        }
+        if self.distill > 0.0 && self.from_scratch && !taught {
+            return bad(
+                "--distill from scratch has no full-precision model to learn from",
+                "give --teacher FOLDER",
+            );
+        }
         if !(self.outlier == 0.0 || self.outlier > 1.0) {
             return bad("--outlier is a factor above 1", "choose 10, say");
         }
@@ -205,6 +227,14 @@ impl Settings {
             true => 1,
             false => self.stages.into(),
         })
+    }
+
+    /// How much of the weights is quantized in the step after `step`.
+    pub fn quantized_share_after(&self, step: u64) -> f64 {
+        match self.quant_warmup {
+            0 => 1.0,
+            steps => (step as f64 / steps as f64).min(1.0),
+        }
     }
 
     /// The schedule of the learning rate.
@@ -267,6 +297,7 @@ impl Settings {
             eps: self.eps,
             clip: self.clip,
             exact: self.exact,
+            distill: self.distill,
             ..TrainOptions::new(self.recipe()?, self.micro_batch, length)
         })
     }

@@ -1,0 +1,157 @@
+//! Distillation: a full-precision model of the same shape says what the distribution of the next token should be.
+
+use super::Trainer;
+use super::options::{Batch, TrainOptions};
+use super::parameters::{Held, final_norm, head, parameters};
+use super::product::{Columns, Factor};
+use super::quantizer::{self, Quantizer};
+use super::scratch::logit_rows;
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::model::{Config, Granularity, Method, Recipe, Weights};
+use crate::ops::copy::Copy;
+use crate::ops::train::distill::TokenDistill;
+
+/// How a teacher's layers are represented.
+const RECIPE: Recipe = Recipe {
+    method: Method::Full,
+    granularity: Granularity::Tensor,
+    skip_head: true,
+};
+
+/// The teacher, and what it says of the current micro-batch.
+pub(super) struct Teacher<B: Backend> {
+    /// Values only.
+    held: Vec<Held<B>>,
+    quantizer: Quantizer<B>,
+    /// Input of its head, as products take it.
+    head_in: B::Buffer,
+    /// Of a portion of the rows.
+    logits: B::Buffer,
+}
+
+/// Words of [`Teacher::head_in`].
+fn input_words(config: &Config, rows: usize, half: bool) -> usize {
+    let all = rows * config.hidden;
+    let words = if half { all / 2 } else { all };
+    words.next_multiple_of(4)
+}
+
+/// Words of device memory a teacher takes.
+pub(super) fn words(c: &Config, o: &TrainOptions, most: usize, half: bool) -> usize {
+    if o.distill == 0.0 {
+        return 0;
+    }
+    let list = parameters(c);
+    let values: usize = list.iter().map(|p| p.len()).sum();
+    let dense: usize = quantizer::words(RECIPE, c, &list, half).iter().sum();
+    let logits = logit_rows(c, o.rows(), most) * c.vocab;
+    values + dense + logits + input_words(c, o.rows(), half)
+}
+
+impl<B: Backend> Trainer<B> {
+    /// Takes a teacher: a dense checkpoint of the same configuration, which from now on shapes the loss as
+    /// [`TrainOptions::distill`] says.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when the options have no share for it, and as [`Trainer::load`].
+    pub fn teach(&mut self, weights: &dyn Weights) -> Result<()> {
+        if self.options.distill == 0.0 {
+            return Err(Error::usage(
+                "a teacher without a share in the loss",
+                "choose one above 0",
+            ));
+        }
+        let (backend, config, rows) = (&self.backend, &self.config, self.options.rows());
+        let half = self.scratch.halves.is_some();
+        let logits = logit_rows(config, rows, backend.max_words()) * config.vocab;
+        self.teacher = Some(Teacher {
+            held: Held::load(backend, &self.list, weights, false)?,
+            quantizer: Quantizer::new(backend, RECIPE, config, &self.list, half)?,
+            head_in: backend.alloc("teacher's head input", input_words(config, rows, half))?,
+            logits: backend.alloc("teacher's logits", logits.next_multiple_of(4))?,
+        });
+        Ok(())
+    }
+
+    /// Refuses to go on without the teacher that the options speak of.
+    pub(super) fn check_teacher(&self) -> Result<()> {
+        if self.options.distill > 0.0 && self.teacher.is_none() {
+            return Err(Error::usage(
+                "distillation without a teacher",
+                "give one before the first step",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The teacher's forward pass: it changes places with the student meanwhile, whose buffers it uses.
+    pub(super) async fn ask_teacher(&mut self, batch: &Batch<'_>) -> Result<()> {
+        let Some(mut teacher) = self.teacher.take() else {
+            return Ok(());
+        };
+        self.change_places(&mut teacher);
+        let done = self.listen(batch, &teacher.head_in).await;
+        self.change_places(&mut teacher);
+        self.teacher = Some(teacher);
+        done
+    }
+
+    fn change_places(&mut self, teacher: &mut Teacher<B>) {
+        std::mem::swap(&mut self.held, &mut teacher.held);
+        std::mem::swap(&mut self.quantizer, &mut teacher.quantizer);
+    }
+
+    /// Up to the head's input, kept in `to`; and the head is made ready.
+    async fn listen(&mut self, batch: &Batch<'_>, to: &B::Buffer) -> Result<()> {
+        self.forward(batch).await?;
+        self.quantizer
+            .enter_head(&self.backend, &self.list, &self.held)
+            .await?;
+        let (c, s, rows) = (&self.config, &self.scratch, batch.tokens.len());
+        let x = &s.inputs[c.layers];
+        self.norm(final_norm(c), rows, x, &s.head_in).await?;
+        let input = Columns::all(&s.head_in, c.hidden);
+        let input = self.factor(Factor::Right, rows, input).await?;
+        let quads = input_words(c, rows, input.half) / 4;
+        self.backend.run(&Copy { quads }, &[input.buffer, to]).await
+    }
+
+    /// Losses of `rows` rows from `row` on of a micro-batch, whose logits are there, and the gradient of their mixture
+    /// with the teacher's in the logits' place; targets and losses begin at `first`. `false` without a teacher.
+    pub(super) async fn distill(
+        &self,
+        row: usize,
+        rows: usize,
+        first: usize,
+        factor: f64,
+    ) -> Result<bool> {
+        let Some(teacher) = &self.teacher else {
+            return Ok(false);
+        };
+        let (c, s) = (&self.config, &self.scratch);
+        self.backend.at(&|| "teacher's head".to_owned());
+        let input = Columns {
+            half: s.halves.is_some(),
+            ..Columns::all(&teacher.head_in, c.hidden)
+        };
+        let weight = match teacher.quantizer.weight(head(c)) {
+            Some(weight) => (weight, s.halves.is_some()),
+            None => (&teacher.held[head(c)].value, false),
+        };
+        let logits = Columns::all(&teacher.logits, c.vocab);
+        self.linear_by(weight, head(c), rows, input.below(row), logits, false)
+            .await?;
+        let loss = TokenDistill {
+            rows,
+            vocab: c.vocab,
+            first,
+            factor: factor as f32,
+            share: self.options.distill as f32,
+        };
+        self.backend.at(&|| "loss".to_owned());
+        let buffers = [&s.targets, &teacher.logits, &s.logits, &s.losses];
+        self.backend.run(&loss, &buffers).await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,303 @@
+//! The steps of a run under way: batches, records, measurements, checkpoints.
+
+use super::evaluate::{self, Text};
+use super::outputs;
+use super::run::Run;
+use crate::backend::{Backend, block_on};
+use crate::error::{Error, Result};
+use crate::files::corpus::{Block, Corpus};
+use crate::files::run::checkpoints::Saving;
+use crate::files::run::{
+    Before, CURVES, Checkpoints, LossScale, Metrics, RunState, Saved, Step, curves,
+};
+use crate::files::{self, Opened};
+use crate::model::Method;
+use crate::model::train::schedule::{Schedule, WeightDecay};
+use crate::model::train::{Batch, Part, Progress, StepReport, Trainer};
+use crate::verbs::bench::ceiling;
+use crate::verbs::out;
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::time::Instant;
+
+/// Skipped steps in a row after which training stops.
+const MOST_SKIPPED: u32 = 20;
+
+/// A run under way.
+pub struct Running<'a, B: Backend> {
+    pub backend: &'a B,
+    pub run: &'a Run,
+    pub corpus: &'a Corpus,
+    pub texts: Vec<Text>,
+    pub checkpoints: &'a Checkpoints,
+    pub micro_batches: usize,
+    pub rates: Schedule,
+    pub decays: WeightDecay,
+    pub trainer: Trainer<&'a B>,
+    pub state: RunState,
+    /// Records of all steps.
+    pub steps: Vec<Step>,
+    pub begun: Instant,
+}
+
+/// File of a part's tensors in a checkpoint.
+fn file_of(part: Part) -> &'static str {
+    match part {
+        Part::Master => "masters.safetensors",
+        Part::First => "first.safetensors",
+        Part::Second => "second.safetensors",
+    }
+}
+
+impl<'b, B: Backend> Running<'b, B> {
+    /// Goes on from a checkpoint, if there is one.
+    pub fn restore(&mut self, saved: Option<Saved>) -> Result<()> {
+        let Some(saved) = saved else { return Ok(()) };
+        self.state = saved.state()?;
+        let scale = self.state.loss_scale;
+        self.trainer.set_progress(Progress {
+            updates: self.state.updates,
+            scale_exponent: scale.exponent,
+            since_change: scale.since_change,
+            adapts: scale.adapts,
+        })?;
+        let parameters = self.trainer.parameters().to_vec();
+        for part in Part::ALL {
+            let tensors = saved.tensors(file_of(part))?;
+            for (i, p) in parameters.iter().enumerate() {
+                self.trainer
+                    .write(part, i, &tensors.values(&p.name, &p.shape())?)?;
+            }
+        }
+        out::note(&format!("going on after step {}", self.state.step));
+        Ok(())
+    }
+
+    /// Perplexities before the first step: of the full-precision weights, and of what quantizing makes of them.
+    fn measure_before(&mut self) -> Result<()> {
+        let quantized = self.measure()?;
+        let full = if self.run.settings.recipe()?.method == Method::Full {
+            quantized.clone()
+        } else {
+            self.trainer.set_quantized_share(0.0)?;
+            evaluate::perplexities(self.backend, &mut self.trainer, &self.texts)?
+        };
+        for (name, full) in full {
+            let quantized = quantized[&name];
+            let line = format!("{name}: perplexity {full:.3}, {quantized:.3} quantized");
+            out::note(&format!("before training, {line}"));
+            self.state.before.insert(name, Before { full, quantized });
+        }
+        Ok(())
+    }
+
+    /// Perplexities of the weights as they are deployed.
+    fn measure(&mut self) -> Result<BTreeMap<String, f64>> {
+        if self.run.settings.nested > 0.0 {
+            self.trainer.set_stages(self.run.settings.stages.into())?;
+        }
+        self.trainer.set_quantized_share(1.0)?;
+        evaluate::perplexities(self.backend, &mut self.trainer, &self.texts)
+    }
+
+    /// All steps that are left.
+    pub fn all(&mut self) -> Result<()> {
+        let settings = &self.run.settings;
+        let (mut metrics, steps) = Metrics::open(&self.run.out, self.state.step)?;
+        self.steps = steps;
+        let shown = std::io::stderr().is_terminal();
+        let speed = if shown { Some(Speed::of(self)?) } else { None };
+        if self.state.step == 0 && !self.texts.is_empty() {
+            self.measure_before()?;
+        }
+        let bar = out::progress(shown, settings.steps as usize);
+        bar.set_position(self.state.step);
+        let before = self.state.milliseconds;
+        self.begun = Instant::now();
+        let mut skipped = 0;
+        while self.state.step < settings.steps {
+            let mut record = self.step()?;
+            skipped = if record.skipped { skipped + 1 } else { 0 };
+            let last = self.state.step == settings.steps;
+            if !self.texts.is_empty()
+                && (last || self.state.step.is_multiple_of(settings.eval_every))
+            {
+                record.validation = self.measure()?;
+                out::note(&validation(&record));
+            }
+            self.state.milliseconds = before + self.begun.elapsed().as_millis() as u64;
+            record.seconds = self.state.milliseconds as f64 / 1e3;
+            metrics.add(&record)?;
+            if let Some(speed) = &speed {
+                bar.set_message(speed.message(&record));
+            }
+            bar.inc(1);
+            self.steps.push(record);
+            if last || self.state.step.is_multiple_of(settings.save_every) {
+                metrics.sync()?;
+                self.save()?;
+            }
+            if skipped >= MOST_SKIPPED {
+                return Err(Error::usage(
+                    format!("{skipped} steps in a row had a loss or gradient that is not finite"),
+                    "lower --lr, and --resume from a checkpoint before",
+                ));
+            }
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    /// One step and its record.
+    fn step(&mut self) -> Result<Step> {
+        let blocks = self.take()?;
+        let batches: Vec<_> = blocks
+            .iter()
+            .map(|block| Batch {
+                tokens: &block.ids,
+                labels: &block.labels,
+                length: self.corpus.block_len(),
+            })
+            .collect();
+        let lr = self.run.settings.lr * self.rates.factor(self.state.step);
+        let decay = self.decays.at(self.state.step);
+        if let Some(stages) = self.run.settings.stages_after(self.state.step) {
+            self.trainer.set_stages(stages)?;
+        }
+        let share = self.run.settings.quantized_share_after(self.state.step);
+        self.trainer.set_quantized_share(share)?;
+        self.trainer
+            .set_most_norm(self.run.settings.most_norm(&self.steps));
+        let done = self.trainer.step(&batches, lr, decay);
+        let StepReport {
+            loss,
+            grad_norm,
+            skipped,
+            scale,
+            ..
+        } = block_on(self.backend, done)?;
+        self.state.step += 1;
+        self.state.tokens += blocks.iter().map(|b| b.ids.len() as u64).sum::<u64>();
+        if skipped {
+            out::note(&format!(
+                "step {}: skipped, loss {loss}, gradient {grad_norm}",
+                self.state.step
+            ));
+        }
+        Ok(Step {
+            step: self.state.step,
+            tokens: self.state.tokens,
+            loss,
+            lr,
+            grad_norm,
+            scale,
+            skipped,
+            ..Step::default()
+        })
+    }
+
+    /// The next micro-batches: blocks in the order of the data, one behind the other.
+    fn take(&mut self) -> Result<Vec<Block>> {
+        let mut all = Vec::with_capacity(self.micro_batches);
+        for _ in 0..self.micro_batches {
+            let mut joined = Block {
+                ids: Vec::new(),
+                labels: Vec::new(),
+            };
+            for _ in 0..self.run.settings.micro_batch {
+                let next = self.state.order.next(self.corpus.blocks());
+                let block = self.corpus.block(next.unwrap_or(0))?;
+                joined.ids.extend(block.ids);
+                joined.labels.extend(block.labels);
+            }
+            all.push(joined);
+        }
+        Ok(all)
+    }
+
+    /// A checkpoint, and the plot.
+    fn save(&mut self) -> Result<()> {
+        let progress = self.trainer.progress();
+        self.state.updates = progress.updates;
+        self.state.loss_scale = LossScale {
+            exponent: progress.scale_exponent,
+            since_change: progress.since_change,
+            adapts: progress.adapts,
+        };
+        let mut saving = self.checkpoints.save(self.state.step)?;
+        for part in Part::ALL {
+            self.save_part(&mut saving, part)?;
+        }
+        saving.state(&self.state)?;
+        saving.commit()?;
+        let title = self.run.out.display().to_string();
+        let plot = curves(&self.steps, &title)?;
+        files::staging::replace(&self.run.out, CURVES, plot.as_bytes())
+    }
+
+    fn save_part(&self, saving: &mut Saving<'_>, part: Part) -> Result<()> {
+        let parameters = self.trainer.parameters();
+        let shapes: Vec<_> = parameters
+            .iter()
+            .map(|p| (p.name.clone(), p.shape()))
+            .collect();
+        let mut file = saving.tensors(file_of(part), &shapes)?;
+        for i in 0..parameters.len() {
+            let values = block_on(self.backend, self.trainer.read(part, i))?;
+            file.push(&values)?;
+        }
+        file.finish()
+    }
+
+    /// What the final outputs are made of.
+    pub fn finished<'r>(&'r self, base: &'r Opened) -> outputs::Finished<'r, 'b, B> {
+        outputs::Finished {
+            backend: self.backend,
+            out: &self.run.out,
+            settings: &self.run.settings,
+            base,
+            trainer: &self.trainer,
+            steps: &self.steps,
+            before: &self.state.before,
+            corpus: self.corpus,
+        }
+    }
+}
+
+/// Perplexities in one line.
+fn validation(record: &Step) -> String {
+    let one = |(name, p): (&String, &f64)| format!("{name} {p:.3}");
+    let all: Vec<_> = record.validation.iter().map(one).collect();
+    format!("step {}: perplexity {}", record.step, all.join(", "))
+}
+
+/// What the bar says of the speed.
+struct Speed {
+    /// Operations of a token.
+    work: f64,
+    /// Operations per second of the device's best product.
+    ceiling: f64,
+}
+
+impl Speed {
+    fn of<B: Backend>(run: &Running<'_, B>) -> Result<Self> {
+        let (options, config) = (run.trainer.options(), run.trainer.config());
+        Ok(Self {
+            work: options.work(config, 1),
+            ceiling: ceiling::matmul(run.backend)?,
+        })
+    }
+
+    fn message(&self, record: &Step) -> String {
+        let rate = record.tokens as f64 / record.seconds.max(1e-9);
+        format!(
+            "loss {:.4}, lr {:.2e}, gradient {:.3}, {} tokens/s, {:.0} % of {}",
+            record.loss,
+            record.lr,
+            record.grad_norm,
+            out::scaled(rate, ""),
+            100.0 * rate * self.work / self.ceiling,
+            out::scaled(self.ceiling, "FLOP/s"),
+        )
+    }
+}
