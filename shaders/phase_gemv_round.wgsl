@@ -47,7 +47,7 @@ fn phase_gemv_round(
             value = slot_value(slot + j, i % 2u == 1u);
         }
         if p.paired == 1u {
-            value *= gate / (1.0 + exp(-gate));
+            value *= gate * sigmoid(gate);
         }
         if p.add == 1u && i == index {
             value += before;

@@ -1,4 +1,4 @@
-// d_gate = d_y up s (1 + gate (1 - s)), d_up = d_y gate s, s = 1 / (1 + exp(-gate)); they replace gate and up
+// d_gate = d_y up s (1 + gate (1 - s)), d_up = d_y gate s, s = sigmoid(gate); they replace gate and up
 // one invocation owns one element of d_y
 // d_y [rows, n] f32; x [rows, 2 n] f32, gate then up in each row, in place
 
@@ -26,13 +26,8 @@ fn swiglu_backward(
     let at = i + (i / p.n) * p.n;
     let gate = x[at];
     let up = x[at + p.n];
-    // exp of minus the magnitude never overflows, so no infinity meets another
-    let e = exp(-abs(gate));
-    let near = 1.0 / (1.0 + e);
-    let far = e / (1.0 + e);
-    let s = select(far, near, gate >= 0.0);
-    let rest = select(near, far, gate >= 0.0);
+    let s = sigmoid(gate);
     let d = d_y[i];
-    x[at] = d * up * s * (1.0 + gate * rest);
+    x[at] = d * up * s * (1.0 + gate * sigmoid(-gate)); // 1 - s would lose its digits
     x[at + p.n] = d * gate * s;
 }

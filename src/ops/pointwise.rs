@@ -160,7 +160,7 @@ pub(super) fn gated_rows(x: &[f32], y: &mut [f32], n: usize) {
 
 impl Op for SwiGlu {
     const NAME: &'static str = "swiglu";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "swiglu")];
+    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "swiglu", "sigmoid")];
     const BINDINGS: &'static [Binding] = &[read("x", Elem::F32), write("y", Elem::F32)];
     // exp may be off by 3 + 2 |g| ULP, but where that is much, exp(-|g|) is too small to count
     const AGREE: Agree = Agree::Nmse(1e-13);

@@ -40,12 +40,7 @@ impl Weights for Taken {
     }
 }
 
-fn student<'a, B: Backend>(
-    device: &'a B,
-    method: Method,
-    distill: f64,
-    seed: u64,
-) -> Result<Trainer<&'a B>> {
+fn student<B: Backend>(device: &B, method: Method, distill: f64, seed: u64) -> Result<Trainer<&B>> {
     let mut options = options(method, true);
     options.distill = distill;
     Trainer::from_scratch(device, &config(), options, seed)

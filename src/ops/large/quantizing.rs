@@ -26,43 +26,44 @@ pub(in crate::ops) fn widely_merge() -> Vec<BenchCase<WidelyMerge>> {
     vec![case(SQUARE, op, &[Floats, Zeros])]
 }
 
-/// A weight whose magnitudes are those of [`Made::Floats`].
-fn piece() -> Piece {
-    Piece::whole(HIDDEN, HIDDEN, Granularity::Tensor, 2, -4)
+/// Weights whose magnitudes are those of [`Made::Floats`]: of attention, and the largest of a block.
+fn weights() -> [(&'static str, Piece); 2] {
+    let piece = |rows| Piece::whole(rows, HIDDEN, Granularity::Tensor, 2, -4);
+    [(SQUARE, piece(HIDDEN)), ("11008 x 4096", piece(11_008))]
 }
 
 pub(in crate::ops) fn phase_scale() -> Vec<BenchCase<PhaseScale>> {
-    let each = |stage| {
-        let op = PhaseScale {
-            piece: piece(),
-            stage,
-        };
-        case(
-            format!("{SQUARE}, stage {stage}"),
-            op,
-            &[Floats, Floats, Zeros],
-        )
+    let each = |(name, piece)| {
+        [0, 1].map(|stage| {
+            let op = PhaseScale { piece, stage };
+            let name = format!("{name}, stage {stage}");
+            case(name, op, &[Floats, Floats, Zeros])
+        })
     };
-    [0, 1].map(each).into()
+    weights().into_iter().flat_map(each).collect()
 }
 
 pub(in crate::ops) fn phase_mean() -> Vec<BenchCase<PhaseMean>> {
-    let op = PhaseMean {
-        piece: piece(),
-        stage: 0,
-        least: LEAST_SCALE,
+    let each = |(name, piece)| {
+        let op = PhaseMean {
+            piece,
+            stage: 0,
+            least: LEAST_SCALE,
+        };
+        case(name, op, &[Zeros, Zeros])
     };
-    vec![case(SQUARE, op, &[Zeros, Zeros])]
+    weights().map(each).into()
 }
 
 pub(in crate::ops) fn phase_pack() -> Vec<BenchCase<PhasePack>> {
-    let op = PhasePack { piece: piece() };
-    vec![case(SQUARE, op, &[Floats, Floats, Zeros, Zeros])]
+    let data = [Floats, Floats, Zeros, Zeros];
+    let each = |(name, piece)| case(name, PhasePack { piece }, &data);
+    weights().map(each).into()
 }
 
 pub(in crate::ops) fn phase_unpack() -> Vec<BenchCase<PhaseUnpack>> {
-    let op = PhaseUnpack { piece: piece() };
-    vec![case(SQUARE, op, &[Bits, Floats, Zeros])]
+    let each = |(name, piece)| case(name, PhaseUnpack { piece }, &[Bits, Floats, Zeros]);
+    weights().map(each).into()
 }
 
 fn baseline<O: Op>(op: impl Fn(Rows) -> O, data: &[Made]) -> Vec<BenchCase<O>> {

@@ -1,8 +1,39 @@
-//! Products of training.
+//! Products of training, and norms.
 
 use super::*;
 use crate::ops::train::coop::MatmulTrainCoop;
 use crate::ops::train::matmul::{MatmulTrain, Place};
+use crate::ops::train::optimizer::{Adamw, GradNorm, Update};
+
+/// The largest weight of a block.
+const WEIGHT: (&str, usize) = ("11008 x 4096", 11_008 * 4096);
+
+pub(in crate::ops) fn grad_norm() -> Vec<BenchCase<GradNorm>> {
+    let (name, n) = WEIGHT;
+    vec![case(
+        name,
+        GradNorm { n, first: 0 },
+        &[Floats, Zeros, Zeros],
+    )]
+}
+
+pub(in crate::ops) fn adamw() -> Vec<BenchCase<Adamw>> {
+    let (name, n) = WEIGHT;
+    let update = Update {
+        factor: 1.0,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        lr: 1e-3,
+        weight_decay: 0.0,
+        step: 1,
+    };
+    vec![case(
+        name,
+        Adamw { n, update },
+        &[Floats, Floats, Floats, Zeros],
+    )]
+}
 
 /// The three forms at 4096^3, in f16 and from f32.
 pub(in crate::ops) fn matmul_train_coop() -> Vec<BenchCase<MatmulTrainCoop>> {

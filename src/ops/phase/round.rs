@@ -168,6 +168,7 @@ impl Op for PhaseGemvRound {
     const SHADERS: &'static [Shader] = &[shader!(unchecked Needs::SUBGROUP_INT64,
         "phase_gemv_round",
         "wide64",
+        "sigmoid",
         "bits",
         "accumulate",
         "round",

@@ -92,6 +92,10 @@ impl Op for GradNorm {
         }
     }
 
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::grad_norm()
+    }
+
     fn cases() -> Vec<Case<Self>> {
         let case = |name: &str, first, x: &[f32]| {
             let op = Self { n: x.len(), first };
@@ -239,6 +243,10 @@ impl Op for Adamw {
                 *x = p.keep * *x - p.step * *m / (v.sqrt() / p.root + p.eps);
             }
         });
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        large::adamw()
     }
 
     fn cases() -> Vec<Case<Self>> {

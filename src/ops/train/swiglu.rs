@@ -25,7 +25,7 @@ pub struct SwigluBackwardParams {
 
 impl Op for SwigluBackward {
     const NAME: &'static str = "swiglu_backward";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "swiglu_backward")];
+    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "swiglu_backward", "sigmoid")];
     const BINDINGS: &'static [Binding] = &[read("d_y", Elem::F32), write("x", Elem::F32)];
     // exp may be off by 3 + 2 |g| ULP, but where that is much, exp(-|g|) is too small to count
     const AGREE: Agree = Agree::Nmse(1e-12);
