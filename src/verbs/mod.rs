@@ -9,6 +9,7 @@ use std::time::Instant;
 mod args;
 mod bench;
 mod completions;
+mod curves;
 mod data;
 mod device;
 mod export;
@@ -52,6 +53,7 @@ enum Verb {
     Train(Box<train::Train>),
     Bench(Box<bench::Bench>),
     Data(Box<data::Data>),
+    Curves(curves::Curves),
     Completions(completions::Completions),
 }
 
@@ -65,6 +67,7 @@ impl Verb {
             Self::Train(verb) => verb.run(),
             Self::Bench(verb) => verb.run(),
             Self::Data(verb) => verb.run(),
+            Self::Curves(verb) => verb.run(),
             Self::Completions(verb) => verb.run(Cli::command()),
         }
     }

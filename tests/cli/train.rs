@@ -110,6 +110,9 @@ fn a_run_leaves_models_and_records_and_survives_a_kill() {
     ] {
         assert!(Path::new(&whole).join(file).exists(), "{file}");
     }
+    let plot = good(&["curves", &whole]);
+    assert!(plot.contains("perplexity of novel") && plot.contains("</svg>"));
+    refused(&["curves", &whole, "--text", "tale"], 2, &["tale"]);
     let packed = format!("{whole}/packed");
     good(&["generate", "-m", &packed, "-n", "4", "Once"]);
     learns_from_a_teacher(&format!("{whole}/model"), &at("taught"), &data, &eval);

@@ -6,6 +6,10 @@ use plotters::coord::combinators::WithKeyPoints;
 use plotters::prelude::*;
 use std::ops::Range;
 
+mod compare;
+
+pub use compare::comparison;
+
 const SIZE: (u32, u32) = (960, 640);
 /// Part of the height that the gradient norms have.
 const LOWER: u32 = 180;

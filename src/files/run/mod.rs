@@ -12,7 +12,7 @@ mod metrics;
 pub use card::Card;
 pub use checkpoints::{Before, Checkpoints, LossScale, RunState, Saved};
 #[cfg(feature = "records")]
-pub use curves::curves;
+pub use curves::{comparison, curves};
 pub use metrics::{METRICS, Metrics, Step};
 
 /// Name of the plot.
