@@ -1,49 +1,17 @@
 // codes of all stages: k_t = sector(E_t), E_{t+1} = E_t - i^k_t s_t; and sum |R - Rq|^2, sum |R|^2 in fixed point
-// one workgroup owns one complex row, one lane 16 columns of it
-// r [rows + lower_rows, columns]; scales [cells, groups, 2, stages, 2]; codes [rows, 2, stages, words]; errors [rows, 2] u64
+// one workgroup owns one complex row, one lane four columns of every 256
+// r [rows + lower_rows, columns]; scales [cells, groups, 2, stages] of (re, im); codes [rows, 2, stages, words]; errors [rows, 2] u64
 
-struct Params {
-    first_row: u32,  // of the piece, among the rows that share `scales`
-    rows: u32,       // upper real rows in r
-    lower_rows: u32, // real rows below them: as many, or one less (then it is 0)
-    columns: u32,    // real
-    half: u32,       // complex
-    group: u32,      // complex columns that share scales: a multiple of 16, or all
-    groups: u32,
-    by_row: u32,     // 0: one cell of scales, 1: one per row
-    stages: u32,
-    stage: u32,
-    exponent: i32,
-}
-
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> r: array<f32>;
-@group(0) @binding(2) var<storage, read> scales: array<f32>;
 @group(0) @binding(3) var<storage, read_write> codes: array<u32>;
 @group(0) @binding(4) var<storage, read_write> errors: array<u32>;
 
 const WIDTH = 64u;
+const WORDS = 16u; // of a plane, for the columns of one turn
+const PITCH = 17u; // places of a word's 16 columns: words lie in different banks
 
+// symbols of every column, two bits for each plane: the stages of U, then those of W
+var<workgroup> symbols: array<u32, WORDS * PITCH>;
 var<workgroup> totals: array<vec4<u32>, WIDTH>;
-
-// the four real weights of a complex one; 0 where there is none
-fn load(row: u32, c: u32) -> vec4<f32> {
-    let upper = row * p.columns + c;
-    let lower = upper + p.rows * p.columns;
-    let right = c + p.half < p.columns;
-    let below = row < p.lower_rows;
-    var v = vec4(r[upper], 0.0, 0.0, 0.0);
-    if right {
-        v.y = r[upper + p.half];
-    }
-    if below {
-        v.z = r[lower];
-    }
-    if right && below {
-        v.w = r[lower + p.half];
-    }
-    return v;
-}
 
 fn squares(v: vec4<f32>) -> vec2<u32> {
     let e = p.exponent + 1;
@@ -52,43 +20,41 @@ fn squares(v: vec4<f32>) -> vec2<u32> {
     return wide_add(upper, lower);
 }
 
-// packs 16 columns; returns their (squared error, squared magnitude)
-fn pack(row: u32, word: u32, words: u32) -> vec4<u32> {
-    let count = min(16u, p.half - 16u * word);
-    var sums = vec4<u32>();
-    var z = array<vec4<f32>, 16>();
-    for (var j = 0u; j < count; j++) {
-        let v = load(row, 16u * word + j);
-        sums = vec4(sums.xy, wide_add(sums.zw, squares(v)));
-        z[j] = widely_split_blocks(v);
-    }
-    let cell = select(0u, p.first_row + row, p.by_row == 1u);
-    let u_scales = (cell * p.groups + 16u * word / p.group) * 4u * p.stages;
-    let w_scales = u_scales + 2u * p.stages;
+// puts the symbols of column c, number i of this turn, in their place; returns (squared error, squared magnitude)
+fn encode(v: vec4<f32>, row: u32, c: u32, i: u32) -> vec4<u32> {
+    let there = c < p.half;
+    let group = select(0u, c / p.group, p.groups > 1u && there);
+    let first = scales_of(row, group);
+    var z = widely_split_blocks(v);
+    var found = 0u;
     for (var t = 0u; t < p.stages; t++) {
-        let u_scale = vec2(scales[u_scales + 2u * t], scales[u_scales + 2u * t + 1u]);
-        let w_scale = vec2(scales[w_scales + 2u * t], scales[w_scales + 2u * t + 1u]);
-        var u_word = 0u;
-        var w_word = 0u;
-        for (var j = 0u; j < count; j++) {
-            let u = phase_code(z[j].xy);
-            let w = phase_code(z[j].zw);
-            u_word |= phase_symbol(u) << phase_shift(j);
-            w_word |= phase_symbol(w) << phase_shift(j);
-            z[j] -= vec4(phase_value(u, u_scale), phase_value(w, w_scale));
-        }
-        let at = (row * 2u * p.stages + t) * words + word;
-        codes[at] = u_word;
-        codes[at + p.stages * words] = w_word;
+        let u = phase_code(z.xy);
+        let w = phase_code(z.zw);
+        found |= (phase_symbol(u) | (phase_symbol(w) << (2u * p.stages))) << (2u * t);
+        z -= vec4(phase_value(u, scales[first + t]), phase_value(w, scales[first + p.stages + t]));
     }
-    for (var j = 0u; j < count; j++) {
-        let right = 16u * word + j + p.half < p.columns;
-        let below = row < p.lower_rows;
-        let real = vec4(true, right, below, right && below);
-        let error = select(vec4(0.0), widely_merge_parts(z[j]), real);
-        sums = vec4(wide_add(sums.xy, squares(error)), sums.zw);
+    symbols[(i / 16u) * PITCH + i % 16u] = select(0u, found, there);
+    if p.measure == 0u {
+        return vec4(0u);
     }
-    return sums;
+    let right = c + p.half < p.columns;
+    let below = row < p.lower_rows;
+    let real = vec4(there, right, there && below, right && below);
+    let error = select(vec4(0.0), widely_merge_parts(z), real);
+    return vec4(squares(error), squares(v));
+}
+
+fn add(a: vec4<u32>, b: vec4<u32>) -> vec4<u32> {
+    return vec4(wide_add(a.xy, b.xy), wide_add(a.zw, b.zw));
+}
+
+// the word of 16 columns in one plane
+fn gather(word: u32, plane: u32) -> u32 {
+    var packed = 0u;
+    for (var j = 0u; j < 16u; j++) {
+        packed |= ((symbols[word * PITCH + j] >> (2u * plane)) & 3u) << phase_shift(j);
+    }
+    return packed;
 }
 
 @compute @workgroup_size(WIDTH)
@@ -103,17 +69,31 @@ fn phase_pack(
     }
     let words = (p.half + 15u) / 16u;
     var total = vec4<u32>();
-    for (var word = lane; word < words; word += WIDTH) {
-        let sums = pack(row, word, words);
-        total = vec4(wide_add(total.xy, sums.xy), wide_add(total.zw, sums.zw));
+    for (var first = 0u; first < p.half; first += 4u * WIDTH) {
+        let c = first + lane + WIDTH * vec4(0u, 1u, 2u, 3u);
+        let v = array(load(row, c.x), load(row, c.y), load(row, c.z), load(row, c.w));
+        total = add(total, encode(v[0], row, c.x, c.x - first));
+        total = add(total, encode(v[1], row, c.y, c.y - first));
+        total = add(total, encode(v[2], row, c.z, c.z - first));
+        total = add(total, encode(v[3], row, c.w, c.w - first));
+        workgroupBarrier();
+        for (var i = lane; i < WORDS * 2u * p.stages; i += WIDTH) {
+            let word = first / 16u + i % WORDS;
+            let plane = i / WORDS;
+            if word < words {
+                codes[(row * 2u * p.stages + plane) * words + word] = gather(i % WORDS, plane);
+            }
+        }
+        workgroupBarrier();
+    }
+    if p.measure == 0u {
+        return;
     }
     totals[lane] = total;
     workgroupBarrier();
     for (var step = WIDTH / 2u; step > 0u; step /= 2u) {
         if lane < step {
-            let a = totals[lane];
-            let b = totals[lane + step];
-            totals[lane] = vec4(wide_add(a.xy, b.xy), wide_add(a.zw, b.zw));
+            totals[lane] = add(totals[lane], totals[lane + step]);
         }
         workgroupBarrier();
     }

@@ -1,50 +1,48 @@
 // sums = (sum |re|, count) over weights coded +-1 and (sum |im|, count) over those coded +-i, of the residual E_stage
 // one workgroup owns one group of columns of one complex row
-// r [rows + lower_rows, columns]; scales [cells, groups, 2, stages, 2]; sums [total rows, groups, 2, 2] of (low, high, count)
+// r [rows + lower_rows, columns]; scales [cells, groups, 2, stages] of (re, im); sums [total rows, groups, 2, 2] of (low, high, count)
 
-struct Params {
-    first_row: u32,  // of the piece, among the rows that share `scales` and `sums`
-    rows: u32,       // upper real rows in r
-    lower_rows: u32, // real rows below them: as many, or one less (then it is 0)
-    columns: u32,    // real
-    half: u32,       // complex
-    group: u32,      // complex columns that share scales
-    groups: u32,
-    by_row: u32,     // 0: one cell of scales, 1: one per row
-    stages: u32,
-    stage: u32,
-    exponent: i32,
-}
-
-@group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> r: array<f32>;
-@group(0) @binding(2) var<storage, read> scales: array<f32>;
 @group(0) @binding(3) var<storage, read_write> sums: array<u32>;
 
 const WIDTH = 64u;
+// columns a lane takes before its sums of 18 bits could outgrow 32
+const MOST = 8192u;
+
+// of all weights and of those coded +-i: sums of magnitudes in halves (high, low), and how many those are
+struct Tally {
+    all: vec2<u32>,
+    odd: vec2<u32>,
+    count: u32,
+}
 
 var<workgroup> shared_tallies: array<array<vec3<u32>, 4>, WIDTH>;
 
-fn load(row: u32, c: u32) -> vec4<f32> {
-    let upper = row * p.columns + c;
-    let lower = upper + p.rows * p.columns;
-    let right = c + p.half < p.columns;
-    let below = row < p.lower_rows;
-    var v = vec4(r[upper], 0.0, 0.0, 0.0);
-    if right {
-        v.y = r[upper + p.half];
-    }
-    if below {
-        v.z = r[lower];
-    }
-    if right && below {
-        v.w = r[lower + p.half];
-    }
-    return widely_split_blocks(v);
+fn tally(t: Tally, z: vec2<f32>) -> Tally {
+    let odd = phase_odd(z);
+    let size = fixed_halves(select(z.x, z.y, odd), p.exponent);
+    return Tally(t.all + size, t.odd + select(vec2(0u), size, odd), t.count + u32(odd));
 }
 
-fn tally(t: vec3<u32>, magnitude: vec2<u32>, on: bool) -> vec3<u32> {
-    return vec3(wide_add(t.xy, select(vec2(0u), magnitude, on)), t.z + u32(on));
+// E_stage of a weight
+fn residual(v: vec4<f32>, first: u32) -> vec4<f32> {
+    var z = widely_split_blocks(v);
+    for (var s = 0u; s < p.stage; s++) {
+        let at_u = phase_value(phase_code(z.xy), scales[first + s]);
+        let at_w = phase_value(phase_code(z.zw), scales[first + p.stages + s]);
+        z -= vec4(at_u, at_w);
+    }
+    return z;
+}
+
+fn join(halves: vec2<u32>) -> vec2<u32> {
+    return wide_add(wide_shl(vec2(halves.x, 0u), 18u), vec2(halves.y, 0u));
+}
+
+// adds a tally to what was found before: on the one axis, on the other
+fn add(before: array<vec3<u32>, 2>, t: Tally, columns: u32) -> array<vec3<u32>, 2> {
+    let even = wide_add(before[0].xy, join(t.all - t.odd));
+    let odd = wide_add(before[1].xy, join(t.odd));
+    return array(vec3(even, before[0].z + columns - t.count), vec3(odd, before[1].z + t.count));
 }
 
 @compute @workgroup_size(WIDTH)
@@ -59,29 +57,26 @@ fn phase_scale(
     }
     let row = index / p.groups;
     let group = index % p.groups;
-    let cell = select(0u, p.first_row + row, p.by_row == 1u);
-    let u_scales = (cell * p.groups + group) * 4u * p.stages;
-    let w_scales = u_scales + 2u * p.stages;
-    var t = array<vec3<u32>, 4>();
-    for (var c = group * p.group + lane; c < min(p.half, (group + 1u) * p.group); c += WIDTH) {
-        var z = load(row, c);
-        for (var s = 0u; s < p.stage; s++) {
-            let u = u_scales + 2u * s;
-            let w = w_scales + 2u * s;
-            let at_u = phase_value(phase_code(z.xy), vec2(scales[u], scales[u + 1u]));
-            let at_w = phase_value(phase_code(z.zw), vec2(scales[w], scales[w + 1u]));
-            z -= vec4(at_u, at_w);
+    let first = scales_of(row, group);
+    let end = min(p.half, (group + 1u) * p.group);
+    var u = array<vec3<u32>, 2>();
+    var w = array<vec3<u32>, 2>();
+    for (var begin = group * p.group + lane; begin < end; begin += MOST * WIDTH) {
+        let to = min(end, begin + MOST * WIDTH);
+        var u_tally = Tally();
+        var w_tally = Tally();
+        var next = load(row, begin);
+        for (var c = begin; c < to; c += WIDTH) {
+            let z = residual(next, first);
+            next = load(row, min(c + WIDTH, p.half)); // travels meanwhile
+            u_tally = tally(u_tally, z.xy);
+            w_tally = tally(w_tally, z.zw);
         }
-        let u_odd = (phase_code(z.xy) & 1u) == 1u;
-        let w_odd = (phase_code(z.zw) & 1u) == 1u;
-        let u_size = fixed_magnitude(select(z.x, z.y, u_odd), p.exponent);
-        let w_size = fixed_magnitude(select(z.z, z.w, w_odd), p.exponent);
-        t[0] = tally(t[0], u_size, !u_odd);
-        t[1] = tally(t[1], u_size, u_odd);
-        t[2] = tally(t[2], w_size, !w_odd);
-        t[3] = tally(t[3], w_size, w_odd);
+        let columns = (to - begin + WIDTH - 1u) / WIDTH;
+        u = add(u, u_tally, columns);
+        w = add(w, w_tally, columns);
     }
-    shared_tallies[lane] = t;
+    shared_tallies[lane] = array(u[0], u[1], w[0], w[1]);
     workgroupBarrier();
     for (var step = WIDTH / 2u; step > 0u; step /= 2u) {
         if lane < step {

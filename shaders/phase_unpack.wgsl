@@ -14,6 +14,7 @@ struct Params {
     stages: u32,
     stage: u32,
     exponent: i32,
+    measure: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -22,6 +22,16 @@ fn fixed_magnitude(x: f32, exponent: i32) -> vec2<u32> {
     return vec2(0u, mantissa << u32(shift - 32));
 }
 
+// fixed_magnitude of a zero or normal x below 2^exponent, in halves: high * 2^18 + low. Every float here is exact.
+fn fixed_halves(x: f32, exponent: i32) -> vec2<u32> {
+    let bits = bitcast<u32>(x) & 0x7fffffffu;
+    let e = i32(bits >> 23u);
+    let by = 18 - exponent;
+    let scaled = bitcast<f32>(select(0u, bits + (bitcast<u32>(by) << 23u), e > 0 && e + by > 0)); // |x| 2^by
+    let high = floor(scaled);
+    return vec2(u32(high), u32((scaled - high) * 262144.0));
+}
+
 // floor(floor(|x| 2^(32 - exponent))^2 / 2^18): 2^18 of them add up within 64 bits
 fn fixed_square(x: f32, exponent: i32) -> vec2<u32> {
     let m = fixed_magnitude(x, exponent);

@@ -9,6 +9,11 @@ fn phase_code(z: vec2<f32>) -> u32 {
     return select(0u, 1u, i) | select(0u, 2u, minus) | select(0u, 3u, minus_i);
 }
 
+// whether the sector of z is that of i or -i
+fn phase_odd(z: vec2<f32>) -> bool {
+    return (z.y > z.x && z.x > -z.y) || (z.y <= z.x && z.x < -z.y);
+}
+
 // i^k with magnitudes s = (s_re, s_im); no negative zeros
 fn phase_value(k: u32, s: vec2<f32>) -> vec2<f32> {
     let signed = select(s, -s, k >= 2u);

@@ -174,6 +174,7 @@ impl Piece {
             stages: self.stages as u32,
             stage: stage as u32,
             exponent: self.exponent,
+            measure: 0,
         }
     }
 }
@@ -193,6 +194,7 @@ pub struct PieceParams {
     stages: u32,
     stage: u32,
     exponent: i32,
+    measure: u32,
 }
 
 /// `(Re, Im)` of i^k with magnitudes `s`; no negative zeros.

@@ -77,7 +77,11 @@ async fn pack_run<B: Backend>(
     }
     for (i, &piece) in parts.iter().enumerate() {
         let buffers = [pieces.get(first + i)?, &scale, &packed, &error];
-        backend.run(&PhasePack { piece }, &buffers).await?;
+        let pack = PhasePack {
+            piece,
+            measure: true,
+        };
+        backend.run(&pack, &buffers).await?;
         codes.extend(backend.download(&packed, 0, piece.codes()).await?);
         add_errors(errors, &backend.download(&error, 0, 4 * piece.rows).await?);
     }

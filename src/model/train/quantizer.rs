@@ -283,7 +283,11 @@ impl<B: Backend> Quantizer<B> {
             backend.run(&mean, &[&self.sums, &layer.scales]).await?;
         }
         let buffers = [master, &layer.scales, &layer.codes, &self.errors];
-        backend.run(&PhasePack { piece }, &buffers).await
+        let pack = PhasePack {
+            piece,
+            measure: false,
+        };
+        backend.run(&pack, &buffers).await
     }
 
     async fn baseline(

@@ -57,8 +57,14 @@ pub(in crate::ops) fn phase_mean() -> Vec<BenchCase<PhaseMean>> {
 
 pub(in crate::ops) fn phase_pack() -> Vec<BenchCase<PhasePack>> {
     let data = [Floats, Floats, Zeros, Zeros];
-    let each = |(name, piece)| case(name, PhasePack { piece }, &data);
-    weights().map(each).into()
+    let each = |(name, piece)| {
+        [false, true].map(|measure| {
+            let with = if measure { ", with errors" } else { "" };
+            let op = PhasePack { piece, measure };
+            case(format!("{name}{with}"), op, &data)
+        })
+    };
+    weights().into_iter().flat_map(each).collect()
 }
 
 pub(in crate::ops) fn phase_unpack() -> Vec<BenchCase<PhaseUnpack>> {

@@ -174,7 +174,9 @@ pub(super) fn pack(op: &PhasePack, b: &mut Bindings<'_>) {
             for word in 0..words {
                 let first = word * WIDE;
                 let blocks = load(p, r, row, first);
-                power += squares(&blocks);
+                if op.measure {
+                    power += squares(&blocks);
+                }
                 let mut z = parts(&blocks);
                 let at = p.scale_at(row, first);
                 let mask = mask(WIDE.min(p.half() - first));
@@ -182,10 +184,14 @@ pub(super) fn pack(op: &PhasePack, b: &mut Bindings<'_>) {
                     let found = step(&mut z[plane / p.stages], pair(scales, at + 2 * plane));
                     codes[plane * words + word] = packed(&found) & mask;
                 }
-                error += squares(&rest(p, row, first, &z));
+                if op.measure {
+                    error += squares(&rest(p, row, first, &z));
+                }
             }
-            let pair = [error, power].map(|s| [s as u32, (s >> 32) as u32]);
-            errors.copy_from_slice(pair.as_flattened());
+            if op.measure {
+                let pair = [error, power].map(|s| [s as u32, (s >> 32) as u32]);
+                errors.copy_from_slice(pair.as_flattened());
+            }
         },
     );
 }

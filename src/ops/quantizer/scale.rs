@@ -23,7 +23,8 @@ impl Op for PhaseScale {
         "wide",
         "fixed",
         "phase",
-        "widely"
+        "widely",
+        "piece"
     )];
     const BINDINGS: &'static [Binding] = &[
         read("r", Elem::F32),
