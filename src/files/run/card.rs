@@ -113,10 +113,10 @@ impl Card<'_> {
             .map_or(String::new(), |l| format!(", to a loss of {l:.3}"));
         writeln!(
             to,
-            "{} steps, {} tokens, {:.1} hours on {}{loss}.\n",
+            "{} steps, {} tokens, {} on {}{loss}.\n",
             self.steps,
             self.tokens,
-            self.hours,
+            duration(self.hours),
             plain(self.device)
         )?;
         if let Some(plot) = self.plot {
@@ -161,6 +161,14 @@ impl Card<'_> {
             writeln!(to, "- `{}`, {} bytes", plain(&source.path), source.bytes)?;
         }
         writeln!(to)
+    }
+}
+
+/// Hours, or minutes if it is less than two hours.
+fn duration(hours: f64) -> String {
+    match hours < 2.0 {
+        true => format!("{:.1} minutes", 60.0 * hours),
+        false => format!("{hours:.1} hours"),
     }
 }
 

@@ -88,12 +88,6 @@ fn card<B: Backend>(run: &Finished<'_, '_, B>, recipe: Recipe) -> String {
             .collect()
     });
     let s = run.settings;
-    let settings = [
-        ("learning rate", s.lr.to_string()),
-        ("schedule", s.schedule.clone()),
-        ("weight decay", s.weight_decay.to_string()),
-        ("seed", s.seed.to_string()),
-    ];
     let card = Card {
         name: name.as_deref().unwrap_or("model"),
         base: (!s.from_scratch).then_some(base.as_str()),
@@ -101,7 +95,7 @@ fn card<B: Backend>(run: &Finished<'_, '_, B>, recipe: Recipe) -> String {
         bits: bits(recipe),
         parameters: run.trainer.config().parameters() as u64,
         command: &command.join(" "),
-        settings: settings.map(|(n, v)| (n.to_owned(), v)).to_vec(),
+        settings: told(s),
         device: &device,
         steps: last.map_or(0, |s| s.step),
         tokens: last.map_or(0, |s| s.tokens),
@@ -113,6 +107,44 @@ fn card<B: Backend>(run: &Finished<'_, '_, B>, recipe: Recipe) -> String {
         plot: Some(CURVES),
     };
     card.markdown()
+}
+
+/// Settings worth telling: the usual ones, and the others where they are not as they usually are.
+fn told(s: &Settings) -> Vec<(String, String)> {
+    let usual = Settings::default();
+    let mut all = vec![
+        ("learning rate", s.lr.to_string()),
+        ("schedule", s.schedule.clone()),
+        ("weight decay", s.weight_decay.to_string()),
+        ("seed", s.seed.to_string()),
+    ];
+    let mut unless = |same: bool, name, value: String| {
+        if !same {
+            all.push((name, value));
+        }
+    };
+    let (share, steps) = (s.distill, s.quant_warmup);
+    unless(
+        share == usual.distill,
+        "teacher's share of the loss",
+        share.to_string(),
+    );
+    unless(
+        s.teacher == usual.teacher,
+        "teacher",
+        s.teacher.display().to_string(),
+    );
+    unless(
+        steps == usual.quant_warmup,
+        "steps until all is quantized",
+        steps.to_string(),
+    );
+    unless(
+        s.nested == usual.nested,
+        "steps with one stage",
+        s.nested.to_string(),
+    );
+    all.into_iter().map(|(n, v)| (n.to_owned(), v)).collect()
 }
 
 /// Bits of a weight, scales aside.
