@@ -102,6 +102,36 @@ fn every_recipe_agrees_in_lockstep() {
     }
 }
 
+/// Tokens of a real model, one by one, through the kernels that only wide subgroups are given: every result is the
+/// reference's.
+#[test]
+fn decoding_agrees_in_lockstep_as_on_wide_subgroups() {
+    let _one = common::one_at_a_time();
+    let opened = files::open_source(fairy2i_gpu::builtin::source()).expect("the built-in model");
+    for setup in common::setups() {
+        if !setup.gpu.level().covers(Needs::SUBGROUP_INT64) {
+            continue;
+        }
+        let twin = Twin::new(common::Wide(setup.gpu));
+        for mode in [Activations::Int16, Activations::Int8] {
+            let options = options(PHASE, Granularity::Tensor, mode);
+            let decode = async {
+                let weights = &*opened.weights;
+                let model =
+                    Model::load(&twin, &opened.config, weights, options, &mut |_| {}).await?;
+                let mut session = model.session()?;
+                session.feed(&[1, 1858, 617, 261, 604]).await?;
+                for _ in 0..12 {
+                    let next = session.argmax().await?;
+                    session.feed(&[next]).await?;
+                }
+                Ok(())
+            };
+            block_on(&twin, decode).unwrap_or_else(|e| panic!("{}: {e}", setup.name));
+        }
+    }
+}
+
 /// What does not fit is refused before anything runs.
 #[test]
 fn context_and_ids_are_checked() {

@@ -39,16 +39,17 @@ const UNSURE = 0xffffffffu;
 fn quick_quotients(magnitude: vec4<u32>, top: u32, inverse: u32) -> vec4<u32> {
     let d = vec4(top >> 23u) - (magnitude >> vec4(23u));
     let m = (magnitude << vec4(8u)) | vec4(0x80000000u);
-    // |x| levels / top in units of 2^-(16 + d), off by less than 8
+    // |x| levels / top in units of 2^-(15 + d), off by less than 5; half of what 32 bits hold, as a quotient of almost
+    // 2^(16 - d) is rounded up
     let units = vec4(
         wide_mul(m.x, inverse).y,
         wide_mul(m.y, inverse).y,
         wide_mul(m.z, inverse).y,
         wide_mul(m.w, inverse).y,
-    );
-    let shift = vec4(16u) + min(d, vec4(15u));
+    ) >> vec4(1u);
+    let shift = vec4(15u) + min(d, vec4(15u));
     let shifted = units + (vec4(1u) << (shift - vec4(1u)));
-    let near = ((shifted + vec4(8u)) & ((vec4(1u) << shift) - vec4(1u))) < vec4(16u);
+    let near = ((shifted + vec4(5u)) & ((vec4(1u) << shift) - vec4(1u))) < vec4(10u);
     // 2^-15 of the top is nothing at 8 bits, 2^-17 at 16
     let small = select(vec4(UNSURE), vec4(0u), d > vec4(select(17u, 15u, PLANES == 1u)));
     return select(select(shifted >> shift, vec4(UNSURE), near), small, d > vec4(15u));

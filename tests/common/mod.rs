@@ -52,6 +52,65 @@ pub fn setups() -> Vec<Setup> {
     setups
 }
 
+/// A GPU that claims wide subgroups, so that a narrow software adapter runs what wide ones are given.
+pub struct Wide(pub Gpu);
+
+impl Backend for Wide {
+    type Buffer = <Gpu as Backend>::Buffer;
+
+    fn name(&self) -> String {
+        format!("{}, as if its subgroups were wide", self.0.name())
+    }
+
+    fn max_words(&self) -> usize {
+        self.0.max_words()
+    }
+
+    fn workgroup_bytes(&self) -> usize {
+        self.0.workgroup_bytes()
+    }
+
+    fn subgroup_size(&self) -> usize {
+        self.0.subgroup_size().max(32)
+    }
+
+    fn kv(&self) -> Kv {
+        self.0.kv()
+    }
+
+    fn level(&self) -> Needs {
+        self.0.level()
+    }
+
+    fn alloc(&self, label: &str, words: usize) -> Result<Self::Buffer> {
+        self.0.alloc(label, words)
+    }
+
+    fn upload(&self, buffer: &Self::Buffer, offset: usize, words: &[u32]) -> Result<()> {
+        self.0.upload(buffer, offset, words)
+    }
+
+    fn upload_with(&self, buffer: &Self::Buffer, offset: usize, fill: &Fill<'_>) -> Result<()> {
+        self.0.upload_with(buffer, offset, fill)
+    }
+
+    async fn download(&self, buffer: &Self::Buffer, offset: usize, len: usize) -> Result<Vec<u32>> {
+        self.0.download(buffer, offset, len).await
+    }
+
+    async fn run<O: Op>(&self, op: &O, buffers: &[&Self::Buffer]) -> Result<()> {
+        self.0.run(op, buffers).await
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.0.flush()
+    }
+
+    fn wait(&self) -> Result<()> {
+        self.0.wait()
+    }
+}
+
 /// The CPU backend or a GPU, as one type.
 pub enum Device {
     Cpu(Cpu),

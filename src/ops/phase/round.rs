@@ -275,23 +275,49 @@ impl Op for PhaseGemvRound {
                             outcome,
                         };
                         if op.sensible() && op.fits(1 << 15) {
-                            cases.push(case(name, op));
+                            let tokens = noise(12, op.shape.rows * op.shape.in_features, 3.0);
+                            cases.push(case(name, op, &tokens));
                         }
                     }
                 }
             }
         }
+        for mode in [Activations::Int16, Activations::Int8] {
+            let (_, shape) = round_shapes().swap_remove(0);
+            let shape = PhaseShape {
+                in_features: 1024,
+                rows: 1,
+                ..shape
+            };
+            let op = Self {
+                shape,
+                mode,
+                norm: None,
+                outcome: Outcome::Plain,
+            };
+            cases.push(case("on the brink", op, &brink(1024)));
+        }
         cases
     }
 }
 
-fn case(name: &str, op: PhaseGemvRound) -> Case<PhaseGemvRound> {
-    let (rows, columns) = (op.shape.rows, op.shape.in_features);
+/// A token whose largest value is a power of two, while all others are a little less than one: their quotients are
+/// rounded up to a power of two.
+fn brink(columns: usize) -> Vec<f32> {
+    let value = |i: usize| {
+        let below = 1.0 - 2f32.powi(-8 - (i / 16 % 16) as i32);
+        let sign = if i.is_multiple_of(3) { -1.0 } else { 1.0 };
+        sign * below * 2f32.powi(2 - (i % 16) as i32)
+    };
+    let mut token: Vec<f32> = (0..columns).map(value).collect();
+    token[columns / 2] = 4.0;
+    token
+}
+
+fn case(name: &str, op: PhaseGemvRound, tokens: &[f32]) -> Case<PhaseGemvRound> {
+    let columns = op.shape.in_features;
     let weight: Vec<f32> = noise(13, columns, 0.5).iter().map(|w| w + 1.0).collect();
-    let activations = [
-        Data::f32(&noise(12, rows * columns, 3.0)),
-        Data::f32(&weight),
-    ];
+    let activations = [Data::f32(tokens), Data::f32(&weight)];
     let cells = |s: &[f32], c| integer_cells(s, c, op.mode);
     let mut data = case_data(&op.shape, activations, cells);
     if let (Data::Out(y), Some(words)) = (&mut data[4], op.lengths().last()) {
