@@ -5,7 +5,9 @@ use serde_json::Value;
 use std::process::Stdio;
 
 const PROMPT: &str = "Once upon a time";
-/// What the model itself, in PyTorch, continues it with.
+/// A model that was trained in PyTorch, packed.
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/models/novella-w2");
+/// What it continues the prompt with in PyTorch.
 const GREEDY: &str = ", there was a little girl named Lily. She loved to play with her toys.";
 
 fn ids(answer: &Value, field: &str) -> Vec<u64> {
@@ -15,16 +17,27 @@ fn ids(answer: &Value, field: &str) -> Vec<u64> {
 
 #[test]
 fn greedy_text_is_the_models() {
-    let text = good(&["generate", "--temp", "0", "-n", "17", PROMPT]);
+    let text = good(&["generate", "-m", MODEL, "--temp", "0", "-n", "17", PROMPT]);
     assert_eq!(text.trim_end_matches('\n'), GREEDY);
-    let float = ["--temp", "0", "-n", "17", "--activations", "float"];
+    let float = [
+        "-m",
+        MODEL,
+        "--temp",
+        "0",
+        "-n",
+        "17",
+        "--activations",
+        "float",
+    ];
     let args = [&["generate"][..], &float, &["-p", PROMPT]].concat();
     assert_eq!(good(&args), text);
 }
 
 #[test]
 fn json_has_prompt_ids_ids_text_and_stats() {
-    let args = ["generate", "--json", "--temp", "0", "-n", "17", PROMPT];
+    let args = [
+        "generate", "-m", MODEL, "--json", "--temp", "0", "-n", "17", PROMPT,
+    ];
     let answer = json(&args);
     assert_eq!(ids(&answer, "prompt_ids"), [1, 1858, 617, 261, 604]);
     assert_eq!(ids(&answer, "ids").len(), 17);
@@ -70,7 +83,7 @@ fn the_random_seed_is_told_and_repeats_the_text() {
 
 #[test]
 fn sampling_options_are_llama_cpps() {
-    let greedy = good(&["generate", "-n", "17", "--top-k", "1", PROMPT]);
+    let greedy = good(&["generate", "-m", MODEL, "-n", "17", "--top-k", "1", PROMPT]);
     assert_eq!(greedy.trim_end_matches('\n'), GREEDY);
     let args = [
         "--temp",

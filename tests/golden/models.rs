@@ -10,7 +10,7 @@ use fairy2i_gpu::ops::activation::Activations;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// Where checkpoints may lie: `FAIRY2I_MODELS`, beside a working copy, in the test data, in the program.
+/// Where checkpoints may lie: `FAIRY2I_MODELS`, beside a working copy, in the test data.
 fn find(model: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let beside = root.parent().map(|p| p.join("shared/models"));
@@ -19,10 +19,8 @@ fn find(model: &str) -> Option<PathBuf> {
         .into_iter()
         .chain(beside)
         .chain([root.join("tests/data/models")]);
-    let builtin = (model == "novella-w2").then(|| root.join("src/builtin/model"));
     places
         .map(|p| p.join(model))
-        .chain(builtin)
         .find(|p| p.join("config.json").exists())
 }
 

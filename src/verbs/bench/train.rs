@@ -98,7 +98,7 @@ impl Task for TrainBench {
             backend.level(),
             backend.max_words(),
         );
-        for (part, bytes) in memory.parts() {
+        for (part, bytes) in memory.parts().into_iter().filter(|p| p.1 > 0) {
             out::note(&format!("{part}: {}", out::memory(bytes as u64)));
         }
         let mut trainer = Trainer::from_scratch(backend, &self.config, self.options, 42)?;

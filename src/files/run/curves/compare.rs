@@ -4,6 +4,10 @@ use super::*;
 
 /// Height of a comparison.
 const HEIGHT: u32 = 420;
+/// Width of the part with the runs' names.
+const NAMES: u32 = 190;
+/// Beside those of single runs.
+const MORE: [RGBColor; 3] = [BLUE_LINE, RGBColor(110, 110, 110), RGBColor(140, 90, 50)];
 
 /// The SVG of the perplexity of `text` over the steps of several runs, which are given with their names; runs that
 /// never measured it are left out.
@@ -32,9 +36,10 @@ pub fn comparison(runs: &[(String, Vec<Step>)], text: &str) -> Result<String> {
 fn draw(lines: &[(String, Line)], text: &str, svg: &mut String) -> Drawn {
     let area = SVGBackend::with_string(svg, (SIZE.0, HEIGHT)).into_drawing_area();
     area.fill(&WHITE)?;
+    let (left, right) = area.split_horizontally(SIZE.0 - NAMES);
     let points = || lines.iter().flat_map(|(_, line)| line);
     let last = points().fold(1.0, |last: f64, &(x, _)| last.max(x));
-    let mut chart = ChartBuilder::on(&area)
+    let mut chart = ChartBuilder::on(&left)
         .caption(format!("perplexity of {text}"), ("sans-serif", 18))
         .margin(12)
         .x_label_area_size(36)
@@ -48,19 +53,15 @@ fn draw(lines: &[(String, Line)], text: &str, svg: &mut String) -> Drawn {
         .x_label_formatter(&|x| format!("{x:.0}"))
         .y_label_formatter(&number)
         .draw()?;
-    let colors = [BLUE_LINE].into_iter().chain(PALETTE).cycle();
-    for ((name, line), color) in lines.iter().zip(colors) {
-        chart
-            .draw_series(LineSeries::new(thinned(line), color.stroke_width(2)).point_size(3))?
-            .label(name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], color.stroke_width(2)));
+    let colors = PALETTE.into_iter().chain(MORE).cycle();
+    for (i, ((name, line), color)) in lines.iter().zip(colors).enumerate() {
+        let line = LineSeries::new(thinned(line), color.stroke_width(2)).point_size(3);
+        chart.draw_series(line)?;
+        let y = 48 + 20 * i as i32;
+        right.draw(&PathElement::new([(4, y), (24, y)], color.stroke_width(2)))?;
+        let style = ("sans-serif", 13).into_font();
+        right.draw(&Text::new(name.clone(), (32, y - 6), style))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperRight)
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.2))
-        .draw()?;
     area.present()?;
     Ok(())
 }
