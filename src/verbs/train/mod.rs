@@ -146,6 +146,9 @@ struct Given {
     /// Text files to measure the perplexity of
     #[arg(long, value_name = "FILE", num_args = 1..)]
     eval: Option<Vec<PathBuf>>,
+    /// How a text is cut and counted [default: blocks]
+    #[arg(long, value_enum)]
+    eval_protocol: Option<evaluate::Protocol>,
     /// Steps between measurements of perplexity [default: 100]
     #[arg(long, value_name = "N")]
     eval_every: Option<u64>,

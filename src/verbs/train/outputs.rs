@@ -1,6 +1,5 @@
 //! What a finished run leaves: the masters as a plain checkpoint, the packed model, and its card.
 
-use super::evaluate;
 use super::settings::Settings;
 use crate::backend::{Backend, block_on};
 use crate::error::Result;
@@ -78,7 +77,8 @@ fn card<B: Backend>(run: &Finished<'_, '_, B>, recipe: Recipe) -> String {
     let method = source::describe(&recipe);
     let command: Vec<String> = std::env::args().collect();
     let device = run.backend.name();
-    let protocol = evaluate::protocol(run.trainer.options().length);
+    let protocol = run.settings.eval_protocol;
+    let protocol = protocol.words(run.trainer.options().length);
     let last = run.steps.last();
     let measured = run.steps.iter().rev().find(|s| !s.validation.is_empty());
     let perplexities = measured.map(|s| {

@@ -1,5 +1,6 @@
 //! A run: what it begins with, and what it leaves.
 
+use super::evaluate::{Text, Words};
 use super::settings::Settings;
 use super::steps::Running;
 use super::{evaluate, outputs};
@@ -37,10 +38,7 @@ impl Task for Run {
         let micro_batches = self.settings.micro_batches(length)?;
         let checkpoints = Checkpoints::open(&self.out, self.settings.keep)?;
         let saved = self.newest(&checkpoints)?;
-        let texts = match &base.tokenizer {
-            Some(tokenizer) => evaluate::open(&self.settings.eval, tokenizer, length)?,
-            None => Vec::new(),
-        };
+        let texts = self.texts(&base, length)?;
         let memory = Memory::of(&base.config, &options, backend.level(), backend.max_words());
         out::note(&format!("device memory: {}", by_part(&memory)));
         fits(&memory, backend)?;
@@ -150,6 +148,20 @@ impl Run {
             ));
         }
         Ok(opened)
+    }
+
+    /// The texts to measure, in tokens; none without a tokenizer.
+    fn texts(&self, base: &Opened, length: usize) -> Result<Vec<Text>> {
+        let Some(tokenizer) = &base.tokenizer else {
+            return Ok(Vec::new());
+        };
+        let words = Words {
+            tokenizer,
+            bos: tokenizer.bos(),
+            eos: base.config.eos.first().copied(),
+        };
+        let s = &self.settings;
+        evaluate::open(&s.eval, s.eval_protocol, &words, length)
     }
 
     /// Tokens of a text; the data must be of the model's tokenizer and of this length.

@@ -1,5 +1,6 @@
 //! All settings of a run: what `config.toml` holds.
 
+use super::evaluate::Protocol;
 use crate::error::{Error, Result};
 use crate::files::run::Step;
 use crate::model::train::schedule::{Decay, Schedule, WeightDecay};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Fields that may change when a run is resumed.
-pub const FREE: [&str; 4] = ["save_every", "eval_every", "eval", "keep"];
+pub const FREE: [&str; 5] = ["save_every", "eval_every", "eval", "eval_protocol", "keep"];
 
 /// Steps that say what a usual gradient is.
 const RECENT: usize = 64;
@@ -86,6 +87,8 @@ pub struct Settings {
     pub keep: usize,
     /// Texts to measure.
     pub eval: Vec<PathBuf>,
+    /// How they are measured.
+    pub eval_protocol: Protocol,
     /// Steps between measurements.
     pub eval_every: u64,
 }
@@ -126,6 +129,7 @@ impl Default for Settings {
             save_every: 100,
             keep: 2,
             eval: Vec::new(),
+            eval_protocol: Protocol::Blocks,
             eval_every: 100,
         }
     }
