@@ -1,0 +1,109 @@
+//! Which layers a recipe quantizes, in what shapes, and the memory that takes.
+
+use crate::fixed;
+use crate::model::train::parameters::{EMBED, Kind, Parameter, head, of_block, place};
+use crate::model::{Config, Method, Recipe};
+use crate::ops::baseline::Rows;
+use crate::ops::quantizer::Piece;
+
+/// How a layer's codes are made.
+pub enum Shape {
+    Phase(Piece),
+    Baseline(Rows),
+}
+
+pub fn shape(recipe: Recipe, parameter: &Parameter, exponent: i32) -> Shape {
+    let (rows, columns) = (parameter.rows, parameter.columns);
+    match recipe.method {
+        Method::Phase { stages } => {
+            let granularity = recipe.granularity;
+            Shape::Phase(Piece::whole(rows, columns, granularity, stages, exponent))
+        }
+        method => {
+            let ternary = method == Method::Ternary;
+            Shape::Baseline(Rows::whole(ternary, rows, columns, exponent))
+        }
+    }
+}
+
+impl Shape {
+    /// Words of codes, scales, sums and errors.
+    pub fn words(&self) -> [usize; 4] {
+        match self {
+            Self::Phase(p) => [p.codes(), p.scales(), p.sums(), 4 * p.rows],
+            Self::Baseline(r) => [r.rows * r.words(), 2, 4 * r.total_rows, 4 * r.rows],
+        }
+    }
+}
+
+/// Indices of the parameters that a recipe quantizes, blocks first.
+pub fn quantized(recipe: Recipe, config: &Config, parameters: &[Parameter]) -> Vec<usize> {
+    if recipe.method == Method::Full {
+        return Vec::new();
+    }
+    let inside = of_block(config.layers, 0);
+    let linear = |&i: &usize| parameters[i].kind == Kind::Linear;
+    let mut all: Vec<usize> = (0..inside).filter(linear).collect();
+    if !recipe.skip_head {
+        all.push(head(config));
+    }
+    all
+}
+
+/// Parameters of the first block and the head that are made dense: those that are quantized, or, as factors in `half`
+/// precision, all linear layers.
+pub fn made_dense(
+    recipe: Recipe,
+    config: &Config,
+    parameters: &[Parameter],
+    half: bool,
+) -> Vec<usize> {
+    let quantized = quantized(recipe, config, parameters);
+    let block = (0..=place::DOWN).map(|p| of_block(0, p));
+    let used = |i: &usize| {
+        let linear = parameters[*i].kind == Kind::Linear || *i == EMBED;
+        quantized.contains(i) || half && linear
+    };
+    block.chain([head(config)]).filter(used).collect()
+}
+
+/// Words of device memory: codes and scales of all layers, dense weights of a block and the head, what the
+/// quantizer needs meanwhile.
+pub fn words(recipe: Recipe, config: &Config, parameters: &[Parameter], half: bool) -> [usize; 3] {
+    let layers = quantized(recipe, config, parameters);
+    let mut total = [0; 3];
+    for &i in &layers {
+        let [codes, scales, sums, errors] = shape(recipe, &parameters[i], 0).words();
+        total[0] += codes + scales;
+        total[2] = total[2].max(sums + errors);
+    }
+    for i in made_dense(recipe, config, parameters, half) {
+        let len = parameters[i].len();
+        total[1] += if half { len / 2 } else { len };
+    }
+    if half {
+        let largest = layers.iter().map(|&i| parameters[i].len()).max();
+        total[2] += largest.unwrap_or(0);
+    }
+    total
+}
+
+/// The exponent of a weight's magnitudes: as [`crate::model::quantize`] chooses it for `len` weights of which the
+/// largest has the magnitude `bits`.
+pub fn exponent(bits: u32, len: usize) -> i32 {
+    let terms = usize::BITS as i32 - len.saturating_sub(1).leading_zeros() as i32;
+    fixed::exponent_of([f32::from_bits(bits)]) + (terms - 28).max(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same grid as for deployment, so that codes are those of the packed model.
+    #[test]
+    fn exponents_are_those_of_quantizing() {
+        assert_eq!(exponent(0.75f32.to_bits(), 1000), 0);
+        assert_eq!(exponent(1f32.to_bits(), 1 << 28), 1);
+        assert_eq!(exponent(1f32.to_bits(), (1 << 28) + 1), 2);
+    }
+}
