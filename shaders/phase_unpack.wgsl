@@ -2,21 +2,6 @@
 // one workgroup owns one complex row, one lane a complex column
 // codes [rows, 2, stages, words]; scales [cells, groups, 2, stages, 2]; r [rows + lower_rows, columns]
 
-struct Params {
-    first_row: u32,  // of the piece, among the rows that share `scales`
-    rows: u32,       // upper real rows in r
-    lower_rows: u32, // real rows below them: as many, or one less
-    columns: u32,    // real
-    half: u32,       // complex
-    group: u32,      // complex columns that share scales
-    groups: u32,
-    by_row: u32,     // 0: one cell of scales, 1: one per row
-    stages: u32,
-    stage: u32,
-    exponent: i32,
-    measure: u32,
-}
-
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> codes: array<u32>;
 @group(0) @binding(2) var<storage, read> scales: array<f32>;

@@ -63,11 +63,8 @@ impl<B: Backend> Trainer<B> {
         let (c, s) = (&self.config, &self.scratch);
         let (weight, norm, h) = (head(c), final_norm(c), c.hidden);
         let x = &s.inputs[c.layers];
-        self.norm(norm, rows, x, &s.head_in).await?;
         let portion = logit_rows(c, self.options.rows(), self.backend.max_words());
-        let inputs = self
-            .factor(Factor::Right, rows, Columns::all(&s.head_in, h))
-            .await?;
+        let inputs = self.head_input(rows).await?;
         let logits = Columns::all(&s.logits, c.vocab);
         for row in (0..rows).step_by(portion) {
             let count = portion.min(rows - row);
@@ -93,6 +90,15 @@ impl<B: Backend> Trainer<B> {
                 .await?;
         }
         Ok(())
+    }
+
+    /// The final norm of the last block's output: the head's input, as products take it.
+    pub(super) async fn head_input(&self, rows: usize) -> Result<Columns<'_, B>> {
+        let (c, s) = (&self.config, &self.scratch);
+        let x = &s.inputs[c.layers];
+        self.norm(final_norm(c), rows, x, &s.head_in).await?;
+        let input = Columns::all(&s.head_in, c.hidden);
+        self.factor(Factor::Right, rows, input).await
     }
 
     /// Losses of `rows` rows whose logits are there, and their gradient in the logits' place.

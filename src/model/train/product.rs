@@ -113,10 +113,7 @@ impl<B: Backend> Trainer<B> {
 
     /// The weight of a linear layer as the forward pass sees it, and whether it is in f16.
     fn weight(&self, parameter: usize) -> (&B::Buffer, bool) {
-        match self.quantizer.weight(parameter) {
-            Some(weight) => (weight, self.scratch.halves.is_some()),
-            None => (&self.held[parameter].value, false),
-        }
+        self.quantizer.weight(&self.held, parameter)
     }
 
     /// `y (+)= x W^T` for the layer `parameter`.

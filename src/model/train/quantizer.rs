@@ -295,14 +295,18 @@ impl<B: Backend> Quantizer<B> {
         backend.run(&halve, &[from, dense]).await
     }
 
-    /// The dense weight of a linear layer of the block (or of the head) that was entered last; `None` where that is
-    /// the master.
-    pub fn weight(&self, parameter: usize) -> Option<&B::Buffer> {
-        if parameter == EMBED || parameter >= of_block(self.config.layers, 0) {
-            return self.head.as_ref();
-        }
-        let place = (parameter - of_block(0, 0)) % (place::DOWN + 1);
-        self.block[place].as_ref()
+    /// The weight of a linear layer of the block (or of the head) that was entered last, and whether it is in f16: made
+    /// dense, or the master itself.
+    pub fn weight<'a>(&'a self, masters: &'a [Held<B>], parameter: usize) -> (&'a B::Buffer, bool) {
+        let dense = if parameter == EMBED || parameter >= of_block(self.config.layers, 0) {
+            self.head.as_ref()
+        } else {
+            let place = (parameter - of_block(0, 0)) % (place::DOWN + 1);
+            self.block[place].as_ref()
+        };
+        dense.map_or((&masters[parameter].value, false), |dense| {
+            (dense, self.half)
+        })
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::Trainer;
 use super::options::{Batch, TrainOptions};
-use super::parameters::{Held, final_norm, head, parameters};
-use super::product::{Columns, Factor};
+use super::parameters::{Held, head, parameters};
+use super::product::Columns;
 use super::quantizer::{self, Quantizer};
 use super::scratch::logit_rows;
 use crate::backend::Backend;
@@ -108,12 +108,9 @@ impl<B: Backend> Trainer<B> {
         self.quantizer
             .enter_head(&self.backend, &self.list, &self.held)
             .await?;
-        let (c, s, rows) = (&self.config, &self.scratch, batch.tokens.len());
-        let x = &s.inputs[c.layers];
-        self.norm(final_norm(c), rows, x, &s.head_in).await?;
-        let input = Columns::all(&s.head_in, c.hidden);
-        let input = self.factor(Factor::Right, rows, input).await?;
-        let quads = input_words(c, rows, input.half) / 4;
+        let rows = batch.tokens.len();
+        let input = self.head_input(rows).await?;
+        let quads = input_words(&self.config, rows, input.half) / 4;
         self.backend.run(&Copy { quads }, &[input.buffer, to]).await
     }
 
@@ -135,10 +132,7 @@ impl<B: Backend> Trainer<B> {
             half: s.halves.is_some(),
             ..Columns::all(&teacher.head_in, c.hidden)
         };
-        let weight = match teacher.quantizer.weight(head(c)) {
-            Some(weight) => (weight, s.halves.is_some()),
-            None => (&teacher.held[head(c)].value, false),
-        };
+        let weight = teacher.quantizer.weight(&teacher.held, head(c));
         let logits = Columns::all(&teacher.logits, c.vocab);
         self.linear_by(weight, head(c), rows, input.below(row), logits, false)
             .await?;

@@ -34,7 +34,8 @@ impl Op for PhasePack {
         "fixed",
         "phase",
         "widely",
-        "piece"
+        "piece",
+        "piece_load"
     )];
     const BINDINGS: &'static [Binding] = &[
         read("r", Elem::F32),
@@ -136,7 +137,13 @@ impl Op for PhasePack {
 
 impl Op for PhaseUnpack {
     const NAME: &'static str = "phase_unpack";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "phase_unpack", "phase", "widely")];
+    const SHADERS: &'static [Shader] = &[shader!(
+        Needs::NONE,
+        "phase_unpack",
+        "phase",
+        "widely",
+        "piece"
+    )];
     const BINDINGS: &'static [Binding] = &[
         read("codes", Elem::U32),
         read("scales", Elem::F32),

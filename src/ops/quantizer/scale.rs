@@ -24,7 +24,8 @@ impl Op for PhaseScale {
         "fixed",
         "phase",
         "widely",
-        "piece"
+        "piece",
+        "piece_load"
     )];
     const BINDINGS: &'static [Binding] = &[
         read("r", Elem::F32),

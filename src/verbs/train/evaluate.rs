@@ -38,6 +38,7 @@ impl Protocol {
 }
 
 /// A text in blocks of equal length, filled up where they are short.
+#[derive(Default)]
 pub struct Text {
     /// The file's stem.
     pub name: String,
@@ -67,9 +68,7 @@ fn text(file: &Path, protocol: Protocol, words: &Words<'_>, length: usize) -> Re
     let name = file.file_stem().map(|s| s.to_string_lossy().into_owned());
     let mut text = Text {
         name: name.unwrap_or_default(),
-        tokens: Vec::new(),
-        labels: Vec::new(),
-        count: None,
+        ..Text::default()
     };
     match protocol {
         Protocol::Blocks => text.blocks(&content, words, length)?,
@@ -181,12 +180,7 @@ mod tests {
         let ids = |text: &str| words.tokenizer.encode(text, false).expect("ids");
         let (first, second) = (ids("Once"), ids("upon a time"));
         let long = "far too many words for a block as short as that one is";
-        let mut text = Text {
-            name: String::new(),
-            tokens: Vec::new(),
-            labels: Vec::new(),
-            count: None,
-        };
+        let mut text = Text::default();
         let content = format!("Once\n\n{long}\nupon a time\n");
         text.documents(&content, &words, 8).expect("a block");
         let mut tokens = [&[1][..], &first, &[2], &second, &[2]].concat();
@@ -206,12 +200,7 @@ mod tests {
             bos: Some(1),
             eos: None,
         };
-        let mut text = Text {
-            name: String::new(),
-            tokens: Vec::new(),
-            labels: Vec::new(),
-            count: None,
-        };
+        let mut text = Text::default();
         text.blocks("Once upon a time, there was a", &words, 4)
             .expect("blocks");
         assert!(text.tokens.len().is_multiple_of(4) && !text.tokens.is_empty());
