@@ -7,12 +7,21 @@ use fairy2i_gpu::backend::{Backend, block_on};
 use fairy2i_gpu::model::train::{Batch, Part, StepReport, TrainOptions, Trainer};
 use serde_json::Value;
 
-/// A tie that f32 cannot decide: before step 2, the third residual of one weight of this layer has a real part that is
-/// larger than its imaginary part by one unit in the last place of the weights it is made of (3.7e-9). The papers' run
-/// has it the other way round, which changes the loss by 1.7e-5. Moving one of the four weights by five such units
-/// makes the code the papers'; everything then agrees within the bounds.
+/// A tie that f32 cannot decide: before step 2, the real and the imaginary part of the third residual of one weight of
+/// this layer differ by 1.1e-10 where all is computed in f64 (whose losses are within 2e-7 of the fixture's), and
+/// f32 counts the weights behind it in steps of up to 7.5e-9. Each of three things alone turns that computation to the
+/// other code, which changes the loss by 1.7e-5: masters kept in f32, scales rounded to f32, our gradients (2e-7 off).
 const TIE: (&str, &str, usize) = ("gqa", "complex_phase_v3", 2);
-const TIED: (&str, usize, f32) = ("model.layers.0.mlp.gate_proj.weight", 85 * 64 + 6, -2e-8);
+
+/// The masters behind that weight, R11, R12, R21 and R22, as that computation has them, rounded to f32: ours on the
+/// CPU lie within 1.4 units of them. With these the code is the papers', and everything agrees within the bounds.
+const TIED: &str = "model.layers.0.mlp.gate_proj.weight";
+const DECIDED: [(usize, f32); 4] = [
+    (85 * 64 + 6, -0.054_196_186),
+    (85 * 64 + 38, -0.020_608_71),
+    (173 * 64 + 6, 0.064_932_45),
+    (173 * 64 + 38, 0.021_796_144),
+];
 
 /// Relative errors allowed: in f32 on the CPU, and on a GPU.
 const CPU: f64 = 1e-5;
@@ -51,11 +60,12 @@ fn steps(
 
 /// Decides the [`TIE`].
 fn untie(device: &Device, trainer: &mut Trainer<&Device>) -> fairy2i_gpu::Result<()> {
-    let (name, element, by) = TIED;
-    let at = trainer.parameters().iter().position(|p| p.name == name);
+    let at = trainer.parameters().iter().position(|p| p.name == TIED);
     let at = at.expect("the layer is there");
     let mut values = block_on(device, trainer.read(Part::Master, at))?;
-    values[element] += by;
+    for (element, value) in DECIDED {
+        values[element] = value;
+    }
     trainer.write(Part::Master, at, &values)
 }
 
