@@ -22,6 +22,7 @@ const MOST_PARAMS: usize = 256;
 const BY_ABILITY: &[&str] = &[
     "attention_step",
     "attention_coop",
+    "phase_gemm_bits",
     "phase_gemm_coop",
     "phase_gemv_round",
     "phase_expand",
@@ -273,6 +274,7 @@ impl Visitor for Inspection {
             capabilities.set(Capabilities::SUBGROUP, shader.needs.subgroup);
             capabilities.set(Capabilities::SHADER_FLOAT16, shader.needs.f16);
             capabilities.set(Capabilities::SHADER_INT64, shader.needs.int64);
+            capabilities.set(Capabilities::SHADER_INT16, shader.needs.int16);
             capabilities.set(Capabilities::COOPERATIVE_MATRIX, shader.needs.matrix);
             self.entries.insert(shader.entry);
             for (overrides, prelude) in &configurations {

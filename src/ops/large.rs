@@ -9,7 +9,9 @@ use super::copy::Copy;
 use super::dense::{Dense, MatmulGemm, MatmulGemv};
 use super::dense_coop::MatmulGemmCoop;
 use super::noise::Noise;
-use super::phase::{PhaseGemm, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseShape};
+use super::phase::{
+    PhaseGemm, PhaseGemmBits, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseShape,
+};
 use super::pointwise::{RmsNorm, SwiGlu, TokenEmbed};
 use super::select::{Argmax, TopK};
 use super::{Op, Stored, hash32};
@@ -144,6 +146,16 @@ pub(super) fn phase_gemv() -> Vec<BenchCase<PhaseGemv>> {
 
 pub(super) fn phase_gemm() -> Vec<BenchCase<PhaseGemm>> {
     integer(PROMPT, |shape, mode| PhaseGemm { shape, mode })
+}
+
+/// Eight texts that are decoded together, and a prompt.
+pub(super) fn phase_gemm_bits() -> Vec<BenchCase<PhaseGemmBits>> {
+    let of = |rows| integer(rows, |shape, mode| PhaseGemmBits { shape, mode });
+    let few = of(8).into_iter().map(|mut case| {
+        case.name += ", 8 tokens";
+        case
+    });
+    few.chain(of(PROMPT)).collect()
 }
 
 pub(super) fn phase_gemv_float() -> Vec<BenchCase<PhaseGemvFloat>> {

@@ -94,6 +94,8 @@ pub struct Needs {
     pub f16: bool,
     /// 64-bit integers in shaders.
     pub int64: bool,
+    /// 16-bit integers in shaders.
+    pub int16: bool,
     /// Cooperative 16x16x16 matrices: f16 factors, f32 sums, subgroups of 32.
     pub matrix: bool,
 }
@@ -104,6 +106,7 @@ impl Needs {
         subgroup: false,
         f16: false,
         int64: false,
+        int16: false,
         matrix: false,
     };
     /// Everything this crate knows how to use.
@@ -111,6 +114,7 @@ impl Needs {
         subgroup: true,
         f16: true,
         int64: true,
+        int16: true,
         matrix: true,
     };
     /// Subgroup operations.
@@ -136,6 +140,7 @@ impl Needs {
         (self.subgroup || !other.subgroup)
             && (self.f16 || !other.f16)
             && (self.int64 || !other.int64)
+            && (self.int16 || !other.int16)
             && (self.matrix || !other.matrix)
     }
 
@@ -145,6 +150,7 @@ impl Needs {
             subgroup: self.subgroup && other.subgroup,
             f16: self.f16 && other.f16,
             int64: self.int64 && other.int64,
+            int16: self.int16 && other.int16,
             matrix: self.matrix && other.matrix,
         }
     }
@@ -323,6 +329,7 @@ list![
     phase::PhaseGemv,
     phase::PhaseGemvRound,
     phase::PhaseGemm,
+    phase::PhaseGemmBits,
     phase::PhaseGemvFloat,
     phase::PhaseGemmFloat,
     phase::PhaseGemmCoop,

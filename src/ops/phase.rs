@@ -9,6 +9,7 @@ use crate::fixed::{self, Mantissas};
 use crate::quarter::{COLUMNS_PER_WORD, code_at, unit, words_for};
 use bytemuck::Zeroable;
 
+mod bits;
 mod coop;
 mod expand;
 mod float;
@@ -16,6 +17,7 @@ mod host;
 mod integer;
 mod round;
 
+pub use bits::PhaseGemmBits;
 pub use coop::{COOP_TOKENS, PhaseGemmCoop};
 pub use expand::{LIFT, PhaseExpand};
 pub use float::{PhaseGemmFloat, PhaseGemvFloat};

@@ -100,6 +100,7 @@ pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
             subgroup: features.contains(wgpu::Features::SUBGROUP),
             f16: features.contains(wgpu::Features::SHADER_F16),
             int64: features.contains(wgpu::Features::SHADER_INT64),
+            int16: features.contains(wgpu::Features::SHADER_I16),
             matrix: matrices(adapter),
         },
         subgroup_size: info.subgroup_min_size,
@@ -147,6 +148,7 @@ pub(super) async fn open(
     features.set(wgpu::Features::SUBGROUP, level.subgroup);
     features.set(wgpu::Features::SHADER_F16, level.f16);
     features.set(wgpu::Features::SHADER_INT64, level.int64);
+    features.set(wgpu::Features::SHADER_I16, level.int16);
     let matrix = level.matrix && matrices(adapter);
     features.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, matrix);
     // SAFETY: the experimental feature is cooperative matrices alone; their kernels are cross-checked like all others.

@@ -8,7 +8,8 @@ use crate::ops::activation::{ActRound, ActSnap, Activations};
 use crate::ops::dense::{Dense, MatmulGemm, MatmulGemv};
 use crate::ops::norm_round::{NormRound, roundable};
 use crate::ops::phase::{
-    Outcome, PhaseGemm, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseGemvRound, PhaseShape,
+    Outcome, PhaseGemm, PhaseGemmBits, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseGemvRound,
+    PhaseShape,
 };
 use crate::ops::pointwise::{RmsNorm, SwiGlu};
 
@@ -112,7 +113,7 @@ impl<B: Backend> Linear<B> {
         let wide = backend.subgroup_size() >= WIDE_SUBGROUP;
         let kernel = kernel_for::<PhaseGemvRound>(backend.level());
         let few = run.rows <= GEMV_ROWS && run.activations != Activations::Float;
-        if !wide || kernel.is_none() || !few {
+        if !wide || kernel.is_none() || !few || self.by_bits(backend, run) {
             return Ok(false);
         }
         let product = |piece| PhaseGemvRound {
@@ -132,6 +133,20 @@ impl<B: Backend> Linear<B> {
             backend.run(product, &buffers).await?;
         }
         Ok(true)
+    }
+
+    /// Whether these tokens' exact sums are made by cooperative matrices.
+    pub(super) fn by_bits(&self, backend: &B, run: Run) -> bool {
+        let Weight::Phase(phase) = &self.weight else {
+            return false;
+        };
+        run.activations != Activations::Float
+            && run.rows >= PhaseGemmBits::least_tokens(run.activations)
+            && kernel_for::<PhaseGemmBits>(backend.level()).is_some()
+            && phase
+                .pieces
+                .iter()
+                .all(|piece| PhaseGemmBits::fits(&self.shape(phase, run, piece)))
     }
 
     /// Rounded tokens into the scratch buffers.
@@ -253,10 +268,14 @@ impl<B: Backend> Linear<B> {
         run: Run,
     ) -> Result<()> {
         let (mode, cells) = (run.activations, &phase.cells);
+        let bits = self.by_bits(backend, run);
         for piece in &phase.pieces {
             let shape = self.shape(phase, run, piece);
             let buffers = [&piece.buffer, &scratch.rounded, &scratch.absmax, cells, y];
-            if run.rows <= GEMV_ROWS {
+            if bits {
+                let product = PhaseGemmBits { shape, mode };
+                backend.run(&product, &buffers).await?;
+            } else if run.rows <= GEMV_ROWS {
                 backend.run(&PhaseGemv { shape, mode }, &buffers).await?;
             } else {
                 backend.run(&PhaseGemm { shape, mode }, &buffers).await?;

@@ -1,7 +1,7 @@
 //! Running a layer for many tokens by cooperative matrices.
 
 use super::apply::{Input, Run};
-use super::{EXPAND_ROWS, GEMV_ROWS, Linear, LinearScratch, Phase, Shard, Weight};
+use super::{BITS_ROWS, EXPAND_ROWS, GEMV_ROWS, Linear, LinearScratch, Phase, Shard, Weight};
 use crate::backend::{Backend, kernel_for};
 use crate::error::Result;
 use crate::ops::Stored;
@@ -14,7 +14,11 @@ use crate::ops::phase::{LIFT, PhaseExpand, PhaseGemmCoop};
 impl<B: Backend> Linear<B> {
     /// Whether these tokens go through cooperative matrices.
     pub(super) fn many(&self, backend: &B, run: Run) -> bool {
-        if run.exact || run.rows <= GEMV_ROWS {
+        let few = match self.by_bits(backend, run) {
+            true => BITS_ROWS,
+            false => GEMV_ROWS,
+        };
+        if run.exact || run.rows <= few {
             return false;
         }
         match &self.weight {

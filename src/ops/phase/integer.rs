@@ -32,6 +32,15 @@ const BINDINGS: &[Binding] = &[
     write("y", Elem::F32),
 ];
 
+/// The same, with loads that stay where they are.
+pub(super) const BINDINGS_HELD: &[Binding] = &[
+    held("codes", Elem::U32),
+    held("q", Elem::U32),
+    read("absmax", Elem::U32),
+    read("cells", Elem::U32),
+    write("y", Elem::F32),
+];
+
 /// Invocations of a workgroup of [`PhaseGemv`].
 const WIDTH: usize = 128;
 
@@ -162,12 +171,12 @@ impl Op for PhaseGemm {
     }
 }
 
-fn lengths(shape: &PhaseShape, mode: Activations) -> Vec<usize> {
+pub(super) fn lengths(shape: &PhaseShape, mode: Activations) -> Vec<usize> {
     let q = shape.rows * ActRound::row_words(shape.in_features, mode);
     shape.lengths([q, shape.rows])
 }
 
-fn cost(shape: &PhaseShape, mode: Activations) -> Cost {
+pub(super) fn cost(shape: &PhaseShape, mode: Activations) -> Cost {
     shape.cost((shape.rows * shape.in_features * mode.planes()) as f64)
 }
 

@@ -96,6 +96,7 @@ fn gpu((index, adapter): (usize, &AdapterSummary), cache: Option<PathBuf>) -> Gp
         ("f16", adapter.level.f16),
         ("subgroup", adapter.level.subgroup),
         ("int64", adapter.level.int64),
+        ("int16", adapter.level.int16),
         ("matrix", adapter.level.matrix),
     ];
     GpuInfo {
