@@ -1,5 +1,5 @@
 // y = U x + W conj(x) for many tokens, U and W in {1, i, -1, -i} stages, x in f32
-// one workgroup owns 16 complex rows x 32 tokens, one invocation a row and two tokens
+// one workgroup owns 32 complex rows x 64 tokens; an invocation 8 tokens x 4 rows, real and imaginary, as four 4 x 4 blocks
 // codes [piece_rows, words, TERMS]; x [rows, in_features]; cells [cells, 1 + groups TERMS 2]; y [rows, outputs]
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -8,66 +8,94 @@
 @group(0) @binding(3) var<storage, read> cells: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
-const ROWS = 16u;
-const TOKENS = 32u;
-const WIDTH = 256u;
+override TERMS: u32; // U and W in all stages
 
-var<workgroup> tile: array<vec2<f32>, 512>; // [TOKENS, 16 columns of one word]
-var<private> sums: array<vec4<f32>, 16>;    // [2 tokens, TERMS]
-var<private> acc: array<vec2<f32>, 2>;
+const WIDTH = 64u;
+const ROWS = 32u;
+const TOKENS = 64u;
+const COLUMNS = 8u; // complex columns per step, half a word
+const PITCH = 17u;  // 16 quads; one more keeps writes out of each other's memory banks
 
-fn clear_sums() {
-    for (var t = 0u; t < 2u * TERMS; t++) {
-        sums[t] = vec4(0.0);
-    }
-}
+// [2 COLUMNS]: real, then imaginary factors of the step
+var<workgroup> xs: array<vec4<f32>, 272>; // of 16 quads of tokens
+var<workgroup> ws: array<vec4<f32>, 272>; // of 8 quads of rows for their real parts, then for their imaginary parts
 
-// the sums so far times their scales; starts new sums
-fn flush(scales: u32) {
-    for (var s = 0u; s < 2u; s++) {
-        for (var t = 0u; t < TERMS; t++) {
-            let at = scales + 2u * t;
-            let scale = vec2(cells[at], cells[at + 1u]);
-            acc[s] += scaled(sums[s * TERMS + t], scale, 2u * t >= TERMS);
-        }
-    }
-    clear_sums();
-}
-
-// stages the columns of word w of all tokens; what lies beyond the row or the tokens is zero
-fn stage(w: u32, first_token: u32, index: u32) {
+fn x_at(token: u32, part: u32, c: u32) -> f32 {
     let half = (p.in_features + 1u) / 2u;
-    for (var i = index; i < TOKENS * 16u; i += WIDTH) {
-        let c = w * 16u + i % 16u;
-        let token = first_token + i / 16u;
-        var value = vec2(0.0);
-        if c < half && token < p.rows {
-            value.x = x[token * p.in_features + c];
-            if half + c < p.in_features {
-                value.y = x[token * p.in_features + half + c];
+    let i = part * half + c;
+    if token < p.rows && c < half && i < p.in_features {
+        return x[token * p.in_features + i];
+    }
+    return 0.0;
+}
+
+fn load_x(index: u32, first_token: u32, column: u32) {
+    let k = index % (2u * COLUMNS);
+    let part = k / COLUMNS;
+    let c = column + k % COLUMNS;
+    for (var quad = index / (2u * COLUMNS); quad < TOKENS / 4u; quad += WIDTH / (2u * COLUMNS)) {
+        let t = first_token + 4u * quad;
+        xs[k * PITCH + quad] = vec4(x_at(t, part, c), x_at(t + 1u, part, c), x_at(t + 2u, part, c), x_at(t + 3u, part, c));
+    }
+}
+
+// the real 2 x 2 block (R11, R12, R21, R22) of a row and a column
+fn block_at(row: u32, column: u32) -> vec4<f32> {
+    if row >= p.piece_rows {
+        return vec4(0.0);
+    }
+    let word = column / 16u;
+    let cell = place(p, p.first_row + row).x * (1u + p.groups * TERMS * 2u);
+    let scales = cell + 1u + word / p.group_words * TERMS * 2u;
+    let at = (row * p.words + word) * TERMS;
+    var u = vec2(0.0);
+    var w = vec2(0.0);
+    for (var t = 0u; t < TERMS / 2u; t++) {
+        let s = scales + 2u * t;
+        u += phase_value(phase_code_at(codes[at + t], column), vec2(cells[s], cells[s + 1u]));
+    }
+    for (var t = TERMS / 2u; t < TERMS; t++) {
+        let s = scales + 2u * t;
+        w += phase_value(phase_code_at(codes[at + t], column), vec2(cells[s], cells[s + 1u]));
+    }
+    return vec4(u.x + w.x, w.y - u.y, u.y + w.y, u.x - w.x);
+}
+
+// one column of four rows
+fn load_w(index: u32, first_row: u32, column: u32) {
+    let quad = index % COLUMNS;
+    let k = index / COLUMNS;
+    let row = first_row + 4u * quad;
+    let c = column + k;
+    let turned = transpose(mat4x4(block_at(row, c), block_at(row + 1u, c), block_at(row + 2u, c), block_at(row + 3u, c)));
+    let at = k * PITCH + quad;
+    ws[at] = turned[0];
+    ws[at + COLUMNS * PITCH] = turned[1];
+    ws[at + COLUMNS] = turned[2];
+    ws[at + COLUMNS * PITCH + COLUMNS] = turned[3];
+}
+
+// columns: tokens; components: rows
+fn outer(t: vec4<f32>, r: vec4<f32>) -> mat4x4<f32> {
+    return mat4x4(t.x * r, t.y * r, t.z * r, t.w * r);
+}
+
+// four tokens of four rows
+fn store_block(token: u32, row: u32, imaginary: bool, block: mat4x4<f32>) {
+    var tokens = block; // what is indexed must have a place
+    for (var r = 0u; r < 4u; r++) {
+        if row + r >= p.piece_rows {
+            return;
+        }
+        let at = place(p, p.first_row + row + r);
+        let to = select(at.y, at.z, imaginary);
+        for (var t = 0u; t < 4u; t++) {
+            let i = (token + t) * p.outputs + to;
+            if to != NOWHERE && token + t < p.rows {
+                y[i] = select(0.0, y[i], p.add == 1u) + tokens[t][r];
             }
         }
-        tile[i] = value;
     }
-}
-
-fn add_word(slot: u32, row: u32, w: u32) {
-    for (var t = 0u; t < TERMS; t++) {
-        let code = codes[(row * p.words + w) * TERMS + t];
-        var first = sums[t];
-        var second = sums[TERMS + t];
-        for (var j = 0u; j < 16u; j++) {
-            let symbol = code >> (8u * (j % 4u) + 2u * (j / 4u));
-            first = add_symbol(first, symbol, tile[slot * 16u + j]);
-            second = add_symbol(second, symbol, tile[(slot + 16u) * 16u + j]);
-        }
-        sums[t] = first;
-        sums[TERMS + t] = second;
-    }
-}
-
-fn store(i: u32, value: f32) {
-    y[i] = select(value, y[i] + value, p.add == 1u);
 }
 
 @compute @workgroup_size(WIDTH)
@@ -76,33 +104,41 @@ fn phase_gemm_float(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
-    let row = (wg.x + wg.y * nwg.x) * ROWS + index % ROWS;
-    let slot = index / ROWS;
-    let first_token = wg.z * TOKENS;
-    let here = row < p.piece_rows;
-    let at = place(p, p.first_row + row);
-    let cell = at.x * (1u + p.groups * TERMS * 2u);
-    acc[0] = vec2(0.0);
-    acc[1] = vec2(0.0);
-    clear_sums();
-    for (var w = 0u; w < p.words; w++) {
-        workgroupBarrier();
-        stage(w, first_token, index);
-        workgroupBarrier();
-        if here {
-            add_word(slot, row, w);
-            if (w + 1u) % p.group_words == 0u || w + 1u == p.words {
-                flush(cell + 1u + w / p.group_words * TERMS * 2u);
-            }
-        }
+    let across = (p.rows + TOKENS - 1u) / TOKENS;
+    let group = wg.x + wg.y * nwg.x;
+    // neighbours share their codes
+    let token = group % across * TOKENS;
+    let row = group / across * ROWS;
+    if row >= p.piece_rows {
+        return;
     }
-    for (var s = 0u; s < 2u; s++) {
-        let token = first_token + slot + 16u * s;
-        if here && token < p.rows {
-            store(token * p.outputs + at.y, acc[s].x);
-            if at.z != NOWHERE {
-                store(token * p.outputs + at.z, acc[s].y);
-            }
+    let t = index / COLUMNS;
+    let r = index % COLUMNS;
+    var sums = array<mat4x4<f32>, 4>();
+    for (var column = 0u; column < 16u * p.words; column += COLUMNS) {
+        load_x(index, token, column);
+        load_w(index, row, column);
+        workgroupBarrier();
+        // a step's sums first for themselves: long rows would lose bits
+        var step = array<mat4x4<f32>, 4>();
+        for (var k = 0u; k < 2u * COLUMNS; k++) {
+            let x0 = xs[k * PITCH + t];
+            let x1 = xs[k * PITCH + t + 8u];
+            let re = ws[k * PITCH + r];
+            let im = ws[k * PITCH + r + COLUMNS];
+            step[0] += outer(x0, re);
+            step[1] += outer(x0, im);
+            step[2] += outer(x1, re);
+            step[3] += outer(x1, im);
         }
+        sums[0] += step[0];
+        sums[1] += step[1];
+        sums[2] += step[2];
+        sums[3] += step[3];
+        workgroupBarrier();
     }
+    store_block(token + 4u * t, row + 4u * r, false, sums[0]);
+    store_block(token + 4u * t, row + 4u * r, true, sums[1]);
+    store_block(token + 32u + 4u * t, row + 4u * r, false, sums[2]);
+    store_block(token + 32u + 4u * t, row + 4u * r, true, sums[3]);
 }

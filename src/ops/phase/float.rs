@@ -12,7 +12,8 @@ pub struct PhaseGemvFloat {
     pub shape: PhaseShape,
 }
 
-/// Product of a stack with many tokens, f32 activations: tiles of 16 complex rows by 32 tokens.
+/// Product of a stack with many tokens, f32 activations: tiles of 32 complex rows by 64 tokens, for devices without
+/// cooperative matrices. Codes become real 2x2 blocks in f32, so that a complex product costs one real one.
 /// Bindings as [`PhaseGemvFloat`].
 #[derive(Debug, Clone)]
 pub struct PhaseGemmFloat {
@@ -35,7 +36,7 @@ const WIDTH: usize = 128;
 impl Op for PhaseGemvFloat {
     const NAME: &'static str = "phase_gemv_float";
     const SHADERS: &'static [Shader] =
-        &[shader!(Needs::NONE, "phase_gemv_float", "stack", "signs")];
+        &[shader!(unchecked Needs::NONE, "phase_gemv_float", "stack", "signs")];
     const BINDINGS: &'static [Binding] = BINDINGS;
     const AGREE: Agree = AGREE;
     type Params = PhaseParams;
@@ -51,8 +52,12 @@ impl Op for PhaseGemvFloat {
         ]
     }
 
+    fn prelude(&self) -> &'static str {
+        codes_prelude(self.shape.stages)
+    }
+
     fn grid(&self) -> Grid {
-        let rows = WIDTH / integer::lanes(self.shape.words());
+        let rows = 2 * WIDTH / integer::lanes(self.shape.words());
         Grid {
             groups: self.shape.piece_rows.div_ceil(rows) as u32,
             batch: self.shape.rows as u32,
@@ -87,7 +92,7 @@ impl Op for PhaseGemvFloat {
 impl Op for PhaseGemmFloat {
     const NAME: &'static str = "phase_gemm_float";
     const SHADERS: &'static [Shader] =
-        &[shader!(Needs::NONE, "phase_gemm_float", "stack", "signs")];
+        &[shader!(unchecked Needs::NONE, "phase_gemm_float", "stack", "phase")];
     const BINDINGS: &'static [Binding] = BINDINGS;
     const AGREE: Agree = AGREE;
     type Params = PhaseParams;
@@ -102,8 +107,8 @@ impl Op for PhaseGemmFloat {
 
     fn grid(&self) -> Grid {
         Grid {
-            groups: self.shape.piece_rows.div_ceil(16) as u32,
-            batch: self.shape.rows.div_ceil(32) as u32,
+            groups: (self.shape.piece_rows.div_ceil(32) * self.shape.rows.div_ceil(64)) as u32,
+            batch: 1,
         }
     }
 
