@@ -1,22 +1,32 @@
 // parts = (sum x^2, largest |x|) of every share of x
-// one workgroup owns one share of at most `share` values
+// one workgroup owns one share of at most `share` values, one lane 16 of every 4096
 // x [n] f32; squares [first + shares] f32; largest [first + shares] u32, bits of a magnitude: infinity and NaN are beyond 0x7f7fffff
 
 struct Params {
     n: u32,
-    share: u32,
+    share: u32,  // a multiple of 4
     shares: u32,
-    first: u32, // place of the first result
+    first: u32,  // place of the first result
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> x: array<u32>;
 @group(0) @binding(2) var<storage, read_write> squares: array<f32>;
 @group(0) @binding(3) var<storage, read_write> largest: array<u32>;
 
 const WIDTH = 256u;
 
 var<workgroup> tops: array<u32, WIDTH>;
+
+// magnitudes 4 at to 4 at + 3, or 0 from 4 end on
+fn magnitudes(at: u32, end: u32) -> vec4<u32> {
+    let words = load_words(min(at, end - 1u)) & vec4(0x7fffffffu);
+    return select(vec4(0u), words, at < end);
+}
+
+fn square(words: vec4<u32>) -> vec4<f32> {
+    let v = bitcast<vec4<f32>>(words);
+    return v * v;
+}
 
 @compute @workgroup_size(WIDTH)
 fn grad_norm(
@@ -28,20 +38,19 @@ fn grad_norm(
     if group >= p.shares {
         return;
     }
-    let begin = group * p.share;
-    let end = min(p.n, begin + p.share);
+    let begin = group * p.share / 4u;
+    let end = (min(p.n, 4u * begin + p.share) + 3u) / 4u;
     var sums = vec4(0.0);
-    var top = 0u;
+    var most = vec4(0u);
     for (var i = begin + lane; i < end; i += 4u * WIDTH) {
-        let at = i + WIDTH * vec4(0u, 1u, 2u, 3u);
-        let place = min(at, vec4(p.n - 1u));
-        let words = vec4(x[place.x], x[place.y], x[place.z], x[place.w]) & vec4(0x7fffffffu);
-        let inside = select(vec4(0u), words, at < vec4(end));
-        let v = bitcast<vec4<f32>>(inside);
-        sums += v * v;
-        top = max(top, max(max(inside.x, inside.y), max(inside.z, inside.w)));
+        let a = magnitudes(i, end);
+        let b = magnitudes(i + WIDTH, end);
+        let c = magnitudes(i + 2u * WIDTH, end);
+        let d = magnitudes(i + 3u * WIDTH, end);
+        sums += (square(a) + square(b)) + (square(c) + square(d));
+        most = max(most, max(max(a, b), max(c, d)));
     }
-    tops[lane] = top;
+    tops[lane] = max(max(most.x, most.y), max(most.z, most.w));
     let total = reduce_sum(lane, (sums.x + sums.y) + (sums.z + sums.w));
     for (var step = WIDTH / 2u; step > 0u; step /= 2u) {
         if lane < step {

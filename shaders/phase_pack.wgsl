@@ -1,60 +1,73 @@
 // codes of all stages: k_t = sector(E_t), E_{t+1} = E_t - i^k_t s_t; and sum |R - Rq|^2, sum |R|^2 in fixed point
-// one workgroup owns one complex row, one lane four columns of every 256
+// one workgroup owns one complex row, one lane four columns of every 512
 // r [rows + lower_rows, columns]; scales [cells, groups, 2, stages] of (re, im); codes [rows, 2, stages, words]; errors [rows, 2] u64
+
+override STAGES: u32 = 4u;
+override MEASURE: bool = true; // errors are wanted
 
 @group(0) @binding(3) var<storage, read_write> codes: array<u32>;
 @group(0) @binding(4) var<storage, read_write> errors: array<u32>;
 
-const WIDTH = 64u;
-const WORDS = 16u; // of a plane, for the columns of one turn
-const PITCH = 17u; // places of a word's 16 columns: words lie in different banks
+const WIDTH = 128u;
+const WORDS = WIDTH / 4u; // of a plane, for the columns of one turn
 
-// symbols of every column, two bits for each plane: the stages of U, then those of W
-var<workgroup> symbols: array<u32, WORDS * PITCH>;
+// a lane's part of a word of every plane: the stages of U, then those of W
+var<workgroup> parts: array<u32, 2u * STAGES * WIDTH>;
 var<workgroup> totals: array<vec4<u32>, WIDTH>;
+
+// the symbols of four columns, one in each byte
+fn symbols(k: Sectors, there: vec4<bool>) -> u32 {
+    let low = select(vec4(0u), vec4(0x1u, 0x100u, 0x10000u, 0x1000000u), k.low & there);
+    let high = select(vec4(0u), vec4(0x2u, 0x200u, 0x20000u, 0x2000000u), k.high & there);
+    let both = low | high;
+    return (both.x | both.y) | (both.z | both.w);
+}
 
 fn squares(v: vec4<f32>) -> vec2<u32> {
     let e = p.exponent + 1;
-    let upper = wide_add(fixed_square(v.x, e), fixed_square(v.y, e));
-    let lower = wide_add(fixed_square(v.z, e), fixed_square(v.w, e));
-    return wide_add(upper, lower);
+    let some = wide_add(fixed_square(v.x, e), fixed_square(v.y, e));
+    let others = wide_add(fixed_square(v.z, e), fixed_square(v.w, e));
+    return wide_add(some, others);
 }
 
-// puts the symbols of column c, number i of this turn, in their place; returns (squared error, squared magnitude)
-fn encode(v: vec4<f32>, row: u32, c: u32, i: u32) -> vec4<u32> {
-    let there = c < p.half;
-    let group = select(0u, c / p.group, p.groups > 1u && there);
+fn squares_four(v: Four) -> vec2<u32> {
+    return wide_add(wide_add(squares(v.a), squares(v.b)), wide_add(squares(v.c), squares(v.d)));
+}
+
+// R - Rq from twice (U, W); what a device does with subnormals does not matter, their squares are 0
+fn merged(z: Four, row: u32, c: vec4<u32>) -> Four {
+    let left = c < vec4(p.half);
+    let right = c + vec4(p.half) < vec4(p.columns);
+    let below = vec4(row < p.lower_rows);
+    let none = vec4(0.0);
+    return Four(
+        select(none, 0.5 * z.a + 0.5 * z.c, left),
+        select(none, 0.5 * z.d - 0.5 * z.b, left & right),
+        select(none, 0.5 * z.d + 0.5 * z.b, left & below),
+        select(none, 0.5 * z.a - 0.5 * z.c, left & right & below),
+    );
+}
+
+// puts the codes of four columns in their places; returns twice the last residual
+fn encode(v: Four, row: u32, c: u32, lane: u32) -> Four {
+    let there = c + vec4(0u, 1u, 2u, 3u) < vec4(p.half);
+    var group = 0u;
+    if p.groups > 1u {
+        group = min(c / p.group, p.groups - 1u);
+    }
     let first = scales_of(row, group);
-    var z = widely_split_blocks(v);
-    var found = 0u;
-    for (var t = 0u; t < p.stages; t++) {
-        let u = phase_code(z.xy);
-        let w = phase_code(z.zw);
-        found |= (phase_symbol(u) | (phase_symbol(w) << (2u * p.stages))) << (2u * t);
-        z -= vec4(phase_value(u, scales[first + t]), phase_value(w, scales[first + p.stages + t]));
+    let shift = phase_shift(c);
+    var z = split_four(v);
+    for (var t = 0u; t < STAGES; t++) {
+        let u = phase_sectors(z.a, z.b);
+        let w = phase_sectors(z.c, z.d);
+        parts[t * WIDTH + lane] = symbols(u, there) << shift;
+        parts[(STAGES + t) * WIDTH + lane] = symbols(w, there) << shift;
+        if MEASURE || t + 1u < STAGES {
+            z = step_four(z, u, w, first + t);
+        }
     }
-    symbols[(i / 16u) * PITCH + i % 16u] = select(0u, found, there);
-    if p.measure == 0u {
-        return vec4(0u);
-    }
-    let right = c + p.half < p.columns;
-    let below = row < p.lower_rows;
-    let real = vec4(there, right, there && below, right && below);
-    let error = select(vec4(0.0), widely_merge_parts(z), real);
-    return vec4(squares(error), squares(v));
-}
-
-fn add(a: vec4<u32>, b: vec4<u32>) -> vec4<u32> {
-    return vec4(wide_add(a.xy, b.xy), wide_add(a.zw, b.zw));
-}
-
-// the word of 16 columns in one plane
-fn gather(word: u32, plane: u32) -> u32 {
-    var packed = 0u;
-    for (var j = 0u; j < 16u; j++) {
-        packed |= ((symbols[word * PITCH + j] >> (2u * plane)) & 3u) << phase_shift(j);
-    }
-    return packed;
+    return z;
 }
 
 @compute @workgroup_size(WIDTH)
@@ -63,37 +76,42 @@ fn phase_pack(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let row = wg.x + wg.y * nwg.x;
-    if row >= p.rows {
+    let index = wg.x + wg.y * nwg.x;
+    if index >= p.rows {
         return;
     }
+    // the pass before it (phase_scale.wgsl) ended at the other end of the weight: that part is still in the cache
+    let row = select(index, p.rows - 1u - index, STAGES % 2u == 0u);
     let words = (p.half + 15u) / 16u;
     var total = vec4<u32>();
     for (var first = 0u; first < p.half; first += 4u * WIDTH) {
-        let c = first + lane + WIDTH * vec4(0u, 1u, 2u, 3u);
-        let v = array(load(row, c.x), load(row, c.y), load(row, c.z), load(row, c.w));
-        total = add(total, encode(v[0], row, c.x, c.x - first));
-        total = add(total, encode(v[1], row, c.y, c.y - first));
-        total = add(total, encode(v[2], row, c.z, c.z - first));
-        total = add(total, encode(v[3], row, c.w, c.w - first));
+        let c = first + 4u * lane;
+        let v = load_four(row, c);
+        let z = encode(v, row, c, lane);
+        if MEASURE && c < p.half {
+            let error = wide_add(total.xy, squares_four(merged(z, row, c + vec4(0u, 1u, 2u, 3u))));
+            total = vec4(error, wide_add(total.zw, squares_four(v)));
+        }
         workgroupBarrier();
-        for (var i = lane; i < WORDS * 2u * p.stages; i += WIDTH) {
+        for (var i = lane; i < WORDS * 2u * STAGES; i += WIDTH) {
             let word = first / 16u + i % WORDS;
-            let plane = i / WORDS;
             if word < words {
-                codes[(row * 2u * p.stages + plane) * words + word] = gather(i % WORDS, plane);
+                let packed = (parts[4u * i] | parts[4u * i + 1u]) | (parts[4u * i + 2u] | parts[4u * i + 3u]);
+                codes[(row * 2u * STAGES + i / WORDS) * words + word] = packed;
             }
         }
         workgroupBarrier();
     }
-    if p.measure == 0u {
+    if !MEASURE {
         return;
     }
     totals[lane] = total;
     workgroupBarrier();
     for (var step = WIDTH / 2u; step > 0u; step /= 2u) {
         if lane < step {
-            totals[lane] = add(totals[lane], totals[lane + step]);
+            let a = totals[lane];
+            let b = totals[lane + step];
+            totals[lane] = vec4(wide_add(a.xy, b.xy), wide_add(a.zw, b.zw));
         }
         workgroupBarrier();
     }

@@ -1,48 +1,85 @@
-// sums = (sum |re|, count) over weights coded +-1 and (sum |im|, count) over those coded +-i, of the residual E_stage
-// one workgroup owns one group of columns of one complex row
+// sums = (sum |re|, count) over weights coded +-1 and (sum |im|, count) over those coded +-i, of the residual E_STAGE
+// one workgroup owns one group of columns of one complex row, one lane four columns of every 256
 // r [rows + lower_rows, columns]; scales [cells, groups, 2, stages] of (re, im); sums [total rows, groups, 2, 2] of (low, high, count)
+
+override STAGE: u32 = 0u;
 
 @group(0) @binding(3) var<storage, read_write> sums: array<u32>;
 
 const WIDTH = 64u;
-// columns a lane takes before its sums of 18 bits could outgrow 32
-const MOST = 8192u;
+// columns of a lane whose sums of 18 bits an f32 holds exactly
+const MOST = 64u;
+const PITCH = WIDTH + 1u; // lanes that read different values find them in different banks
+const TEAMS = WIDTH / 16u;
 
-// of all weights and of those coded +-i: sums of magnitudes in halves (high, low), and how many those are
+// of all weights and of those coded +-i: sums of magnitudes in halves of 18 bits (high, low), and how many those are
 struct Tally {
-    all: vec2<u32>,
-    odd: vec2<u32>,
-    count: u32,
+    all: vec2<f32>,
+    odd: vec2<f32>,
+    count: f32,
 }
 
-var<workgroup> shared_tallies: array<array<vec3<u32>, 4>, WIDTH>;
+// by value, of U and then of W, by lane; by value and team of 16 lanes
+var<workgroup> by_lane: array<u32, 10u * PITCH>;
+var<workgroup> by_team: array<u32, 10u * TEAMS>;
 
-fn tally(t: Tally, z: vec2<f32>) -> Tally {
-    let odd = phase_odd(z);
-    let size = fixed_halves(select(z.x, z.y, odd), p.exponent);
-    return Tally(t.all + size, t.odd + select(vec2(0u), size, odd), t.count + u32(odd));
+fn sum(x: vec4<f32>) -> f32 {
+    return (x.x + x.y) + (x.z + x.w);
 }
 
-// E_stage of a weight
-fn residual(v: vec4<f32>, first: u32) -> vec4<f32> {
-    var z = widely_split_blocks(v);
-    for (var s = 0u; s < p.stage; s++) {
-        let at_u = phase_value(phase_code(z.xy), scales[first + s]);
-        let at_w = phase_value(phase_code(z.zw), scales[first + p.stages + s]);
-        z -= vec4(at_u, at_w);
+// Every float here is an integer below 2^24 or a number scaled by a power of two: all steps are exact.
+fn tally(t: Tally, re: vec4<f32>, im: vec4<f32>, there: vec4<bool>, unit: f32) -> Tally {
+    let k = phase_sectors(re, im);
+    let odd = select(vec4(0.0), vec4(1.0), (k.low != k.high) & there);
+    // on the axis of its sector, a number is largest
+    let scaled = select(vec4(0.0), max(abs(re), abs(im)) * unit, there);
+    let high = floor(scaled);
+    let low = floor((scaled - high) * 262144.0);
+    var next = t;
+    next.all += vec2(sum(high), sum(low));
+    next.odd += vec2(sum(odd * high), sum(odd * low));
+    next.count += sum(odd);
+    return next;
+}
+
+fn put(t: Tally, value: u32, lane: u32) {
+    let at = value * PITCH + lane;
+    by_lane[at] = u32(t.all.x);
+    by_lane[at + PITCH] = u32(t.all.y);
+    by_lane[at + 2u * PITCH] = u32(t.odd.x);
+    by_lane[at + 3u * PITCH] = u32(t.odd.y);
+    by_lane[at + 4u * PITCH] = u32(t.count);
+}
+
+// sums by_lane over teams; 64 lanes of 64 columns of 18 bits are 30 bits
+fn gather(lane: u32) {
+    let value = lane % 16u;
+    if value < 10u {
+        var total = 0u;
+        for (var i = 0u; i < 16u; i++) {
+            total += by_lane[value * PITCH + lane / 16u * 16u + i];
+        }
+        by_team[value * TEAMS + lane / 16u] = total;
     }
-    return z;
 }
 
-fn join(halves: vec2<u32>) -> vec2<u32> {
-    return wide_add(wide_shl(vec2(halves.x, 0u), 18u), vec2(halves.y, 0u));
+fn total_of(value: u32) -> u32 {
+    var total = 0u;
+    for (var team = 0u; team < TEAMS; team++) {
+        total += by_team[value * TEAMS + team];
+    }
+    return total;
 }
 
-// adds a tally to what was found before: on the one axis, on the other
-fn add(before: array<vec3<u32>, 2>, t: Tally, columns: u32) -> array<vec3<u32>, 2> {
-    let even = wide_add(before[0].xy, join(t.all - t.odd));
-    let odd = wide_add(before[1].xy, join(t.odd));
-    return array(vec3(even, before[0].z + columns - t.count), vec3(odd, before[1].z + t.count));
+// adds to (low, high, count) of part lane / 2 on axis lane % 2; counts on the real one begin with all weights
+fn fold(before: vec3<u32>, lane: u32) -> vec3<u32> {
+    let value = lane / 2u * 5u;
+    let odd = vec3(total_of(value + 2u), total_of(value + 3u), total_of(value + 4u));
+    let all = vec2(total_of(value), total_of(value + 1u));
+    let imaginary = lane % 2u == 1u;
+    let halves = select(all - odd.xy, odd.xy, imaginary);
+    let size = wide_add(wide_shl(vec2(halves.x, 0u), 18u), vec2(halves.y, 0u));
+    return vec3(wide_add(before.xy, size), before.z + select(0u - odd.z, odd.z, imaginary));
 }
 
 @compute @workgroup_size(WIDTH)
@@ -55,42 +92,40 @@ fn phase_scale(
     if index >= p.rows * p.groups {
         return;
     }
-    let row = index / p.groups;
-    let group = index % p.groups;
+    // each pass over the weight begins where the one before it ended: that part is still in the cache
+    let place = select(index, p.rows * p.groups - 1u - index, STAGE % 2u == 0u);
+    let row = place / p.groups;
+    let group = place % p.groups;
     let first = scales_of(row, group);
-    let end = min(p.half, (group + 1u) * p.group);
-    var u = array<vec3<u32>, 2>();
-    var w = array<vec3<u32>, 2>();
-    for (var begin = group * p.group + lane; begin < end; begin += MOST * WIDTH) {
-        let to = min(end, begin + MOST * WIDTH);
-        var u_tally = Tally();
-        var w_tally = Tally();
-        var next = load(row, begin);
-        for (var c = begin; c < to; c += WIDTH) {
-            let z = residual(next, first);
-            next = load(row, min(c + WIDTH, p.half)); // travels meanwhile
-            u_tally = tally(u_tally, z.xy);
-            w_tally = tally(w_tally, z.zw);
-        }
-        let columns = (to - begin + WIDTH - 1u) / WIDTH;
-        u = add(u, u_tally, columns);
-        w = add(w, w_tally, columns);
-    }
-    shared_tallies[lane] = array(u[0], u[1], w[0], w[1]);
-    workgroupBarrier();
-    for (var step = WIDTH / 2u; step > 0u; step /= 2u) {
-        if lane < step {
-            for (var i = 0u; i < 4u; i++) {
-                let a = shared_tallies[lane][i];
-                let b = shared_tallies[lane + step][i];
-                shared_tallies[lane][i] = vec3(wide_add(a.xy, b.xy), a.z + b.z);
+    let begin = group * p.group;
+    let end = min(p.half, begin + p.group);
+    // 2^(18 - exponent), halved because everything is doubled
+    let unit = bitcast<f32>(u32(144 - p.exponent) << 23u);
+    var total = vec3(0u, 0u, select(end - begin, 0u, lane % 2u == 1u));
+    for (var chunk = begin; chunk < end; chunk += MOST * WIDTH) {
+        let to = min(end, chunk + MOST * WIDTH);
+        var u = Tally();
+        var w = Tally();
+        for (var c = chunk + 4u * lane; c < to; c += 4u * WIDTH) {
+            var z = split_four(load_four(row, c));
+            for (var s = 0u; s < STAGE; s++) {
+                z = step_four(z, phase_sectors(z.a, z.b), phase_sectors(z.c, z.d), first + s);
             }
+            let there = vec4(!RAGGED) | (c + vec4(0u, 1u, 2u, 3u) < vec4(end));
+            u = tally(u, z.a, z.b, there, unit);
+            w = tally(w, z.c, z.d, there, unit);
         }
+        put(u, 0u, lane);
+        put(w, 5u, lane);
         workgroupBarrier();
+        gather(lane);
+        workgroupBarrier();
+        if lane < 4u {
+            total = fold(total, lane);
+        }
     }
     if lane < 4u {
         let at = (((p.first_row + row) * p.groups + group) * 4u + lane) * 3u;
-        let total = shared_tallies[0][lane];
         sums[at] = total.x;
         sums[at + 1u] = total.y;
         sums[at + 2u] = total.z;

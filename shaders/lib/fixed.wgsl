@@ -22,20 +22,9 @@ fn fixed_magnitude(x: f32, exponent: i32) -> vec2<u32> {
     return vec2(0u, mantissa << u32(shift - 32));
 }
 
-// fixed_magnitude of a zero or normal x below 2^exponent, in halves: high * 2^18 + low. Every float here is exact.
-fn fixed_halves(x: f32, exponent: i32) -> vec2<u32> {
-    let bits = bitcast<u32>(x) & 0x7fffffffu;
-    let e = i32(bits >> 23u);
-    let by = 18 - exponent;
-    let scaled = bitcast<f32>(select(0u, bits + (bitcast<u32>(by) << 23u), e > 0 && e + by > 0)); // |x| 2^by
-    let high = floor(scaled);
-    return vec2(u32(high), u32((scaled - high) * 262144.0));
-}
-
-// floor(floor(|x| 2^(32 - exponent))^2 / 2^18): 2^18 of them add up within 64 bits
+// floor(floor(|x| 2^(32 - exponent))^2 / 2^18) for |x| < 2^exponent: 2^18 of them add up within 64 bits
 fn fixed_square(x: f32, exponent: i32) -> vec2<u32> {
-    let m = fixed_magnitude(x, exponent);
-    let root = (m.x >> 4u) | (m.y << 28u);
+    let root = u32(abs(x) * bitcast<f32>(u32(159 - exponent) << 23u)); // 2^(32 - exponent)
     return wide_shr(wide_mul(root, root), 18u);
 }
 
@@ -44,19 +33,23 @@ fn fixed_mean(sum: vec2<u32>, count: u32, exponent: i32, least: u32) -> u32 {
     if count == 0u || (sum.x | sum.y) == 0u {
         return least;
     }
-    // long division from the leading bit of the sum on, until the quotient has 25 bits: at most 32 + 25 steps
+    // long division, both shifted so that they lead with a bit: 32 bits at once, then one each until the quotient has 25
     let zeros = wide_clz(sum);
-    var rest = wide_shl_any(sum, zeros);
-    var remainder = 0u;
-    var quotient = 0u;
-    var bit = 64; // position below which `rest` begins, in units of 2^-zeros
+    let shift = countLeadingZeros(count);
+    let divisor = count << shift;
+    let shifted = wide_shl_any(sum, zeros);
+    let whole = shifted.y >= divisor;
+    var rest = vec2(0u, shifted.x);
+    var remainder = shifted.y - select(0u, divisor, whole);
+    var quotient = select(0u, 1u, whole);
+    var bit = 32 + i32(shift); // position below which `rest` begins, in units of 2^-zeros
     for (; quotient < 0x1000000u; bit--) {
         let carry = remainder >> 31u;
         remainder = (remainder << 1u) | (rest.y >> 31u);
         rest = wide_shl(rest, 1u);
         quotient <<= 1u;
-        if carry == 1u || remainder >= count {
-            remainder -= count;
+        if carry == 1u || remainder >= divisor {
+            remainder -= divisor;
             quotient |= 1u;
         }
     }

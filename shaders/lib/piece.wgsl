@@ -10,7 +10,5 @@ struct Params {
     groups: u32,
     by_row: u32,     // 0: one cell of scales, 1: one per row
     stages: u32,
-    stage: u32,
     exponent: i32,
-    measure: u32,    // 1: errors are wanted
 }

@@ -161,7 +161,7 @@ impl Piece {
         [[u_re, u_im], [w_re, w_im]]
     }
 
-    fn params(&self, stage: usize) -> PieceParams {
+    fn params(&self) -> PieceParams {
         PieceParams {
             first_row: self.first_row as u32,
             rows: self.rows as u32,
@@ -172,10 +172,17 @@ impl Piece {
             groups: self.groups() as u32,
             by_row: u32::from(self.by_row()),
             stages: self.stages as u32,
-            stage: stage as u32,
             exponent: self.exponent,
-            measure: 0,
         }
+    }
+}
+
+/// The WGSL that reads four columns of a piece at once.
+fn columns_prelude(piece: &Piece) -> &'static str {
+    if piece.columns.is_multiple_of(8) {
+        include_str!("../../shaders/lib/columns_four.wgsl")
+    } else {
+        include_str!("../../shaders/lib/columns_any.wgsl")
     }
 }
 
@@ -192,9 +199,7 @@ pub struct PieceParams {
     groups: u32,
     by_row: u32,
     stages: u32,
-    stage: u32,
     exponent: i32,
-    measure: u32,
 }
 
 /// `(Re, Im)` of i^k with magnitudes `s`; no negative zeros.
@@ -220,6 +225,8 @@ fn pieces() -> Vec<(&'static str, Piece)> {
         ("per group", whole(9, 203, Granularity::Group(16), 4, 0)),
         ("ragged group", whole(10, 400, Granularity::Group(64), 2, 0)),
         ("wide group", whole(4, 100, Granularity::Group(128), 1, 0)),
+        ("longer than a chunk", whole(3, 8712, tensor, 2, 0)),
+        ("longer, odd", whole(2, 8211, tensor, 3, 0)),
         (
             "a piece from the middle",
             Piece {

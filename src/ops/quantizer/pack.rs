@@ -28,14 +28,14 @@ pub struct PhaseUnpack {
 impl Op for PhasePack {
     const NAME: &'static str = "phase_pack";
     const SHADERS: &'static [Shader] = &[shader!(
-        Needs::NONE,
+        unchecked Needs::NONE,
         "phase_pack",
         "wide",
         "fixed",
         "phase",
         "widely",
         "piece",
-        "piece_load"
+        "columns"
     )];
     const BINDINGS: &'static [Binding] = &[
         read("r", Elem::F32),
@@ -47,10 +47,18 @@ impl Op for PhasePack {
     type Params = PieceParams;
 
     fn params(&self) -> PieceParams {
-        PieceParams {
-            measure: u32::from(self.measure),
-            ..self.piece.params(0)
-        }
+        self.piece.params()
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        vec![
+            ("STAGES", self.piece.stages as f64),
+            ("MEASURE", f64::from(u8::from(self.measure))),
+        ]
+    }
+
+    fn prelude(&self) -> &'static str {
+        columns_prelude(&self.piece)
     }
 
     fn grid(&self) -> Grid {
@@ -153,7 +161,7 @@ impl Op for PhaseUnpack {
     type Params = PieceParams;
 
     fn params(&self) -> PieceParams {
-        self.piece.params(0)
+        self.piece.params()
     }
 
     fn grid(&self) -> Grid {

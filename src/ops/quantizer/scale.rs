@@ -18,14 +18,14 @@ pub struct PhaseScale {
 impl Op for PhaseScale {
     const NAME: &'static str = "phase_scale";
     const SHADERS: &'static [Shader] = &[shader!(
-        Needs::NONE,
+        unchecked Needs::NONE,
         "phase_scale",
         "wide",
         "fixed",
         "phase",
         "widely",
         "piece",
-        "piece_load"
+        "columns"
     )];
     const BINDINGS: &'static [Binding] = &[
         read("r", Elem::F32),
@@ -36,7 +36,15 @@ impl Op for PhaseScale {
     type Params = PieceParams;
 
     fn params(&self) -> PieceParams {
-        self.piece.params(self.stage)
+        self.piece.params()
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        vec![("STAGE", self.stage as f64)]
+    }
+
+    fn prelude(&self) -> &'static str {
+        columns_prelude(&self.piece)
     }
 
     fn grid(&self) -> Grid {

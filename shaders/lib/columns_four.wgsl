@@ -1,0 +1,21 @@
+// Reading four columns of a piece whose real columns are a multiple of eight. Needs columns.wgsl.
+
+@group(0) @binding(1) var<storage, read> r: array<vec4<f32>>;
+
+// whether columns of a group can be missing among four
+const RAGGED = false;
+
+// the real blocks of columns c to c + 3; of others where there are none
+fn load_four(row: u32, c: u32) -> Four {
+    let half = p.half / 4u;
+    let upper = row * 2u * half + min(c / 4u, half - 1u);
+    var v = Four();
+    v.a = r[upper];
+    v.b = r[upper + half];
+    if row < p.lower_rows {
+        let lower = upper + p.rows * 2u * half;
+        v.c = r[lower];
+        v.d = r[lower + half];
+    }
+    return v;
+}
