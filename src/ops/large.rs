@@ -148,16 +148,6 @@ pub(super) fn phase_gemm() -> Vec<BenchCase<PhaseGemm>> {
     integer(PROMPT, |shape, mode| PhaseGemm { shape, mode })
 }
 
-/// Eight texts that are decoded together, and a prompt.
-pub(super) fn phase_gemm_bits() -> Vec<BenchCase<PhaseGemmBits>> {
-    let of = |rows| integer(rows, |shape, mode| PhaseGemmBits { shape, mode });
-    let few = of(8).into_iter().map(|mut case| {
-        case.name += ", 8 tokens";
-        case
-    });
-    few.chain(of(PROMPT)).collect()
-}
-
 pub(super) fn phase_gemv_float() -> Vec<BenchCase<PhaseGemvFloat>> {
     float(1, |shape| PhaseGemvFloat { shape })
 }

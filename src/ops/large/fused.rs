@@ -7,7 +7,7 @@ use crate::ops::attention_step::AttentionStep;
 use crate::ops::dense_coop::{MatmulGemmCoop, MatmulGemmCoopTall};
 use crate::ops::norm_half::NormHalf;
 use crate::ops::norm_round::NormRound;
-use crate::ops::phase::{Outcome, PhaseExpand, PhaseGemmCoop, PhaseGemvRound};
+use crate::ops::phase::{Outcome, PhaseExpand, PhaseGemmBits, PhaseGemmCoop, PhaseGemvRound};
 use crate::ops::sample::Sample;
 
 const EPS: f32 = 1e-5;
@@ -41,6 +41,16 @@ pub fn phase_gemm_coop() -> Vec<BenchCase<PhaseGemmCoop>> {
     let all = phase_shapes(PROMPT).into_iter();
     all.map(|(name, shape)| case(name, PhaseGemmCoop { shape, mode }, &data))
         .collect()
+}
+
+/// Eight texts that are decoded together, and a prompt.
+pub fn phase_gemm_bits() -> Vec<BenchCase<PhaseGemmBits>> {
+    let of = |rows| integer(rows, |shape, mode| PhaseGemmBits { shape, mode });
+    let few = of(8).into_iter().map(|mut case| {
+        case.name += ", 8 tokens";
+        case
+    });
+    few.chain(of(PROMPT)).collect()
 }
 
 /// Every layer for itself.
