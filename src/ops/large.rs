@@ -9,9 +9,7 @@ use super::copy::Copy;
 use super::dense::{Dense, MatmulGemm, MatmulGemv};
 use super::dense_coop::MatmulGemmCoop;
 use super::noise::Noise;
-use super::phase::{
-    PhaseGemm, PhaseGemmBits, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseShape,
-};
+use super::phase::{PhaseGemm, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseShape};
 use super::pointwise::{RmsNorm, SwiGlu, TokenEmbed};
 use super::select::{Argmax, TopK};
 use super::{Op, Stored, hash32};

@@ -88,7 +88,11 @@ impl ProfileBench {
         let mut rows = Vec::new();
         for &test in &self.tests {
             bar.set_message(test.name());
-            let profiled = self.profile(backend, &mut session, test)?;
+            let profiled = if test.streams == 1 {
+                self.profile(backend, &mut session, test)?
+            } else {
+                self.profile(backend, &mut model.sessions(test.streams)?, test)?
+            };
             rows.extend(self.table(test, profiled, ceilings, clock, &backend.name()));
         }
         bar.finish_and_clear();
@@ -127,7 +131,7 @@ impl ProfileBench {
         clock: &'static str,
         device: &str,
     ) -> Vec<Row> {
-        let tokens = (test.tokens() * self.repetitions) as f64;
+        let tokens = (test.tokens() * test.streams * self.repetitions) as f64;
         let mut sums: BTreeMap<(&str, String), Sum> = BTreeMap::new();
         let mut total = Sum::default();
         for timing in &timings {
