@@ -17,7 +17,8 @@ pub use apply::{Input, Run};
 /// Up to so many tokens the GEMV kernels, beyond them the GEMM kernels.
 pub const GEMV_ROWS: usize = 8;
 
-/// Up to so many tokens exact sums, where cooperative matrices make them: rounded weights are no faster.
+/// Up to so many tokens exact sums where cooperative matrices make them, so that a token of a batch that is decoded has
+/// the bits it has alone.
 pub const BITS_ROWS: usize = 16;
 
 /// From so many tokens on, cooperative matrices multiply with weights that were decoded before.
