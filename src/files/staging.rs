@@ -152,12 +152,16 @@ fn refuse(out: &Path, force: bool) -> Result<()> {
 }
 
 /// Makes the names in a folder durable; other systems than Unix have no such call.
-pub(super) fn sync_folder(path: &Path) -> Result<()> {
-    if cfg!(unix) {
-        let synced = File::open(path).and_then(|folder| folder.sync_all());
-        synced.map_err(|e| Error::io(path, e))?;
+pub(super) fn sync_names(path: &Path) -> std::io::Result<()> {
+    match cfg!(unix) {
+        true => File::open(path)?.sync_all(),
+        false => Ok(()),
     }
-    Ok(())
+}
+
+/// The same, for whoever says where it went wrong.
+pub(super) fn sync_folder(path: &Path) -> Result<()> {
+    sync_names(path).map_err(|e| Error::io(path, e))
 }
 
 /// Replaces a file so that a reader, or whoever comes after a kill, finds the old bytes or the new ones.

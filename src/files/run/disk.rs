@@ -1,5 +1,6 @@
 //! The few things that checkpoints do with a disk, so that tests can let any of them fail.
 
+use crate::files::staging::sync_names;
 use std::fs::{self, File};
 use std::io::{Result, Write};
 use std::path::Path;
@@ -26,12 +27,9 @@ pub trait Disk {
         file.sync_all()
     }
 
-    /// Makes the names in a folder durable; other systems than Unix have no such call.
+    /// Makes the names in a folder durable.
     fn sync_folder(&self, path: &Path) -> Result<()> {
-        match cfg!(unix) {
-            true => File::open(path)?.sync_all(),
-            false => Ok(()),
-        }
+        sync_names(path)
     }
 
     /// Gives a folder another name.
