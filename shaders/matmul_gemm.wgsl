@@ -80,11 +80,6 @@ fn load_w(lane: u32, out: u32, k: u32) {
     }
 }
 
-// columns: rows of y; components: outputs
-fn outer(r: vec4<f32>, o: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4(r.x * o, r.y * o, r.z * o, r.w * o);
-}
-
 fn store(row: u32, out: u32, v: vec4<f32>) {
     if row >= p.rows {
         return;

@@ -57,11 +57,6 @@ fn load(lane: u32, base: vec2<u32>, tile: vec2<u32>, k: u32) {
     }
 }
 
-// columns: rows of c; components: its columns
-fn outer(r: vec4<f32>, o: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4(r.x * o, r.y * o, r.z * o, r.w * o);
-}
-
 fn store(at: u32, row: u32, column: u32, v: vec4<f32>) {
     if row >= p.m {
         return;

@@ -20,22 +20,18 @@ const PITCH = 17u;  // 16 quads; one more keeps writes out of each other's memor
 var<workgroup> xs: array<vec4<f32>, 272>; // of 16 quads of tokens
 var<workgroup> ws: array<vec4<f32>, 272>; // of 8 quads of rows for their real parts, then for their imaginary parts
 
-fn x_at(token: u32, part: u32, c: u32) -> f32 {
-    let half = (p.in_features + 1u) / 2u;
-    let i = part * half + c;
-    if token < p.rows && c < half && i < p.in_features {
-        return x[token * p.in_features + i];
-    }
-    return 0.0;
-}
-
 fn load_x(index: u32, first_token: u32, column: u32) {
     let k = index % (2u * COLUMNS);
     let part = k / COLUMNS;
     let c = column + k % COLUMNS;
     for (var quad = index / (2u * COLUMNS); quad < TOKENS / 4u; quad += WIDTH / (2u * COLUMNS)) {
         let t = first_token + 4u * quad;
-        xs[k * PITCH + quad] = vec4(x_at(t, part, c), x_at(t + 1u, part, c), x_at(t + 2u, part, c), x_at(t + 3u, part, c));
+        xs[k * PITCH + quad] = vec4(
+            value_at(t, part, c),
+            value_at(t + 1u, part, c),
+            value_at(t + 2u, part, c),
+            value_at(t + 3u, part, c),
+        );
     }
 }
 
@@ -73,11 +69,6 @@ fn load_w(index: u32, first_row: u32, column: u32) {
     ws[at + COLUMNS * PITCH] = turned[1];
     ws[at + COLUMNS] = turned[2];
     ws[at + COLUMNS * PITCH + COLUMNS] = turned[3];
-}
-
-// columns: tokens; components: rows
-fn outer(t: vec4<f32>, r: vec4<f32>) -> mat4x4<f32> {
-    return mat4x4(t.x * r, t.y * r, t.z * r, t.w * r);
 }
 
 // four tokens of four rows

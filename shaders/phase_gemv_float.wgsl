@@ -16,16 +16,6 @@ const PITCH = 5u; // vec4s from word to word: its four, and one more against ban
 var<workgroup> staged: array<vec4<f32>, 320>; // [real or imaginary, LANES at most 32][PITCH]
 var<workgroup> partial: array<vec4<f32>, WIDTH>;
 
-// value c of a part of the token, zero beyond its end
-fn value_at(token: u32, part: u32, c: u32) -> f32 {
-    let half = (p.in_features + 1u) / 2u;
-    let i = part * half + c;
-    if c < half && i < p.in_features {
-        return x[token * p.in_features + i];
-    }
-    return 0.0;
-}
-
 // both parts of LANES words of the token from word `first` on
 fn stage(token: u32, first: u32, index: u32) {
     for (var i = index; i < 2u * LANES * 4u; i += WIDTH) {

@@ -229,7 +229,7 @@ pub struct MatmulGemmParams {
 
 impl Op for MatmulGemm {
     const NAME: &'static str = "matmul_gemm";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "matmul_gemm", "elem")];
+    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "matmul_gemm", "elem", "outer")];
     const BINDINGS: &'static [Binding] = &BINDINGS;
     // one chain of k roundings: k 2^-48 / 6 or so, for k up to 16384
     const AGREE: Agree = Agree::Nmse(1e-11);

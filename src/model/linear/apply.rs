@@ -143,10 +143,8 @@ impl<B: Backend> Linear<B> {
         run.activations != Activations::Float
             && run.rows >= PhaseGemmBits::least_tokens(run.activations)
             && kernel_for::<PhaseGemmBits>(backend.level()).is_some()
-            && phase
-                .pieces
-                .iter()
-                .all(|piece| PhaseGemmBits::fits(&self.shape(phase, run, piece)))
+            // what it asks for is the same in all pieces
+            && phase.pieces.first().is_some_and(|piece| PhaseGemmBits::fits(&self.shape(phase, run, piece)))
     }
 
     /// Rounded tokens into the scratch buffers.

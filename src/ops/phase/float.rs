@@ -36,7 +36,7 @@ const WIDTH: usize = 128;
 impl Op for PhaseGemvFloat {
     const NAME: &'static str = "phase_gemv_float";
     const SHADERS: &'static [Shader] =
-        &[shader!(unchecked Needs::NONE, "phase_gemv_float", "stack", "signs")];
+        &[shader!(unchecked Needs::NONE, "phase_gemv_float", "stack", "halves", "signs")];
     const BINDINGS: &'static [Binding] = BINDINGS;
     const AGREE: Agree = AGREE;
     type Params = PhaseParams;
@@ -92,7 +92,7 @@ impl Op for PhaseGemvFloat {
 impl Op for PhaseGemmFloat {
     const NAME: &'static str = "phase_gemm_float";
     const SHADERS: &'static [Shader] =
-        &[shader!(unchecked Needs::NONE, "phase_gemm_float", "stack", "phase")];
+        &[shader!(unchecked Needs::NONE, "phase_gemm_float", "stack", "halves", "phase", "outer")];
     const BINDINGS: &'static [Binding] = BINDINGS;
     const AGREE: Agree = AGREE;
     type Params = PhaseParams;

@@ -207,7 +207,7 @@ const ROWS: usize = 16;
 
 impl Op for MatmulTrain {
     const NAME: &'static str = "matmul_train";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "matmul_train", "heads")];
+    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "matmul_train", "heads", "outer")];
     const BINDINGS: &'static [Binding] = &[
         read("a", Elem::F32),
         read("b", Elem::F32),
