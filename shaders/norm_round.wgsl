@@ -27,6 +27,10 @@ fn normed() -> bool {
     return true;
 }
 
+fn plane_words() -> u32 {
+    return p.plane_words;
+}
+
 fn put(plane: u32, word: u32, bytes: u32) {
     q[(row * 2u * PLANES + plane) * p.plane_words + word] = bytes;
 }
@@ -41,10 +45,11 @@ fn norm_round(
     if row >= p.rows {
         return;
     }
-    let rounding = round_vector(index, row);
+    let own = load_token(index, row);
+    let rounding = round_vector(index, row, own, token_tops(index, row, own));
     workgroupBarrier();
-    let all = rounded(index, rounding);
+    let worth = factor_of(index, rounding);
     if index == 0u {
-        factor[row] = all.factor;
+        factor[row] = worth;
     }
 }

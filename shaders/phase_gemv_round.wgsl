@@ -9,14 +9,37 @@
 @group(0) @binding(4) var<storage, read> cells: array<u32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
-// where result i goes, the real (even) or imaginary part of a row or a pair; NOWHERE if there is none
-fn goal(i: u32, row: u32, token: u32) -> u32 {
+override VALUES = 2u * MOST_SLOTS;
+
+var<workgroup> values: array<f32, VALUES>; // of gate and up, side by side
+
+// slot of value i and whether it is imaginary; in pairs, gate and up are neighbours
+fn slot_of(i: u32) -> vec2<u32> {
+    if p.paired == 1u {
+        return vec2((i & 1u) + i / 4u * 2u, i / 2u % 2u);
+    }
+    return vec2(i / 2u, i % 2u);
+}
+
+// where the value of a row goes; NOWHERE if there is none
+fn goal(row: u32, imaginary: bool, token: u32) -> u32 {
     if row >= p.piece_rows {
         return NOWHERE;
     }
     let at = place(p, p.first_row + row);
-    let to = select(at.y, at.z, i % 2u == 1u);
+    let to = select(at.y, at.z, imaginary);
     return select(token * (p.outputs >> p.paired) + to, NOWHERE, to == NOWHERE);
+}
+
+// silu(gate) up of all pairs
+fn gate(index: u32, first: u32, groups: u32, token: u32) {
+    for (var i = 2u * index; i < 2u * p.slots; i += 2u * WIDTH) {
+        let slot = slot_of(i);
+        let to = goal(row_of(slot.x, first, groups), slot.y == 1u, token);
+        if to != NOWHERE {
+            y[to] = values[i + 1u] * (values[i] * sigmoid(values[i]));
+        }
+    }
 }
 
 @compute @workgroup_size(WIDTH)
@@ -25,35 +48,38 @@ fn phase_gemv_round(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
+    let own = load_token(index, wg.z);
     let first = wg.x + wg.y * nwg.x;
     let groups = nwg.x * nwg.y;
-    let results = (2u * p.slots) >> p.paired;
-    let nearest = goal(index, row_of((index / 2u) << p.paired, first, groups), wg.z);
     var before = 0.0;
-    if p.add == 1u && index < results && nearest != NOWHERE {
-        before = y[nearest]; // travels while the sums are made
+    if p.add == 1u && index < 2u * p.slots {
+        let slot = slot_of(index);
+        let to = goal(row_of(slot.x, first, groups), slot.y == 1u, wg.z);
+        if to != NOWHERE {
+            before = y[to]; // travels while the sums are made
+        }
     }
-    products(index, first, groups, wg.z);
-    for (var i = index; i < results; i += WIDTH) {
-        let slot = (i / 2u) << p.paired;
-        let to = goal(i, row_of(slot, first, groups), wg.z);
+    products(index, first, groups, wg.z, own);
+    for (var i = index; i < 2u * p.slots; i += WIDTH) {
+        let slot = slot_of(i);
+        let row = row_of(slot.x, first, groups);
+        let to = goal(row, slot.y == 1u, wg.z);
         if to == NOWHERE {
             continue;
         }
-        var gate = 0.0;
-        var value = 0.0;
-        for (var j = 0u; j <= p.paired; j++) {
-            gate = value;
-            value = slot_value(slot + j, i % 2u == 1u);
-        }
+        let value = slot_value(slot.x, row, slot.y == 1u);
         if p.paired == 1u {
-            value *= gate * sigmoid(gate);
+            values[i] = value;
+        } else if p.add == 0u {
+            y[to] = value;
+        } else if i == index {
+            y[to] = value + before;
+        } else {
+            y[to] += value;
         }
-        if p.add == 1u && i == index {
-            value += before;
-        } else if p.add == 1u {
-            value += y[to];
-        }
-        y[to] = value;
+    }
+    if p.paired == 1u {
+        workgroupBarrier();
+        gate(index, first, groups, wg.z);
     }
 }

@@ -13,8 +13,13 @@ override WIDTH: u32;
 override TEAMS = WIDTH / TEAM;
 
 override HELD: u32;        // words of an invocation, 1 to 4
-override TOKEN_WORDS: u32; // room for 2 PLANES planes of p.plane_words / 4
+override TOKEN_WORDS: u32; // 2 PLANES planes of the token, in units of 16 bytes
 override MOST_SLOTS: u32;  // room for rows
+
+override PLANE = TOKEN_WORDS / (2u * PLANES); // words of a row, or more: whole shares of teams
+override CHUNKS = PLANE / (TEAM * HELD);      // teams that share a row
+// rows on their way at a time; with one plane the last team has other work, with two every register counts
+override STEP = (TEAMS - 2u + PLANES) / CHUNKS;
 
 // an array's length must be an override's name for naga 30, not an expression
 override SUM_WORDS = 4u * TERMS * MOST_SLOTS;
@@ -24,14 +29,19 @@ override CELL_WORDS = SLOT_CELL * MOST_SLOTS;
 var<workgroup> token_planes: array<vec4<u32>, TOKEN_WORDS>; // [part, plane][word]
 var<workgroup> sums: array<atomic<i32>, SUM_WORDS>;         // [slot][term][4]
 var<workgroup> slot_cells: array<u32, CELL_WORDS>;
-var<workgroup> outcome: Rounded;
+var<workgroup> totals: vec2<i32>; // of the token's real and of its imaginary integers
+var<workgroup> factor: u32;       // bits of the f32 that one integer step is worth, times levels
 
 fn normed() -> bool {
     return p.normed == 1u;
 }
 
+fn plane_words() -> u32 {
+    return 4u * PLANE;
+}
+
 fn put(plane: u32, word: u32, bytes: u32) {
-    token_planes[plane * (p.plane_words / 4u) + word / 4u][word % 4u] = bytes;
+    token_planes[plane * PLANE + word / 4u][word % 4u] = bytes;
 }
 
 // the row of a slot in the stack; piece_rows if there is none. `groups`: workgroups
@@ -57,13 +67,12 @@ struct Row {
 }
 
 fn word_of(w: u32) -> Word {
-    let plane = p.plane_words / 4u;
     var a: Word;
     a.re_high = token_planes[w];
-    a.im_high = token_planes[PLANES * plane + w];
+    a.im_high = token_planes[PLANES * PLANE + w];
     if PLANES == 2u {
-        a.re_low = token_planes[plane + w];
-        a.im_low = token_planes[3u * plane + w];
+        a.re_low = token_planes[PLANE + w];
+        a.im_low = token_planes[3u * PLANE + w];
     }
     return a;
 }
@@ -82,6 +91,37 @@ fn load_row(row: u32, first: u32) -> Row {
     }
     if HELD > 3u {
         r.c3 = codes[base + min(first + 3u * TEAM, last)];
+    }
+    return r;
+}
+
+// Drivers move loads of read-only buffers down to where their values are kept, past the work that was to hide them
+// (and wait for all loads together that are on their way between blocks of code). What never happens, and drivers
+// cannot know it, keeps them apart.
+
+// every word counts: the others of a load would be moved down
+fn all_of(r: Row) -> u32 {
+    var all = 0u;
+    for (var t = 0u; t < TERMS; t++) {
+        all ^= term(r.c0, t) ^ term(r.c1, t) ^ term(r.c2, t) ^ term(r.c3, t);
+    }
+    return all;
+}
+
+// the first codes, after the token's values are there. Taken or not, what it stores is overwritten by the token
+fn hold_first(ready: Row, tops: vec2<u32>) {
+    if tops.y == p.outputs {
+        token_planes[0].x = all_of(ready);
+    }
+}
+
+// the next codes, before whatever is made of `now`. A loop, because a plain branch would become conditional stores
+// that wait; words of a group are words of a row here
+fn hold(now: Row, next: Row) -> Row {
+    var r = now;
+    for (var i = p.words; i < p.group_words; i++) {
+        token_planes[i].x = all_of(next);
+        r = next;
     }
     return r;
 }
@@ -146,6 +186,15 @@ fn share_of(r: Row, t: u32, x: Share) -> vec4<i32> {
     return sum.high >> vec4(0u, 1u, 0u, 1u);
 }
 
+// a team's share of a sum
+fn give(at: u32, sum: i32) {
+    if CHUNKS == 1u {
+        atomicStore(&sums[at], sum);
+    } else {
+        atomicAdd(&sums[at], sum);
+    }
+}
+
 // sums four terms (16 numbers) over the team: from step to step an invocation gives half of its numbers away
 fn gather(lane: u32, at: u32, count: u32, t0: vec4<i32>, t1: vec4<i32>, t2: vec4<i32>, t3: vec4<i32>) {
     if TEAM < 16u {
@@ -166,7 +215,7 @@ fn gather(lane: u32, at: u32, count: u32, t0: vec4<i32>, t1: vec4<i32>, t2: vec4
     }
     let place = select(0u, 8u, h1) + select(0u, 4u, h2) + select(0u, 2u, h4) + select(0u, 1u, h8);
     if lane < 16u && place < count {
-        atomicAdd(&sums[at + place], d);
+        give(at + place, d);
     }
 }
 
@@ -178,7 +227,7 @@ fn gather_plainly(lane: u32, at: u32, count: u32, terms: array<vec4<i32>, 4>) {
             sum += subgroupShuffleXor(sum, step);
         }
         if lane == 0u {
-            atomicAdd(&sums[at + i], sum);
+            give(at + i, sum);
         }
     }
 }
@@ -198,30 +247,59 @@ fn gather_row(lane: u32, slot: u32, r: Row, x: Share) {
     }
 }
 
-// what the results will need, on its way while the token is rounded
-fn prepare_slots(index: u32, first: u32, groups: u32) {
-    for (var i = index; i < SLOT_CELL * p.slots; i += WIDTH) {
-        let row = min(row_of(i / SLOT_CELL, first, groups), p.piece_rows - 1u);
-        slot_cells[i] = cells[place(p, p.first_row + row).x * SLOT_CELL + i % SLOT_CELL];
+// where a slot's scales lie in slot_cells: one cell per row, or one per layer of the stack
+fn slot_cell(slot: u32, row: u32) -> u32 {
+    return SLOT_CELL * select(place(p, p.first_row + row).x, slot, p.per_row == 1u);
+}
+
+// words of the scales of whole layers; none where rows have their own
+fn layer_words() -> u32 {
+    let layers = 1u + select(0u, 1u, p.outs1 > 0u) + select(0u, 1u, p.outs2 > 0u);
+    return select(layers * SLOT_CELL, 0u, p.per_row == 1u);
+}
+
+// sums of both parts of the token by a team
+fn team_totals(lane: u32) -> vec2<i32> {
+    var sum = vec2(0i);
+    for (var w = lane; w < PLANE; w += TEAM) {
+        let a = word_of(w);
+        if PLANES == 2u {
+            sum += vec2(total_high(a.re_high), total_high(a.im_high)) * 256
+                + vec2(total_low(a.re_low), total_low(a.im_low));
+        } else {
+            sum += vec2(total_high(a.re_high), total_high(a.im_high));
+        }
     }
-    for (var i = index; i < 4u * TERMS * p.slots; i += WIDTH) {
+    for (var step = TEAM / 2u; step > 0u; step /= 2u) {
+        sum += subgroupShuffleXor(sum, step);
+    }
+    return sum;
+}
+
+// what the sums and the results will need
+fn prepare_slots(index: u32, first: u32, groups: u32) {
+    for (var i = index; p.per_row == 1u && i < SLOT_CELL * p.slots; i += WIDTH) {
+        let row = min(row_of(i / SLOT_CELL, first, groups), p.piece_rows - 1u);
+        slot_cells[i] = cells[(p.first_row + row) * SLOT_CELL + i % SLOT_CELL];
+    }
+    for (var i = index; CHUNKS > 1u && i < 4u * TERMS * p.slots; i += WIDTH) {
         atomicStore(&sums[i], 0i);
     }
 }
 
-// all rows of the workgroup; afterwards `sums` and `outcome` are there for everybody
-fn products(index: u32, first: u32, groups: u32, token: u32) {
+// all rows of the workgroup; afterwards sums, scales, totals and factor are there for everybody
+fn products(index: u32, first: u32, groups: u32, token: u32, own: Token) {
     let lane = index % TEAM;
     let team = index / TEAM;
-    let chunks = p.plane_words / (4u * TEAM * HELD);
-    let step = TEAMS / chunks;
     // a team that is left over finds no slot
-    var slot = select(team / chunks, p.slots, team / chunks >= step);
-    let word = team % chunks * TEAM * HELD + lane;
+    var slot = select(team / CHUNKS, p.slots, team / CHUNKS >= STEP);
+    let word = team % CHUNKS * TEAM * HELD + lane;
+    let tops = token_tops(index, token, own);
+    prepare_slots(index, first, groups);
     // the first codes travel while the token is rounded
     var ready = load_row(row_of(slot, first, groups), word);
-    prepare_slots(index, first, groups);
-    let rounding = round_vector(index, token);
+    hold_first(ready, tops);
+    let rounding = round_vector(index, token, own, tops);
     workgroupBarrier();
     var x: Share;
     x.w0 = word_of(word);
@@ -229,23 +307,29 @@ fn products(index: u32, first: u32, groups: u32, token: u32) {
     x.w2 = word_of(word + min(2u, HELD - 1u) * TEAM);
     x.w3 = word_of(word + min(3u, HELD - 1u) * TEAM);
     while slot < p.slots {
-        let now = ready;
-        ready = load_row(row_of(slot + step, first, groups), word);
-        gather_row(lane, slot, now, x);
-        slot += step;
+        let before = ready;
+        // behind the last row this one again, which is near
+        let next = select(slot, slot + STEP, slot + STEP < p.slots);
+        ready = load_row(row_of(next, first, groups), word);
+        gather_row(lane, slot, hold(before, ready), x);
+        slot += STEP;
     }
     if team + 1u == TEAMS {
-        // the team with the least to do
-        let all = rounded(lane, rounding);
+        for (var i = lane; i < layer_words(); i += TEAM) {
+            slot_cells[i] = cells[i];
+        }
+        let both = team_totals(lane);
+        let worth = factor_of(lane, rounding);
         if lane == 0u {
-            outcome = all;
+            totals = both;
+            factor = worth;
         }
     }
     workgroupBarrier();
 }
 
 // the real or the imaginary result of a slot's row, in units of 2^exponent / factor
-fn slot_sum(slot: u32, imaginary: bool) -> vec2<u32> {
+fn slot_sum(slot: u32, cell: u32, imaginary: bool) -> vec2<u32> {
     var sum = vec2(0u);
     for (var t = 0u; t < TERMS; t++) {
         let at = 4u * (slot * TERMS + t);
@@ -255,15 +339,14 @@ fn slot_sum(slot: u32, imaginary: bool) -> vec2<u32> {
             atomicLoad(&sums[at + 2u]),
             atomicLoad(&sums[at + 3u]),
         );
-        let scales = slot * SLOT_CELL + 1u + 2u * t;
-        let m_re = slot_cells[scales];
-        let m_im = slot_cells[scales + 1u];
-        sum = accumulate_part(sum, turn(bits, outcome.total), m_re, m_im, 2u * t >= TERMS, imaginary);
+        let m_re = slot_cells[cell + 1u + 2u * t];
+        let m_im = slot_cells[cell + 2u + 2u * t];
+        sum = accumulate_part(sum, turn(bits, totals), m_re, m_im, 2u * t >= TERMS, imaginary);
     }
     return sum;
 }
 
-fn slot_value(slot: u32, imaginary: bool) -> f32 {
-    let exponent = i32(slot_cells[slot * SLOT_CELL]);
-    return to_f32(slot_sum(slot, imaginary), outcome.factor, exponent);
+fn slot_value(slot: u32, row: u32, imaginary: bool) -> f32 {
+    let cell = slot_cell(slot, row);
+    return to_f32(slot_sum(slot, cell, imaginary), factor, i32(slot_cells[cell]));
 }

@@ -1,6 +1,6 @@
 // One token's activations, normalized if asked for, rounded to integers by a workgroup; exact in every step.
-// The kernel declares p (.quarter: vec4s in half a row, .plane_words, .eps_n, .root_n), x, weight,
-// WIDTH, PLANES, normed() and put(plane, word, bytes); needs round.wgsl, a bits*.wgsl, a wide*.wgsl and a team_*.wgsl.
+// The kernel declares p (.quarter: vec4s in half a row, .eps_n, .root_n), x, weight, WIDTH, PLANES, plane_words(),
+// normed() and put(plane, word, bytes); needs round.wgsl, a bits*.wgsl, a wide*.wgsl and a team_*.wgsl.
 //
 // Normalizing is exact because the norm only scales: the integers of x w / rms(x) are those of x w, and the factor
 // is made of the exact sum of squares of 22-bit magnitudes (src/ops/activation/norm.rs).
@@ -13,14 +13,93 @@ struct Rounding {
     top: u32,     // of the largest |x w|, which becomes the last integer
 }
 
-struct Rounded {
-    total: vec2<i32>, // sum of the real and of the imaginary integers
-    factor: u32,      // bits of the f32 that one integer step is worth, times levels
+// values k of the real and of the imaginary half
+struct Eight {
+    a: vec4<f32>,
+    b: vec4<f32>,
+}
+
+// an invocation's share of a token and of the norm's weights, WIDTH apart: read once, both passes find it in registers
+struct Token {
+    x0: Eight,
+    x1: Eight,
+    x2: Eight,
+    w0: Eight,
+    w1: Eight,
+    w2: Eight,
+}
+
+fn steps() -> u32 {
+    return (plane_words() + WIDTH - 1u) / WIDTH;
+}
+
+// zero beyond the token
+fn load_values(token: u32, k: u32) -> Eight {
+    if k < p.quarter {
+        let base = token * 2u * p.quarter;
+        return Eight(x[base + k], x[base + p.quarter + k]);
+    }
+    return Eight(vec4(0.0), vec4(0.0));
+}
+
+fn load_weights(k: u32) -> Eight {
+    if normed() && k < p.quarter {
+        return Eight(weight[k], weight[p.quarter + k]);
+    }
+    return Eight(vec4(0.0), vec4(0.0));
+}
+
+fn load_token(index: u32, token: u32) -> Token {
+    var t: Token;
+    t.x0 = load_values(token, index);
+    t.w0 = load_weights(index);
+    if steps() > 1u {
+        t.x1 = load_values(token, index + WIDTH);
+        t.w1 = load_weights(index + WIDTH);
+    }
+    if steps() > 2u {
+        t.x2 = load_values(token, index + 2u * WIDTH);
+        t.w2 = load_weights(index + 2u * WIDTH);
+    }
+    return t;
+}
+
+// its next values come first; what follows after those in registers is loaded as late as this
+fn advance(own: Token, token: u32, k: u32) -> Token {
+    var t = Token(own.x1, own.x2, own.x2, own.w1, own.w2, own.w2);
+    if steps() > 3u {
+        t.x2 = load_values(token, k + 3u * WIDTH);
+        t.w2 = load_weights(k + 3u * WIDTH);
+    }
+    return t;
 }
 
 fn bits_of(v: vec4<f32>) -> u32 {
     let b = bitcast<vec4<u32>>(v) & vec4(0x7fffffffu);
     return max(max(b.x, b.y), max(b.z, b.w));
+}
+
+// bits of the largest |x| (0 without a norm) and |x w|
+fn tops_of(x: Eight, w: Eight) -> vec2<u32> {
+    let plain = max(bits_of(x.a), bits_of(x.b));
+    if normed() {
+        return vec2(plain, max(bits_of(x.a * w.a), bits_of(x.b * w.b)));
+    }
+    return vec2(0u, plain);
+}
+
+fn token_tops(index: u32, token: u32, t: Token) -> vec2<u32> {
+    var tops = tops_of(t.x0, t.w0);
+    if steps() > 1u {
+        tops = max(tops, tops_of(t.x1, t.w1));
+    }
+    if steps() > 2u {
+        tops = max(tops, tops_of(t.x2, t.w2));
+    }
+    for (var k = index + 3u * WIDTH; steps() > 3u && k < p.quarter; k += WIDTH) {
+        tops = max(tops, tops_of(load_values(token, k), load_weights(k)));
+    }
+    return tops;
 }
 
 // 2^40 levels / mantissa of top, within a few units: what `quick_quotient` multiplies with
@@ -35,47 +114,122 @@ fn reciprocal(top: u32, levels: u32) -> u32 {
 
 const UNSURE = 0xffffffffu;
 
-// `quotient` of four, faster: the upper half of one product decides; UNSURE where that comes close to a tie
-fn quick_quotients(magnitude: vec4<u32>, top: u32, inverse: u32) -> vec4<u32> {
-    let d = vec4(top >> 23u) - (magnitude >> vec4(23u));
+// |x| levels / top in units of 2^-(15 + d), where d is by how much its exponent is below that of top; off by less than
+// 5. Half of what 32 bits hold, as a quotient of almost 2^(16 - d) is rounded up
+fn units_of(magnitude: vec4<u32>, inverse: u32) -> vec4<u32> {
     let m = (magnitude << vec4(8u)) | vec4(0x80000000u);
-    // |x| levels / top in units of 2^-(15 + d), off by less than 5; half of what 32 bits hold, as a quotient of almost
-    // 2^(16 - d) is rounded up
-    let units = vec4(
+    return vec4(
         wide_mul(m.x, inverse).y,
         wide_mul(m.y, inverse).y,
         wide_mul(m.z, inverse).y,
         wide_mul(m.w, inverse).y,
     ) >> vec4(1u);
+}
+
+// `quotient` of four for two planes, faster: the upper half of one product decides; UNSURE close to a tie
+fn quick_quotients(magnitude: vec4<u32>, top: u32, inverse: u32) -> vec4<u32> {
+    let d = vec4(top >> 23u) - (magnitude >> vec4(23u));
+    let units = units_of(magnitude, inverse);
     let shift = vec4(15u) + min(d, vec4(15u));
     let shifted = units + (vec4(1u) << (shift - vec4(1u)));
     let near = ((shifted + vec4(5u)) & ((vec4(1u) << shift) - vec4(1u))) < vec4(10u);
-    // 2^-15 of the top is nothing at 8 bits, 2^-17 at 16
-    let small = select(vec4(UNSURE), vec4(0u), d > vec4(select(17u, 15u, PLANES == 1u)));
+    // 2^-17 of the top is nothing
+    let small = select(vec4(UNSURE), vec4(0u), d > vec4(17u));
     return select(select(shifted >> shift, vec4(UNSURE), near), small, d > vec4(15u));
 }
 
-// the integers of eight values; the few too close to a tie are settled one by one, in one place: code that is there
-// many times is fetched many times
-fn rounded_eight(a: vec4<f32>, b: vec4<f32>, top: u32, inverse: u32) -> array<vec4<i32>, 2> {
-    let levels = select(127u, 32767u, PLANES == 2u);
-    let bits = array(bitcast<vec4<u32>>(a), bitcast<vec4<u32>>(b));
-    var q = array(
-        quick_quotients(bits[0] & vec4(0x7fffffffu), top, inverse),
-        quick_quotients(bits[1] & vec4(0x7fffffffu), top, inverse),
-    );
-    if any(max(q[0], q[1]) == vec4(UNSURE)) {
-        for (var i = 0u; i < 8u; i++) {
-            if q[i / 4u][i % 4u] == UNSURE {
-                q[i / 4u][i % 4u] = quotient(bits[i / 4u][i % 4u] & 0x7fffffffu, top, levels);
-            }
-        }
+// what makes integers of magnitudes
+struct Grid {
+    top: u32,     // bits of the largest
+    inverse: u32, // of two planes: `reciprocal`
+    factor: f32,  // of one plane: 127 / top
+    sure: f32,    // distance to an integer up to which `near_integers` can be trusted
+}
+
+fn grid_of(top: u32) -> Grid {
+    if PLANES == 2u {
+        return Grid(top, reciprocal(top, 32767u), 0.0, 0.0);
     }
-    let low = vec4<i32>(q[0]);
-    let high = vec4<i32>(q[1]);
+    // 127 / top and its product with a magnitude are within 4 units of f32 at 127, below 2^-14; division
+    // promises that below 2^126
+    return Grid(top, 0u, 127.0 / bitcast<f32>(top), select(0.49993896, -1.0, top >= 0x7e800000u));
+}
+
+// `quotient` of four for one plane, in floats; UNSURE close to a tie
+fn near_integers(v: vec4<f32>, g: Grid) -> vec4<u32> {
+    let exact = abs(v) * g.factor;
+    let n = bitcast<vec4<u32>>(exact + 8388608.0) - vec4(0x4b000000u);
+    let sure = abs(exact - vec4<f32>(n)) <= vec4(g.sure);
+    return select(vec4(UNSURE), n, sure);
+}
+
+fn quick(v: vec4<f32>, g: Grid) -> vec4<u32> {
+    if PLANES == 2u {
+        return quick_quotients(bitcast<vec4<u32>>(v) & vec4(0x7fffffffu), g.top, g.inverse);
+    }
+    return near_integers(v, g);
+}
+
+// q, or where that is UNSURE what `quotient` says of a magnitude close to a tie: whether it is k or k + 1
+fn settled(q: u32, k: u32, magnitude: u32, top: u32) -> u32 {
+    let d = (top >> 23u) - (magnitude >> 23u);
+    let mx = (magnitude & 0x7fffffu) | 0x800000u;
+    let mt = (top & 0x7fffffu) | 0x800000u;
+    var above = 0;
+    if PLANES == 2u {
+        above = wide_cmp(wide_mul(mx, 2u * 32767u), wide_shl(wide_mul(mt, 2u * k + 1u), d & 31u));
+    } else {
+        // as close as that, both fit 32 bits
+        let left = mx * (2u * 127u);
+        let right = (mt * (2u * k + 1u)) << (d & 31u);
+        above = select(select(0, 1, left > right), -1, left < right);
+    }
+    return select(q, k + select(0u, 1u, above > 0 || (above == 0 && (k & 1u) == 1u)), q == UNSURE);
+}
+
+// the integers below four magnitudes, where they are close to a tie
+fn floors(v: vec4<f32>, g: Grid) -> vec4<u32> {
+    if PLANES == 2u {
+        let magnitude = bitcast<vec4<u32>>(v) & vec4(0x7fffffffu);
+        let d = vec4(g.top >> 23u) - (magnitude >> vec4(23u));
+        return select(units_of(magnitude, g.inverse) >> (vec4(15u) + min(d, vec4(15u))), vec4(0u), d > vec4(15u));
+    }
+    return vec4<u32>(abs(v) * g.factor);
+}
+
+fn settled_four(q: vec4<u32>, v: vec4<f32>, g: Grid) -> vec4<u32> {
+    let k = floors(v, g);
+    let m = bitcast<vec4<u32>>(v) & vec4(0x7fffffffu);
+    return vec4(
+        settled(q.x, k.x, m.x, g.top),
+        settled(q.y, k.y, m.y, g.top),
+        settled(q.z, k.z, m.z, g.top),
+        settled(q.w, k.w, m.w, g.top),
+    );
+}
+
+// values so large that floats promise nothing
+fn quotients(v: vec4<f32>, top: u32) -> vec4<u32> {
+    let m = bitcast<vec4<u32>>(v) & vec4(0x7fffffffu);
+    return vec4(quotient(m.x, top, 127u), quotient(m.y, top, 127u), quotient(m.z, top, 127u), quotient(m.w, top, 127u));
+}
+
+// the integers of eight values
+fn rounded_eight(v: Eight, g: Grid) -> array<vec4<i32>, 2> {
+    var qa = quick(v.a, g);
+    var qb = quick(v.b, g);
+    if PLANES == 1u && g.sure < 0.0 {
+        qa = quotients(v.a, g.top);
+        qb = quotients(v.b, g.top);
+    } else if any(max(qa, qb) == vec4(UNSURE)) {
+        qa = settled_four(qa, v.a, g);
+        qb = settled_four(qb, v.b, g);
+    }
+    let low = vec4<i32>(qa);
+    let high = vec4<i32>(qb);
     return array(
-        select(low, -low, (bits[0] >> vec4(31u)) == vec4(1u)),
-        select(high, -high, (bits[1] >> vec4(31u)) == vec4(1u)),
+        select(low, -low, (bitcast<vec4<u32>>(v.a) >> vec4(31u)) == vec4(1u)),
+        select(high, -high, (bitcast<vec4<u32>>(v.b) >> vec4(31u)) == vec4(1u)),
     );
 }
 
@@ -150,56 +304,39 @@ fn inverse_rms(sum: vec2<u32>, e: i32) -> f32 {
     return root_inverse(squares + p.eps_n) * p.root_n;
 }
 
-// puts the token's integers; `rounded` may follow after a barrier
-fn round_vector(index: u32, token: u32) -> Rounding {
-    let base = token * 2u * p.quarter;
-    var tops = vec2(0u); // of x, of x w
-    for (var k = index; k < p.quarter; k += WIDTH) {
-        let a = x[base + k];
-        let b = x[base + p.quarter + k];
-        if normed() {
-            let v = max(bits_of(a * weight[k]), bits_of(b * weight[p.quarter + k]));
-            tops = max(tops, vec2(max(bits_of(a), bits_of(b)), v));
-        } else {
-            tops.y = max(tops.y, max(bits_of(a), bits_of(b)));
-        }
-    }
-    tops = group_max(index, tops);
+// puts the token's integers; `factor_of` may follow after a barrier. `own` and its tops are of this invocation
+fn round_vector(index: u32, token: u32, own: Token, own_tops: vec2<u32>) -> Rounding {
+    let tops = group_max(index, own_tops);
     let r = Rounding(tops.x, max(tops.y, select(LEAST, FAINT, normed())));
     let twice = bitcast<f32>((276u - max(tops.x, FAINT) / 0x800000u) << 23u); // 2^(23 - e) of what is not faint
-    let inverse = reciprocal(r.top, select(127u, 32767u, PLANES == 2u));
-    var total = vec2(0i);
+    let grid = grid_of(r.top);
+    var t = own;
     var sums = vec3(0u);
-    for (var k = index; k < p.plane_words; k += WIDTH) {
-        var a = vec4(0.0);
-        var b = vec4(0.0);
-        if k < p.quarter {
-            a = x[base + k];
-            b = x[base + p.quarter + k];
-            if normed() {
-                sums += squares(a, twice) + squares(b, twice);
-                a *= weight[k];
-                b *= weight[p.quarter + k];
-            }
+    for (var k = index; k < plane_words(); k += WIDTH) {
+        var v = t.x0;
+        if normed() {
+            sums += squares(v.a, twice) + squares(v.b, twice);
+            v = Eight(v.a * t.w0.a, v.b * t.w0.b);
         }
-        let q = rounded_eight(a, b, r.top, inverse);
-        let re = q[0].xy + q[0].zw;
-        let im = q[1].xy + q[1].zw;
-        total += vec2(re.x + re.y, im.x + im.y);
+        let q = rounded_eight(v, grid);
         put_four(0u, k, q[0]);
         put_four(1u, k, q[1]);
+        t = advance(t, token, k);
     }
-    leave_sums(index, total, wide_of_squares(sums));
+    if normed() {
+        leave_sum(index, wide_of_squares(sums));
+    }
     return r;
 }
 
-// `index` within a whole team, or the workgroup where sums need all of it (team_shared.wgsl)
-fn rounded(index: u32, r: Rounding) -> Rounded {
-    let sum = left_sums(index);
+// bits of the f32 that one integer step is worth, times levels. `index` within a whole team, or within the workgroup
+// where sums need all of it (team_shared.wgsl)
+fn factor_of(index: u32, r: Rounding) -> u32 {
     var factor = bitcast<f32>(r.top);
     if normed() {
+        let sum = left_sum(index);
         let faint = r.largest < FAINT;
-        factor *= inverse_rms(select(sum.zw, vec2(0u), faint), i32(r.largest >> 23u) - 126);
+        factor *= inverse_rms(select(sum, vec2(0u), faint), i32(r.largest >> 23u) - 126);
     }
-    return Rounded(vec2<i32>(sum.xy), bitcast<u32>(factor));
+    return bitcast<u32>(factor);
 }

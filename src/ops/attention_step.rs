@@ -105,7 +105,8 @@ impl AttentionStep {
 impl Op for AttentionStep {
     const NAME: &'static str = "attention_step";
     const SHADERS: &'static [Shader] = &[shader!(unchecked Needs::SUBGROUP, "attention_step",
-        "step"
+        "step",
+        "rotate"
     )];
     const BINDINGS: &'static [Binding] = &[
         read("qkv", Elem::F32),

@@ -8,6 +8,8 @@ use crate::ops::pointwise::gated_rows;
 
 /// Invocations that share a row, where subgroups allow.
 const TEAM: usize = 32;
+/// Invocations of a workgroup at most.
+const MOST_WIDTH: usize = 512 + TEAM;
 /// Invocations of a workgroup on every device.
 const LEAST_WIDTH: usize = 256;
 /// Rows of a workgroup at least, where there are few.
@@ -47,9 +49,14 @@ pub struct PhaseGemvRound {
 }
 
 impl PhaseGemvRound {
-    /// Invocations of a workgroup, where the device allows: as many as keep their share of a token in registers.
+    /// Invocations of a workgroup, where the device allows: few enough to keep the token and the next codes in
+    /// registers. With one plane the last team takes no rows.
     fn width(&self) -> usize {
-        if self.mode.planes() == 1 { 768 } else { 512 }
+        if self.mode.planes() == 1 {
+            MOST_WIDTH
+        } else {
+            MOST_WIDTH - TEAM
+        }
     }
 
     /// Words of a token that one invocation keeps: a whole row for a team if it can, else what costs least.
@@ -80,16 +87,16 @@ impl PhaseGemvRound {
         roundable(self.shape.in_features)
             && self.shape.groups() == 1
             && self.sensible()
-            && chunks <= LEAST_WIDTH / TEAM
+            && chunks < LEAST_WIDTH / TEAM
             && self.workgroup_bytes() <= workgroup_bytes
     }
 
     fn workgroup_bytes(&self) -> usize {
         let terms = self.shape.terms();
-        // the token; sums and scales of rows; slots of the reductions, at worst for teams of 8
+        // the token; sums, scales and values of rows; slots of the reductions, at worst for teams of 8
         16 * self.token_words()
-            + 4 * self.most_slots() * (4 * terms + 1 + 2 * terms)
-            + 24 * self.width() / 8
+            + 4 * self.most_slots() * (4 * terms + 1 + 2 * terms + 2)
+            + 16 * MOST_WIDTH / 8
             + 16
     }
 
