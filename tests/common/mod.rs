@@ -19,7 +19,8 @@ pub fn one_at_a_time() -> std::sync::MutexGuard<'static, ()> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Every adapter, with everything it can do, at the plain level, and with small limits (folded grids).
+/// Every adapter, with everything it can do, at the plain level with small limits (folded grids), and where it has
+/// cooperative matrices also without one feature after the other, so that every path is taken.
 /// In CI (`CI` set) a machine without an adapter is a failure; elsewhere the skip is announced.
 pub fn setups() -> Vec<Setup> {
     let mut setups = Vec::new();
@@ -39,6 +40,38 @@ pub fn setups() -> Vec<Setup> {
                 level: Needs::NONE,
                 max_groups: Some(3),
                 ..Options::default()
+            },
+        );
+        let mut without = |what: &str, level: Needs| {
+            if summary.level.matrix {
+                open(
+                    what,
+                    Options {
+                        level,
+                        ..Options::default()
+                    },
+                );
+            }
+        };
+        without(
+            "no matrices",
+            Needs {
+                matrix: false,
+                ..Needs::ALL
+            },
+        );
+        without(
+            "no 64-bit integers",
+            Needs {
+                int64: false,
+                ..Needs::ALL
+            },
+        );
+        without(
+            "no subgroups",
+            Needs {
+                subgroup: false,
+                ..Needs::ALL
             },
         );
     }

@@ -18,8 +18,8 @@ const LEAST_ROWS: usize = 16;
 /// the 132 processors of an H200); rows are dealt out among them.
 const MOST_GROUPS: usize = 132;
 
-/// What 16 KiB of sums and scales hold for one term.
-const TERM_SLOTS: usize = 768;
+/// Rows of a workgroup times terms: with a token of 16 bits and 6144 values, they fit 32 KiB.
+const TERM_SLOTS: usize = 736;
 
 /// What becomes of the products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -302,7 +302,14 @@ impl Op for PhaseGemvRound {
                 norm: None,
                 outcome: Outcome::Plain,
             };
-            cases.push(case("on the brink", op, &brink(1024)));
+            cases.push(case("on the brink", op.clone(), &brink(1024)));
+            cases.push(case(
+                "ties and their neighbours",
+                op.clone(),
+                &ties(1024, mode),
+            ));
+            let huge: Vec<f32> = noise(14, 1024, 1.0).iter().map(|x| x * f32::MAX).collect();
+            cases.push(case("close to the end of floats", op, &huge));
         }
         cases
     }
@@ -318,6 +325,22 @@ fn brink(columns: usize) -> Vec<f32> {
     };
     let mut token: Vec<f32> = (0..columns).map(value).collect();
     token[columns / 2] = 4.0;
+    token
+}
+
+/// Quotients that are ties, or one unit of f32 beside one.
+fn ties(columns: usize, mode: Activations) -> Vec<f32> {
+    let levels = mode.levels() as f32;
+    let value = |i: usize| {
+        let tie = (i / 3) as f32 % (levels - 1.0).min(300.0) + 0.5;
+        match i % 3 {
+            0 => -tie,
+            1 => tie.next_up(),
+            _ => tie.next_down(),
+        }
+    };
+    let mut token: Vec<f32> = (0..columns).map(value).collect();
+    token[columns / 2] = levels;
     token
 }
 
