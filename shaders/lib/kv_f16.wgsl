@@ -6,10 +6,6 @@ fn pair_of(kept: KvPair) -> vec2<f32> {
     return unpack2x16float(kept);
 }
 
-fn kept_pair(v: vec2<f32>) -> KvPair {
-    return pack2x16float(v);
-}
-
 fn low_of(kept: KvEight) -> vec4<f32> {
     return vec4(unpack2x16float(kept.x), unpack2x16float(kept.y));
 }

@@ -10,10 +10,6 @@ fn pair_of(kept: KvPair) -> vec2<f32> {
     return kept;
 }
 
-fn kept_pair(v: vec2<f32>) -> KvPair {
-    return v;
-}
-
 fn low_of(kept: KvEight) -> vec4<f32> {
     return kept.low;
 }

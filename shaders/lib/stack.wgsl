@@ -15,7 +15,6 @@ struct Params {
     outs1: u32,
     outs2: u32,
     quarter: u32,     // vec4s in half a token, for kernels that round it themselves
-    plane_words: u32, // words of one byte plane of it
     eps_n: f32,       // in_features times the norm's eps
     root_n: f32,      // sqrt(in_features)
     normed: u32,      // 1: these kernels normalize it before

@@ -56,14 +56,6 @@ fn wide_shr(a: vec2<u32>, n: u32) -> vec2<u32> {
     return vec2((a.x >> n) | (a.y << (32u - n)), a.y >> n);
 }
 
-// a >> n for 0 <= n < 64, unsigned
-fn wide_shr_any(a: vec2<u32>, n: u32) -> vec2<u32> {
-    if n < 32u {
-        return wide_shr(a, n);
-    }
-    return vec2(a.y >> (n - 32u), 0u);
-}
-
 // zero bits above the leading one
 fn wide_clz(a: vec2<u32>) -> u32 {
     if a.y != 0u {

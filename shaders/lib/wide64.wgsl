@@ -30,11 +30,6 @@ fn wide_shl(a: vec2<u32>, n: u32) -> vec2<u32> {
     return wide_cut(wide_join(a) << n);
 }
 
-// a >> n for 0 <= n < 64, unsigned
-fn wide_shr_any(a: vec2<u32>, n: u32) -> vec2<u32> {
-    return wide_cut(wide_join(a) >> n);
-}
-
 // -1, 0, 1 as a <, =, > b, unsigned
 fn wide_cmp(a: vec2<u32>, b: vec2<u32>) -> i32 {
     let x = wide_join(a);

@@ -207,7 +207,6 @@ impl Op for PhaseGemvRound {
         let (eps_n, root_n) =
             fixed::norm_constants(self.shape.in_features, self.norm.unwrap_or(0.0));
         PhaseParams {
-            plane_words: 4 * self.padded() as u32,
             eps_n,
             root_n,
             normed: self.norm.is_some().into(),
