@@ -30,6 +30,24 @@ override HEAD = 8u * LANES;
 var<workgroup> ends: array<vec2<f32>, TEAMS>; // largest score, sum of weights
 var<workgroup> values: array<f32, 2048>;      // [TEAMS, HEAD]
 
+struct Eight {
+    low: vec4<f32>,
+    high: vec4<f32>,
+}
+
+// four values of the head at `base`, rotated; all in vec4s, LANES of them are half a head
+fn rotated_four(base: u32, four: u32) -> vec4<f32> {
+    let low = table[2u * (p.position * LANES + four % LANES)];
+    let high = table[2u * (p.position * LANES + four % LANES) + 1u];
+    let other = qkv[base + (four + LANES) % (2u * LANES)];
+    let turned = select(other, -other, four < LANES);
+    return qkv[base + four] * vec4(low.xz, high.xz) + turned * vec4(low.yw, high.yw);
+}
+
+fn rotated_eight(base: u32, lane: u32) -> Eight {
+    return Eight(rotated_four(base, 2u * lane), rotated_four(base, 2u * lane + 1u));
+}
+
 // sums over the LANES invocations of a position
 fn lane_sums(part: vec4<f32>) -> vec4<f32> {
     var sum = part;
@@ -88,30 +106,17 @@ fn attention_step(
     let kv = head / (p.heads / p.kv_heads);
     let base = wg.z * (p.heads + 2u * p.kv_heads);
     let row = wg.z * p.stride;
-    let begin = split * p.range;
-    let end = min(begin + p.range, p.position);
-    // everything that is needed first travels together
-    var next = load_four(begin + team, end, row, kv * LANES + lane);
-    let angles = load_angles(lane);
-    let q_head = load_head((base + head) * 2u * LANES, lane);
-    let newest = split + 1u == p.splits && index < 32u;
-    var k_head: Turning;
-    var v_head: Eight;
-    if newest {
-        k_head = load_head((base + p.heads + kv) * 2u * LANES, lane);
-        let v_at = (base + p.heads + p.kv_heads + kv) * 2u * LANES + 2u * lane;
-        v_head = Eight(qkv[v_at], qkv[v_at + 1u]);
-    }
-    var q = rotated(q_head, angles, lane);
+    var q = rotated_eight((base + head) * 2u * LANES, lane);
     q.low *= p.scale;
     q.high *= p.scale;
     var s = State(LEAST, 0.0, vec4(0.0), vec4(0.0));
-    if newest {
+    if split + 1u == p.splits && index < 32u {
         // the new position; teams of the first subgroup come along for the sums, the first one counts
-        let k = rotated(k_head, angles, lane);
+        let k = rotated_eight((base + p.heads + kv) * 2u * LANES, lane);
+        let v = (base + p.heads + p.kv_heads + kv) * 2u * LANES + 2u * lane;
         let score = lane_sums(vec4(dot(q.low, k.low) + dot(q.high, k.high))).x;
         if team == 0u {
-            s = State(score, 1.0, v_head.low, v_head.high);
+            s = State(score, 1.0, qkv[v], qkv[v + 1u]);
             if head % (p.heads / p.kv_heads) == 0u {
                 let at = ((row + p.position) * p.kv_heads + kv) * LANES + lane;
                 k_cache[at] = kept_eight(k.low, k.high);
@@ -119,12 +124,10 @@ fn attention_step(
             }
         }
     }
+    let begin = split * p.range;
+    let end = min(begin + p.range, p.position);
     for (var t = begin; t < end; t += 4u * TEAMS) {
-        let now = next;
-        if t + 4u * TEAMS < end {
-            next = load_four(t + 4u * TEAMS + team, end, row, kv * LANES + lane);
-        }
-        s = add_four(s, q, hold(now, next), t + team, end);
+        s = four(s, q, t + team, end, row, kv * LANES + lane);
     }
     finish(index, s, wg.z * p.heads * p.splits + group);
 }

@@ -7,51 +7,23 @@ struct State {
     high: vec4<f32>,
 }
 
-// keys and values of four positions
-struct Four {
-    k0: KvEight,
-    k1: KvEight,
-    k2: KvEight,
-    k3: KvEight,
-    v0: KvEight,
-    v1: KvEight,
-    v2: KvEight,
-    v3: KvEight,
-}
-
-// four positions, TEAMS apart; those from `end` on are read elsewhere in the range, and not counted
-fn load_four(first: u32, end: u32, row: u32, lane: u32) -> Four {
-    let t = min(first + TEAMS * vec4(0u, 1u, 2u, 3u), vec4(max(end, 1u) - 1u));
-    let at = (row + t) * p.kv_heads * LANES + lane;
-    return Four(
-        k_cache[at.x],
-        k_cache[at.y],
-        k_cache[at.z],
-        k_cache[at.w],
-        v_cache[at.x],
-        v_cache[at.y],
-        v_cache[at.z],
-        v_cache[at.w],
-    );
-}
-
-// keeps the loads of `next` before what is made of `now`, as in gemv_rows.wgsl: positions lie within a text's rows
-fn hold(now: Four, next: Four) -> Four {
-    var r = now;
-    for (var i = p.stride; i < p.position; i++) {
-        ends[0].x += low_of(next.k0).x + low_of(next.k1).x + low_of(next.k2).x + low_of(next.k3).x;
-        r = next;
-    }
-    return r;
-}
-
 // four positions, TEAMS apart, of which those before `end` count
-fn add_four(s: State, q: Eight, kv: Four, first: u32, end: u32) -> State {
+fn four(s: State, q: Eight, first: u32, end: u32, row: u32, lane: u32) -> State {
+    let t = min(first + TEAMS * vec4(0u, 1u, 2u, 3u), vec4(end - 1u));
+    let at = (row + t) * p.kv_heads * LANES + lane;
+    let k0 = k_cache[at.x];
+    let k1 = k_cache[at.y];
+    let k2 = k_cache[at.z];
+    let k3 = k_cache[at.w];
+    let v0 = v_cache[at.x];
+    let v1 = v_cache[at.y];
+    let v2 = v_cache[at.z];
+    let v3 = v_cache[at.w];
     let scores = select(vec4(LEAST), lane_sums(vec4(
-        dot(q.low, low_of(kv.k0)) + dot(q.high, high_of(kv.k0)),
-        dot(q.low, low_of(kv.k1)) + dot(q.high, high_of(kv.k1)),
-        dot(q.low, low_of(kv.k2)) + dot(q.high, high_of(kv.k2)),
-        dot(q.low, low_of(kv.k3)) + dot(q.high, high_of(kv.k3)),
+        dot(q.low, low_of(k0)) + dot(q.high, high_of(k0)),
+        dot(q.low, low_of(k1)) + dot(q.high, high_of(k1)),
+        dot(q.low, low_of(k2)) + dot(q.high, high_of(k2)),
+        dot(q.low, low_of(k3)) + dot(q.high, high_of(k3)),
     )), first + TEAMS * vec4(0u, 1u, 2u, 3u) < vec4(end));
     let top = max(max(s.top, max(scores.x, scores.y)), max(scores.z, scores.w));
     let keep = exp(s.top - top);
@@ -59,7 +31,7 @@ fn add_four(s: State, q: Eight, kv: Four, first: u32, end: u32) -> State {
     return State(
         top,
         s.total * keep + (e.x + e.y) + (e.z + e.w),
-        s.low * keep + (e.x * low_of(kv.v0) + e.y * low_of(kv.v1)) + (e.z * low_of(kv.v2) + e.w * low_of(kv.v3)),
-        s.high * keep + (e.x * high_of(kv.v0) + e.y * high_of(kv.v1)) + (e.z * high_of(kv.v2) + e.w * high_of(kv.v3)),
+        s.low * keep + (e.x * low_of(v0) + e.y * low_of(v1)) + (e.z * low_of(v2) + e.w * low_of(v3)),
+        s.high * keep + (e.x * high_of(v0) + e.y * high_of(v1)) + (e.z * high_of(v2) + e.w * high_of(v3)),
     );
 }

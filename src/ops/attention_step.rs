@@ -105,8 +105,7 @@ impl AttentionStep {
 impl Op for AttentionStep {
     const NAME: &'static str = "attention_step";
     const SHADERS: &'static [Shader] = &[shader!(unchecked Needs::SUBGROUP, "attention_step",
-        "step",
-        "rotate"
+        "step"
     )];
     const BINDINGS: &'static [Binding] = &[
         read("qkv", Elem::F32),
