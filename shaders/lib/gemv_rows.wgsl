@@ -262,13 +262,7 @@ fn layer_words() -> u32 {
 fn team_totals(lane: u32) -> vec2<i32> {
     var sum = vec2(0i);
     for (var w = lane; w < PLANE; w += TEAM) {
-        let a = word_of(w);
-        if PLANES == 2u {
-            sum += vec2(total_high(a.re_high), total_high(a.im_high)) * 256
-                + vec2(total_low(a.re_low), total_low(a.im_low));
-        } else {
-            sum += vec2(total_high(a.re_high), total_high(a.im_high));
-        }
+        sum += word_total(word_of(w));
     }
     for (var step = TEAM / 2u; step > 0u; step /= 2u) {
         sum += subgroupShuffleXor(sum, step);

@@ -100,12 +100,18 @@ fn add_word(s: Sums, code: u32, a: Word) -> Sums {
     return Sums(s.high + word_high(code, a.re_high, a.im_high), low);
 }
 
+// sums of both parts of a word
+fn word_total(a: Word) -> vec2<i32> {
+    let high = vec2(total_high(a.re_high), total_high(a.im_high));
+    if PLANES == 2u {
+        return high * 256 + vec2(total_low(a.re_low), total_low(a.im_low));
+    }
+    return high;
+}
+
 fn add_terms(s: Terms, c: WordCodes, a: Word) -> Terms {
     var r = s;
-    r.total += vec2(total_high(a.re_high), total_high(a.im_high)) * select(1, 256, PLANES == 2u);
-    if PLANES == 2u {
-        r.total += vec2(total_low(a.re_low), total_low(a.im_low));
-    }
+    r.total += word_total(a);
     r.t0 = add_word(s.t0, c.first.x, a);
     r.t1 = add_word(s.t1, c.first.y, a);
     if TERMS > 2u {

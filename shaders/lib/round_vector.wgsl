@@ -74,8 +74,13 @@ fn advance(own: Token, token: u32, k: u32) -> Token {
     return t;
 }
 
+// bits of |v|
+fn magnitudes(v: vec4<f32>) -> vec4<u32> {
+    return bitcast<vec4<u32>>(v) & vec4(0x7fffffffu);
+}
+
 fn bits_of(v: vec4<f32>) -> u32 {
-    let b = bitcast<vec4<u32>>(v) & vec4(0x7fffffffu);
+    let b = magnitudes(v);
     return max(max(b.x, b.y), max(b.z, b.w));
 }
 
@@ -102,12 +107,12 @@ fn token_tops(index: u32, token: u32, t: Token) -> vec2<u32> {
     return tops;
 }
 
-// 2^40 levels / mantissa of top, within a few units: what `quick_quotient` multiplies with
-fn reciprocal(top: u32, levels: u32) -> u32 {
+// 2^40 levels of two planes / mantissa of top, within a few units: what `units_of` multiplies with
+fn reciprocal(top: u32) -> u32 {
     let mt = (top & 0x7fffffu) | 0x800000u;
-    let guess = u32(f32(levels) / f32(mt) * 1099511627776.0);
+    let guess = u32(32767.0 / f32(mt) * 1099511627776.0);
     // what the guess leaves of the dividend, below 2^36 either way
-    let rest = wide_add(vec2(0u, levels << 8u), wide_neg(wide_mul(guess, mt)));
+    let rest = wide_add(vec2(0u, 32767u << 8u), wide_neg(wide_mul(guess, mt)));
     let left = f32(bitcast<i32>(rest.y)) * 4294967296.0 + f32(rest.x);
     return u32(i32(guess) + i32(left / f32(mt)));
 }
@@ -148,7 +153,7 @@ struct Grid {
 
 fn grid_of(top: u32) -> Grid {
     if PLANES == 2u {
-        return Grid(top, reciprocal(top, 32767u), 0.0, 0.0);
+        return Grid(top, reciprocal(top), 0.0, 0.0);
     }
     // 127 / top and its product with a magnitude are within 4 units of f32 at 127, below 2^-14; division
     // promises that below 2^126
@@ -165,7 +170,7 @@ fn near_integers(v: vec4<f32>, g: Grid) -> vec4<u32> {
 
 fn quick(v: vec4<f32>, g: Grid) -> vec4<u32> {
     if PLANES == 2u {
-        return quick_quotients(bitcast<vec4<u32>>(v) & vec4(0x7fffffffu), g.top, g.inverse);
+        return quick_quotients(magnitudes(v), g.top, g.inverse);
     }
     return near_integers(v, g);
 }
@@ -190,7 +195,7 @@ fn settled(q: u32, k: u32, magnitude: u32, top: u32) -> u32 {
 // the integers below four magnitudes, where they are close to a tie
 fn floors(v: vec4<f32>, g: Grid) -> vec4<u32> {
     if PLANES == 2u {
-        let magnitude = bitcast<vec4<u32>>(v) & vec4(0x7fffffffu);
+        let magnitude = magnitudes(v);
         let d = vec4(g.top >> 23u) - (magnitude >> vec4(23u));
         return select(units_of(magnitude, g.inverse) >> (vec4(15u) + min(d, vec4(15u))), vec4(0u), d > vec4(15u));
     }
@@ -199,7 +204,7 @@ fn floors(v: vec4<f32>, g: Grid) -> vec4<u32> {
 
 fn settled_four(q: vec4<u32>, v: vec4<f32>, g: Grid) -> vec4<u32> {
     let k = floors(v, g);
-    let m = bitcast<vec4<u32>>(v) & vec4(0x7fffffffu);
+    let m = magnitudes(v);
     return vec4(
         settled(q.x, k.x, m.x, g.top),
         settled(q.y, k.y, m.y, g.top),
@@ -210,7 +215,7 @@ fn settled_four(q: vec4<u32>, v: vec4<f32>, g: Grid) -> vec4<u32> {
 
 // values so large that floats promise nothing
 fn quotients(v: vec4<f32>, top: u32) -> vec4<u32> {
-    let m = bitcast<vec4<u32>>(v) & vec4(0x7fffffffu);
+    let m = magnitudes(v);
     return vec4(quotient(m.x, top, 127u), quotient(m.y, top, 127u), quotient(m.z, top, 127u), quotient(m.w, top, 127u));
 }
 
