@@ -2,6 +2,7 @@
 // one workgroup owns 128 rows of one head, each of its 8 subgroups 16; keys are gone through once, 32 at a time
 // qkv [rows, heads + 2 kv_heads, HEAD] f32; caches [context, kv_heads, HEAD] f16; out [rows, heads, HEAD] f32
 enable f16;
+enable wgpu_int16;
 enable wgpu_cooperative_matrix;
 
 struct Params {
@@ -56,8 +57,8 @@ fn fetch(start: u32, kv: u32, index: u32) -> Staged {
 }
 
 fn put(at: u32, v: vec4<u32>) {
-    tile[at] = halves(v.xy);
-    tile[at + 1u] = halves(v.zw);
+    tile[at] = quad(v.x, v.y);
+    tile[at + 1u] = quad(v.z, v.w);
 }
 
 fn stage(s: Staged, index: u32) {

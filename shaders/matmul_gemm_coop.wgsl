@@ -2,6 +2,7 @@
 // one workgroup owns 128 rows by 128 outputs, each of its 16 subgroups 32 by 32 of them
 // x [rows, k] f16, rows a multiple of 128; w [outs, k] f16 or bf16; y [rows, y_stride] f32; k a multiple of 64, outs of 128
 enable f16;
+enable wgpu_int16;
 enable wgpu_cooperative_matrix;
 
 @group(0) @binding(0) var<uniform> p: Params;

@@ -2,6 +2,7 @@
 // one workgroup owns 128 rows by 128 outputs, each of its 4 subgroups 64 by 64: two workgroups take turns on a processor
 // x [rows, k] f16, rows a multiple of 128; w [outs, k] f16 or bf16; y [rows, y_stride] f32; k a multiple of 32, outs of 128
 enable f16;
+enable wgpu_int16;
 enable wgpu_cooperative_matrix;
 
 @group(0) @binding(0) var<uniform> p: Params;

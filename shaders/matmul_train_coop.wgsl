@@ -2,6 +2,7 @@
 // one workgroup owns 128 x 128 of c, each of its 16 subgroups 32 x 32 of them
 // a [m, k] or, turned, [k, m]; b [n, k] or, turned, [k, n]: f16, or f32 if wide; c [m, n] f32; m in 128s, n and k in 64s
 enable f16;
+enable wgpu_int16;
 enable wgpu_cooperative_matrix;
 
 @group(0) @binding(0) var<uniform> p: Params;

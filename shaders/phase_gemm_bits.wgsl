@@ -1,98 +1,41 @@
 // y = U x + W conj(x) for many tokens, U and W in two stages, x in integers: exact sums by cooperative matrices
-// one workgroup owns 16 complex rows, four to a subgroup, and NB times 16 byte planes of tokens
-// codes [piece_rows, words] of 4 words; q [rows, 2, PLANES, words] of 16 bytes; cells [cells, 1 + 4 2]; y [rows, outputs]
+// one subgroup owns 8 complex rows, or a part of their words, and NB times 16 byte planes of tokens
+// codes [piece_rows, words] of 4 words; q [rows, 2, PLANES, words] of 16 bytes; cells [cells, 1 + 4 2]
+// y [rows, outputs]; ROWS times PARTS subgroups make a workgroup
 enable f16;
 enable wgpu_int16;
 enable wgpu_cooperative_matrix;
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read_write> codes: array<Codes>;
-@group(0) @binding(2) var<storage, read_write> q: array<vec4<u32>>;
+@group(0) @binding(2) var<storage, read_write> q: array<vec2<u32>>;
 @group(0) @binding(3) var<storage, read> absmax: array<u32>;
 @group(0) @binding(4) var<storage, read> cells: array<u32>;
 @group(0) @binding(5) var<storage, read_write> y: array<f32>;
 
-override NB: u32; // tiles of 16 byte planes, 1 or 2
+override NB: u32;    // tiles of 16 byte planes, 1 or 2
+override ROWS: u32;  // subgroups with rows of their own, at least NB
+override PARTS: u32; // subgroups that share rows
+override WIDTH = 32u * ROWS * PARTS;
 
-const WIDTH = 128u;
-const STAGE = 8u;  // words of a row at a time
-const PITCH = 34u; // vec4s from row to row of a tile: 8 words and 8 halves more
-
-// an invocation's codes of four stages, on their way while others are multiplied
-struct Ahead {
-    c0: Codes,
-    c1: Codes,
-    c2: Codes,
-    c3: Codes,
+// what an invocation has of its workgroup
+struct Share {
+    source: Source,
+    member: u32, // of its part
+    at: Tiles,
 }
 
-// beyond the end of a row any codes will do, the tokens are zero there
-fn load_codes(row: u32, word: u32) -> Ahead {
-    let base = min(row, p.piece_rows - 1u) * p.words;
-    let last = p.words - 1u;
-    return Ahead(
-        codes[base + min(word, last)],
-        codes[base + min(word + STAGE, last)],
-        codes[base + min(word + 2u * STAGE, last)],
-        codes[base + min(word + 3u * STAGE, last)],
+fn share_of(index: u32, first_row: u32, first_plane: u32) -> Share {
+    let lane = index % 32u;
+    let subgroup = index / 32u;
+    let member = index % (32u * ROWS);
+    let row = min(first_row + subgroup % ROWS * 8u + lane % 8u, p.piece_rows - 1u);
+    let a = subgroup * TILE_A;
+    return Share(
+        Source(row * p.words, lane / 8u, first_plane + member / 8u, member % 8u),
+        member,
+        Tiles(a + lane % 8u * PITCH_A + lane / 8u, a, subgroup / ROWS * TILE_B),
     );
-}
-
-// an invocation's bytes of a stage: one word of a plane in each tile
-struct Bytes {
-    x0: vec4<u32>,
-    x1: vec4<u32>,
-}
-
-fn load_plane(plane: u32, word: u32) -> vec4<u32> {
-    if plane < p.rows * 2u * PLANES && word < p.words {
-        return q[plane * p.words + word];
-    }
-    return vec4(0u);
-}
-
-fn load_bytes(plane: u32, word: u32) -> Bytes {
-    var b: Bytes;
-    b.x0 = load_plane(plane, word);
-    if NB > 1u {
-        b.x1 = load_plane(plane + 16u, word);
-    }
-    return b;
-}
-
-// puts them, and returns their sums
-fn put_stage(index: u32, b: Bytes) -> vec2<i32> {
-    let plane = index / STAGE;
-    let word = index % STAGE;
-    let signed = PLANES == 1u || plane % 2u == 0u;
-    let to = plane * PITCH + 4u * word;
-    put_bytes(to, word / 4u, b.x0, signed);
-    var sum = vec2(sum_of_bytes(b.x0, signed), 0i);
-    if NB > 1u {
-        put_bytes(to + 16u * PITCH, word / 4u, b.x1, signed);
-        sum.y = sum_of_bytes(b.x1, signed);
-    }
-    return sum;
-}
-
-fn bits(at: u32, k: u32) -> coop_mat16x16<f16, A> {
-    return coopLoadT<coop_mat16x16<f16, A>>(&tile_a[at + 4u * k], PITCH);
-}
-
-fn bytes(at: u32, k: u32) -> coop_mat16x16<f16, B> {
-    return coopLoad<coop_mat16x16<f16, B>>(&tile_b[at + 4u * k], PITCH);
-}
-
-// a stage of 16 bit planes by 16 byte planes; word by word, because drivers do not unroll a loop around matrices
-fn add_stage(sum: coop_mat16x16<f32, C>, a: u32, b: u32) -> coop_mat16x16<f32, C> {
-    let s0 = coopMultiplyAdd(bits(a, 0u), bytes(b, 0u), sum);
-    let s1 = coopMultiplyAdd(bits(a, 1u), bytes(b, 1u), s0);
-    let s2 = coopMultiplyAdd(bits(a, 2u), bytes(b, 2u), s1);
-    let s3 = coopMultiplyAdd(bits(a, 3u), bytes(b, 3u), s2);
-    let s4 = coopMultiplyAdd(bits(a, 4u), bytes(b, 4u), s3);
-    let s5 = coopMultiplyAdd(bits(a, 5u), bytes(b, 5u), s4);
-    let s6 = coopMultiplyAdd(bits(a, 6u), bytes(b, 6u), s5);
-    return coopMultiplyAdd(bits(a, 7u), bytes(b, 7u), s6);
 }
 
 @compute @workgroup_size(WIDTH)
@@ -101,43 +44,45 @@ fn phase_gemm_bits(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
-    let first_row = (wg.x + wg.y * nwg.x) * 16u;
+    let first_row = (wg.x + wg.y * nwg.x) * 8u * ROWS;
     let first_plane = wg.z * 16u * NB;
-    let lane = lane_of(index % 32u);
-    let row = first_row + index / 32u * 4u + lane.row;
-    let own = index / 32u * 32u * PITCH;
-    let upper = own + 16u * PITCH;
-    let plane = first_plane + index / STAGE;
+    let share = share_of(index, first_row, first_plane);
+    let source = share.source;
+    let member = share.member;
+    let at = share.at;
+    // as many rounds of two blocks for every part; those beyond the end are zeros
+    let rounds = ((p.words + 3u) / 4u + 2u * PARTS - 1u) / (2u * PARTS);
+    let begin = 2u * rounds * (index / (32u * ROWS));
+    let pairs = 2u * p.words;
     clear_totals(index);
-    var now: Ahead;
-    var next = load_codes(row, lane.word);
-    var x = load_bytes(plane, index % STAGE);
-    var total = vec2(0i);
-    var s00: coop_mat16x16<f32, C>;
-    var s10: coop_mat16x16<f32, C>;
-    var s01: coop_mat16x16<f32, C>;
-    var s11: coop_mat16x16<f32, C>;
-    for (var first = 0u; first < p.words; first += STAGE) {
-        if first % (4u * STAGE) == 0u {
-            now = next;
-            next = load_codes(row, first + 4u * STAGE + lane.word);
-        }
+    var a = load(source, begin);
+    var b = load(source, begin + 1u);
+    let aims = aim_own(index, first_row, first_plane);
+    let scales = scales_own(aims, 0u);
+    var total = vec4(0i);
+    var s0: Sum;
+    var s1: Sum;
+    var s2: Sum;
+    var s3: Sum;
+    var t0: Sum;
+    var t1: Sum;
+    var t2: Sum;
+    var t3: Sum;
+    for (var i = 0u; i < rounds; i++) {
+        let pair = 8u * (begin + 2u * i) + source.pair;
+        total += put_bytes(at.b, member, a.bytes, pair < pairs);
         workgroupBarrier();
-        put_codes(own + lane.row * PITCH + 4u * lane.word, lane.swap, now.c0);
-        total += put_stage(index, x);
-        now = Ahead(now.c1, now.c2, now.c3, now.c3);
+        let c = load(source, begin + 2u * i + 2u);
+        let d = load(source, begin + 2u * i + 3u);
+        add_block(at, a.codes, &s0, &s1, &s2, &s3, &t0, &t1, &t2, &t3);
         workgroupBarrier();
-        x = load_bytes(plane, first + STAGE + index % STAGE);
-        s00 = add_stage(s00, own, 0u);
-        s10 = add_stage(s10, upper, 0u);
-        if NB > 1u {
-            s01 = add_stage(s01, own, 16u * PITCH);
-            s11 = add_stage(s11, upper, 16u * PITCH);
-        }
+        total += put_bytes(at.b, member, b.bytes, pair + 8u < pairs);
+        workgroupBarrier();
+        add_block(at, b.codes, &s0, &s1, &s2, &s3, &t0, &t1, &t2, &t3);
+        workgroupBarrier();
+        a = c;
+        b = d;
     }
-    add_totals(index / STAGE, total);
-    finish(s00, s10, 0u, index, first_row, first_plane);
-    if NB > 1u {
-        finish(s01, s11, 16u, index, first_row, first_plane + 16u);
-    }
+    add_totals(member, total);
+    finish(index, first_row, first_plane, aims, scales, &s0, &s1, &s2, &s3, &t0, &t1, &t2, &t3);
 }

@@ -2,6 +2,7 @@
 // one workgroup owns 128 tokens by 64 complex rows; weights are made of the codes by two look-ups each
 // codes [piece_rows, words] of TERMS words; x [tokens, in] f16; cells [cells, 1 + TERMS 2]; y [tokens, outputs], tokens a multiple of 128
 enable f16;
+enable wgpu_int16;
 enable wgpu_cooperative_matrix;
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -38,8 +39,8 @@ fn piece_of(token: u32, step: u32, piece: u32) -> vec4<u32> {
 }
 
 fn put_token(token: u32, piece: u32, v: vec4<u32>) {
-    tile_a[token * PITCH + 2u * piece] = halves(v.xy);
-    tile_a[token * PITCH + 2u * piece + 1u] = halves(v.zw);
+    tile_a[token * PITCH + 2u * piece] = quad(v.x, v.y);
+    tile_a[token * PITCH + 2u * piece + 1u] = quad(v.z, v.w);
 }
 
 fn put_sums(sums: coop_mat16x16<f32, C>, token: u32, column: u32) {

@@ -1,79 +1,98 @@
-// Tiles of bit planes and byte planes in f16, for exact sums by cooperative matrices of 16 by 16: every product of a bit
-// and a byte, and every sum of 65535 of them, is exact in f32. Needs planes.wgsl; the kernel declares PITCH and NB.
+// Tiles of bit planes and byte planes in f16, for exact sums by cooperative matrices of 16 by 16: every product of a
+// bit and a byte, and every sum of 65535 of them, is exact in f32. Needs planes.wgsl and quad.wgsl; the kernel declares
+// NB, ROWS and PARTS.
 //
-// Half a word of codes holds 8 columns of two bit planes. Shifted so that a plane's bit lies where a half has an
-// exponent bit, and masked, two columns 16 bits apart are two halves: 2 for bit 1 and 2^-7 for bit 0.
+// A block is four words of a row, 64 columns; a stage is two columns of each half of each of the words. Half a word of
+// codes holds 8 columns of two bit planes. Shifted so that a plane's bit lies where a half has an exponent bit, and
+// masked, two columns 16 bits apart are two halves: 2 for bit 1 and 2^-7 for bit 0.
 
 const HALF_OF_BIT_0 = 0x20002000u; // 2^-7, twice
 const HALF_OF_BIT_1 = 0x40004000u; // 2, twice
 
-override B_LENGTH = 544u * NB;
+// vec4s from row to row: 16 halves and 8 more, 64 halves and 8 more, so that stores and loads meet all banks
+const PITCH_A = 6u;
+const PITCH_B = 18u;
 
-var<workgroup> tile_a: array<vec4<f16>, 4352>; // [subgroup, pair of terms][term of the pair, bit, row][PITCH]
-var<workgroup> tile_b: array<vec4<f16>, B_LENGTH>; // [plane of tokens][PITCH]
+// vec4s of a subgroup's tile and of a part's: of a stage and of a block
+const TILE_A = 384u;
+override TILE_B = 16u * NB * PITCH_B;
 
-// four halves, as they lie in two words
-fn quad(low: u32, high: u32) -> vec4<f16> {
-    return bitcast<vec4<f16>>(vec4<u16>(u16(low), u16(low >> 16u), u16(high), u16(high >> 16u)));
+override LENGTH_A = TILE_A * ROWS * PARTS;
+override LENGTH_B = TILE_B * PARTS;
+
+var<workgroup> tile_a: array<vec4<f16>, LENGTH_A>; // [subgroup][term, bit, row][PITCH_A]
+var<workgroup> tile_b: array<vec4<f16>, LENGTH_B>; // [part][plane of tokens][PITCH_B]
+
+// pairs of words of a block, of all its planes, are dealt out among the invocations of a part
+override PLANE_STEP = 4u * ROWS;
+override HAS_1 = PLANE_STEP < 16u * NB;
+override HAS_2 = 2u * PLANE_STEP < 16u * NB;
+override HAS_3 = 3u * PLANE_STEP < 16u * NB;
+
+// a pair of words of each plane that an invocation brings
+struct Bytes {
+    x0: vec2<u32>,
+    x1: vec2<u32>,
+    x2: vec2<u32>,
+    x3: vec2<u32>,
 }
 
-// which word of which of four rows an invocation of a subgroup brings
-struct Lane {
-    row: u32,
-    word: u32,
-    swap: u32,
+// stage k of a term: two columns of both halves of a word; bit 1 lies eight rows below bit 0
+fn put_term(at: u32, code: u32, k: u32) {
+    let low = code << (13u - 4u * k);
+    let high = select(code << ((11u - 4u * k) & 31u), code >> 1u, k == 3u);
+    tile_a[at] = quad(low & HALF_OF_BIT_0, high & HALF_OF_BIT_0);
+    tile_a[at + 8u * PITCH_A] = quad(low & HALF_OF_BIT_1, high & HALF_OF_BIT_1);
 }
 
-// 16 invocations that store together find 16 different banks if the upper two rows change the order of places
-fn lane_of(index: u32) -> Lane {
-    let swap = (index >> 3u) & 1u;
-    return Lane(2u * swap + (index & 1u), ((index >> 1u) & 3u) + 4u * (index >> 4u), swap);
+fn put_codes(at: u32, c: Codes, k: u32) {
+    put_term(at, c.x, k);
+    put_term(at + 16u * PITCH_A, c.y, k);
+    put_term(at + 32u * PITCH_A, c.z, k);
+    put_term(at + 48u * PITCH_A, c.w, k);
 }
 
-// a word of all terms
-fn put_codes(at: u32, swap: u32, c: Codes) {
-    put_bits(at, swap, c.x);
-    put_bits(at + 8u * PITCH, swap, c.y);
-    put_bits(at + 16u * PITCH, swap, c.z);
-    put_bits(at + 24u * PITCH, swap, c.w);
+// 8 bytes of a plane, for two stages; 1024 + byte is a half whose last bits are the byte. Returns their sum
+fn put_pair(at: u32, bytes: vec2<u32>, signed: bool) -> i32 {
+    let less = vec4(select(f16(1024.0), f16(1152.0), signed));
+    let v = select(bytes, bytes ^ vec2(0x80808080u), signed);
+    let even = (v & vec2(0x00ff00ffu)) | vec2(0x64006400u);
+    let odd = ((v >> vec2(8u)) & vec2(0x00ff00ffu)) | vec2(0x64006400u);
+    tile_b[at] = quad(even.x, even.y) - less;
+    tile_b[at + 8u] = quad(odd.x, odd.y) - less;
+    if signed {
+        return dot4I8Packed(EACH_BYTE, bytes.x) + dot4I8Packed(EACH_BYTE, bytes.y);
+    }
+    return i32(dot4U8Packed(EACH_BYTE, bytes.x) + dot4U8Packed(EACH_BYTE, bytes.y));
 }
 
-// one word of a term: 4 columns of both bit planes to each of four places
-fn put_bits(at: u32, swap: u32, code: u32) {
-    let turned = 2u * swap;
-    let upper = code >> 1u; // no shift below becomes negative
-    put_columns(at + swap, vec2(code) << (vec2(13u, 5u) - vec2(turned)));
-    put_columns(at + 1u - swap, vec2(code) << (vec2(11u, 3u) + vec2(turned)));
-    put_columns(at + 2u + swap, vec2(upper) << (vec2(10u, 2u) - vec2(turned)));
-    put_columns(at + 3u - swap, vec2(upper) << (vec2(8u, 0u) + vec2(turned)));
+// what an invocation brings of a block, `member` of its part; nothing of words beyond the end. Returns the sums
+fn put_bytes(tile: u32, member: u32, x: Bytes, within: bool) -> vec4<i32> {
+    let plane = member / 8u;
+    let none = vec2(0u);
+    let signed = PLANES == 1u || plane % 2u == 0u;
+    // word of the block, stage of the pair's even bytes
+    let at = tile + plane * PITCH_B + member % 8u / 2u + 4u * (member % 2u);
+    var sums = vec4(0i);
+    if plane < 16u * NB {
+        sums.x = put_pair(at, select(none, x.x0, within), signed);
+    }
+    if HAS_1 && plane + PLANE_STEP < 16u * NB {
+        sums.y = put_pair(at + PLANE_STEP * PITCH_B, select(none, x.x1, within), signed);
+    }
+    if HAS_2 && plane + 2u * PLANE_STEP < 16u * NB {
+        sums.z = put_pair(at + 2u * PLANE_STEP * PITCH_B, select(none, x.x2, within), signed);
+    }
+    if HAS_3 && plane + 3u * PLANE_STEP < 16u * NB {
+        sums.w = put_pair(at + 3u * PLANE_STEP * PITCH_B, select(none, x.x3, within), signed);
+    }
+    return sums;
 }
 
-// bit 1 lies four rows below bit 0
-fn put_columns(at: u32, bits: vec2<u32>) {
-    let zero = bits & vec2(HALF_OF_BIT_0);
-    let one = bits & vec2(HALF_OF_BIT_1);
-    tile_a[at] = quad(zero.x, zero.y);
-    tile_a[at + 4u * PITCH] = quad(one.x, one.y);
+fn bits(at: u32) -> coop_mat16x16<f16, A> {
+    return coopLoadT<coop_mat16x16<f16, A>>(&tile_a[at], PITCH_A);
 }
 
-// four bytes, columns in the order of put_bits: 0, 2, 1, 3. 1024 + byte is a half whose last bits are the byte
-fn four(bytes: u32, less: f16) -> vec4<f16> {
-    let even = (bytes & 0x00ff00ffu) | 0x64006400u;
-    let odd = ((bytes >> 8u) & 0x00ff00ffu) | 0x64006400u;
-    return quad(even, odd) - vec4(less);
-}
-
-// 16 columns of a byte plane, signed or not
-fn put_bytes(at: u32, swap: u32, bytes: vec4<u32>, signed: bool) {
-    let less = select(f16(1024.0), f16(1152.0), signed);
-    let v = select(bytes, bytes ^ vec4(0x80808080u), signed);
-    let ordered = select(v, v.yxwz, swap == 1u);
-    tile_b[at + swap] = four(ordered.x, less);
-    tile_b[at + 1u - swap] = four(ordered.y, less);
-    tile_b[at + 2u + swap] = four(ordered.z, less);
-    tile_b[at + 3u - swap] = four(ordered.w, less);
-}
-
-fn sum_of_bytes(v: vec4<u32>, signed: bool) -> i32 {
-    return select(total_low(v), total_high(v), signed);
+fn bytes(at: u32) -> coop_mat16x16<f16, B> {
+    return coopLoad<coop_mat16x16<f16, B>>(&tile_b[at], PITCH_B);
 }

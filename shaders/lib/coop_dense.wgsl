@@ -1,5 +1,5 @@
 // Dense products by cooperative matrices: the uniform block, staging, and where sums go. Refers to the kernel's p, y,
-// tiles and PITCH; needs elem.wgsl and coop_order.wgsl.
+// tiles and PITCH; needs elem.wgsl, coop_order.wgsl and quad.wgsl.
 
 struct Params {
     rows: u32,       // those that count: x and y have whole tiles
@@ -17,15 +17,15 @@ const LARGEST = vec4(65504.0);
 
 fn put_x(row: u32, piece: u32, v: vec4<u32>) {
     let at = row * PITCH + 2u * piece;
-    tile_a[at] = halves(v.xy);
-    tile_a[at + 1u] = halves(v.zw);
+    tile_a[at] = quad(v.x, v.y);
+    tile_a[at + 1u] = quad(v.z, v.w);
 }
 
 fn put_w(row: u32, piece: u32, v: vec4<u32>) {
     let at = row * PITCH + 2u * piece;
     if ELEM == 1u {
-        tile_b[at] = halves(v.xy);
-        tile_b[at + 1u] = halves(v.zw);
+        tile_b[at] = quad(v.x, v.y);
+        tile_b[at + 1u] = quad(v.z, v.w);
     } else {
         tile_b[at] = vec4<f16>(clamp(elem_low(v), -LARGEST, LARGEST));
         tile_b[at + 1u] = vec4<f16>(clamp(elem_high(v), -LARGEST, LARGEST));

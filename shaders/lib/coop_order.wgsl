@@ -1,9 +1,4 @@
-// Which tile of sums a workgroup owns, and halves from words, for products by cooperative matrices.
-
-// Loading words and converting them is faster than loading halves.
-fn halves(words: vec2<u32>) -> vec4<f16> {
-    return vec4<f16>(vec4(unpack2x16float(words.x), unpack2x16float(words.y)));
-}
+// Which tile of sums a workgroup owns in products by cooperative matrices.
 
 // which tile of sums workgroup `group` owns: (first row, first column) in tiles. Eight tiles of rows go through the
 // columns together, so that what they read stays in the cache.

@@ -1,5 +1,6 @@
-// Pieces of eight factors on their way from memory to tiles of 128 by 64. A tile lies as [128, 64] with rows of PITCH, or,
-// turned, as [64, 128] with rows of SIDE vectors. Needs coop_tile.wgsl, and a kernel that says which lie how.
+// Pieces of eight factors on their way from memory to tiles of 128 by 64. A tile lies as [128, 64] with rows of PITCH,
+// or, turned, as [64, 128] with rows of SIDE vectors. Needs coop_tile.wgsl, quad.wgsl, and a kernel that says which lie
+// how.
 
 const SIDE = 34u; // vec4s from row to row of a turned tile: 128 halves and 8 more
 
@@ -30,14 +31,14 @@ fn piece_low(p: Piece, wide: bool) -> vec4<f16> {
     if wide {
         return vec4<f16>(bitcast<vec4<f32>>(p.low));
     }
-    return halves(p.low.xy);
+    return quad(p.low.x, p.low.y);
 }
 
 fn piece_high(p: Piece, wide: bool) -> vec4<f16> {
     if wide {
         return vec4<f16>(bitcast<vec4<f32>>(p.high));
     }
-    return halves(p.low.zw);
+    return quad(p.low.z, p.low.w);
 }
 
 fn put(index: u32, s: u32, x: Piece, y: Piece) {

@@ -37,7 +37,7 @@ impl Op for AttentionCoop {
     const SHADERS: &'static [Shader] = &[
         shader!(unchecked Needs { subgroup: true, ..Needs::MATRIX }, "attention_coop",
             "coop_attend",
-            "coop_order"
+            "quad"
         ),
     ];
     const BINDINGS: &'static [Binding] = &[

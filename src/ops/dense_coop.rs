@@ -87,6 +87,7 @@ impl Op for MatmulGemmCoop {
         "coop_tile",
         "coop_dense",
         "coop_order",
+        "quad",
         "elem"
     )];
     const BINDINGS: &'static [Binding] = BINDINGS;
@@ -207,6 +208,7 @@ impl Op for MatmulGemmCoopTall {
         "matmul_gemm_coop_tall",
         "coop_dense",
         "coop_order",
+        "quad",
         "elem"
     )];
     const BINDINGS: &'static [Binding] = BINDINGS;

@@ -128,9 +128,10 @@ impl Needs {
         int64: true,
         ..Self::NONE
     };
-    /// Cooperative matrices, which come with 16-bit floats.
+    /// Cooperative matrices, with 16-bit floats and the integers that they are put together from.
     pub const MATRIX: Self = Self {
         f16: true,
+        int16: true,
         matrix: true,
         ..Self::NONE
     };

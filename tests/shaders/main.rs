@@ -75,7 +75,8 @@ impl Visitor for Inspection {
             capabilities.set(Capabilities::SHADER_FLOAT16, shader.needs.f16);
             capabilities.set(Capabilities::SHADER_INT64, shader.needs.int64);
             capabilities.set(Capabilities::SHADER_INT16, shader.needs.int16);
-            capabilities.set(Capabilities::COOPERATIVE_MATRIX, shader.needs.matrix);
+            let matrices = Capabilities::COOPERATIVE_MATRIX | Capabilities::SUBGROUP_BARRIER;
+            capabilities.set(matrices, shader.needs.matrix);
             self.entries.insert(shader.entry);
             for (overrides, prelude) in &configurations {
                 let mut overrides = overrides.clone();

@@ -69,12 +69,14 @@ pub async fn adapters() -> Vec<AdapterSummary> {
     enumerate().await.iter().map(summary).collect()
 }
 
+/// What kernels with cooperative matrices ask for.
+const MATRICES: wgpu::Features =
+    wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SUBGROUP_BARRIER);
+
 /// Whether cooperative matrices of the one shape our kernels use are there, and the large workgroups that go with them.
 fn matrices(adapter: &wgpu::Adapter) -> bool {
     let (info, limits) = (adapter.get_info(), adapter.limits());
-    adapter
-        .features()
-        .contains(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX)
+    adapter.features().contains(MATRICES)
         && limits.max_compute_invocations_per_workgroup >= 512
         && limits.max_compute_workgroup_storage_size >= 48 << 10
         && info.subgroup_min_size == 32
@@ -154,7 +156,7 @@ pub(super) async fn open(
     features.set(wgpu::Features::SHADER_INT64, level.int64);
     features.set(wgpu::Features::SHADER_I16, level.int16);
     let matrix = level.matrix && matrices(adapter);
-    features.set(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, matrix);
+    features.set(MATRICES, matrix);
     // SAFETY: the experimental feature is cooperative matrices alone; their kernels are cross-checked like all others.
     #[allow(unsafe_code)]
     let experimental_features = match matrix {

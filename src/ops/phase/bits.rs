@@ -3,12 +3,52 @@
 use super::integer::{BINDINGS_HELD, cost, data_of, lengths, on_host, reference};
 use super::*;
 
-/// Complex rows of a workgroup.
-const ROWS: usize = 16;
+/// Complex rows of a subgroup.
+const ROWS: usize = 8;
 /// Byte planes of tokens in a tile.
 const PLANES: usize = 16;
 /// Tiles of a workgroup at most.
 const MOST_TILES: usize = 2;
+/// Subgroups with rows of their own in a workgroup at least: as many as bring the bytes of two tiles.
+const LEAST_ROWS: usize = 2;
+/// Workgroups that run at a time: one on each of the 132 processors of an H200, whose Vulkan driver gives all
+/// workgroups of a processor about 50 KiB together.
+const AT_A_TIME: usize = 132;
+/// Workgroup memory that devices with matrices have.
+const MEMORY: usize = 48 << 10;
+/// Bytes of it: totals of byte planes, a subgroup's bits of a stage, its sums of a term, bytes of a block for each part
+/// of a row and each tile.
+const TOTALS: usize = 4 * 2 * PLANES;
+const BITS: usize = 8 * ROWS * 24 * 2;
+const SUMS: usize = PLANES * PLANES * 4;
+const BYTES: usize = PLANES * 72 * 2;
+/// Subgroups that a processor runs side by side.
+const SIDE_BY_SIDE: usize = 4;
+/// Parts of a row at most.
+const MOST_PARTS: usize = 6;
+
+/// How a workgroup is made of subgroups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Layout {
+    /// Those with rows of their own.
+    rows: usize,
+    /// Those that share rows, each with another part of them.
+    parts: usize,
+}
+
+impl Layout {
+    fn fits(self, tiles: usize) -> bool {
+        let all = self.rows * self.parts;
+        TOTALS + all * (BITS + SUMS) + self.parts * tiles * BYTES <= MEMORY
+    }
+
+    /// How long its processor takes for a row; if that is the same, more subgroups hide each other's waiting.
+    fn cost(&self) -> (usize, usize) {
+        let busiest = (self.rows * self.parts).div_ceil(SIDE_BY_SIDE);
+        // every number of parts divides this
+        (60 * busiest / self.parts, MOST_PARTS - self.parts)
+    }
+}
 
 /// The same product as [`PhaseGemm`], to the bit: a code's bits and a token's bytes are small enough to be exact in
 /// half precision, and their sums in f32. Bindings as [`PhaseGemm`].
@@ -21,10 +61,9 @@ pub struct PhaseGemmBits {
 }
 
 impl PhaseGemmBits {
-    /// Tokens from which it is faster than [`PhaseGemvRound`] for each of them (H200: 8 bits, five tokens 662 tokens/s
-    /// instead of 720; 16 bits 554 instead of 515).
+    /// Tokens from which it is faster than [`PhaseGemvRound`] for each of them (H200, 7B shape).
     pub const fn least_tokens(mode: Activations) -> usize {
-        if mode.planes() == 1 { 6 } else { 5 }
+        if mode.planes() == 1 { 5 } else { 3 }
     }
 
     /// Whether the kernel takes the stack: two stages, no groups of scales.
@@ -39,14 +78,38 @@ impl PhaseGemmBits {
     fn tiles(&self) -> usize {
         self.planes().div_ceil(PLANES).min(MOST_TILES)
     }
+
+    /// Workgroups of the same rows.
+    fn batch(&self) -> usize {
+        self.planes().div_ceil(PLANES * self.tiles())
+    }
+
+    fn layout(&self) -> Layout {
+        let tiles = self.tiles();
+        let made = |rows, parts| Layout { rows, parts };
+        let most = (LEAST_ROWS..)
+            .take_while(|&rows| made(rows, 1).fits(tiles))
+            .last();
+        let most = most.unwrap_or(LEAST_ROWS);
+        // workgroups of a size that fills the device to the end
+        let all = self.shape.piece_rows.div_ceil(ROWS) * self.batch();
+        let times = all.div_ceil(AT_A_TIME * most).max(1);
+        let rows = all.div_ceil(AT_A_TIME * times).clamp(LEAST_ROWS, most);
+        let layouts = (1..=MOST_PARTS).map(|parts| made(rows, parts));
+        let layouts = layouts.filter(|layout| layout.fits(tiles));
+        layouts.min_by_key(Layout::cost).unwrap_or(made(rows, 1))
+    }
 }
 
 impl Op for PhaseGemmBits {
     const NAME: &'static str = "phase_gemm_bits";
     const SHADERS: &'static [Shader] = &[shader!(
-        unchecked Needs { int16: true, int64: true, ..Needs::MATRIX },
+        unchecked Needs { subgroup: true, int64: true, ..Needs::MATRIX },
         "phase_gemm_bits",
+        "bit_source",
         "bit_tiles",
+        "quad",
+        "bit_products",
         "bit_sums",
         "wide64",
         "bits",
@@ -63,10 +126,13 @@ impl Op for PhaseGemmBits {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
+        let layout = self.layout();
         vec![
             ("TERMS", self.shape.terms() as f64),
             ("PLANES", self.mode.planes() as f64),
             ("NB", self.tiles() as f64),
+            ("ROWS", layout.rows as f64),
+            ("PARTS", layout.parts as f64),
         ]
     }
 
@@ -76,8 +142,8 @@ impl Op for PhaseGemmBits {
 
     fn grid(&self) -> Grid {
         Grid {
-            groups: self.shape.piece_rows.div_ceil(ROWS) as u32,
-            batch: self.planes().div_ceil(PLANES * self.tiles()) as u32,
+            groups: self.shape.piece_rows.div_ceil(ROWS * self.layout().rows) as u32,
+            batch: self.batch() as u32,
         }
     }
 

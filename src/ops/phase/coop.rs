@@ -75,6 +75,7 @@ impl Op for PhaseGemmCoop {
         "phase_gemm_coop",
         "coop_tile",
         "coop_order",
+        "quad",
         "real_codes",
         "stack"
     )];

@@ -53,7 +53,7 @@ impl Op for MatmulTrainCoop {
         unchecked Needs::MATRIX,
         "matmul_train_coop",
         "coop_tile",
-        "coop_order",
+        "quad",
         "coop_piece",
         "heads"
     )];
