@@ -61,7 +61,8 @@ pub struct PhaseGemmBits {
 }
 
 impl PhaseGemmBits {
-    /// Tokens from which it is faster than [`PhaseGemvRound`] for each of them (H200, 7B shape).
+    /// Tokens from which it is faster than [`PhaseGemvRound`] for each of them (H200, 7B shape: 8 bits, five tokens 940
+    /// tokens/s instead of 821; 16 bits, three tokens 555 instead of 514).
     pub const fn least_tokens(mode: Activations) -> usize {
         if mode.planes() == 1 { 5 } else { 3 }
     }
