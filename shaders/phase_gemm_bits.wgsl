@@ -60,29 +60,22 @@ fn phase_gemm_bits(
     let aims = aim_own(index, first_row, first_plane);
     let scales = scales_own(aims, 0u);
     var total = vec4(0i);
-    var s0: Sum;
-    var s1: Sum;
-    var s2: Sum;
-    var s3: Sum;
-    var t0: Sum;
-    var t1: Sum;
-    var t2: Sum;
-    var t3: Sum;
+    var s: Products;
     for (var i = 0u; i < rounds; i++) {
         let pair = 8u * (begin + 2u * i) + source.pair;
         total += put_bytes(at.b, member, a.bytes, pair < pairs);
         workgroupBarrier();
         let c = load(source, begin + 2u * i + 2u);
         let d = load(source, begin + 2u * i + 3u);
-        add_block(at, a.codes, &s0, &s1, &s2, &s3, &t0, &t1, &t2, &t3);
+        add_block(&s, at, a.codes);
         workgroupBarrier();
         total += put_bytes(at.b, member, b.bytes, pair + 8u < pairs);
         workgroupBarrier();
-        add_block(at, b.codes, &s0, &s1, &s2, &s3, &t0, &t1, &t2, &t3);
+        add_block(&s, at, b.codes);
         workgroupBarrier();
         a = c;
         b = d;
     }
     add_totals(member, total);
-    finish(index, first_row, first_plane, aims, scales, &s0, &s1, &s2, &s3, &t0, &t1, &t2, &t3);
+    finish(&s, index, first_row, first_plane, aims, scales);
 }

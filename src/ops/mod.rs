@@ -157,6 +157,9 @@ impl Needs {
     }
 }
 
+/// Bytes of workgroup memory that a device must have to count as one with cooperative matrices.
+pub(crate) const MATRIX_WORKGROUP_BYTES: usize = 48 << 10;
+
 /// One WGSL kernel.
 #[derive(Debug, Clone, Copy)]
 pub struct Shader {

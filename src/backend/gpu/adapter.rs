@@ -3,7 +3,7 @@
 use super::faults::Faults;
 use super::{Options, cache};
 use crate::error::{Error, Result};
-use crate::ops::Needs;
+use crate::ops::{MATRIX_WORKGROUP_BYTES, Needs};
 
 /// What one adapter is and can do.
 #[derive(Debug, Clone)]
@@ -78,7 +78,7 @@ fn matrices(adapter: &wgpu::Adapter) -> bool {
     let (info, limits) = (adapter.get_info(), adapter.limits());
     adapter.features().contains(MATRICES)
         && limits.max_compute_invocations_per_workgroup >= 512
-        && limits.max_compute_workgroup_storage_size >= 48 << 10
+        && limits.max_compute_workgroup_storage_size >= MATRIX_WORKGROUP_BYTES as u32
         && info.subgroup_min_size == 32
         && info.subgroup_max_size == 32
         && adapter.cooperative_matrix_properties().iter().any(|m| {

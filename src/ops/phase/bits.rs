@@ -11,12 +11,8 @@ const PLANES: usize = 16;
 const MOST_TILES: usize = 2;
 /// Subgroups with rows of their own in a workgroup at least: as many as bring the bytes of two tiles.
 const LEAST_ROWS: usize = 2;
-/// Workgroups that run at a time: one on each of the 132 processors of an H200, whose Vulkan driver gives all
-/// workgroups of a processor about 50 KiB together.
-const AT_A_TIME: usize = 132;
-/// Workgroup memory that devices with matrices have.
-const MEMORY: usize = 48 << 10;
-/// Bytes of it: totals of byte planes, a subgroup's bits of a stage, its sums of a term, bytes of a block for each part
+/// Bytes of workgroup memory, which one workgroup on each processor fills (the H200's Vulkan driver gives all of a
+/// processor about 50 KiB together): totals of byte planes, a subgroup's bits of a stage, its sums of a term, bytes of a block for each part
 /// of a row and each tile.
 const TOTALS: usize = 4 * 2 * PLANES;
 const BITS: usize = 8 * ROWS * 24 * 2;
@@ -39,7 +35,7 @@ struct Layout {
 impl Layout {
     fn fits(self, tiles: usize) -> bool {
         let all = self.rows * self.parts;
-        TOTALS + all * (BITS + SUMS) + self.parts * tiles * BYTES <= MEMORY
+        TOTALS + all * (BITS + SUMS) + self.parts * tiles * BYTES <= MATRIX_WORKGROUP_BYTES
     }
 
     /// How long its processor takes for a row; if that is the same, more subgroups hide each other's waiting.
@@ -94,8 +90,8 @@ impl PhaseGemmBits {
         let most = most.unwrap_or(LEAST_ROWS);
         // workgroups of a size that fills the device to the end
         let all = self.shape.piece_rows.div_ceil(ROWS) * self.batch();
-        let times = all.div_ceil(AT_A_TIME * most).max(1);
-        let rows = all.div_ceil(AT_A_TIME * times).clamp(LEAST_ROWS, most);
+        let times = all.div_ceil(PROCESSORS * most).max(1);
+        let rows = all.div_ceil(PROCESSORS * times).clamp(LEAST_ROWS, most);
         let layouts = (1..=MOST_PARTS).map(|parts| made(rows, parts));
         let layouts = layouts.filter(|layout| layout.fits(tiles));
         layouts.min_by_key(Layout::cost).unwrap_or(made(rows, 1))

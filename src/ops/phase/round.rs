@@ -14,9 +14,6 @@ const MOST_WIDTH: usize = 512 + TEAM;
 const LEAST_WIDTH: usize = 256;
 /// Rows of a workgroup at least, where there are few.
 const LEAST_ROWS: usize = 16;
-/// Workgroups at most: each rounds the token for itself, so no more than keep a large GPU busy (one for each of
-/// the 132 processors of an H200); rows are dealt out among them.
-const MOST_GROUPS: usize = 132;
 
 /// Rows of a workgroup times terms: with a token of 16 bits and 6144 values, they fit 32 KiB.
 const TERM_SLOTS: usize = 736;
@@ -115,7 +112,8 @@ impl PhaseGemvRound {
 
     fn groups(&self) -> usize {
         let rows = self.rows();
-        let usual = rows.div_ceil(LEAST_ROWS).min(MOST_GROUPS);
+        // each rounds the token for itself, so no more than keep a large GPU busy
+        let usual = rows.div_ceil(LEAST_ROWS).min(PROCESSORS);
         usual.max(rows.div_ceil(self.most_slots() / 2))
     }
 
