@@ -12,8 +12,8 @@ const MOST_TILES: usize = 2;
 /// Subgroups with rows of their own in a workgroup at least: as many as bring the bytes of two tiles.
 const LEAST_ROWS: usize = 2;
 /// Bytes of workgroup memory, which one workgroup on each processor fills (the H200's Vulkan driver gives all of a
-/// processor about 50 KiB together): totals of byte planes, a subgroup's bits of a stage, its sums of a term, bytes of a block for each part
-/// of a row and each tile.
+/// processor about 50 KiB together): totals of byte planes, a subgroup's bits of a stage, its sums of a term, bytes of a
+/// block for each part of a row and each tile.
 const TOTALS: usize = 4 * 2 * PLANES;
 const BITS: usize = 8 * ROWS * 24 * 2;
 const SUMS: usize = PLANES * PLANES * 4;
