@@ -1,6 +1,6 @@
 // index = the lowest i with x[i] = max x, per row
 // one workgroup owns one row
-// x [rows, n] f32 bits; index [to + rows] u32
+// x [rows, n] f32 bits; index [to + rows] u32; needs key.wgsl, a best_*.wgsl
 
 struct Params {
     rows: u32,
@@ -12,9 +12,7 @@ struct Params {
 @group(0) @binding(1) var<storage, read> x: array<u32>;
 @group(0) @binding(2) var<storage, read_write> index: array<u32>;
 
-const WIDTH = 256u;
-
-var<workgroup> best: array<vec2<u32>, WIDTH>; // key, index
+override WIDTH: u32;
 
 fn better(a: vec2<u32>, b: vec2<u32>) -> bool {
     return (a.x > b.x) | ((a.x == b.x) & (a.y < b.y));
@@ -63,15 +61,8 @@ fn argmax(
         let far = best_of(best_of_four(c, i + 8u * WIDTH), best_of_four(d, i + 12u * WIDTH));
         mine = best_of(mine, best_of(near, far));
     }
-    best[lane] = mine;
-    workgroupBarrier();
-    for (var step = WIDTH / 2u; step > 0u; step /= 2u) {
-        if lane < step {
-            best[lane] = best_of(best[lane], best[lane + step]);
-        }
-        workgroupBarrier();
-    }
+    let first = place_of_best(lane, mine);
     if lane == 0u {
-        index[p.to + row] = best[0].y;
+        index[p.to + row] = first;
     }
 }

@@ -20,6 +20,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> out: array<f32>;
 
 override LANES: u32; // head_dim / 8
+override EARLY: u32; // 1: all that is needed before the first position is requested together, which takes registers
 
 const WIDTH = 256u;
 const LEAST = -3e38;
@@ -30,24 +31,6 @@ override HEAD = 8u * LANES;
 var<workgroup> ends: array<vec2<f32>, TEAMS>; // largest score, sum of weights
 var<workgroup> values: array<f32, 2048>;      // [TEAMS, HEAD]
 
-struct Eight {
-    low: vec4<f32>,
-    high: vec4<f32>,
-}
-
-// four values of the head at `base`, rotated; all in vec4s, LANES of them are half a head
-fn rotated_four(base: u32, four: u32) -> vec4<f32> {
-    let low = table[2u * (p.position * LANES + four % LANES)];
-    let high = table[2u * (p.position * LANES + four % LANES) + 1u];
-    let other = qkv[base + (four + LANES) % (2u * LANES)];
-    let turned = select(other, -other, four < LANES);
-    return qkv[base + four] * vec4(low.xz, high.xz) + turned * vec4(low.yw, high.yw);
-}
-
-fn rotated_eight(base: u32, lane: u32) -> Eight {
-    return Eight(rotated_four(base, 2u * lane), rotated_four(base, 2u * lane + 1u));
-}
-
 // sums over the LANES invocations of a position
 fn lane_sums(part: vec4<f32>) -> vec4<f32> {
     var sum = part;
@@ -55,6 +38,17 @@ fn lane_sums(part: vec4<f32>) -> vec4<f32> {
         sum += subgroupShuffleXor(sum, step);
     }
     return sum;
+}
+
+// key, not yet rotated, and value of the new position
+struct Newest {
+    k: Turning,
+    v: Eight,
+}
+
+fn load_newest(k_head: u32, lane: u32) -> Newest {
+    let v = (k_head + p.kv_heads) * 2u * LANES + 2u * lane;
+    return Newest(load_head(k_head * 2u * LANES, lane), Eight(qkv[v], qkv[v + 1u]));
 }
 
 // puts the teams together and writes the result
@@ -106,17 +100,26 @@ fn attention_step(
     let kv = head / (p.heads / p.kv_heads);
     let base = wg.z * (p.heads + 2u * p.kv_heads);
     let row = wg.z * p.stride;
-    var q = rotated_eight((base + head) * 2u * LANES, lane);
+    let angles = load_angles(lane);
+    let q_head = load_head((base + head) * 2u * LANES, lane);
+    let newest = split + 1u == p.splits && index < 32u;
+    var n: Newest;
+    if EARLY == 1u && newest {
+        n = load_newest(base + p.heads + kv, lane);
+    }
+    var q = rotated(q_head, angles, lane);
     q.low *= p.scale;
     q.high *= p.scale;
     var s = State(LEAST, 0.0, vec4(0.0), vec4(0.0));
-    if split + 1u == p.splits && index < 32u {
+    if newest {
         // the new position; teams of the first subgroup come along for the sums, the first one counts
-        let k = rotated_eight((base + p.heads + kv) * 2u * LANES, lane);
-        let v = (base + p.heads + p.kv_heads + kv) * 2u * LANES + 2u * lane;
+        if EARLY == 0u {
+            n = load_newest(base + p.heads + kv, lane);
+        }
+        let k = rotated(n.k, angles, lane);
         let score = lane_sums(vec4(dot(q.low, k.low) + dot(q.high, k.high))).x;
         if team == 0u {
-            s = State(score, 1.0, qkv[v], qkv[v + 1u]);
+            s = State(score, 1.0, n.v.low, n.v.high);
             if head % (p.heads / p.kv_heads) == 0u {
                 let at = ((row + p.position) * p.kv_heads + kv) * LANES + lane;
                 k_cache[at] = kept_eight(k.low, k.high);

@@ -185,17 +185,19 @@ fn choices_on_the_device_are_those_of_the_host() {
 /// Tokens chosen in rounds, alone or beside other texts, are those chosen one by one.
 #[test]
 fn rounds_and_streams_are_single_steps() {
-    const NEW: usize = 12;
+    // two whole rounds and a part of one
+    const NEW: usize = 75;
     let _one = common::one_at_a_time();
+    let (last, before) = TOKENS.split_last().unwrap();
     for device in devices() {
         let opened = stories();
         let mut options = options(PHASE, Granularity::Tensor, Activations::Int16);
         options.exact = true;
+        options.context = TOKENS.len() + NEW;
         let mut quiet = |_: &str| {};
         let weights = &*opened.weights;
         let model = Model::load(&device, &opened.config, weights, options, &mut quiet);
         let model = block_on(&device, model).unwrap();
-        let (last, before) = TOKENS.split_last().unwrap();
         let mut session = model.session().unwrap();
         let mut singles = Vec::new();
         block_on(&device, session.feed(&TOKENS)).unwrap();

@@ -2,6 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::ops::{Cost, Kv, Needs, Op, Shader};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 
 pub mod compare;
 pub mod cpu;
@@ -197,21 +200,44 @@ pub fn upload_new<B: Backend>(backend: &B, label: &str, words: &[u32]) -> Result
 
 /// Drives `future` to its end on this thread, waiting for `backend` whenever it has nothing to do.
 #[cfg(feature = "cli")]
-pub fn block_on<B: Backend, T>(
-    backend: &B,
-    future: impl std::future::Future<Output = Result<T>>,
-) -> Result<T> {
-    let mut future = std::pin::pin!(future);
-    pollster::block_on(std::future::poll_fn(|context| {
+pub fn block_on<B: Backend, T>(backend: &B, future: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut future = pin!(future);
+    pollster::block_on(poll_fn(|context| {
         loop {
-            if let std::task::Poll::Ready(result) = future.as_mut().poll(context) {
-                return std::task::Poll::Ready(result);
+            if let Poll::Ready(result) = future.as_mut().poll(context) {
+                return Poll::Ready(result);
             }
             if let Err(error) = backend.wait() {
-                return std::task::Poll::Ready(Err(error));
+                return Poll::Ready(Err(error));
             }
         }
     }))
+}
+
+/// Drives two futures together, each time `first` first, and returns both results.
+pub(crate) async fn together<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Output) {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let (mut a, mut b) = (None, None);
+    poll_fn(|context| {
+        if a.is_none()
+            && let Poll::Ready(result) = first.as_mut().poll(context)
+        {
+            a = Some(result);
+        }
+        if b.is_none()
+            && let Poll::Ready(result) = second.as_mut().poll(context)
+        {
+            b = Some(result);
+        }
+        match (a.take(), b.take()) {
+            (Some(a), Some(b)) => Poll::Ready((a, b)),
+            some => {
+                (a, b) = some;
+                Poll::Pending
+            }
+        }
+    })
+    .await
 }
 
 /// Checks a run's buffers against what the op needs.

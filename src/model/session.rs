@@ -49,7 +49,7 @@ impl<B: Backend> Model<B> {
             logits: self.backend.alloc("logits", rows * self.config.vocab)?,
             round: self
                 .backend
-                .alloc("decoded ids", texts * (decode::ROUND + 1))?,
+                .alloc("decoded ids", texts * 2 * decode::ROUND)?,
         })
     }
 }
@@ -62,7 +62,7 @@ pub struct Session<'m, B: Backend> {
     caches: Vec<(B::Buffer, B::Buffer)>,
     /// [texts, vocab], of whole tiles.
     logits: B::Buffer,
-    /// [ROUND + 1, texts]: the ids a round of decoding began with, and those it chose.
+    /// [2, ROUND, texts]: the ids that two rounds of decoding chose.
     round: B::Buffer,
 }
 
@@ -107,14 +107,15 @@ impl<B: Backend> Session<'_, B> {
         let m = self.model;
         m.backend.upload(&m.scratch.ids, 0, tokens)?;
         m.embed(&m.scratch.ids, 0, tokens.len()).await?;
-        self.blocks(tokens.len(), Text::One(text)).await
+        self.blocks(self.position, tokens.len(), Text::One(text))
+            .await
     }
 
-    async fn blocks(&self, rows: usize, text: Text) -> Result<()> {
+    async fn blocks(&self, position: usize, rows: usize, text: Text) -> Result<()> {
         let m = self.model;
         for (l, block) in m.parts.blocks.iter().enumerate() {
             m.backend.at(&|| format!("layer {l}"));
-            m.block(block, &self.caches[l], rows, self.position, text)
+            m.block(block, &self.caches[l], rows, position, text)
                 .await?;
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::attention::{Heads, noise_turns, turn};
 use super::attention_split::AttentionSplit;
+use super::phase::PROCESSORS;
 use super::*;
 use bytemuck::Zeroable;
 
@@ -105,6 +106,7 @@ impl AttentionStep {
 impl Op for AttentionStep {
     const NAME: &'static str = "attention_step";
     const SHADERS: &'static [Shader] = &[shader!(unchecked Needs::SUBGROUP, "attention_step",
+        "rotate",
         "step"
     )];
     const BINDINGS: &'static [Binding] = &[
@@ -147,7 +149,13 @@ impl Op for AttentionStep {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("LANES", (self.heads.head_dim / 8) as f64)]
+        // loads that travel together take registers, which many workgroups on a processor lack
+        let h = &self.heads;
+        let early = h.rows * h.heads * self.splits <= PROCESSORS;
+        vec![
+            ("LANES", (h.head_dim / 8) as f64),
+            ("EARLY", u32::from(early).into()),
+        ]
     }
 
     fn prelude(&self) -> &'static str {
@@ -269,6 +277,13 @@ impl Op for AttentionStep {
             case("texts", [3, 4, 2, 16, 77], 1, Kv::F16),
             case("texts in ranges", [2, 2, 1, 64, 300], 2, Kv::F32),
             case("more ranges than positions", [1, 2, 2, 16, 2], 3, Kv::F32),
+            case("more heads than processors", [3, 48, 8, 16, 40], 1, Kv::F16),
+            case(
+                "more ranges than processors",
+                [1, 8, 2, 32, 700],
+                17,
+                Kv::F32,
+            ),
         ]
     }
 }

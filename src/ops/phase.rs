@@ -25,7 +25,7 @@ pub use integer::{PhaseGemm, PhaseGemv};
 pub use round::{Outcome, PhaseGemvRound};
 
 /// Processors of a large GPU (an H200): products with few tokens make so many workgroups at most.
-const PROCESSORS: usize = 132;
+pub(super) const PROCESSORS: usize = 132;
 
 /// The instruction set of the integer products on the host.
 pub(super) fn host_simd() -> &'static str {

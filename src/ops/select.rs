@@ -37,7 +37,10 @@ pub struct ArgmaxParams {
 
 impl Op for Argmax {
     const NAME: &'static str = "argmax";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "argmax", "key")];
+    const SHADERS: &'static [Shader] = &[
+        shader!(Needs::SUBGROUP, "argmax" as "argmax_subgroup", "key", "best_subgroup"),
+        shader!(Needs::NONE, "argmax", "key", "best_shared"),
+    ];
     const BINDINGS: &'static [Binding] = &[read("x", Elem::F32), write("index", Elem::U32)];
     const AGREE: Agree = Agree::Bits;
     type Params = ArgmaxParams;
@@ -48,6 +51,11 @@ impl Op for Argmax {
             n: self.n as u32,
             to: self.to as u32,
         }
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        // one workgroup has little else to hide the latency of loads with
+        vec![("WIDTH", 1024.0)]
     }
 
     fn grid(&self) -> Grid {

@@ -9,6 +9,7 @@ mod faults;
 mod options;
 mod pipeline;
 mod profile;
+mod readback;
 mod recording;
 mod signal;
 #[cfg(not(target_arch = "wasm32"))]
@@ -26,17 +27,18 @@ use faults::Faults;
 use pipeline::{Limits, Pipelines, SLOT};
 use profile::Profile;
 use recording::Recording;
-use signal::Signal;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Dispatches per submission at most (uniform slots).
-const MOST: usize = 1024;
+/// Dispatches per submission at most (uniform slots; a profile has two timestamps for each, and 4096 in all).
+const MOST: usize = 2048;
 /// Dispatches of the first submission after somebody waited: the device starts on them while the host records more.
 const FIRST: usize = 64;
 /// Bytes and operations per submission at most: about a tenth of a second on a small GPU.
 const WORK: f64 = 1e11;
+/// The same on a GPU of its own with cooperative matrices; the pause between submissions is 30 us.
+const MATRIX_WORK: f64 = 1e12;
 /// Words above which an upload goes through the staging ring; a shorter one is copied by the driver's own means.
 #[cfg(not(target_arch = "wasm32"))]
 const SHORT: usize = 64 << 10;
@@ -50,6 +52,8 @@ pub struct Gpu {
     level: Needs,
     max_binding: u64,
     max_groups: u32,
+    /// Bytes and operations per submission.
+    work: f64,
     pipelines: RefCell<Pipelines>,
     bind_groups: RefCell<HashMap<(usize, Vec<u64>), wgpu::BindGroup>>,
     uniforms: wgpu::Buffer,
@@ -59,7 +63,7 @@ pub struct Gpu {
     next_buffer: Cell<u64>,
     #[cfg(not(target_arch = "wasm32"))]
     staging_ring: RefCell<upload::Ring>,
-    readback: RefCell<Option<wgpu::Buffer>>,
+    readbacks: RefCell<readback::Readbacks>,
 }
 
 /// A storage buffer. Dropping it frees its memory once the device is done with it.
@@ -98,6 +102,7 @@ impl Gpu {
             mapped_at_creation: false,
         });
         let largest = summary.max_binding.min(summary.max_buffer);
+        let fast = level.covers(Needs::MATRIX) && !summary.software && !summary.integrated;
         Ok(Self {
             device,
             queue,
@@ -109,6 +114,7 @@ impl Gpu {
                 .map_or(summary.groups_per_dimension, |m| {
                     m.min(summary.groups_per_dimension)
                 }),
+            work: if fast { MATRIX_WORK } else { WORK },
             summary,
             pipelines: RefCell::new(Pipelines::new(cache)),
             bind_groups: RefCell::default(),
@@ -119,7 +125,7 @@ impl Gpu {
             next_buffer: Cell::new(0),
             #[cfg(not(target_arch = "wasm32"))]
             staging_ring: RefCell::default(),
-            readback: RefCell::default(),
+            readbacks: RefCell::default(),
         })
     }
 
@@ -167,18 +173,6 @@ impl Gpu {
     fn fold(&self, groups: u32) -> (u32, u32) {
         let x = groups.min(self.max_groups);
         (x, groups.div_ceil(x))
-    }
-
-    fn staging(&self, bytes: u64) -> wgpu::Buffer {
-        let kept = self.readback.borrow_mut().take();
-        kept.filter(|b| b.size() >= bytes).unwrap_or_else(|| {
-            self.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("readback"),
-                size: bytes.max(4096),
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
-        })
     }
 }
 
@@ -271,39 +265,10 @@ impl Backend for Gpu {
     }
 
     async fn download(&self, buffer: &GpuBuffer, offset: usize, len: usize) -> Result<Vec<u32>> {
-        let bytes = len as u64 * 4;
-        if bytes == 0 || self.pipelines.borrow().rehearsing() {
+        if len == 0 || self.pipelines.borrow().rehearsing() {
             return Ok(vec![0; len]);
         }
-        let staging = self.staging(bytes);
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        encoder.copy_buffer_to_buffer(&buffer.buffer, offset as u64 * 4, &staging, 0, bytes);
-        self.submit(Some(encoder.finish()));
-        self.recording.borrow_mut().awaited();
-        let signal = Signal::default();
-        let raised = signal.clone();
-        staging.map_async(wgpu::MapMode::Read, ..bytes, move |r| {
-            raised.raise(r.is_ok())
-        });
-        // wake-ups come from `wait` on native targets and from the event loop in browsers
-        let mapped = signal.await;
-        self.faults.check("reading back")?;
-        let lost = || {
-            Error::device(
-                "GPU, reading back: the buffer could not be mapped",
-                "try again, or use --device cpu",
-            )
-        };
-        if !mapped {
-            return Err(lost());
-        }
-        let words = {
-            let view = staging.get_mapped_range(..bytes).map_err(|_| lost())?;
-            bytemuck::pod_collect_to_vec(&view)
-        };
-        staging.unmap();
-        *self.readback.borrow_mut() = Some(staging);
-        Ok(words)
+        self.read_back(buffer, offset, len).await
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&GpuBuffer]) -> Result<()> {
@@ -347,7 +312,7 @@ impl Backend for Gpu {
                 recording.work,
             )
         };
-        if full || cost > WORK {
+        if full || cost > self.work {
             self.recording.borrow_mut().longer();
             self.flush()?;
         }
@@ -392,13 +357,6 @@ impl Backend for Gpu {
 
     #[cfg(not(target_arch = "wasm32"))]
     fn wait(&self) -> Result<()> {
-        let polled = self.device.poll(wgpu::PollType::wait_indefinitely());
-        self.faults.check("waiting")?;
-        polled.map(|_| ()).map_err(|error| {
-            Error::device(
-                format!("GPU, waiting: {error}"),
-                "try again, or use --device cpu",
-            )
-        })
+        self.wait_for_readback()
     }
 }

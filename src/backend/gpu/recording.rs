@@ -13,7 +13,9 @@ pub(super) struct Recording {
     pub slots: Vec<u8>,
     /// Bytes and operations.
     pub work: f64,
-    /// Doublings of [`FIRST`] since somebody waited for a result.
+    /// Submissions so far.
+    pub submissions: u64,
+    /// Doublings of [`FIRST`] since the device was idle.
     doublings: u32,
 }
 
@@ -29,9 +31,11 @@ impl Recording {
         self.doublings = (self.doublings + 1).min((MOST / FIRST).ilog2());
     }
 
-    /// Somebody waits: the device will be idle.
-    pub fn awaited(&mut self) {
-        self.doublings = 0;
+    /// The device has done the first `submissions`; if there are no others, it is idle.
+    pub fn awaited(&mut self, submissions: u64) {
+        if submissions == self.submissions {
+            self.doublings = 0;
+        }
     }
 }
 
@@ -72,7 +76,10 @@ impl Gpu {
     }
 
     /// Ends the open pass, if any, and submits it with its uniforms, then `extra`.
-    pub(super) fn submit(&self, extra: Option<wgpu::CommandBuffer>) {
+    pub(super) fn submit(
+        &self,
+        extra: Option<wgpu::CommandBuffer>,
+    ) -> Option<wgpu::SubmissionIndex> {
         let mut recording = self.recording.take();
         let mut commands = Vec::new();
         drop(recording.pass.take());
@@ -84,12 +91,12 @@ impl Gpu {
             commands.push(encoder.finish());
         }
         commands.extend(extra);
-        if !commands.is_empty() {
-            self.queue.submit(commands);
-        }
+        let submission = (!commands.is_empty()).then(|| self.queue.submit(commands));
         recording.slots.clear();
         let mut next = self.recording.borrow_mut();
         next.slots = recording.slots; // keeps its memory
         next.doublings = recording.doublings;
+        next.submissions = recording.submissions + u64::from(submission.is_some());
+        submission
     }
 }

@@ -1,14 +1,14 @@
-//! Decoding without waiting: the device chooses a token and goes on with it, ids are read once a round.
+//! Decoding without waiting: the device chooses a token and goes on with it; ids are read in rounds, a round behind.
 
 use super::MAX_TOP_K;
 use super::{Session, Text};
-use crate::backend::Backend;
+use crate::backend::{Backend, together};
 use crate::error::{Error, Result};
 use crate::model::sampling::Sampling;
 use crate::ops::sample::Sample;
 use crate::ops::select::{Argmax, TopK};
 
-/// Most steps of a round.
+/// Most steps of a round: ids are read after each, while the device works on the next one.
 pub const ROUND: usize = 32;
 
 /// How the device chooses the next token.
@@ -79,38 +79,48 @@ impl<B: Backend> Session<'_, B> {
                 context,
             });
         }
+        let m = self.model;
+        m.backend.upload(&self.round, self.place(0, -1), last)?;
         let mut all = Vec::with_capacity(steps * self.texts);
-        let mut last = last.to_vec();
-        while all.len() < steps * self.texts {
-            let round = ROUND.min(steps - all.len() / self.texts);
-            let ids = self.round(&last, round, &mut choice).await?;
-            last = ids[ids.len() - self.texts..].to_vec();
-            all.extend(ids);
+        let (mut round, mut recorded) = (0, ROUND.min(steps));
+        self.record(round, recorded, &mut choice).await?;
+        self.position += recorded;
+        while recorded > 0 {
+            let next = ROUND.min(steps - all.len() / self.texts - recorded);
+            let ids = m
+                .backend
+                .download(&self.round, self.place(round, 0), recorded * self.texts);
+            // the device goes on with a round while the ids of the one before are on their way
+            let following = self.record(round + 1, next, &mut choice);
+            let (ids, following) = together(ids, following).await;
+            all.extend(numbers(ids?)?);
+            following?;
+            self.position += next;
+            (round, recorded) = (round + 1, next);
         }
         Ok(all)
     }
 
-    /// A round of decoding: nothing is read before its end.
-    pub(super) async fn round(
-        &mut self,
-        last: &[u32],
-        steps: usize,
-        choice: &mut Choice<'_>,
-    ) -> Result<Vec<u32>> {
+    /// Where the ids of step `step` of a round go: rounds use the halves of the buffer in turn.
+    fn place(&self, round: usize, step: isize) -> usize {
+        let first = (round % 2 * ROUND) as isize;
+        (first + step).rem_euclid(2 * ROUND as isize) as usize * self.texts
+    }
+
+    /// Steps of a round from the position on: nothing of them is read here.
+    async fn record(&self, round: usize, steps: usize, choice: &mut Choice<'_>) -> Result<()> {
         let (m, texts) = (self.model, self.texts);
-        m.backend.upload(&self.round, 0, last)?;
         for step in 0..steps {
-            m.embed(&self.round, step * texts, texts).await?;
-            self.blocks(texts, Text::Each).await?;
-            self.position += 1;
+            let (before, to) = (
+                self.place(round, step as isize - 1),
+                self.place(round, step as isize),
+            );
+            m.embed(&self.round, before, texts).await?;
+            self.blocks(self.position + step, texts, Text::Each).await?;
             m.head(&m.scratch.x, texts, &self.logits).await?;
-            self.choose((step + 1) * texts, choice).await?;
+            self.choose(to, choice).await?;
         }
-        let ids = m
-            .backend
-            .download(&self.round, texts, steps * texts)
-            .await?;
-        numbers(ids)
+        Ok(())
     }
 
     /// Draws the next token of the one text on the device.

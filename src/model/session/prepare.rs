@@ -31,7 +31,7 @@ impl<B: Backend> Session<'_, B> {
                 if length == 1 {
                     self.position = position;
                     let last = vec![0; self.texts];
-                    self.round(&last, 1, &mut Choice::Greedy).await?;
+                    self.decode(&last, 1, Choice::Greedy).await?;
                 }
             }
         }
