@@ -13,8 +13,7 @@ const LEAST: u64 = 4096;
 pub(super) struct Readbacks {
     /// A staging buffer that nobody uses.
     spare: Option<wgpu::Buffer>,
-    /// Submissions whose results somebody waits for, in their order.
-    #[cfg(not(target_arch = "wasm32"))]
+    /// Submissions whose results somebody waits for, in their order; none in browsers, which wake readers themselves.
     awaited: VecDeque<wgpu::SubmissionIndex>,
 }
 
@@ -52,8 +51,9 @@ impl Gpu {
         encoder.copy_buffer_to_buffer(&buffer.buffer, offset as u64 * 4, &staging, 0, bytes);
         let submission = self.submit(Some(encoder.finish()));
         let submissions = self.recording.borrow().submissions;
-        #[cfg(not(target_arch = "wasm32"))]
-        self.readbacks.borrow_mut().awaited.extend(submission);
+        if cfg!(not(target_arch = "wasm32")) {
+            self.readbacks.borrow_mut().awaited.extend(submission);
+        }
         let signal = Signal::default();
         let raised = signal.clone();
         staging.map_async(wgpu::MapMode::Read, ..bytes, move |r| {
