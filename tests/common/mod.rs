@@ -38,6 +38,7 @@ pub fn setups() -> Vec<Setup> {
             "plain, folded grid",
             Options {
                 level: Needs::NONE,
+                immediates: false,
                 max_groups: Some(3),
                 ..Options::default()
             },

@@ -9,8 +9,13 @@ use naga::{AddressSpace, Module, Scalar, ShaderStage, StorageAccess, TypeInner};
 const MOST_STORAGE_BUFFERS: usize = 8;
 pub const MOST_WORKGROUP_BYTES: u32 = 16384;
 const MOST_INVOCATIONS: u32 = 256;
-/// Bytes of the uniform slot of a dispatch.
-const MOST_PARAMS: usize = 256;
+/// Bytes of immediates that the backend has room for.
+const MOST_PARAMS: usize = 128;
+/// How kernels declare their parameters, and what the backend makes of it where the adapter has immediates.
+const PARAMS: [&str; 2] = [
+    "@group(0) @binding(0) var<uniform> p: Params;",
+    "var<immediate> p: Params;",
+];
 /// Lines of a kernel file and of one of its functions: what a reader keeps in mind.
 pub const MOST_LINES: usize = 150;
 pub const MOST_FUNCTION_LINES: usize = 60;
@@ -28,21 +33,38 @@ pub struct Declared {
     pub overrides: Vec<(&'static str, f64)>,
 }
 
-/// The first thing that is wrong with a kernel.
+/// The first thing that is wrong with a kernel, with its parameters in a uniform block or as immediates.
 pub fn inspect(declared: &Declared) -> Result<(), String> {
-    let module = naga::front::wgsl::parse_str(&declared.source)
-        .map_err(|e| e.emit_to_string(&declared.source))?;
-    let info = Validator::new(ValidationFlags::all(), declared.capabilities)
+    let [uniform, immediate] = PARAMS;
+    if declared.source.matches(uniform).count() != 1 {
+        return Err(format!("does not declare its parameters with `{uniform}`"));
+    }
+    let capabilities = declared.capabilities;
+    let module = parsed(&declared.source, capabilities)?;
+    interface(declared, &module.0)?;
+    finish(declared, &module)?;
+    let source = declared.source.replace(uniform, immediate);
+    let module = parsed(&source, capabilities | Capabilities::IMMEDIATES)?;
+    finish(declared, &module).map_err(|e| format!("with immediates: {e}"))
+}
+
+fn parsed(source: &str, capabilities: Capabilities) -> Result<(Module, ModuleInfo), String> {
+    let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
+    let info = Validator::new(ValidationFlags::all(), capabilities)
         .validate(&module)
-        .map_err(|e| e.emit_to_string(&declared.source))?;
-    interface(declared, &module)?;
+        .map_err(|e| e.emit_to_string(source))?;
+    Ok((module, info))
+}
+
+/// With its overrides applied, a kernel stays within limits and translates.
+fn finish(declared: &Declared, (module, info): &(Module, ModuleInfo)) -> Result<(), String> {
     let constants: PipelineConstants = declared
         .overrides
         .iter()
         .map(|(name, value)| ((*name).to_owned(), *value))
         .collect();
     let entry = Some((ShaderStage::Compute, declared.entry));
-    let (module, info) = process_overrides(&module, &info, entry, &constants)
+    let (module, info) = process_overrides(module, info, entry, &constants)
         .map_err(|e| format!("overrides: {e}"))?;
     limits(&module, declared.workgroup_bytes)?;
     translate(declared, &module, &info)
@@ -171,6 +193,7 @@ fn translate(declared: &Declared, module: &Module, info: &ModuleInfo) -> Result<
         msl::write_string(module, info, &options, &pipeline).map_err(|e| format!("MSL: {e}"))?;
     let options = hlsl::Options {
         shader_model: hlsl::ShaderModel::V6_0,
+        immediates_target: Some(hlsl::BindTarget::default()),
         ..Default::default()
     };
     let pipeline = hlsl::PipelineOptions { entry_point: entry };

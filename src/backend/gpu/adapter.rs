@@ -1,7 +1,7 @@
 //! Finding, choosing and opening adapters.
 
 use super::faults::Faults;
-use super::{Options, cache};
+use super::{Options, cache, params};
 use crate::error::{Error, Result};
 use crate::ops::{MATRIX_WORKGROUP_BYTES, Needs};
 
@@ -155,6 +155,8 @@ pub(super) async fn open(
     features.set(wgpu::Features::SHADER_F16, level.f16);
     features.set(wgpu::Features::SHADER_INT64, level.int64);
     features.set(wgpu::Features::SHADER_I16, level.int16);
+    let immediates = options.immediates && params::possible(adapter);
+    features.set(wgpu::Features::IMMEDIATES, immediates);
     let matrix = level.matrix && matrices(adapter);
     features.set(MATRICES, matrix);
     // SAFETY: the experimental feature is cooperative matrices alone; their kernels are cross-checked like all others.

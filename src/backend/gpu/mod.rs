@@ -1,12 +1,13 @@
 //! Any GPU through wgpu: Vulkan, Metal, DX12, WebGPU. The only room that names wgpu.
 //!
-//! Dispatches are recorded into one compute pass and handed over when somebody wants a result, when the
-//! uniform slots are used up, or when so much work has gathered that a watchdog might grow impatient.
+//! Dispatches are recorded into one compute pass and handed over when somebody wants a result, when there are many,
+//! or when so much work has gathered that a watchdog might grow impatient.
 
 mod adapter;
 mod cache;
 mod faults;
 mod options;
+mod params;
 mod pipeline;
 mod profile;
 mod readback;
@@ -24,14 +25,15 @@ use super::{Backend, Timing, check_lengths, kernel_for};
 use crate::error::{Error, Result};
 use crate::ops::{Kv, Needs, Op};
 use faults::Faults;
-use pipeline::{Limits, Pipelines, SLOT};
+use params::SLOT;
+use pipeline::{Limits, Pipelines};
 use profile::Profile;
 use recording::Recording;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Dispatches per submission at most (uniform slots; a profile has two timestamps for each, and 4096 in all).
+/// Dispatches per submission at most (of slots for their parameters; a profile has two timestamps for each, and 4096 in all).
 const MOST: usize = 2048;
 /// Dispatches of the first submission after somebody waited: the device starts on them while the host records more.
 const FIRST: usize = 64;
@@ -56,7 +58,8 @@ pub struct Gpu {
     work: f64,
     pipelines: RefCell<Pipelines>,
     bind_groups: RefCell<HashMap<(usize, Vec<u64>), wgpu::BindGroup>>,
-    uniforms: wgpu::Buffer,
+    /// Slots for parameters; `None` where they are immediates.
+    uniforms: Option<wgpu::Buffer>,
     recording: RefCell<Recording>,
     profile: RefCell<Option<Profile>>,
     dropped: Rc<Cell<bool>>,
@@ -95,12 +98,7 @@ impl Gpu {
         let cache = options.cache.as_deref().zip(summary.cache_file.as_deref());
         let cache = cache.map(|(folder, name)| cache::Cache::open(&device, folder, name));
         let level = options.level.both(summary.level);
-        let uniforms = device.create_buffer(&wgpu::BufferDescriptor {
-            label: Some("uniforms"),
-            size: MOST as u64 * SLOT,
-            usage: wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST,
-            mapped_at_creation: false,
-        });
+        let uniforms = (!params::immediate(&device)).then(|| params::uniforms(&device));
         let largest = summary.max_binding.min(summary.max_buffer);
         let fast = level.covers(Needs::MATRIX) && !summary.software && !summary.integrated;
         Ok(Self {
@@ -145,14 +143,14 @@ impl Gpu {
             known.clear(); // bind groups keep buffers alive
         }
         let make = || {
-            let uniform = wgpu::BindGroupEntry {
+            let uniform = self.uniforms.as_ref().map(|buffer| wgpu::BindGroupEntry {
                 binding: 0,
                 resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer: &self.uniforms,
+                    buffer,
                     offset: 0,
                     size: wgpu::BufferSize::new(SLOT),
                 }),
-            };
+            });
             let storage = buffers
                 .iter()
                 .enumerate()
@@ -160,7 +158,7 @@ impl Gpu {
                     binding: i as u32 + 1,
                     resource: b.buffer.as_entire_binding(),
                 });
-            let entries: Vec<_> = std::iter::once(uniform).chain(storage).collect();
+            let entries: Vec<_> = uniform.into_iter().chain(storage).collect();
             self.device.create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some(O::NAME),
                 layout: &pipeline.layout,
@@ -272,6 +270,7 @@ impl Backend for Gpu {
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&GpuBuffer]) -> Result<()> {
+        const { assert!(size_of::<O::Params>() <= params::IMMEDIATES as usize) };
         check_lengths(op, buffers.iter().map(|b| b.words))?;
         let grid = op.grid();
         if grid.groups == 0 || grid.batch == 0 {
@@ -307,10 +306,7 @@ impl Backend for Gpu {
             let mut recording = self.recording.borrow_mut();
             let cost = op.cost();
             recording.work += cost.bytes + cost.ops;
-            (
-                recording.slots.len() >= recording.burst() * SLOT as usize,
-                recording.work,
-            )
+            (recording.dispatches >= recording.burst(), recording.work)
         };
         if full || cost > self.work {
             self.recording.borrow_mut().longer();

@@ -15,6 +15,8 @@ pub struct Options {
     /// Folder that keeps compiled pipelines from run to run, in a file per adapter and driver; `None` to keep nothing.
     /// It must be one that only its owner can write to: drivers trust what they find there.
     pub cache: Option<PathBuf>,
+    /// Hand kernels their parameters as immediates, where the adapter has them, instead of in a uniform buffer.
+    pub immediates: bool,
     /// Make [`crate::backend::Backend::profile`] possible, where the adapter has timestamps.
     pub profile: bool,
 }
@@ -26,6 +28,7 @@ impl Default for Options {
             max_binding: None,
             max_groups: None,
             cache: None,
+            immediates: true,
             profile: false,
         }
     }

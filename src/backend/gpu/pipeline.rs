@@ -1,6 +1,7 @@
 //! Compute pipelines, made once per kernel and set of override values.
 
 use super::cache::Cache;
+use super::params;
 use crate::ops::{Access, Binding, Op, Shader};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -40,9 +41,6 @@ pub(super) struct Limits {
 
 /// Invocations of a workgroup of kernels that need nothing: what every device allows.
 const PLAIN_WIDTH: u32 = 256;
-
-/// Bytes of the uniform slot of one dispatch: the largest alignment WebGPU may ask for.
-pub(super) const SLOT: u64 = 256;
 
 impl Pipelines {
     /// None yet; what the driver compiled before is taken from `cache`.
@@ -149,9 +147,11 @@ impl Job {
     fn make(&self, device: &wgpu::Device, id: usize, cache: Option<&Cache>) -> Pipeline {
         let shader = self.shader;
         let label = Some(shader.stem);
+        let immediate = params::immediate(device);
+        let text = params::declare(source(shader, self.prelude), immediate);
         let descriptor = wgpu::ShaderModuleDescriptor {
             label,
-            source: wgpu::ShaderSource::Wgsl(source(shader, self.prelude).into()),
+            source: wgpu::ShaderSource::Wgsl(text.into()),
         };
         // Naga's guard against endless loops keeps drivers from unrolling: it made the two-bit GEMV slow.
         let checks = wgpu::ShaderRuntimeChecks {
@@ -161,18 +161,18 @@ impl Job {
                 false => wgpu::ShaderRuntimeChecks::checked(),
             }
         };
-        // SAFETY: the kernels are this crate's own, and each of their loops ends at a size in the uniform block.
+        // SAFETY: the kernels are this crate's own, and each of their loops ends at a size among its parameters.
         // Bounds of buffers stay checked, but for kernels whose indices stay within lengths that every run checks.
         #[allow(unsafe_code)]
         let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
         let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
             label,
-            entries: &entries(self.bindings),
+            entries: &entries(self.bindings, immediate),
         });
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label,
             bind_group_layouts: &[Some(&layout)],
-            immediate_size: 0,
+            immediate_size: if immediate { params::IMMEDIATES } else { 0 },
         });
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label,
@@ -194,7 +194,7 @@ impl Job {
     }
 }
 
-fn entries(bindings: &[Binding]) -> Vec<wgpu::BindGroupLayoutEntry> {
+fn entries(bindings: &[Binding], immediate: bool) -> Vec<wgpu::BindGroupLayoutEntry> {
     let entry = |binding, ty, dynamic| wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
@@ -213,7 +213,6 @@ fn entries(bindings: &[Binding]) -> Vec<wgpu::BindGroupLayoutEntry> {
             false,
         )
     });
-    std::iter::once(entry(0, wgpu::BufferBindingType::Uniform, true))
-        .chain(storage)
-        .collect()
+    let uniform = (!immediate).then(|| entry(0, wgpu::BufferBindingType::Uniform, true));
+    uniform.into_iter().chain(storage).collect()
 }

@@ -1,6 +1,7 @@
 //! Dispatches on their way to the device: recorded one after the other, submitted together.
 
-use super::pipeline::{Pipeline, SLOT};
+use super::params::SLOT;
+use super::pipeline::Pipeline;
 use super::profile::Profile;
 use super::{FIRST, Gpu, MOST};
 
@@ -9,8 +10,10 @@ use super::{FIRST, Gpu, MOST};
 pub(super) struct Recording {
     encoder: Option<wgpu::CommandEncoder>,
     pass: Option<wgpu::ComputePass<'static>>,
-    /// Uniform blocks of the dispatches, [`SLOT`] bytes each.
-    pub slots: Vec<u8>,
+    /// How many.
+    pub dispatches: usize,
+    /// Their parameters, [`SLOT`] bytes each, where they are not immediates.
+    slots: Vec<u8>,
     /// Bytes and operations.
     pub work: f64,
     /// Submissions so far.
@@ -50,9 +53,7 @@ impl Gpu {
     ) {
         let mut recording = self.recording.borrow_mut();
         let recording = &mut *recording;
-        let offset = recording.slots.len();
-        recording.slots.extend_from_slice(params);
-        recording.slots.resize(offset + SLOT as usize, 0);
+        recording.dispatches += 1;
         let encoder = recording
             .encoder
             .get_or_insert_with(|| self.device.create_command_encoder(&Default::default()));
@@ -67,7 +68,15 @@ impl Gpu {
             encoder.begin_compute_pass(&descriptor).forget_lifetime()
         });
         pass.set_pipeline(&pipeline.pipeline);
-        pass.set_bind_group(0, group, &[offset as u32]);
+        if self.uniforms.is_some() {
+            let offset = recording.slots.len();
+            recording.slots.extend_from_slice(params);
+            recording.slots.resize(offset + SLOT as usize, 0);
+            pass.set_bind_group(0, group, &[offset as u32]);
+        } else {
+            pass.set_bind_group(0, group, &[]);
+            pass.set_immediates(0, params);
+        }
         let [x, y, z] = grid;
         pass.dispatch_workgroups(x, y, z);
         if profiling {
@@ -75,7 +84,7 @@ impl Gpu {
         }
     }
 
-    /// Ends the open pass, if any, and submits it with its uniforms, then `extra`.
+    /// Ends the open pass, if any, and submits it with its parameters, then `extra`.
     pub(super) fn submit(
         &self,
         extra: Option<wgpu::CommandBuffer>,
@@ -87,7 +96,9 @@ impl Gpu {
             if let Some(profile) = &mut *self.profile.borrow_mut() {
                 profile.resolve(&self.device, &mut encoder);
             }
-            self.queue.write_buffer(&self.uniforms, 0, &recording.slots);
+            if let Some(uniforms) = &self.uniforms {
+                self.queue.write_buffer(uniforms, 0, &recording.slots);
+            }
             commands.push(encoder.finish());
         }
         commands.extend(extra);
