@@ -46,7 +46,8 @@ fn norm_round(
         return;
     }
     let own = load_token(index, row);
-    let rounding = round_vector(index, row, own, token_tops(index, row, own));
+    let tops = group_max(index, token_tops(index, row, own));
+    let rounding = round_vector(index, row, own, tops);
     workgroupBarrier();
     let worth = factor_of(index, rounding);
     if index == 0u {

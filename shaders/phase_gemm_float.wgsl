@@ -35,6 +35,14 @@ fn load_x(index: u32, first_token: u32, column: u32) {
     }
 }
 
+// the code of a column of term t, the codes of whose word begin at `at`: where terms come by fours, a byte has a column's
+fn code_of(at: u32, t: u32, column: u32) -> u32 {
+    if TERMS % 4u == 0u {
+        return phase_code_at(codes[at + t / 4u * 4u + column / 4u % 4u], 4u * (t % 4u) + column % 4u);
+    }
+    return phase_code_at(codes[at + t], column);
+}
+
 // the real 2 x 2 block (R11, R12, R21, R22) of a row and a column
 fn block_at(row: u32, column: u32) -> vec4<f32> {
     if row >= p.piece_rows {
@@ -48,11 +56,11 @@ fn block_at(row: u32, column: u32) -> vec4<f32> {
     var w = vec2(0.0);
     for (var t = 0u; t < TERMS / 2u; t++) {
         let s = scales + 2u * t;
-        u += phase_value(phase_code_at(codes[at + t], column), vec2(cells[s], cells[s + 1u]));
+        u += phase_value(code_of(at, t, column), vec2(cells[s], cells[s + 1u]));
     }
     for (var t = TERMS / 2u; t < TERMS; t++) {
         let s = scales + 2u * t;
-        w += phase_value(phase_code_at(codes[at + t], column), vec2(cells[s], cells[s + 1u]));
+        w += phase_value(code_of(at, t, column), vec2(cells[s], cells[s + 1u]));
     }
     return vec4(u.x + w.x, w.y - u.y, u.y + w.y, u.x - w.x);
 }

@@ -9,6 +9,7 @@ use fairy2i_gpu::files::{self, packed::Writer};
 use fairy2i_gpu::model::{Granularity, LoadOptions, Method, Model, Recipe, quantize};
 use fairy2i_gpu::ops::activation::Activations;
 use fairy2i_gpu::ops::{Kv, Needs, Op, hash32, phase};
+use fairy2i_gpu::quarter;
 use std::path::Path;
 
 /// A backend without an upload of its own for filled rows: everything goes through [`Backend::upload`].
@@ -110,16 +111,27 @@ fn filled_rows_arrive() {
     }
 }
 
-/// The layout of the kernels is a transposition of each row, for any number of terms and words.
+/// What the kernels read together lies together: a word of all terms; of four terms, what a column has in a byte.
 #[test]
-fn codes_are_interleaved_by_word() {
+fn codes_are_interleaved() {
     for terms in [1, 2, 3, 4, 6, 8] {
         for words in [1, 7, 128] {
-            let codes: Vec<u32> = (0..(3 * terms * words) as u32).collect();
+            let codes: Vec<u32> = (0..3 * terms * words)
+                .map(|i| hash32(i as u32, 3))
+                .collect();
             let out = phase::interleaved(&codes, terms, words);
             for (i, &code) in codes.iter().enumerate() {
                 let (row, term, word) = (i / words / terms, i / words % terms, i % words);
-                assert_eq!(out[(row * words + word) * terms + term], code);
+                let cell = &out[(row * words + word) * terms..][..terms];
+                if !terms.is_multiple_of(4) {
+                    assert_eq!(cell[term], code);
+                    continue;
+                }
+                for column in 0..16 {
+                    let symbol = code >> quarter::shift_of(column) & 3;
+                    let byte = cell[term / 4 * 4 + column / 4].to_le_bytes()[column % 4];
+                    assert_eq!(u32::from(byte >> (2 * (term % 4)) & 3), symbol);
+                }
             }
         }
     }

@@ -2,9 +2,9 @@
 // bit and a byte, and every sum of 65535 of them, is exact in f32. Needs planes.wgsl and quad.wgsl; the kernel declares
 // NB, ROWS and PARTS.
 //
-// A block is four words of a row, 64 columns; a stage is two columns of each half of each of the words. Half a word of
-// codes holds 8 columns of two bit planes. Shifted so that a plane's bit lies where a half has an exponent bit, and
-// masked, two columns 16 bits apart are two halves: 2 for bit 1 and 2^-7 for bit 0.
+// A block is four words of a row, 64 columns; a stage is four columns of each of the words, every other one of half of
+// it. A byte of codes has a column's bits of four terms. Shifted so that a term's bits lie where a half has exponent
+// bits, and masked, two columns 16 bits apart are two halves: 2 for bit 1 and 2^-7 for bit 0.
 
 const HALF_OF_BIT_0 = 0x20002000u; // 2^-7, twice
 const HALF_OF_BIT_1 = 0x40004000u; // 2, twice
@@ -37,19 +37,25 @@ struct Bytes {
     x3: vec2<u32>,
 }
 
-// stage k of a term: two columns of both halves of a word; bit 1 lies eight rows below bit 0
-fn put_term(at: u32, code: u32, k: u32) {
-    let low = code << (13u - 4u * k);
-    let high = select(code << ((11u - 4u * k) & 31u), code >> 1u, k == 3u);
-    tile_a[at] = quad(low & HALF_OF_BIT_0, high & HALF_OF_BIT_0);
-    tile_a[at + 8u * PITCH_A] = quad(low & HALF_OF_BIT_1, high & HALF_OF_BIT_1);
+// the symbols of term t in even (stages 0 and 1) or odd bytes of a word, where exponents are
+fn shifted(four: u32, k: u32, t: u32) -> u32 {
+    return select(four << ((13u - 8u * (k / 2u) - 2u * t) & 31u), four >> 1u, k >= 2u && t == 3u);
+}
+
+// stage k of term t; bit 1 lies eight rows below bit 0
+fn put_term(at: u32, c: vec2<u32>, k: u32, t: u32) {
+    let first = shifted(c.x, k, t);
+    let second = shifted(c.y, k, t);
+    tile_a[at] = quad(first & HALF_OF_BIT_0, second & HALF_OF_BIT_0);
+    tile_a[at + 8u * PITCH_A] = quad(first & HALF_OF_BIT_1, second & HALF_OF_BIT_1);
 }
 
 fn put_codes(at: u32, c: Codes, k: u32) {
-    put_term(at, c.x, k);
-    put_term(at + 16u * PITCH_A, c.y, k);
-    put_term(at + 32u * PITCH_A, c.z, k);
-    put_term(at + 48u * PITCH_A, c.w, k);
+    let half = select(c.xy, c.zw, k % 2u == 1u);
+    put_term(at, half, k, 0u);
+    put_term(at + 16u * PITCH_A, half, k, 1u);
+    put_term(at + 32u * PITCH_A, half, k, 2u);
+    put_term(at + 48u * PITCH_A, half, k, 3u);
 }
 
 // 8 bytes of a plane, for two stages; 1024 + byte is a half whose last bits are the byte. Returns their sum

@@ -1,6 +1,11 @@
-// The codes of one packed word, one stage: U, W.
+// The codes of 16 columns, one stage: a word of U, a word of W.
 alias Codes = vec2<u32>;
 
-fn term(c: Codes, t: u32) -> u32 {
-    return c[t];
+fn word(c: Codes, i: u32) -> u32 {
+    return c[i];
+}
+
+// a word for each term
+fn terms_of(c: Codes) -> Codes {
+    return c;
 }

@@ -1,6 +1,11 @@
-// The codes of one packed word, two stages: U, U, W, W.
+// The codes of 16 columns, two stages: a byte a column, of which two bits are U's, U's, W's, W's, the lowest first.
 alias Codes = vec4<u32>;
 
-fn term(c: Codes, t: u32) -> u32 {
-    return c[t];
+fn word(c: Codes, i: u32) -> u32 {
+    return c[i];
+}
+
+// a word for each term
+fn terms_of(c: Codes) -> Codes {
+    return transposed(c);
 }

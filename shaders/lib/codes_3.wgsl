@@ -1,14 +1,19 @@
-// The codes of one packed word, three stages of U, then of W.
+// The codes of 16 columns, three stages: three words of U, three of W.
 struct Codes {
     a: vec2<u32>,
     b: vec2<u32>,
     c: vec2<u32>,
 }
 
-fn term(c: Codes, t: u32) -> u32 {
-    switch t / 2u {
-        case 0u: { return c.a[t % 2u]; }
-        case 1u: { return c.b[t % 2u]; }
-        default: { return c.c[t % 2u]; }
+fn word(c: Codes, i: u32) -> u32 {
+    switch i / 2u {
+        case 0u: { return c.a[i % 2u]; }
+        case 1u: { return c.b[i % 2u]; }
+        default: { return c.c[i % 2u]; }
     }
+}
+
+// a word for each term
+fn terms_of(c: Codes) -> Codes {
+    return c;
 }

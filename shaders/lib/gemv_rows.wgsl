@@ -1,7 +1,7 @@
 // Exact products of packed rows with one rounded token: each invocation of a team of TEAM keeps HELD words of the
 // token in registers while the team walks along its rows, and the sums of a row are gathered in workgroup memory.
-// The kernel declares p, codes: array<Codes>, cells; needs stack.wgsl, planes.wgsl, accumulate.wgsl, wide64.wgsl,
-// a codes_T.wgsl and round_vector.wgsl with what that needs.
+// The kernel declares p, codes: array<Codes>, cells, tops; needs stack.wgsl, planes.wgsl, gemv_sums.wgsl, accumulate.wgsl,
+// wide64.wgsl, a codes_T.wgsl and round_vector.wgsl with what that needs.
 //
 // A workgroup owns p.slots rows, dealt out in strides so that workgroups stay busy alike; in pairs, a row of gate and
 // the same row of up lie in neighbouring slots. A row longer than TEAM * HELD words is shared by several teams.
@@ -12,9 +12,9 @@ override TEAM: u32;
 override WIDTH: u32;
 override TEAMS = WIDTH / TEAM;
 
-override HELD: u32;        // words of an invocation, 1 to 4
 override TOKEN_WORDS: u32; // 2 PLANES planes of the token, in units of 16 bytes
 override MOST_SLOTS: u32;  // room for rows
+override KNOWN: u32;       // 1: the largest magnitude of the token is in tops, and it is not normalized
 
 override PLANE = TOKEN_WORDS / (2u * PLANES); // words of a row, or more: whole shares of teams
 override CHUNKS = PLANE / (TEAM * HELD);      // teams that share a row
@@ -49,21 +49,6 @@ fn row_of(slot: u32, first: u32, groups: u32) -> u32 {
     let rows = p.piece_rows >> p.paired;
     let row = first + (slot >> p.paired) * groups;
     return select(p.piece_rows, row + (slot & p.paired) * rows, row < rows && slot < p.slots);
-}
-
-// 16 complex activations of each word
-struct Share {
-    w0: Word,
-    w1: Word,
-    w2: Word,
-    w3: Word,
-}
-
-struct Row {
-    c0: Codes,
-    c1: Codes,
-    c2: Codes,
-    c3: Codes,
 }
 
 fn word_of(w: u32) -> Word {
@@ -103,16 +88,45 @@ fn load_row(row: u32, first: u32) -> Row {
 fn all_of(r: Row) -> u32 {
     var all = 0u;
     for (var t = 0u; t < TERMS; t++) {
-        all ^= term(r.c0, t) ^ term(r.c1, t) ^ term(r.c2, t) ^ term(r.c3, t);
+        all ^= word(r.c0, t) ^ word(r.c1, t) ^ word(r.c2, t) ^ word(r.c3, t);
     }
     return all;
 }
 
-// the first codes, after the token's values are there. Taken or not, what it stores is overwritten by the token
-fn hold_first(ready: Row, tops: vec2<u32>) {
-    if tops.y == p.outputs {
-        token_planes[0].x = all_of(ready);
+// the first codes, after the token's values are there, of which `seen` is made. Taken or not, what it stores is
+// overwritten by the token
+fn hold_first(ready: Row, seen: u32) {
+    if KNOWN == 0u {
+        if seen == p.outputs {
+            token_planes[0].x = all_of(ready);
+        }
+        return;
     }
+    // no barrier keeps what follows apart
+    for (var i = p.words; i < p.group_words + select(0u, 1u, seen == p.outputs); i++) {
+        token_planes[i].x = all_of(ready);
+    }
+}
+
+// Something of every load of a token that is not normalized, for `hold_first`
+fn seen_of(t: Token) -> u32 {
+    let first = bitcast<u32>(t.x0.a.x) ^ bitcast<u32>(t.x0.b.x);
+    return first ^ bitcast<u32>(t.x1.a.x) ^ bitcast<u32>(t.x1.b.x) ^ bitcast<u32>(t.x2.a.x) ^ bitcast<u32>(t.x2.b.x);
+}
+
+// An invocation's share of the largest magnitudes (bits) that those who made the token left: loads that do not wait for
+// each other
+fn known_top(lane: u32, token: u32) -> u32 {
+    let last = p.parts - 1u;
+    let base = token * p.parts;
+    var top = 0u;
+    for (var first = 0u; first < p.parts; first += 5u * TEAM) {
+        let i = first + lane;
+        let a = max(tops[base + min(i, last)], tops[base + min(i + TEAM, last)]);
+        let b = max(tops[base + min(i + 2u * TEAM, last)], tops[base + min(i + 3u * TEAM, last)]);
+        top = max(top, max(max(a, b), tops[base + min(i + 4u * TEAM, last)]));
+    }
+    return top;
 }
 
 // the next codes, before whatever is made of `now`. A loop, because a plain branch would become conditional stores
@@ -124,66 +138,6 @@ fn hold(now: Row, next: Row) -> Row {
         r = next;
     }
     return r;
-}
-
-fn dots_high(code: u32, re: u32, im: u32) -> vec4<i32> {
-    let b0 = code & EACH_BYTE;
-    let b1 = code & (2u * EACH_BYTE);
-    return vec4(
-        dot4I8Packed(b0, re),
-        dot4I8Packed(b1, re),
-        dot4I8Packed(b0, im),
-        dot4I8Packed(b1, im),
-    );
-}
-
-fn dots_low(code: u32, re: u32, im: u32) -> vec4<i32> {
-    let b0 = code & EACH_BYTE;
-    let b1 = code & (2u * EACH_BYTE);
-    return vec4<i32>(vec4(
-        dot4U8Packed(b0, re),
-        dot4U8Packed(b1, re),
-        dot4U8Packed(b0, im),
-        dot4U8Packed(b1, im),
-    ));
-}
-
-// 16 symbols more; sums of bit 1 count twice, which saves the shift of its masks
-fn add_code(s: Sums, code: u32, a: Word) -> Sums {
-    let c1 = code >> 2u;
-    let c2 = code >> 4u;
-    let c3 = code >> 6u;
-    let high = s.high + dots_high(code, a.re_high.x, a.im_high.x) + dots_high(c1, a.re_high.y, a.im_high.y)
-        + dots_high(c2, a.re_high.z, a.im_high.z) + dots_high(c3, a.re_high.w, a.im_high.w);
-    if PLANES == 1u {
-        return Sums(high, s.low);
-    }
-    let low = s.low + dots_low(code, a.re_low.x, a.im_low.x) + dots_low(c1, a.re_low.y, a.im_low.y)
-        + dots_low(c2, a.re_low.z, a.im_low.z) + dots_low(c3, a.re_low.w, a.im_low.w);
-    return Sums(high, low);
-}
-
-fn add_term(s: Sums, r: Row, t: u32, x: Share) -> Sums {
-    var sum = add_code(s, term(r.c0, t), x.w0);
-    if HELD > 1u {
-        sum = add_code(sum, term(r.c1, t), x.w1);
-    }
-    if HELD > 2u {
-        sum = add_code(sum, term(r.c2, t), x.w2);
-    }
-    if HELD > 3u {
-        sum = add_code(sum, term(r.c3, t), x.w3);
-    }
-    return sum;
-}
-
-// an invocation's share of the four sums of term t of a row
-fn share_of(r: Row, t: u32, x: Share) -> vec4<i32> {
-    let sum = add_term(Sums(vec4(0i), vec4(0i)), r, t, x);
-    if PLANES == 2u {
-        return ((sum.high << vec4(8u)) + sum.low) >> vec4(0u, 1u, 0u, 1u);
-    }
-    return sum.high >> vec4(0u, 1u, 0u, 1u);
 }
 
 // a team's share of a sum
@@ -232,18 +186,23 @@ fn gather_plainly(lane: u32, at: u32, count: u32, terms: array<vec4<i32>, 4>) {
     }
 }
 
+fn gather_four(lane: u32, at: u32, s: Four) {
+    gather(lane, at, 16u, s.t0, s.t1, s.t2, s.t3);
+}
+
 fn gather_row(lane: u32, slot: u32, r: Row, x: Share) {
     let at = 4u * TERMS * slot;
     let none = vec4(0i);
     if TERMS == 2u {
-        gather(lane, at, 8u, share_of(r, 0u, x), share_of(r, 1u, x), none, none);
-        return;
-    }
-    gather(lane, at, 16u, share_of(r, 0u, x), share_of(r, 1u, x), share_of(r, 2u, x), share_of(r, 3u, x));
-    if TERMS == 6u {
-        gather(lane, at + 16u, 8u, share_of(r, 4u, x), share_of(r, 5u, x), none, none);
-    } else if TERMS == 8u {
-        gather(lane, at + 16u, 16u, share_of(r, 4u, x), share_of(r, 5u, x), share_of(r, 6u, x), share_of(r, 7u, x));
+        gather(lane, at, 8u, term_sums(r, 0u, x), term_sums(r, 1u, x), none, none);
+    } else if TERMS == 6u {
+        gather(lane, at, 16u, term_sums(r, 0u, x), term_sums(r, 1u, x), term_sums(r, 2u, x), term_sums(r, 3u, x));
+        gather(lane, at + 16u, 8u, term_sums(r, 4u, x), term_sums(r, 5u, x), none, none);
+    } else {
+        gather_four(lane, at, four_sums(r, 0u, x));
+        if TERMS == 8u {
+            gather_four(lane, at + 16u, four_sums(r, 1u, x));
+        }
     }
 }
 
@@ -288,12 +247,23 @@ fn products(index: u32, first: u32, groups: u32, token: u32, own: Token) {
     // a team that is left over finds no slot
     var slot = select(team / CHUNKS, p.slots, team / CHUNKS >= STEP);
     let word = team % CHUNKS * TEAM * HELD + lane;
-    let tops = token_tops(index, token, own);
+    var top = vec2(0u);
+    if KNOWN == 1u {
+        top.y = known_top(lane, token);
+    } else {
+        top = token_tops(index, token, own);
+    }
     prepare_slots(index, first, groups);
     // the first codes travel while the token is rounded
     var ready = load_row(row_of(slot, first, groups), word);
-    hold_first(ready, tops);
-    let rounding = round_vector(index, token, own, tops);
+    if KNOWN == 1u {
+        top.y = subgroupMax(top.y);
+        hold_first(ready, seen_of(own) ^ top.y);
+    } else {
+        hold_first(ready, top.y);
+        top = group_max(index, top);
+    }
+    let rounding = round_vector(index, token, own, top);
     workgroupBarrier();
     var x: Share;
     x.w0 = word_of(word);
@@ -325,14 +295,17 @@ fn products(index: u32, first: u32, groups: u32, token: u32, own: Token) {
 // the real or the imaginary result of a slot's row, in units of 2^exponent / factor
 fn slot_sum(slot: u32, cell: u32, imaginary: bool) -> vec2<u32> {
     var sum = vec2(0u);
+    var before = vec2(0i);
     for (var t = 0u; t < TERMS; t++) {
         let at = 4u * (slot * TERMS + t);
-        let bits = vec4(
+        let gathered = vec4(
             atomicLoad(&sums[at]),
             atomicLoad(&sums[at + 1u]),
             atomicLoad(&sums[at + 2u]),
             atomicLoad(&sums[at + 3u]),
         );
+        let bits = bits_of_term(gathered, before, t);
+        before = select(before, vec2(0i), t % 4u == 0u) + gathered.xz + gathered.yw;
         let m_re = slot_cells[cell + 1u + 2u * t];
         let m_im = slot_cells[cell + 2u + 2u * t];
         sum = accumulate_part(sum, turn(bits, totals), m_re, m_im, 2u * t >= TERMS, imaginary);

@@ -1,4 +1,5 @@
-// Reading the codes of a row. Refers to the kernel's bindings p and codes; needs planes.wgsl.
+// Reading the codes of a row, a word for each term. Refers to the kernel's bindings p and codes; needs planes.wgsl and
+// transposed.wgsl.
 
 fn load_codes(row: u32, w: u32) -> WordCodes {
     let at = (row * p.words + w) * TERMS;
@@ -16,6 +17,9 @@ fn load_codes(row: u32, w: u32) -> WordCodes {
     if TERMS > 6u {
         c.second.z = codes[at + 6u];
         c.second.w = codes[at + 7u];
+    }
+    if TERMS % 4u == 0u {
+        return WordCodes(transposed(c.first), transposed(c.second));
     }
     return c;
 }

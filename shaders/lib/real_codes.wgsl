@@ -4,6 +4,7 @@
 const SHARE = 32u;        // entries of a row's tables: 16 for U, 16 for W
 const LIFT = 64.0;        // keeps small weights normal in f16
 const FOURTHS = 0x03030303u;
+const HALVES_OF_BYTES = 0x0f0f0f0fu;
 
 var<workgroup> tables: array<vec2<f16>, TABLE_ENTRIES>; // [rows, SHARE]: (re, im) of the stages' sum
 
@@ -36,12 +37,12 @@ fn make_tables(index: u32, first_row: u32) {
     }
 }
 
-// indices into a table for four columns, a byte each
-fn indices(c: Codes, w: u32, shift: u32) -> u32 {
+// indices into U's (0) or W's (1) table for columns 4 `four` to 4 `four` + 3 of a code word, a byte each
+fn indices(c: Codes, w: u32, four: u32) -> u32 {
     if TERMS == 2u {
-        return (term(c, w) >> shift) & FOURTHS;
+        return (word(c, w) >> (2u * four)) & FOURTHS;
     }
-    return ((term(c, 2u * w) >> shift) & FOURTHS) | (((term(c, 2u * w + 1u) >> shift) & FOURTHS) << 2u);
+    return (word(c, four) >> (4u * w)) & HALVES_OF_BYTES;
 }
 
 // four columns of a complex row as the real block (R11 R12; R21 R22)
@@ -54,8 +55,8 @@ struct Block {
 
 // columns 4 `four` to 4 `four` + 3 of a code word, by the tables of row `row` of those that have some
 fn block_of(c: Codes, row: u32, four: u32) -> Block {
-    let u = indices(c, 0u, 2u * four);
-    let w = indices(c, 1u, 2u * four);
+    let u = indices(c, 0u, four);
+    let w = indices(c, 1u, four);
     var a: array<vec2<f16>, 4>;
     var b: array<vec2<f16>, 4>;
     for (var j = 0u; j < 4u; j++) {

@@ -309,9 +309,8 @@ fn inverse_rms(sum: vec2<u32>, e: i32) -> f32 {
     return root_inverse(squares + p.eps_n) * p.root_n;
 }
 
-// puts the token's integers; `factor_of` may follow after a barrier. `own` and its tops are of this invocation
-fn round_vector(index: u32, token: u32, own: Token, own_tops: vec2<u32>) -> Rounding {
-    let tops = group_max(index, own_tops);
+// puts the token's integers; `factor_of` may follow after a barrier. `own` is of this invocation, `tops` of the token
+fn round_vector(index: u32, token: u32, own: Token, tops: vec2<u32>) -> Rounding {
     let r = Rounding(tops.x, max(tops.y, select(LEAST, FAINT, normed())));
     let twice = bitcast<f32>((276u - max(tops.x, FAINT) / 0x800000u) << 23u); // 2^(23 - e) of what is not faint
     let grid = grid_of(r.top);

@@ -50,21 +50,22 @@ fn add_code(sum: vec4<f32>, code: u32, x: Sixteen) -> vec4<f32> {
     return add_quarter(third, code >> 6u, x.re3, x.im3);
 }
 
-fn add_codes(s: Signed, c: Codes, x: Sixteen) -> Signed {
+fn add_codes(s: Signed, codes: Codes, x: Sixteen) -> Signed {
+    let c = terms_of(codes);
     var r = s;
-    r.t0 = add_code(s.t0, term(c, 0u), x);
-    r.t1 = add_code(s.t1, term(c, 1u), x);
+    r.t0 = add_code(s.t0, word(c, 0u), x);
+    r.t1 = add_code(s.t1, word(c, 1u), x);
     if TERMS > 2u {
-        r.t2 = add_code(s.t2, term(c, 2u), x);
-        r.t3 = add_code(s.t3, term(c, 3u), x);
+        r.t2 = add_code(s.t2, word(c, 2u), x);
+        r.t3 = add_code(s.t3, word(c, 3u), x);
     }
     if TERMS > 4u {
-        r.t4 = add_code(s.t4, term(c, 4u), x);
-        r.t5 = add_code(s.t5, term(c, 5u), x);
+        r.t4 = add_code(s.t4, word(c, 4u), x);
+        r.t5 = add_code(s.t5, word(c, 5u), x);
     }
     if TERMS > 6u {
-        r.t6 = add_code(s.t6, term(c, 6u), x);
-        r.t7 = add_code(s.t7, term(c, 7u), x);
+        r.t6 = add_code(s.t6, word(c, 6u), x);
+        r.t7 = add_code(s.t7, word(c, 7u), x);
     }
     return r;
 }

@@ -20,6 +20,7 @@ struct Params {
     normed: u32,      // 1: these kernels normalize it before
     paired: u32,      // 1: rows of two layers, gate and up, make one result
     slots: u32,       // rows of a workgroup
+    parts: u32,       // largest magnitudes of a token, of which the largest is that of all
 }
 
 const NOWHERE = 0xffffffffu;

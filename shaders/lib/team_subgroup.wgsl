@@ -1,5 +1,8 @@
 // Largest values and sums over the workgroup, by way of teams of TEAM invocations of one subgroup.
 // The kernel declares WIDTH, TEAM and needs wide.wgsl or wide64.wgsl. TEAM divides the subgroup's size.
+//
+// All invocations take every step of a loop before something is asked of a subgroup: behind a loop that they leave one
+// by one drivers may ask those who left together, and nobody else.
 
 override TEAM_SLOTS = WIDTH / TEAM;
 
@@ -22,8 +25,8 @@ fn group_max(index: u32, value: vec2<u32>) -> vec2<u32> {
     }
     workgroupBarrier();
     var all = vec2(0u);
-    for (var i = index % TEAM; i < TEAM_SLOTS; i += TEAM) {
-        all = max(all, team_tops[i]);
+    for (var first = 0u; first < TEAM_SLOTS; first += TEAM) {
+        all = max(all, team_tops[min(first + index % TEAM, TEAM_SLOTS - 1u)]);
     }
     return subgroupMax(all);
 }
@@ -39,8 +42,9 @@ fn leave_sum(index: u32, part: vec2<u32>) {
 // by all of a team, after a barrier
 fn left_sum(index: u32) -> vec2<u32> {
     var all = vec2(0u);
-    for (var i = index % TEAM; i < TEAM_SLOTS; i += TEAM) {
-        all = wide_add(all, team_sums[i]);
+    for (var first = 0u; first < TEAM_SLOTS; first += TEAM) {
+        let i = first + index % TEAM;
+        all = wide_add(all, select(vec2(0u), team_sums[min(i, TEAM_SLOTS - 1u)], i < TEAM_SLOTS));
     }
     return team_sum(all);
 }

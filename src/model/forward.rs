@@ -188,7 +188,8 @@ impl<B: Backend> Model<B> {
     /// What a layer reads: `x` as it is, or normalized with `weight`.
     fn input<'a>(&self, x: &'a B::Buffer, weight: Option<&'a B::Buffer>) -> Input<'a, B> {
         let norm = weight.map(|w| (w, self.config.norm_eps));
-        Input { x, norm }
+        let known = 0;
+        Input { x, norm, known }
     }
 
     async fn linear(
@@ -230,10 +231,13 @@ impl<B: Backend> Model<B> {
         self.linear(&block.o, attention, &s.x, rows, true).await?;
         let input = self.input(&s.x, Some(&block.mlp_norm));
         let (gate_up, run) = (&block.gate_up, self.run(rows, false));
-        gate_up
+        let known = gate_up
             .apply_swiglu(&self.backend, &s.linear, input, &s.activation, run)
             .await?;
-        let activation = self.input(&s.activation, None);
+        let activation = Input {
+            known,
+            ..self.input(&s.activation, None)
+        };
         self.linear(&block.down, activation, &s.x, rows, true).await
     }
 

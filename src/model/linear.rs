@@ -10,7 +10,9 @@ use crate::error::{Error, Result};
 use crate::ops::Stored;
 use crate::ops::activation::{ActRound, Activations};
 use crate::ops::noise::Noise;
-use crate::ops::phase::{COOP_TOKENS, MAX_COLUMNS, PhaseGemmCoop, float_cells, integer_cells};
+use crate::ops::phase::{
+    COOP_TOKENS, MAX_COLUMNS, PhaseGemmCoop, PhaseGemvRound, float_cells, integer_cells,
+};
 use crate::quarter::{COLUMNS_PER_WORD, words_for};
 pub use apply::{Input, Run};
 
@@ -60,6 +62,8 @@ pub struct LinearScratch<B: Backend> {
     halves: B::Buffer,
     /// Decoded weights of a layer, and for how many words there is room.
     expanded: (B::Buffer, usize),
+    /// Largest magnitudes of what few tokens became in gated layers.
+    tops: B::Buffer,
     /// Gate and up beside each other, where they are not made in one step.
     pairs: B::Buffer,
 }
@@ -100,6 +104,10 @@ impl<B: Backend> LinearScratch<B> {
                 tile_rows(backend, rows, exact) * widest / 2,
             )?,
             normalized: backend.alloc("normalized", rows * hidden)?,
+            tops: backend.alloc(
+                "largest magnitudes",
+                rows.min(GEMV_ROWS) * PhaseGemvRound::most_parts(intermediate),
+            )?,
             pairs: backend.alloc(
                 "gate, up",
                 tile_rows(backend, rows, exact) * 2 * intermediate,

@@ -32,13 +32,19 @@ pub(super) fn host_simd() -> &'static str {
     host::Kernel::best().name()
 }
 
-/// The WGSL that reads a word of codes of all terms at once.
+/// The WGSL that reads the codes of 16 columns, of all terms.
 fn codes_prelude(stages: usize) -> &'static str {
     match stages {
         1 => include_str!("../../shaders/lib/codes_1.wgsl"),
-        2 => include_str!("../../shaders/lib/codes_2.wgsl"),
+        2 => concat!(
+            include_str!("../../shaders/lib/codes_2.wgsl"),
+            include_str!("../../shaders/lib/transposed.wgsl")
+        ),
         3 => include_str!("../../shaders/lib/codes_3.wgsl"),
-        _ => include_str!("../../shaders/lib/codes_4.wgsl"),
+        _ => concat!(
+            include_str!("../../shaders/lib/codes_4.wgsl"),
+            include_str!("../../shaders/lib/transposed.wgsl")
+        ),
     }
 }
 
@@ -131,11 +137,14 @@ impl PhaseShape {
 
     /// The code of a column of one term (U's stages, then W's) of local row `local`, in interleaved `codes`.
     fn code(&self, codes: &[u32], local: usize, term: usize, column: usize) -> u8 {
-        let word = local * self.words() + column / COLUMNS_PER_WORD;
-        code_at(
-            &[codes[word * self.terms() + term]],
-            column % COLUMNS_PER_WORD,
-        )
+        let cell = (local * self.words() + column / COLUMNS_PER_WORD) * self.terms();
+        let column = column % COLUMNS_PER_WORD;
+        if self.terms().is_multiple_of(4) {
+            // byte `column` of the four words of a group has its symbols of four terms
+            let four = codes[cell + term / 4 * 4 + column / 4];
+            return code_at(&[four], term % 4 * 4 + column % 4);
+        }
+        code_at(&[codes[cell + term]], column)
     }
 
     /// Words of the codes, the activations and scales they are multiplied with, and the result.
@@ -183,6 +192,7 @@ impl PhaseShape {
             normed: 0,
             paired: 0,
             slots: 0,
+            parts: 0,
         }
     }
 }
@@ -208,10 +218,14 @@ pub struct PhaseParams {
     normed: u32,
     paired: u32,
     slots: u32,
+    parts: u32,
 }
 
 /// Codes as the products read them: `[rows, words, 2 T]` instead of the packed format's `[rows, 2, T, words]`, so
 /// that what one invocation needs at a time lies together.
+///
+/// With two stages and four, each four words of a cell are transposed: a byte then has one column's symbols of four
+/// terms, and masks for the bits of any term need no shift.
 pub fn interleaved(codes: &[u32], terms: usize, words: usize) -> Vec<u32> {
     let mut out = vec![0; codes.len()];
     interleave(codes, &mut out, terms, words);
@@ -242,7 +256,23 @@ fn transpose<const TERMS: usize>(from: &[u32], to: &mut [u32], words: usize) {
     let (to, _) = to.as_chunks_mut::<TERMS>();
     for (w, to) in to.iter_mut().enumerate() {
         *to = terms.map(|term| term[w]);
+        if TERMS.is_multiple_of(4) {
+            for four in to.as_chunks_mut::<4>().0 {
+                *four = transposed(*four);
+            }
+        }
     }
+}
+
+/// Symbol `t` of the bytes of word `k` changes places with symbol `k` of those of word `t`: from a word a term to a
+/// byte a column, and back.
+#[inline(always)]
+fn transposed([a, b, c, d]: [u32; 4]) -> [u32; 4] {
+    // pairs of symbols in pairs of words, then single ones
+    let (p, q) = ((a >> 4 ^ c) & 0x0f0f_0f0f, (b >> 4 ^ d) & 0x0f0f_0f0f);
+    let (a, b, c, d) = (a ^ p << 4, b ^ q << 4, c ^ p, d ^ q);
+    let (p, q) = ((a >> 2 ^ b) & 0x3333_3333, (c >> 2 ^ d) & 0x3333_3333);
+    [a ^ p << 2, b ^ p, c ^ q << 2, d ^ q]
 }
 
 /// Cells of scales for the integer products: per cell the exponent, then the mantissas

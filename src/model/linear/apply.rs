@@ -22,6 +22,8 @@ pub struct Input<'a, B: Backend> {
     pub x: &'a B::Buffer,
     /// Weights of an RMS norm and its eps.
     pub norm: Option<(&'a B::Buffer, f32)>,
+    /// How many of the largest magnitudes of each row's parts lie in the scratch buffers; 0: none.
+    pub known: usize,
 }
 
 /// How one application of a layer goes.
@@ -51,10 +53,8 @@ impl<B: Backend> Linear<B> {
         if self.many(backend, run) {
             return self.apply_coop(backend, scratch, input, y, run).await;
         }
-        if self
-            .apply_at_once(backend, &input, y, run, Outcome::Plain)
-            .await?
-        {
+        let at_once = self.apply_at_once(backend, scratch, &input, y, run, Outcome::Plain);
+        if at_once.await?.is_some() {
             return Ok(());
         }
         if let Weight::Phase(phase) = &self.weight
@@ -74,7 +74,8 @@ impl<B: Backend> Linear<B> {
         }
     }
 
-    /// `y = silu(gate) up` for a stack of gate and up: `y` [rows, half of the outputs].
+    /// `y = silu(gate) up` for a stack of gate and up: `y` [rows, half of the outputs]. Returns how many of the largest
+    /// magnitudes of each row's parts are in the scratch buffers now, for [`Input::known`].
     pub async fn apply_swiglu(
         &self,
         backend: &B,
@@ -82,57 +83,61 @@ impl<B: Backend> Linear<B> {
         input: Input<'_, B>,
         y: &B::Buffer,
         run: Run,
-    ) -> Result<()> {
+    ) -> Result<usize> {
         backend.at(&|| self.place.clone());
-        if self
-            .apply_at_once(backend, &input, y, run, Outcome::Gated)
-            .await?
-        {
-            return Ok(());
+        let at_once = self.apply_at_once(backend, scratch, &input, y, run, Outcome::Gated);
+        if let Some(parts) = at_once.await? {
+            return Ok(parts);
         }
         self.apply(backend, scratch, input, &scratch.pairs, run)
             .await?;
         let (rows, n) = (run.rows, self.outputs() / 2);
         let buffers = [&scratch.pairs, y];
-        backend.run(&SwiGlu { rows, n }, &buffers).await
+        backend.run(&SwiGlu { rows, n }, &buffers).await?;
+        Ok(0)
     }
 
-    /// Products that round their tokens themselves; false if this layer, device or number of tokens does not suit them.
+    /// Products that round their tokens themselves, and how many largest magnitudes of each token they leave; `None` if
+    /// this layer, device or number of tokens does not suit them.
     async fn apply_at_once(
         &self,
         backend: &B,
+        scratch: &LinearScratch<B>,
         input: &Input<'_, B>,
         y: &B::Buffer,
         run: Run,
         outcome: Outcome,
-    ) -> Result<bool> {
+    ) -> Result<Option<usize>> {
         let Weight::Phase(phase) = &self.weight else {
-            return Ok(false);
+            return Ok(None);
         };
         // every workgroup rounds the token for itself: nothing for devices with few and narrow processors
         let wide = backend.subgroup_size() >= WIDE_SUBGROUP;
         let kernel = kernel_for::<PhaseGemvRound>(backend.level());
         let few = run.rows <= GEMV_ROWS && run.activations != Activations::Float;
         if !wide || kernel.is_none() || !few || self.by_bits(backend, run) {
-            return Ok(false);
+            return Ok(None);
         }
         let product = |piece| PhaseGemvRound {
             shape: self.shape(phase, run, piece),
             mode: run.activations,
             norm: input.norm.map(|(_, eps)| eps),
             outcome,
+            known: input.known,
         };
         let products: Vec<_> = phase.pieces.iter().map(product).collect();
         let memory = backend.workgroup_bytes();
         if !products.iter().all(|product| product.fits(memory)) {
-            return Ok(false);
+            return Ok(None);
         }
         let weight = input.norm.map_or(input.x, |(w, _)| w);
         for (piece, product) in phase.pieces.iter().zip(&products) {
-            let buffers = [&piece.buffer, input.x, weight, &phase.cells, y];
+            let tops = &scratch.tops;
+            let buffers = [&piece.buffer, input.x, weight, &phase.cells, y, tops];
             backend.run(product, &buffers).await?;
         }
-        Ok(true)
+        let left = products.first().filter(|p| p.outcome == Outcome::Gated);
+        Ok(Some(left.map_or(0, PhaseGemvRound::parts)))
     }
 
     /// Whether these tokens' exact sums are made by cooperative matrices.

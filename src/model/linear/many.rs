@@ -49,7 +49,11 @@ impl<B: Backend> Linear<B> {
         if matches!(self.weight, Weight::Dense { .. }) && run.activations != Activations::Float {
             let x = self.normalize(backend, scratch, input, run.rows).await?;
             let x = self.snap(backend, scratch, x, run).await?;
-            input = Input { x, norm: None };
+            input = Input {
+                x,
+                norm: None,
+                known: 0,
+            };
         }
         let half = NormHalf {
             rows: run.rows,

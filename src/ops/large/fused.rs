@@ -14,7 +14,7 @@ const EPS: f32 = 1e-5;
 
 /// Layers of decoding as they read their tokens: normalized ones behind a norm, gate and up gated.
 pub fn phase_gemv_round() -> Vec<BenchCase<PhaseGemvRound>> {
-    let data = [Bits, Floats, Floats, Zeros, Zeros];
+    let data = [Bits, Floats, Floats, Zeros, Zeros, Floats];
     let mut all = Vec::new();
     for (mode_name, mode) in MODES {
         for (name, shape) in phase_shapes(1) {
@@ -28,6 +28,7 @@ pub fn phase_gemv_round() -> Vec<BenchCase<PhaseGemvRound>> {
                 mode,
                 norm,
                 outcome,
+                known: if name.starts_with("down") { 132 } else { 0 },
             };
             all.push(case(format!("{name}, {mode_name}"), op, &data));
         }

@@ -60,6 +60,7 @@ impl Op for PhaseGemv {
         "stack",
         "planes",
         "terms",
+        "transposed",
         "load_codes"
     )];
     const BINDINGS: &'static [Binding] = BINDINGS;
@@ -122,6 +123,7 @@ impl Op for PhaseGemm {
         "stack",
         "planes",
         "terms",
+        "transposed",
         "load_codes"
     )];
     const BINDINGS: &'static [Binding] = BINDINGS;

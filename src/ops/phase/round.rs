@@ -32,7 +32,8 @@ pub enum Outcome {
 ///
 /// Bindings: `codes` [piece_rows, words, 2 T] u32 ([`interleaved`]); `x` [rows, in_features] f32; `weight`
 /// `[in_features]` f32 (any buffer of that length without a norm); `cells` [cells, 1 + 2 * 2 T] u32
-/// ([`integer_cells`]); `y` [rows, outputs] f32, half of that if gated.
+/// ([`integer_cells`]); `y` [rows, outputs] f32, half of that if gated; `tops` [rows, parts] f32: largest magnitudes,
+/// written if gated (of what each of [`Self::parts`] workgroups made of a token), read if known.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PhaseGemvRound {
     /// The stack; not split if gated.
@@ -43,6 +44,9 @@ pub struct PhaseGemvRound {
     pub norm: Option<f32>,
     /// What to make of the products.
     pub outcome: Outcome,
+    /// How many magnitudes `tops` has of each token, of which the largest is that of the whole token; 0: it is not known,
+    /// every workgroup looks for it.
+    pub known: usize,
 }
 
 impl PhaseGemvRound {
@@ -126,6 +130,32 @@ impl PhaseGemvRound {
         self.shape.outputs() >> u32::from(self.paired())
     }
 
+    /// Most of them that gated layers of so many outputs each write.
+    pub fn most_parts(outputs: usize) -> usize {
+        let least_slots = TERM_SLOTS / 8;
+        PROCESSORS.max(outputs.div_ceil(2).div_ceil(least_slots / 2))
+    }
+
+    /// Largest magnitudes that are written (gated) or read (known) of each token.
+    pub fn parts(&self) -> usize {
+        match self.outcome {
+            Outcome::Gated => self.groups(),
+            Outcome::Plain => self.known,
+        }
+    }
+
+    /// The largest magnitudes of the results of each workgroup.
+    fn tops(&self, y: &[f32], tops: &mut [f32]) {
+        let (n, parts) = (self.outputs(), self.parts());
+        tops.fill(0.0);
+        for (y, tops) in y.chunks_exact(n).zip(tops.chunks_exact_mut(parts)) {
+            for (i, value) in y.iter().enumerate() {
+                let top = &mut tops[i % n.div_ceil(2) % parts];
+                *top = f32::from_bits(top.to_bits().max(value.abs().to_bits()));
+            }
+        }
+    }
+
     /// Integers and factors of all tokens, as [`crate::ops::norm_round::NormRound`] makes them.
     fn round(&self, x: &[f32], weight: &[f32]) -> (Vec<u32>, Vec<f32>) {
         let (rows, columns) = (self.shape.rows, self.shape.in_features);
@@ -157,14 +187,20 @@ impl PhaseGemvRound {
         let sums = if self.paired() { &mut both } else { &mut *y };
         inner.push_write(bytemuck::cast_slice_mut(sums));
         product(&self.shape, self.mode, &mut inner);
-        gated_rows(&both, y, self.outputs());
+        if self.paired() {
+            gated_rows(&both, y, self.outputs());
+            let tops = &mut b.write(5)[..self.shape.rows * self.parts()];
+            self.tops(y, tops);
+        }
     }
 
     /// Whether the outcome makes sense for the stack.
     fn sensible(&self) -> bool {
         let s = &self.shape;
         let gated = matches!(s.segments[..], [gate, up] if gate == up);
-        !self.paired() || gated && !s.accumulate && s.piece_rows == s.complex_rows()
+        let whole = gated && !s.accumulate && s.piece_rows == s.complex_rows();
+        let free = !self.paired() && self.norm.is_none();
+        (!self.paired() || whole) && (self.known == 0 || free)
     }
 }
 
@@ -180,6 +216,7 @@ impl Op for PhaseGemvRound {
         "round_vector",
         "stack",
         "planes",
+        "gemv_sums",
         "gemv_rows",
         "team_subgroup"
     )];
@@ -189,6 +226,7 @@ impl Op for PhaseGemvRound {
         read("weight", Elem::F32),
         read("cells", Elem::U32),
         write("y", Elem::F32),
+        write("tops", Elem::F32),
     ];
     const AGREE: Agree = Agree::Bits;
     type Params = PhaseParams;
@@ -210,6 +248,7 @@ impl Op for PhaseGemvRound {
             normed: self.norm.is_some().into(),
             paired: self.paired().into(),
             slots: self.slots() as u32,
+            parts: self.parts() as u32,
             ..self.shape.params()
         }
     }
@@ -221,6 +260,7 @@ impl Op for PhaseGemvRound {
             ("HELD", self.held() as f64),
             ("TOKEN_WORDS", self.token_words() as f64),
             ("MOST_SLOTS", self.most_slots() as f64),
+            ("KNOWN", f64::from(u8::from(self.known > 0))),
             ("TEAM", TEAM as f64),
             ("WIDTH", self.width() as f64),
         ]
@@ -245,6 +285,7 @@ impl Op for PhaseGemvRound {
             shape.in_features,
             shape.cells() * shape.cell_words(),
             shape.rows * self.outputs(),
+            shape.rows * self.parts(),
         ]
     }
 
@@ -268,48 +309,54 @@ impl Op for PhaseGemvRound {
     fn cases() -> Vec<Case<Self>> {
         let mut cases = Vec::new();
         for mode in [Activations::Int16, Activations::Int8] {
-            for norm in [None, Some(1e-5)] {
+            for (norm, outcome, known) in [
+                (None, Outcome::Plain, 0),
+                (None, Outcome::Plain, 1),
+                (None, Outcome::Plain, 165),
+                (None, Outcome::Gated, 0),
+                (Some(1e-5), Outcome::Plain, 0),
+                (Some(1e-5), Outcome::Gated, 0),
+            ] {
                 for (name, shape) in round_shapes() {
-                    for outcome in [Outcome::Plain, Outcome::Gated] {
-                        let shape = shape.clone();
-                        let op = Self {
-                            shape,
-                            mode,
-                            norm,
-                            outcome,
-                        };
-                        if op.sensible() && op.fits(1 << 15) {
-                            let tokens = noise(12, op.shape.rows * op.shape.in_features, 3.0);
-                            cases.push(case(name, op, &tokens));
-                        }
+                    let op = Self {
+                        shape,
+                        mode,
+                        norm,
+                        outcome,
+                        known,
+                    };
+                    if op.sensible() && op.fits(1 << 15) {
+                        let tokens = noise(12, op.shape.rows * op.shape.in_features, 3.0);
+                        cases.push(case(name, op, &tokens));
                     }
                 }
             }
-        }
-        for mode in [Activations::Int16, Activations::Int8] {
-            let (_, shape) = round_shapes().swap_remove(0);
-            let shape = PhaseShape {
-                in_features: 1024,
-                rows: 1,
-                ..shape
-            };
-            let op = Self {
-                shape,
-                mode,
-                norm: None,
-                outcome: Outcome::Plain,
-            };
-            cases.push(case("on the brink", op.clone(), &brink(1024)));
-            cases.push(case(
-                "ties and their neighbours",
-                op.clone(),
-                &ties(1024, mode),
-            ));
-            let huge: Vec<f32> = noise(14, 1024, 1.0).iter().map(|x| x * f32::MAX).collect();
-            cases.push(case("close to the end of floats", op, &huge));
+            cases.extend(rounding_cases(mode));
         }
         cases
     }
+}
+
+/// Tokens that are hard to round.
+fn rounding_cases(mode: Activations) -> Vec<Case<PhaseGemvRound>> {
+    let (_, shape) = round_shapes().swap_remove(0);
+    let op = PhaseGemvRound {
+        shape: PhaseShape {
+            in_features: 1024,
+            rows: 1,
+            ..shape
+        },
+        mode,
+        norm: None,
+        outcome: Outcome::Plain,
+        known: 0,
+    };
+    let huge: Vec<f32> = noise(14, 1024, 1.0).iter().map(|x| x * f32::MAX).collect();
+    vec![
+        case("on the brink", op.clone(), &brink(1024)),
+        case("ties and their neighbours", op.clone(), &ties(1024, mode)),
+        case("close to the end of floats", op, &huge),
+    ]
 }
 
 /// A token whose largest value is a power of two, while all others are a little less than one: their quotients are
@@ -347,12 +394,37 @@ fn case(name: &str, op: PhaseGemvRound, tokens: &[f32]) -> Case<PhaseGemvRound> 
     let activations = [Data::f32(tokens), Data::f32(&weight)];
     let cells = |s: &[f32], c| integer_cells(s, c, op.mode);
     let mut data = case_data(&op.shape, activations, cells);
-    if let (Data::Out(y), Some(words)) = (&mut data[4], op.lengths().last()) {
+    if let (Data::Out(y), Some(words)) = (&mut data[4], op.lengths().get(4)) {
         *y = *words;
     }
+    data.push(match op.known {
+        0 => Data::Out(op.shape.rows * op.parts()),
+        parts => Data::f32(&largest(tokens, columns, parts)),
+    });
     let normed = if op.norm.is_some() { ", normed" } else { "" };
     let gated = if op.paired() { ", gated" } else { "" };
-    Case::new(format!("{name}, {:?}{normed}{gated}", op.mode), op, data)
+    let known = match op.known {
+        0 => String::new(),
+        parts => format!(", the largest known in {parts}"),
+    };
+    let name = format!("{name}, {:?}{normed}{gated}{known}", op.mode);
+    Case::new(name, op, data)
+}
+
+/// The largest magnitude of each token in one of its parts, another one in each, smaller ones in the others.
+fn largest(tokens: &[f32], columns: usize, parts: usize) -> Vec<f32> {
+    let tops = tokens.chunks_exact(columns).enumerate().map(|(i, token)| {
+        let top = token.iter().fold(0.0f32, |top, x| top.max(x.abs()));
+        let part = |p| {
+            if p == (7 * i + parts - 1) % parts {
+                top
+            } else {
+                top / 2.0
+            }
+        };
+        (0..parts).map(part).collect::<Vec<_>>()
+    });
+    tops.flatten().collect()
 }
 
 /// The usual shapes, whole vec4s each, and what is special about rows dealt out.

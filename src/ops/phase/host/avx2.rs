@@ -1,6 +1,6 @@
 //! AVX2: 8 lanes of 4 bytes; products are added in pairs to 16 bits, and those in pairs to 32 bits.
 
-use super::panel::{Acts, Lanes, Planes};
+use super::panel::{Acts, Lanes, Planes, words_of_terms};
 use super::scale::Totals;
 use fearless_simd::{Avx2, i32x8, kernel, prelude::*, u32x8};
 use std::arch::x86_64::*;
@@ -30,10 +30,20 @@ impl Lanes<LANES> for Avx2 {
         }
     }
 
+    fn words_of_terms(self, codes: &mut [[u32; LANES]]) {
+        words(self, codes);
+    }
+
     fn values(self, totals: &Totals<'_, LANES>) -> [[f32; LANES]; 2] {
         values(self, totals)
     }
 }
+
+kernel!(
+    fn words(t: Avx2, codes: &mut [[u32; LANES]]) {
+        words_of_terms(codes);
+    }
+);
 
 kernel!(
     fn values(t: Avx2, totals: &Totals<'_, LANES>) -> [[f32; LANES]; 2] {

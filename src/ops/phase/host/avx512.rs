@@ -1,6 +1,6 @@
 //! AVX-512 VNNI: 16 lanes of 4 bytes, multiplied and added in one instruction.
 
-use super::panel::{Acts, Lanes, Planes};
+use super::panel::{Acts, Lanes, Planes, words_of_terms};
 use super::scale::Totals;
 use fearless_simd::{Avx512, i32x16, kernel, prelude::*, u32x16};
 use std::arch::x86_64::*;
@@ -25,10 +25,20 @@ impl Lanes<LANES> for Avx512 {
         sums(self, codes, acts, first, word, out);
     }
 
+    fn words_of_terms(self, codes: &mut [[u32; LANES]]) {
+        words(self, codes);
+    }
+
     fn values(self, totals: &Totals<'_, LANES>) -> [[f32; LANES]; 2] {
         values(self, totals)
     }
 }
+
+kernel!(
+    fn words(t: Avx512, codes: &mut [[u32; LANES]]) {
+        words_of_terms(codes);
+    }
+);
 
 kernel!(
     fn values(t: Avx512, totals: &Totals<'_, LANES>) -> [[f32; LANES]; 2] {

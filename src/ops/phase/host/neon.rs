@@ -2,7 +2,7 @@
 //!
 //! The dot product instructions of newer cores are not stable in Rust; masks and pairwise sums take as few.
 
-use super::panel::{Acts, Lanes, Planes};
+use super::panel::{Acts, Lanes, Planes, words_of_terms};
 use super::scale::Totals;
 use fearless_simd::{Neon, i32x4, kernel, prelude::*, u32x4};
 use std::arch::aarch64::*;
@@ -33,6 +33,10 @@ impl Lanes<LANES> for Neon {
         for (token, out) in out.iter_mut().enumerate() {
             sums(self, codes, acts, first + token, word, out);
         }
+    }
+
+    fn words_of_terms(self, codes: &mut [[u32; LANES]]) {
+        words_of_terms(codes);
     }
 
     fn values(self, totals: &Totals<'_, LANES>) -> [[f32; LANES]; 2] {

@@ -2,7 +2,7 @@
 
 use super::bands::{Band, bands};
 use super::scale::{PLAIN, Scales, Totals, power_of_two};
-use super::{Inputs, PhaseShape};
+use super::{Inputs, PhaseShape, transposed};
 use std::ops::Range;
 
 /// Sums of one panel and token: per lane the activations where bit 0 of the code is set, where bit 1 is set; of
@@ -28,8 +28,19 @@ pub(super) trait Lanes<const L: usize>: Copy + Send + Sync {
         out: &mut [Planes<L>],
     );
 
+    /// [`words_of_terms`], compiled for the kernel's instructions.
+    fn words_of_terms(self, codes: &mut [[u32; L]]);
+
     /// [`Totals::values`], compiled for the kernel's instructions.
     fn values(self, totals: &Totals<'_, L>) -> [[f32; L]; 2];
+}
+
+/// From a byte a column to a word a term, in all lanes.
+#[inline(always)]
+pub(super) fn words_of_terms<const L: usize>(codes: &mut [[u32; L]]) {
+    for four in codes.as_flattened_mut().as_chunks_mut::<4>().0 {
+        *four = transposed(*four);
+    }
 }
 
 /// Rounded activations: per token the byte planes re, im (8 bit) or re high, re low, im high, im low, each
@@ -157,7 +168,7 @@ fn run<const L: usize>(kernel: impl Lanes<L>, job: &Job<'_>, mut band: Band<'_>)
         let tokens = first..(first + tokens).min(shape.rows);
         for start in band.rows.clone().step_by(rows) {
             let end = (start + rows).min(band.rows.end);
-            panel.load(job, band.segment, start..end);
+            panel.load(kernel, job, band.segment, start..end);
             panel.multiply(
                 kernel,
                 job,
@@ -196,7 +207,7 @@ impl<const L: usize> Panel<L> {
         }
     }
 
-    fn load(&mut self, job: &Job<'_>, segment: usize, rows: Range<usize>) {
+    fn load(&mut self, kernel: impl Lanes<L>, job: &Job<'_>, segment: usize, rows: Range<usize>) {
         let shape = job.inputs.shape;
         self.rows = rows.len();
         match shape.terms() {
@@ -204,6 +215,9 @@ impl<const L: usize> Panel<L> {
             4 => self.pack::<4>(job, &rows),
             6 => self.pack::<6>(job, &rows),
             _ => self.pack::<8>(job, &rows),
+        }
+        if shape.terms().is_multiple_of(4) {
+            kernel.words_of_terms(&mut self.codes);
         }
         if !shape.per_row && self.loaded == Some(segment) {
             return;

@@ -21,6 +21,9 @@ fn add<T: Lane>(a: Sums<T>, b: Sums<T>) -> Sums<T> {
 /// Words whose tables stay in the first-level cache together.
 const BLOCK: usize = 8;
 
+/// U and W in four stages.
+const MOST_TERMS: usize = 8;
+
 /// Tables of one word: 8 nibbles of 16 entries.
 type WordTable<T> = [[Sums<T>; 16]; 8];
 
@@ -76,10 +79,17 @@ fn sums<T: Lane>(shape: &PhaseShape, codes: &[u32], tables: &[WordTable<T>]) -> 
         for from in (group * group_words..end).step_by(BLOCK) {
             let to = (from + BLOCK).min(end);
             for (local, row) in codes.chunks_exact(words * terms).enumerate() {
+                let mut block = [0; BLOCK * MOST_TERMS];
+                let block = &mut block[..(to - from) * terms];
+                block.copy_from_slice(&row[from * terms..to * terms]);
+                if terms.is_multiple_of(4) {
+                    for four in block.as_chunks_mut::<4>().0 {
+                        *four = transposed(*four);
+                    }
+                }
                 for term in 0..terms {
                     let at = (local * groups + group) * terms + term;
-                    let codes = &row[from * terms + term..to * terms];
-                    all[at] = add(all[at], row_sums(codes, terms, &tables[from..to]));
+                    all[at] = add(all[at], row_sums(&block[term..], terms, &tables[from..to]));
                 }
             }
         }
