@@ -22,21 +22,21 @@ fn best_of(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     return select(b, a, better(a, b));
 }
 
-// element i, whose bits are `word`; beyond the row one that is worse than any
-fn element(word: u32, i: u32) -> vec2<u32> {
-    return select(vec2(0u, 0xffffffffu), vec2(order_key(word), i), i < p.n);
+// the best so far or, if it is larger, element i, whose bits are `word`; for ascending i
+fn larger(best: vec2<u32>, word: u32, i: u32) -> vec2<u32> {
+    let key = order_key(word);
+    return select(best, vec2(key, i), key > best.x);
 }
 
-// four words, a workgroup's width apart
+// Four words, a workgroup's width apart. Beyond the row its last element again, under a place that comes after its own
 fn words(base: u32, i: u32) -> vec4<u32> {
     let at = base + min(i + WIDTH * vec4(0u, 1u, 2u, 3u), vec4(p.n - 1u));
     return vec4(x[at.x], x[at.y], x[at.z], x[at.w]);
 }
 
-fn best_of_four(word: vec4<u32>, i: u32) -> vec2<u32> {
-    let a = best_of(element(word.x, i), element(word.y, i + WIDTH));
-    let b = best_of(element(word.z, i + 2u * WIDTH), element(word.w, i + 3u * WIDTH));
-    return best_of(a, b);
+fn largest_of_four(best: vec2<u32>, word: vec4<u32>, i: u32) -> vec2<u32> {
+    let near = larger(larger(best, word.x, i), word.y, i + WIDTH);
+    return larger(larger(near, word.z, i + 2u * WIDTH), word.w, i + 3u * WIDTH);
 }
 
 @compute @workgroup_size(WIDTH)
@@ -50,16 +50,17 @@ fn argmax(
         return;
     }
     let base = row * p.n;
-    var mine = vec2(0u, 0xffffffffu);
+    var mine = vec2(0u, lane); // where nothing is a number, the first element
     // sixteen loads at once: one workgroup has little else to hide their latency with
     for (var i = lane; i < p.n; i += 16u * WIDTH) {
         let a = words(base, i);
         let b = words(base, i + 4u * WIDTH);
         let c = words(base, i + 8u * WIDTH);
         let d = words(base, i + 12u * WIDTH);
-        let near = best_of(best_of_four(a, i), best_of_four(b, i + 4u * WIDTH));
-        let far = best_of(best_of_four(c, i + 8u * WIDTH), best_of_four(d, i + 12u * WIDTH));
-        mine = best_of(mine, best_of(near, far));
+        mine = largest_of_four(mine, a, i);
+        mine = largest_of_four(mine, b, i + 4u * WIDTH);
+        mine = largest_of_four(mine, c, i + 8u * WIDTH);
+        mine = largest_of_four(mine, d, i + 12u * WIDTH);
     }
     let first = place_of_best(lane, mine);
     if lane == 0u {

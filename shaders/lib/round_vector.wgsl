@@ -281,7 +281,7 @@ fn root_inverse(a: f32) -> f32 {
     let odd = u32(e & 1);
     let m = ((bits & 0x7fffffu) | 0x800000u) << odd;
     // 20 bits from the device's own root, mended
-    var r = min(u32(inverseSqrt(f32(m) / 8388608.0) * 1048576.0) + 4u, 1048576u);
+    var r = min(u32(inverseSqrt(f32(m) / 8388608.0) * 1048576.0) + 2u, 1048576u);
     for (var i = 0u; i < 16u && wide_cmp(cube(r, m), vec2(0u, 0x80000000u)) > 0; i++) {
         r -= 1u;
     }

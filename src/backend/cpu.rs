@@ -3,6 +3,7 @@
 use super::{Backend, Fill, check_lengths};
 use crate::error::Result;
 use crate::ops::{Access, Bindings, Op};
+use std::future::{Future, ready};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Host memory. Cheap to clone.
@@ -61,9 +62,14 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    async fn download(&self, buffer: &CpuBuffer, offset: usize, len: usize) -> Result<Vec<u32>> {
+    fn download(
+        &self,
+        buffer: &CpuBuffer,
+        offset: usize,
+        len: usize,
+    ) -> impl Future<Output = Result<Vec<u32>>> {
         let held = buffer.0.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(held[offset..offset + len].to_vec())
+        ready(Ok(held[offset..offset + len].to_vec()))
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&CpuBuffer]) -> Result<()> {

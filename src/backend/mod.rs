@@ -79,8 +79,14 @@ pub trait Backend {
         fill.pieces(|first, words| self.upload(buffer, offset + first, words))
     }
 
-    /// Reads `len` words from `offset` on, after everything asked for so far.
-    async fn download(&self, buffer: &Self::Buffer, offset: usize, len: usize) -> Result<Vec<u32>>;
+    /// Reads `len` words from `offset` on, as everything asked for until this call leaves them: the future only waits, and
+    /// more may be asked for before it is awaited.
+    fn download(
+        &self,
+        buffer: &Self::Buffer,
+        offset: usize,
+        len: usize,
+    ) -> impl Future<Output = Result<Vec<u32>>>;
 
     /// Runs `op`; `buffers` in the order of [`Op::BINDINGS`]. No buffer may appear twice if it is written.
     async fn run<O: Op>(&self, op: &O, buffers: &[&Self::Buffer]) -> Result<()>;
@@ -158,8 +164,13 @@ impl<B: Backend> Backend for &B {
         (**self).upload_with(buffer, offset, fill)
     }
 
-    async fn download(&self, buffer: &Self::Buffer, offset: usize, len: usize) -> Result<Vec<u32>> {
-        (**self).download(buffer, offset, len).await
+    fn download(
+        &self,
+        buffer: &Self::Buffer,
+        offset: usize,
+        len: usize,
+    ) -> impl Future<Output = Result<Vec<u32>>> {
+        (**self).download(buffer, offset, len)
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&Self::Buffer]) -> Result<()> {
@@ -212,32 +223,6 @@ pub fn block_on<B: Backend, T>(backend: &B, future: impl Future<Output = Result<
             }
         }
     }))
-}
-
-/// Drives two futures together, each time `first` first, and returns both results.
-pub(crate) async fn together<A: Future, B: Future>(first: A, second: B) -> (A::Output, B::Output) {
-    let (mut first, mut second) = (pin!(first), pin!(second));
-    let (mut a, mut b) = (None, None);
-    poll_fn(|context| {
-        if a.is_none()
-            && let Poll::Ready(result) = first.as_mut().poll(context)
-        {
-            a = Some(result);
-        }
-        if b.is_none()
-            && let Poll::Ready(result) = second.as_mut().poll(context)
-        {
-            b = Some(result);
-        }
-        match (a.take(), b.take()) {
-            (Some(a), Some(b)) => Poll::Ready((a, b)),
-            some => {
-                (a, b) = some;
-                Poll::Pending
-            }
-        }
-    })
-    .await
 }
 
 /// Checks a run's buffers against what the op needs.

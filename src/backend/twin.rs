@@ -111,8 +111,13 @@ impl<B: Backend> Backend for Twin<B> {
         self.reference.upload_with(&buffer.1, offset, fill)
     }
 
-    async fn download(&self, buffer: &Self::Buffer, offset: usize, len: usize) -> Result<Vec<u32>> {
-        self.device.download(&buffer.0, offset, len).await
+    fn download(
+        &self,
+        buffer: &Self::Buffer,
+        offset: usize,
+        len: usize,
+    ) -> impl Future<Output = Result<Vec<u32>>> {
+        self.device.download(&buffer.0, offset, len)
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&Self::Buffer]) -> Result<()> {

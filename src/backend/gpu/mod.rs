@@ -33,10 +33,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-/// Dispatches per submission at most (of slots for their parameters; a profile has two timestamps for each, and 4096 in all).
-const MOST: usize = 2048;
+/// Dispatches per submission at most, and slots for their parameters.
+const MOST: usize = 8192;
 /// Dispatches of the first submission after somebody waited: the device starts on them while the host records more.
-const FIRST: usize = 64;
+const FIRST: usize = 32;
 /// Bytes and operations per submission at most: about a tenth of a second on a small GPU.
 const WORK: f64 = 1e11;
 /// The same on a GPU of its own with cooperative matrices; the pause between submissions is 30 us.
@@ -262,11 +262,20 @@ impl Backend for Gpu {
         self.upload_filled(buffer, offset, fill)
     }
 
-    async fn download(&self, buffer: &GpuBuffer, offset: usize, len: usize) -> Result<Vec<u32>> {
-        if len == 0 || self.pipelines.borrow().rehearsing() {
-            return Ok(vec![0; len]);
+    fn download(
+        &self,
+        buffer: &GpuBuffer,
+        offset: usize,
+        len: usize,
+    ) -> impl Future<Output = Result<Vec<u32>>> {
+        let nothing = len == 0 || self.pipelines.borrow().rehearsing();
+        let asked = (!nothing).then(|| self.ask_for(buffer, offset, len));
+        async move {
+            match asked {
+                Some(asked) => self.read_back(asked).await,
+                None => Ok(vec![0; len]),
+            }
         }
-        self.read_back(buffer, offset, len).await
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&GpuBuffer]) -> Result<()> {
@@ -306,7 +315,11 @@ impl Backend for Gpu {
             let mut recording = self.recording.borrow_mut();
             let cost = op.cost();
             recording.work += cost.bytes + cost.ops;
-            (recording.dispatches >= recording.burst(), recording.work)
+            let timed = self.profile.borrow().as_ref().is_some_and(Profile::full);
+            (
+                timed || recording.dispatches >= recording.burst(),
+                recording.work,
+            )
         };
         if full || cost > self.work {
             self.recording.borrow_mut().longer();

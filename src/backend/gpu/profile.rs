@@ -1,13 +1,15 @@
 //! The device's own clock: when each dispatch began and ended.
 
+use super::Gpu;
 use super::signal::Signal;
-use super::{Gpu, MOST};
 use crate::backend::Timing;
 use crate::error::{Error, Result};
 use crate::ops::Op;
 
 /// Bytes of a timestamp.
 const STAMP: u64 = 8;
+/// Timestamps of a submission: as many as WebGPU has in a set.
+const STAMPS: u32 = wgpu::QUERY_SET_MAX_QUERIES;
 
 /// Dispatches that are timed, those of the open submission and those before.
 pub(super) struct Profile {
@@ -33,16 +35,15 @@ impl Profile {
         if !device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             return None;
         }
-        let count = 2 * MOST as u32;
         Some(Self {
             queries: device.create_query_set(&wgpu::QuerySetDescriptor {
                 label: Some("profile"),
                 ty: wgpu::QueryType::Timestamp,
-                count,
+                count: STAMPS,
             }),
             resolved: device.create_buffer(&wgpu::BufferDescriptor {
                 label: Some("profile"),
-                size: u64::from(count) * STAMP,
+                size: u64::from(STAMPS) * STAMP,
                 usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
                 mapped_at_creation: false,
             }),
@@ -66,6 +67,11 @@ impl Profile {
             cost: op.cost(),
             nanoseconds: 0.0,
         });
+    }
+
+    /// Whether there is no timestamp left for another dispatch of this submission.
+    pub fn full(&self) -> bool {
+        2 * self.open.len() as u32 >= STAMPS
     }
 
     /// Where the pass of the dispatch noted last writes its times.

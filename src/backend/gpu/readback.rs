@@ -17,6 +17,16 @@ pub(super) struct Readbacks {
     awaited: VecDeque<wgpu::SubmissionIndex>,
 }
 
+/// Words on their way.
+pub(super) struct Asked {
+    staging: wgpu::Buffer,
+    bytes: u64,
+    /// Raised when they are there.
+    signal: Signal,
+    /// How many submissions there were with theirs.
+    submissions: u64,
+}
+
 fn lost() -> Error {
     Error::device(
         "GPU, reading back: the buffer could not be mapped",
@@ -37,14 +47,8 @@ impl Gpu {
         })
     }
 
-    /// Submits everything recorded and a copy of `len` words from `offset` on, and waits for the copy; more may be
-    /// recorded meanwhile.
-    pub(super) async fn read_back(
-        &self,
-        buffer: &GpuBuffer,
-        offset: usize,
-        len: usize,
-    ) -> Result<Vec<u32>> {
+    /// Submits everything recorded and a copy of `len` words from `offset` on.
+    pub(super) fn ask_for(&self, buffer: &GpuBuffer, offset: usize, len: usize) -> Asked {
         let bytes = len as u64 * 4;
         let staging = self.staging(bytes);
         let mut encoder = self.device.create_command_encoder(&Default::default());
@@ -59,9 +63,20 @@ impl Gpu {
         staging.map_async(wgpu::MapMode::Read, ..bytes, move |r| {
             raised.raise(r.is_ok())
         });
+        Asked {
+            staging,
+            bytes,
+            signal,
+            submissions,
+        }
+    }
+
+    /// Waits for the copy; more may have been recorded meanwhile.
+    pub(super) async fn read_back(&self, asked: Asked) -> Result<Vec<u32>> {
+        let Asked { staging, bytes, .. } = asked;
         // wake-ups come from `wait` on native targets and from the event loop in browsers
-        let mapped = signal.await;
-        self.recording.borrow_mut().awaited(submissions);
+        let mapped = asked.signal.await;
+        self.recording.borrow_mut().awaited(asked.submissions);
         self.faults.check("reading back")?;
         if !mapped {
             return Err(lost());

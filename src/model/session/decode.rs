@@ -2,7 +2,7 @@
 
 use super::MAX_TOP_K;
 use super::{Session, Text};
-use crate::backend::{Backend, together};
+use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::sampling::Sampling;
 use crate::ops::sample::Sample;
@@ -82,23 +82,27 @@ impl<B: Backend> Session<'_, B> {
         let m = self.model;
         m.backend.upload(&self.round, self.place(0, -1), last)?;
         let mut all = Vec::with_capacity(steps * self.texts);
-        let (mut round, mut recorded) = (0, ROUND.min(steps));
-        self.record(round, recorded, &mut choice).await?;
-        self.position += recorded;
-        while recorded > 0 {
-            let next = ROUND.min(steps - all.len() / self.texts - recorded);
-            let ids = m
-                .backend
-                .download(&self.round, self.place(round, 0), recorded * self.texts);
+        let begin = self.position;
+        self.position += steps;
+        let length = |round: usize| ROUND.min(steps.saturating_sub(round * ROUND));
+        self.record(0, begin, length(0), &mut choice).await?;
+        let mut ids = self.ids(0, length(0));
+        for round in 1..=steps.div_ceil(ROUND) {
             // the device goes on with a round while the ids of the one before are on their way
-            let following = self.record(round + 1, next, &mut choice);
-            let (ids, following) = together(ids, following).await;
-            all.extend(numbers(ids?)?);
-            following?;
-            self.position += next;
-            (round, recorded) = (round + 1, next);
+            let first = begin + round * ROUND;
+            self.record(round, first, length(round), &mut choice)
+                .await?;
+            let next = self.ids(round, length(round));
+            all.extend(numbers(ids.await?)?);
+            ids = next;
         }
         Ok(all)
+    }
+
+    /// What the steps of a round will have chosen.
+    fn ids(&self, round: usize, steps: usize) -> impl Future<Output = Result<Vec<u32>>> {
+        let backend = &self.model.backend;
+        backend.download(&self.round, self.place(round, 0), steps * self.texts)
     }
 
     /// Where the ids of step `step` of a round go: rounds use the halves of the buffer in turn.
@@ -107,8 +111,14 @@ impl<B: Backend> Session<'_, B> {
         (first + step).rem_euclid(2 * ROUND as isize) as usize * self.texts
     }
 
-    /// Steps of a round from the position on: nothing of them is read here.
-    async fn record(&self, round: usize, steps: usize, choice: &mut Choice<'_>) -> Result<()> {
+    /// Steps of a round, whose first token enters position `first`: nothing of them is read here.
+    async fn record(
+        &self,
+        round: usize,
+        first: usize,
+        steps: usize,
+        choice: &mut Choice<'_>,
+    ) -> Result<()> {
         let (m, texts) = (self.model, self.texts);
         for step in 0..steps {
             let (before, to) = (
@@ -116,7 +126,7 @@ impl<B: Backend> Session<'_, B> {
                 self.place(round, step as isize),
             );
             m.embed(&self.round, before, texts).await?;
-            self.blocks(self.position + step, texts, Text::Each).await?;
+            self.blocks(first + step, texts, Text::Each).await?;
             m.head(&m.scratch.x, texts, &self.logits).await?;
             self.choose(to, choice).await?;
         }
