@@ -2,9 +2,6 @@
 
 use crate::error::{Error, Result};
 use crate::ops::{Cost, Kv, Needs, Op, Shader};
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
 
 pub mod compare;
 pub mod cpu;
@@ -65,6 +62,11 @@ pub trait Backend {
     /// Optional abilities that kernels may use; hosts have none of them, and need none.
     fn level(&self) -> Needs {
         Needs::NONE
+    }
+
+    /// Whether it can run `O`: hosts run every op, GPUs those that they have a kernel for.
+    fn runs<O: Op>(&self) -> bool {
+        true
     }
 
     /// A buffer of `words` zeros.
@@ -152,6 +154,10 @@ impl<B: Backend> Backend for &B {
         (**self).level()
     }
 
+    fn runs<O: Op>(&self) -> bool {
+        (**self).runs::<O>()
+    }
+
     fn alloc(&self, label: &str, words: usize) -> Result<Self::Buffer> {
         (**self).alloc(label, words)
     }
@@ -212,8 +218,9 @@ pub fn upload_new<B: Backend>(backend: &B, label: &str, words: &[u32]) -> Result
 /// Drives `future` to its end on this thread, waiting for `backend` whenever it has nothing to do.
 #[cfg(feature = "cli")]
 pub fn block_on<B: Backend, T>(backend: &B, future: impl Future<Output = Result<T>>) -> Result<T> {
-    let mut future = pin!(future);
-    pollster::block_on(poll_fn(|context| {
+    use std::task::Poll;
+    let mut future = std::pin::pin!(future);
+    pollster::block_on(std::future::poll_fn(|context| {
         loop {
             if let Poll::Ready(result) = future.as_mut().poll(context) {
                 return Poll::Ready(result);

@@ -94,6 +94,10 @@ impl<B: Backend> Backend for Twin<B> {
         self.device.level()
     }
 
+    fn runs<O: Op>(&self) -> bool {
+        self.device.runs::<O>()
+    }
+
     fn alloc(&self, label: &str, words: usize) -> Result<Self::Buffer> {
         Ok((
             self.device.alloc(label, words)?,

@@ -1,6 +1,6 @@
 //! Shapes of the bench's results; no speeds, which belong to machines.
 
-use super::{good, json, refused};
+use super::{good, json, refused, run};
 
 const SHORT: [&str; 7] = ["bench", "-p", "8", "-n", "4", "-r", "3"];
 
@@ -58,6 +58,18 @@ fn ops_against_the_copy() {
     assert_eq!(rows[1]["op"], "act_round");
     for field in ["microseconds", "gigabytes_per_second", "percent_of_copy"] {
         assert!(rows[1][field].as_f64().is_some_and(|v| v > 0.0), "{field}");
+    }
+}
+
+#[test]
+fn ops_without_a_kernel_are_left_out() {
+    // hosts run every op; a GPU that lacks cooperative matrices must say so and go on
+    let run = run(&["bench", "ops", "--op", "phase_gemm_bits", "--device", "gpu"]);
+    assert!(run.code == 0 || run.code == 3, "{}", run.stderr);
+    if run.code == 3 {
+        assert!(run.stderr.contains("no GPU was found"), "{}", run.stderr);
+    } else if !run.stdout.contains("phase_gemm_bits") {
+        assert!(run.stderr.contains("left out"), "{}", run.stderr);
     }
 }
 

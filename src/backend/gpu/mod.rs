@@ -208,6 +208,10 @@ impl Backend for Gpu {
         self.level
     }
 
+    fn runs<O: Op>(&self) -> bool {
+        kernel_for::<O>(self.level).is_some()
+    }
+
     fn alloc(&self, label: &str, words: usize) -> Result<GpuBuffer> {
         let bytes = (words.max(4) as u64) * 4;
         if bytes > self.max_binding {

@@ -90,6 +90,8 @@ struct Walk<'a, B> {
     ceilings: Ceilings,
     bar: indicatif::ProgressBar,
     rows: Vec<Row>,
+    /// Whether the device lacks a kernel for an op that was asked for.
+    left_out: bool,
 }
 
 impl Task for OpsBench {
@@ -108,13 +110,14 @@ impl Task for OpsBench {
                 bar,
                 bench: self,
                 rows: vec![Row::ceiling(ceilings, backend.name())],
+                left_out: false,
             },
         };
         for_each(&mut walk);
         walk.failure?;
         let walk = walk.walk;
         walk.bar.finish_and_clear();
-        if walk.rows.len() == 1 {
+        if walk.rows.len() == 1 && !walk.left_out {
             return Err(Error::usage(
                 format!("no op's name contains `{}`", walk.bench.op),
                 "bench ops without --op lists them all",
@@ -146,6 +149,12 @@ impl<B: Backend> Visitor for Visit<'_, B> {
 
 impl<B: Backend> Walk<'_, B> {
     fn op<O: Op>(&mut self) -> Result<()> {
+        if !self.backend.runs::<O>() {
+            let op = O::NAME;
+            out::note(&format!("{op}: needs more than this device has, left out"));
+            self.left_out = true;
+            return Ok(());
+        }
         let large = O::bench_cases();
         if self.bench.large && !large.is_empty() {
             for case in large {

@@ -13,6 +13,8 @@ struct Walk<'a, B> {
     backend: &'a B,
     ops: usize,
     cases: usize,
+    /// Ops the device has no kernel for.
+    without: Vec<&'static str>,
     failure: Result<()>,
 }
 
@@ -24,10 +26,17 @@ impl Task for SelfTest {
             backend,
             ops: 0,
             cases: 0,
+            without: Vec::new(),
             failure: Ok(()),
         };
         for_each(&mut walk);
         walk.failure?;
+        if !walk.without.is_empty() {
+            let (count, names) = (walk.without.len(), walk.without.join(", "));
+            out::note(&format!(
+                "{count} ops need more than this device has: {names}"
+            ));
+        }
         out::print(&format!(
             "{} ops, {} cases: every result agrees with the reference\n",
             walk.ops, walk.cases
@@ -37,6 +46,10 @@ impl Task for SelfTest {
 
 impl<B: Backend> Visitor for Walk<'_, B> {
     fn visit<O: Op>(&mut self) {
+        if !self.backend.runs::<O>() {
+            self.without.push(O::NAME);
+            return;
+        }
         for case in O::cases() {
             if self.failure.is_err() {
                 return;
