@@ -182,6 +182,36 @@ fn choices_on_the_device_are_those_of_the_host() {
     }
 }
 
+/// A text's logits have the same bits beside other texts, also where attention is split into ranges of positions.
+#[test]
+fn a_text_is_the_same_beside_others() {
+    const LONG: usize = 260;
+    let _one = common::one_at_a_time();
+    let prompt: Vec<u32> = (0..LONG).map(|i| TOKENS[i % TOKENS.len()]).collect();
+    for device in devices() {
+        if device.level() == Needs::NONE {
+            continue;
+        }
+        let opened = stories();
+        let mut options = options(PHASE, Granularity::Tensor, Activations::Int16);
+        options.exact = true;
+        options.context = LONG + 2;
+        let mut quiet = |_: &str| {};
+        let weights = &*opened.weights;
+        let model = Model::load(&device, &opened.config, weights, options, &mut quiet);
+        let model = block_on(&device, model).unwrap();
+        let logits = |texts: usize| {
+            let mut session = model.sessions(texts).unwrap();
+            block_on(&device, session.feed_each(&vec![prompt.clone(); texts])).unwrap();
+            let last = vec![TOKENS[0]; texts];
+            block_on(&device, session.decode(&last, 1, Choice::Greedy)).unwrap();
+            let logits = block_on(&device, session.logits()).unwrap();
+            logits.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        assert!(logits(3) == logits(1), "{}", device.name());
+    }
+}
+
 /// Tokens chosen in rounds, alone or beside other texts, are those chosen one by one.
 #[test]
 fn rounds_and_streams_are_single_steps() {

@@ -40,6 +40,14 @@ pub(super) enum Text {
     Each,
 }
 
+/// What attention of one layer works with.
+pub(super) struct Cache<'a, B: Backend> {
+    pub k: &'a B::Buffer,
+    pub v: &'a B::Buffer,
+    /// Room for ranges of positions, before they are merged.
+    pub ranges: &'a B::Buffer,
+}
+
 /// One transformer block on a device.
 pub(super) struct Block<B: Backend> {
     pub attention_norm: B::Buffer,
@@ -66,8 +74,6 @@ pub(super) struct Scratch<B: Backend> {
     pub x: B::Buffer,
     qkv: B::Buffer,
     attention: B::Buffer,
-    /// Attention over ranges of positions, before they are merged.
-    ranges: B::Buffer,
     activation: B::Buffer,
     /// The last token alone.
     pub last: B::Buffer,
@@ -97,7 +103,6 @@ impl<B: Backend> Scratch<B> {
             x: backend.alloc("residual stream", rows * c.hidden)?,
             qkv: backend.alloc("q, k, v", rows * (q + 2 * c.kv_heads * c.head_dim))?,
             attention: backend.alloc("attention", rows * q)?,
-            ranges: backend.alloc("attention ranges", AttentionSplit::most_words(c.head_dim))?,
             activation: backend.alloc("MLP activation", rows * c.intermediate)?,
             last: backend.alloc("last token", c.hidden)?,
             chosen: backend.alloc("chosen ids", super::session::MAX_TOP_K)?,
@@ -218,7 +223,7 @@ impl<B: Backend> Model<B> {
     pub(super) async fn block(
         &self,
         block: &Block<B>,
-        caches: &(B::Buffer, B::Buffer),
+        cache: Cache<'_, B>,
         rows: usize,
         position: usize,
         text: Text,
@@ -226,7 +231,7 @@ impl<B: Backend> Model<B> {
         let s = &self.scratch;
         let input = self.input(&s.x, Some(&block.attention_norm));
         self.linear(&block.qkv, input, &s.qkv, rows, false).await?;
-        self.attend(caches, rows, position, text).await?;
+        self.attend(&cache, rows, position, text).await?;
         let attention = self.input(&s.attention, None);
         self.linear(&block.o, attention, &s.x, rows, true).await?;
         let input = self.input(&s.x, Some(&block.mlp_norm));
@@ -244,7 +249,7 @@ impl<B: Backend> Model<B> {
     /// Rotation, caches and attention: of the next token of each of several texts, or of `rows` tokens of one.
     async fn attend(
         &self,
-        (k, v): &(B::Buffer, B::Buffer),
+        cache: &Cache<'_, B>,
         rows: usize,
         position: usize,
         text: Text,
@@ -261,9 +266,9 @@ impl<B: Backend> Model<B> {
         };
         let stride = self.options.context;
         match text {
-            Text::Each if self.steps() => self.attend_step(heads, stride, (k, v)).await,
+            Text::Each if self.steps() => self.attend_step(heads, stride, cache).await,
             Text::One(0) if rows == 1 && self.steps() => {
-                self.attend_step(heads, stride, (k, v)).await
+                self.attend_step(heads, stride, cache).await
             }
             Text::Each if rows > 1 => Err(Error::usage(
                 "several texts at once need a device with subgroups",
@@ -278,8 +283,9 @@ impl<B: Backend> Model<B> {
                 let first = index * stride;
                 let heads = Heads { first, ..heads };
                 let rope = Rope(heads);
-                self.backend.run(&rope, &[&s.qkv, &self.rope, k, v]).await?;
-                self.attend_rows(heads, (k, v)).await
+                let buffers = [&s.qkv, &self.rope, cache.k, cache.v];
+                self.backend.run(&rope, &buffers).await?;
+                self.attend_rows(heads, cache).await
             }
         }
     }
@@ -290,12 +296,7 @@ impl<B: Backend> Model<B> {
             && AttentionStep::fits(self.config.head_dim, self.backend.subgroup_size())
     }
 
-    async fn attend_step(
-        &self,
-        heads: Heads,
-        stride: usize,
-        (k, v): (&B::Buffer, &B::Buffer),
-    ) -> Result<()> {
+    async fn attend_step(&self, heads: Heads, stride: usize, cache: &Cache<'_, B>) -> Result<()> {
         let s = &self.scratch;
         let splits = AttentionStep::splits(&heads);
         let step = AttentionStep {
@@ -303,19 +304,25 @@ impl<B: Backend> Model<B> {
             splits,
             stride,
         };
-        let out = if splits == 1 { &s.attention } else { &s.ranges };
-        let buffers = [&s.qkv, &self.rope, k, v, out];
+        let out = if splits == 1 {
+            &s.attention
+        } else {
+            cache.ranges
+        };
+        let buffers = [&s.qkv, &self.rope, cache.k, cache.v, out];
         self.backend.run(&step, &buffers).await?;
         if splits > 1 {
             let merge = AttentionMerge { heads, splits };
-            self.backend.run(&merge, &[&s.ranges, &s.attention]).await?;
+            self.backend
+                .run(&merge, &[cache.ranges, &s.attention])
+                .await?;
         }
         Ok(())
     }
 
     /// Attention over the cache: over ranges of it in parallel where rows alone would not fill the device.
-    async fn attend_rows(&self, heads: Heads, (k, v): (&B::Buffer, &B::Buffer)) -> Result<()> {
-        let s = &self.scratch;
+    async fn attend_rows(&self, heads: Heads, cache: &Cache<'_, B>) -> Result<()> {
+        let (s, Cache { k, v, ranges }) = (&self.scratch, cache);
         let splits = heads.splits();
         let coop = kernel_for::<AttentionCoop>(self.backend.level()).is_some();
         if coop && !self.options.exact && heads.rows > 8 && AttentionCoop::fits(&heads) {
@@ -327,10 +334,10 @@ impl<B: Backend> Model<B> {
             return self.backend.run(&Attention(heads), &buffers).await;
         }
         let split = AttentionSplit { heads, splits };
-        let buffers = [&s.qkv, k, v, &s.ranges];
+        let buffers = [&s.qkv, k, v, ranges];
         self.backend.run(&split, &buffers).await?;
         let merge = AttentionMerge { heads, splits };
-        self.backend.run(&merge, &[&s.ranges, &s.attention]).await
+        self.backend.run(&merge, &[ranges, &s.attention]).await
     }
 
     /// Copies row `row` of the residual stream to `scratch.last`: an embedding whose table is the stream.

@@ -1,9 +1,10 @@
 //! One text running through a model.
 
-use super::forward::{Model, Text};
+use super::forward::{Cache, Model, Text};
 use super::linear::tile_rows;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::ops::attention_split::AttentionSplit;
 use crate::ops::select::{Argmax, TopK};
 
 mod decode;
@@ -46,6 +47,10 @@ impl<B: Backend> Model<B> {
             position: 0,
             texts,
             caches,
+            ranges: self.backend.alloc(
+                "attention ranges",
+                AttentionSplit::most_words(texts, self.config.head_dim),
+            )?,
             logits: self.backend.alloc("logits", rows * self.config.vocab)?,
             round: self
                 .backend
@@ -60,6 +65,8 @@ pub struct Session<'m, B: Backend> {
     position: usize,
     texts: usize,
     caches: Vec<(B::Buffer, B::Buffer)>,
+    /// Attention over ranges of positions, before they are merged.
+    ranges: B::Buffer,
     /// [texts, vocab], of whole tiles.
     logits: B::Buffer,
     /// [2, ROUND, texts]: the ids that two rounds of decoding chose.
@@ -77,15 +84,21 @@ impl<B: Backend> Session<'_, B> {
         self.position = self.position.min(position);
     }
 
-    fn check(&self, tokens: &[u32]) -> Result<()> {
-        let context = self.model.options.context;
-        if self.position + tokens.len() > context {
+    /// Whether `new` positions are left.
+    fn room(&self, new: usize) -> Result<()> {
+        let (prompt, context) = (self.position, self.model.options.context);
+        if prompt + new > context {
             return Err(Error::Context {
-                prompt: self.position,
-                new: tokens.len(),
+                prompt,
+                new,
                 context,
             });
         }
+        Ok(())
+    }
+
+    /// Whether the vocabulary has them.
+    fn known(&self, tokens: &[u32]) -> Result<()> {
         let vocab = self.model.config.vocab as u32;
         if let Some(id) = tokens.iter().find(|&&t| t >= vocab) {
             return Err(Error::usage(
@@ -93,6 +106,12 @@ impl<B: Backend> Session<'_, B> {
                 "use the tokenizer that belongs to the model",
             ));
         }
+        Ok(())
+    }
+
+    fn check(&self, tokens: &[u32]) -> Result<()> {
+        self.room(tokens.len())?;
+        self.known(tokens)?;
         if tokens.is_empty() {
             return Err(Error::usage(
                 "no tokens to process",
@@ -115,7 +134,9 @@ impl<B: Backend> Session<'_, B> {
         let m = self.model;
         for (l, block) in m.parts.blocks.iter().enumerate() {
             m.backend.at(&|| format!("layer {l}"));
-            m.block(block, &self.caches[l], rows, position, text)
+            let (k, v) = &self.caches[l];
+            let ranges = &self.ranges;
+            m.block(block, Cache { k, v, ranges }, rows, position, text)
                 .await?;
         }
         Ok(())

@@ -10,7 +10,7 @@ use bytemuck::Zeroable;
 /// Positions under which a range is not worth a workgroup: one tile of scores.
 const LEAST_RANGE: usize = 128;
 /// Workgroups after which a GPU has enough to do.
-const ENOUGH_GROUPS: usize = 512;
+pub(super) const ENOUGH_GROUPS: usize = 512;
 
 impl Heads {
     /// Ranges the positions of this step should be split into; 1 means that the plain op is as good.
@@ -54,9 +54,10 @@ impl AttentionSplit {
         heads.rows * heads.heads * splits * (2 + heads.head_dim)
     }
 
-    /// Most words of `parts` that any step needs which [`Heads::splits`] asks to split.
-    pub fn most_words(head_dim: usize) -> usize {
-        ENOUGH_GROUPS * (2 + head_dim)
+    /// Most words of `parts` that a step needs which [`Heads::splits`] asks to split, or one token of each of `texts`
+    /// which [`super::attention_step::AttentionStep::splits`] does.
+    pub fn most_words(texts: usize, head_dim: usize) -> usize {
+        texts * ENOUGH_GROUPS * (2 + head_dim)
     }
 
     fn range(&self) -> usize {

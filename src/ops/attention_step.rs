@@ -1,15 +1,13 @@
 //! Attention of one new token per text: rotation, cache and attention in one dispatch (flash-decoding).
 
 use super::attention::{Heads, noise_turns, turn};
-use super::attention_split::AttentionSplit;
+use super::attention_split::{AttentionSplit, ENOUGH_GROUPS};
 use super::phase::PROCESSORS;
 use super::*;
 use bytemuck::Zeroable;
 
 /// Positions under which a range is not worth a workgroup.
 const LEAST_RANGE: usize = 128;
-/// Workgroups after which a large GPU has enough to do.
-const ENOUGH_GROUPS: usize = 512;
 
 /// One token of each of `heads.rows` texts, all at position `heads.position`: q and k are rotated, k and v enter
 /// the caches, and the token attends to its text. With several ranges of positions, [`super::attention_split::AttentionMerge`]
@@ -42,9 +40,9 @@ pub struct AttentionStepParams {
 }
 
 impl AttentionStep {
-    /// Ranges that suit `heads`.
+    /// Ranges that suit `heads`, however many texts there are: how sums are rounded must not depend on the others.
     pub fn splits(heads: &Heads) -> usize {
-        let room = ENOUGH_GROUPS / (heads.rows * heads.heads).max(1);
+        let room = ENOUGH_GROUPS / heads.heads.max(1);
         (heads.position / LEAST_RANGE).min(room).max(1)
     }
 
@@ -285,5 +283,31 @@ impl Op for AttentionStep {
                 Kv::F32,
             ),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_do_not_depend_on_other_texts() {
+        let splits = |rows, position| {
+            AttentionStep::splits(&Heads {
+                rows,
+                heads: 32,
+                kv_heads: 8,
+                head_dim: 128,
+                position,
+                kv: Kv::F16,
+                first: 0,
+            })
+        };
+        assert_eq!([0, 255, 300, 4096].map(|p| splits(1, p)), [1, 1, 2, 16]);
+        for rows in [2, 8, 64] {
+            for position in [0, 300, 4096] {
+                assert_eq!(splits(rows, position), splits(1, position));
+            }
+        }
     }
 }

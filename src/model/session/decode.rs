@@ -70,15 +70,8 @@ impl<B: Backend> Session<'_, B> {
                 "give the newest token of each text",
             ));
         }
-        self.check(last)?;
-        let context = self.model.options.context;
-        if self.position + steps > context {
-            return Err(Error::Context {
-                prompt: self.position,
-                new: steps,
-                context,
-            });
-        }
+        self.known(last)?;
+        self.room(steps)?;
         let m = self.model;
         m.backend.upload(&self.round, self.place(0, -1), last)?;
         let mut all = Vec::with_capacity(steps * self.texts);
