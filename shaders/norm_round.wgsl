@@ -35,6 +35,8 @@ fn put(plane: u32, word: u32, bytes: u32) {
     q[(row * 2u * PLANES + plane) * p.plane_words + word] = bytes;
 }
 
+fn leave_totals(index: u32, own: vec2<i32>) {}
+
 @compute @workgroup_size(WIDTH)
 fn norm_round(
     @builtin(workgroup_id) wg: vec3<u32>,

@@ -29,6 +29,7 @@ override CELL_WORDS = SLOT_CELL * MOST_SLOTS;
 var<workgroup> token_planes: array<vec4<u32>, TOKEN_WORDS>; // [part, plane][word]
 var<workgroup> sums: array<atomic<i32>, SUM_WORDS>;         // [slot][term][4]
 var<workgroup> slot_cells: array<u32, CELL_WORDS>;
+var<workgroup> team_totals: array<vec2<i32>, TEAM_SLOTS>;
 var<workgroup> totals: vec2<i32>; // of the token's real and of its imaginary integers
 var<workgroup> factor: u32;       // bits of the f32 that one integer step is worth, times levels
 
@@ -217,16 +218,30 @@ fn layer_words() -> u32 {
     return select(layers * SLOT_CELL, 0u, p.per_row == 1u);
 }
 
-// sums of both parts of the token by a team
-fn team_totals(lane: u32) -> vec2<i32> {
-    var sum = vec2(0i);
-    for (var w = lane; w < PLANE; w += TEAM) {
-        sum += word_total(word_of(w));
-    }
+// sums over a team of both parts of a token
+fn team_added(own: vec2<i32>) -> vec2<i32> {
+    var sum = own;
     for (var step = TEAM / 2u; step > 0u; step /= 2u) {
         sum += subgroupShuffleXor(sum, step);
     }
     return sum;
+}
+
+fn leave_totals(index: u32, own: vec2<i32>) {
+    let sum = team_added(own);
+    if index % TEAM == 0u {
+        team_totals[index / TEAM] = sum;
+    }
+}
+
+// by all of a team, after a barrier
+fn left_totals(lane: u32) -> vec2<i32> {
+    var all = vec2(0i);
+    for (var first = 0u; first < TEAM_SLOTS; first += TEAM) {
+        let i = first + lane;
+        all += select(vec2(0i), team_totals[min(i, TEAM_SLOTS - 1u)], i < TEAM_SLOTS);
+    }
+    return team_added(all);
 }
 
 // what the sums and the results will need
@@ -282,7 +297,7 @@ fn products(index: u32, first: u32, groups: u32, token: u32, own: Token) {
         for (var i = lane; i < layer_words(); i += TEAM) {
             slot_cells[i] = cells[i];
         }
-        let both = team_totals(lane);
+        let both = left_totals(lane);
         let worth = factor_of(lane, rounding);
         if lane == 0u {
             totals = both;

@@ -1,6 +1,6 @@
 // One token's activations, normalized if asked for, rounded to integers by a workgroup; exact in every step.
 // The kernel declares p (.quarter: vec4s in half a row, .eps_n, .root_n), x, weight, WIDTH, PLANES, plane_words(),
-// normed() and put(plane, word, bytes); needs round.wgsl, a bits*.wgsl, a wide*.wgsl and a team_*.wgsl.
+// normed(), put(plane, word, bytes) and leave_totals(index, sums of an invocation's integers, re and im); needs round.wgsl, a bits*.wgsl, a wide*.wgsl and a team_*.wgsl.
 //
 // Normalizing is exact because the norm only scales: the integers of x w / rms(x) are those of x w, and the factor
 // is made of the exact sum of squares of 22-bit magnitudes (src/ops/activation/norm.rs).
@@ -107,7 +107,7 @@ fn token_tops(index: u32, token: u32, t: Token) -> vec2<u32> {
     return tops;
 }
 
-// 2^40 levels of two planes / mantissa of top, within a few units: what `units_of` multiplies with
+// 2^40 levels of two planes / mantissa of top, within 5 units of 32 bits
 fn reciprocal(top: u32) -> u32 {
     let mt = (top & 0x7fffffu) | 0x800000u;
     let guess = u32(32767.0 / f32(mt) * 1099511627776.0);
@@ -117,138 +117,121 @@ fn reciprocal(top: u32) -> u32 {
     return u32(i32(guess) + i32(left / f32(mt)));
 }
 
-const UNSURE = 0xffffffffu;
-
-// |x| levels / top in units of 2^-(15 + d), where d is by how much its exponent is below that of top; off by less than
-// 5. Half of what 32 bits hold, as a quotient of almost 2^(16 - d) is rounded up
-fn units_of(magnitude: vec4<u32>, inverse: u32) -> vec4<u32> {
-    let m = (magnitude << vec4(8u)) | vec4(0x80000000u);
-    return vec4(
-        wide_mul(m.x, inverse).y,
-        wide_mul(m.y, inverse).y,
-        wide_mul(m.z, inverse).y,
-        wide_mul(m.w, inverse).y,
-    ) >> vec4(1u);
-}
-
-// `quotient` of four for two planes, faster: the upper half of one product decides; UNSURE close to a tie
-fn quick_quotients(magnitude: vec4<u32>, top: u32, inverse: u32) -> vec4<u32> {
-    let d = vec4(top >> 23u) - (magnitude >> vec4(23u));
-    let units = units_of(magnitude, inverse);
-    let shift = vec4(15u) + min(d, vec4(15u));
-    let shifted = units + (vec4(1u) << (shift - vec4(1u)));
-    let near = ((shifted + vec4(5u)) & ((vec4(1u) << shift) - vec4(1u))) < vec4(10u);
-    // 2^-17 of the top is nothing
-    let small = select(vec4(UNSURE), vec4(0u), d > vec4(17u));
-    return select(select(shifted >> shift, vec4(UNSURE), near), small, d > vec4(15u));
-}
-
-// what makes integers of magnitudes
+// What makes integers of values. Floats decide, but where they may be wrong: close to a tie
 struct Grid {
-    top: u32,     // bits of the largest
-    inverse: u32, // of two planes: `reciprocal`
-    factor: f32,  // of one plane: 127 / top
-    sure: f32,    // distance to an integer up to which `near_integers` can be trusted
+    top: u32,    // bits of the largest magnitude
+    sure: f32,   // distance to an integer up to which floats are right
+    factor: f32, // of one plane: 127 / top
+    lift: f32,   // of two planes: `lift_of` top
+    high: f32,   // the first 12 bits of 32767 / lifted top
+    low: f32,    // and what they leave
+    none: u32,   // 0, which no compiler can know
+}
+
+// a power of two that brings top to where quotients are normal floats
+fn lift_of(top: u32) -> f32 {
+    return select(select(1.0, 18446744073709551616.0, top < 0x1f800000u), 5.421010862427522e-20, top >= 0x5f800000u);
 }
 
 fn grid_of(top: u32) -> Grid {
-    if PLANES == 2u {
-        return Grid(top, reciprocal(top), 0.0, 0.0);
+    if PLANES == 1u {
+        // 127 / top and its product with a value are within 4 units of f32 at 127, below 2^-14; division promises that
+        // below 2^126
+        let sure = select(0.49993896, -1.0, top >= 0x7e800000u);
+        return Grid(top, sure, 127.0 / bitcast<f32>(top), 1.0, 0.0, 0.0, 0u);
     }
-    // 127 / top and its product with a magnitude are within 4 units of f32 at 127, below 2^-14; division
-    // promises that below 2^126
-    return Grid(top, 0u, 127.0 / bitcast<f32>(top), select(0.49993896, -1.0, top >= 0x7e800000u));
+    let lift = lift_of(top);
+    let inverse = reciprocal(top);
+    let exponent = bitcast<u32>(bitcast<f32>(top) * lift) >> 23u;
+    let scale = bitcast<f32>((269u - exponent) << 23u) * 2.3283064365386963e-10;
+    let high = f32(inverse & 0xfff00000u) * scale;
+    let low = f32(inverse & 0x000fffffu) * scale;
+    // what is not NEAR of the error is below 2^-22
+    return Grid(top, 0.49999976, 0.0, lift, high, low, top >> 31u);
 }
 
-// `quotient` of four for one plane, in floats; UNSURE close to a tie
-fn near_integers(v: vec4<f32>, g: Grid) -> vec4<u32> {
-    let exact = abs(v) * g.factor;
-    let n = bitcast<vec4<u32>>(exact + 8388608.0) - vec4(0x4b000000u);
-    let sure = abs(exact - vec4<f32>(n)) <= vec4(g.sure);
-    return select(vec4(UNSURE), n, sure);
+// integers nearest to four quotients, and how far from them these may be
+struct Near {
+    n: vec4<i32>,
+    off: vec4<f32>,
 }
 
-fn quick(v: vec4<f32>, g: Grid) -> vec4<u32> {
-    if PLANES == 2u {
-        return quick_quotients(magnitudes(v), g.top, g.inverse);
+// of a quotient, its error with two planes: 5 of 2^31 and little more; here 2^-27
+const NEAR = 7.450581e-9;
+
+// 1.5 2^23: where floats count integers, of either sign
+const COUNTER = 12582912.0;
+
+fn nearest(v: vec4<f32>) -> vec4<i32> {
+    return bitcast<vec4<i32>>(v + COUNTER) - vec4(0x4b400000);
+}
+
+fn near_integers(value: vec4<f32>, g: Grid) -> Near {
+    if PLANES == 1u {
+        let quotient = value * g.factor;
+        let n = nearest(quotient);
+        return Near(n, abs(quotient - vec4<f32>(n)));
     }
-    return near_integers(v, g);
+    // the product of the first 12 bits of both is exact; what is left is small, and so is its error
+    let v = value * g.lift;
+    let first = bitcast<vec4<f32>>(bitcast<vec4<u32>>(v) & vec4(0xfffff000u));
+    let whole = first * g.high;
+    let rest = v * g.low + (v - first) * g.high;
+    let n = nearest(whole + rest);
+    // exact, unless a compiler added in another order: it can not through an integer
+    let left = bitcast<vec4<f32>>(bitcast<vec4<u32>>(whole - vec4<f32>(n)) | vec4(g.none));
+    return Near(n, abs(left + rest) + abs(whole) * NEAR);
 }
 
-// q, or where that is UNSURE what `quotient` says of a magnitude close to a tie: whether it is k or k + 1
-fn settled(q: u32, k: u32, magnitude: u32, top: u32) -> u32 {
-    let d = (top >> 23u) - (magnitude >> 23u);
+// n, or where floats are not sure of it, the integer below the quotient or the one above, as integers find
+fn settled(n: i32, sure: bool, value: f32, top: u32) -> i32 {
+    let lift = lift_of(top);
+    let levels = select(127u, 32767u, PLANES == 2u);
+    let k = u32(abs(value * lift) * (f32(levels) / (bitcast<f32>(top) * lift)));
+    let magnitude = bitcast<u32>(value) & 0x7fffffffu;
+    let d = min((top >> 23u) - (magnitude >> 23u), 31u);
     let mx = (magnitude & 0x7fffffu) | 0x800000u;
     let mt = (top & 0x7fffffu) | 0x800000u;
-    var above = 0;
-    if PLANES == 2u {
-        above = wide_cmp(wide_mul(mx, 2u * 32767u), wide_shl(wide_mul(mt, 2u * k + 1u), d & 31u));
-    } else {
-        // as close as that, both fit 32 bits
-        let left = mx * (2u * 127u);
-        let right = (mt * (2u * k + 1u)) << (d & 31u);
-        above = select(select(0, 1, left > right), -1, left < right);
-    }
-    return select(q, k + select(0u, 1u, above > 0 || (above == 0 && (k & 1u) == 1u)), q == UNSURE);
+    let above = wide_cmp(wide_mul(mx, 2u * levels), wide_shl(wide_mul(mt, 2u * k + 1u), d));
+    let q = i32(k + select(0u, 1u, above > 0 || (above == 0 && (k & 1u) == 1u)));
+    return select(select(q, -q, value < 0.0), n, sure);
 }
 
-// the integers below four magnitudes, where they are close to a tie
-fn floors(v: vec4<f32>, g: Grid) -> vec4<u32> {
-    if PLANES == 2u {
-        let magnitude = magnitudes(v);
-        let d = vec4(g.top >> 23u) - (magnitude >> vec4(23u));
-        return select(units_of(magnitude, g.inverse) >> (vec4(15u) + min(d, vec4(15u))), vec4(0u), d > vec4(15u));
-    }
-    return vec4<u32>(abs(v) * g.factor);
-}
-
-fn settled_four(q: vec4<u32>, v: vec4<f32>, g: Grid) -> vec4<u32> {
-    let k = floors(v, g);
-    let m = magnitudes(v);
+fn settled_four(near: Near, v: vec4<f32>, g: Grid) -> vec4<i32> {
+    let sure = near.off <= vec4(g.sure);
     return vec4(
-        settled(q.x, k.x, m.x, g.top),
-        settled(q.y, k.y, m.y, g.top),
-        settled(q.z, k.z, m.z, g.top),
-        settled(q.w, k.w, m.w, g.top),
+        settled(near.n.x, sure.x, v.x, g.top),
+        settled(near.n.y, sure.y, v.y, g.top),
+        settled(near.n.z, sure.z, v.z, g.top),
+        settled(near.n.w, sure.w, v.w, g.top),
     );
-}
-
-// values so large that floats promise nothing
-fn quotients(v: vec4<f32>, top: u32) -> vec4<u32> {
-    let m = magnitudes(v);
-    return vec4(quotient(m.x, top, 127u), quotient(m.y, top, 127u), quotient(m.z, top, 127u), quotient(m.w, top, 127u));
 }
 
 // the integers of eight values
 fn rounded_eight(v: Eight, g: Grid) -> array<vec4<i32>, 2> {
-    var qa = quick(v.a, g);
-    var qb = quick(v.b, g);
-    if PLANES == 1u && g.sure < 0.0 {
-        qa = quotients(v.a, g.top);
-        qb = quotients(v.b, g.top);
-    } else if any(max(qa, qb) == vec4(UNSURE)) {
-        qa = settled_four(qa, v.a, g);
-        qb = settled_four(qb, v.b, g);
+    let a = near_integers(v.a, g);
+    let b = near_integers(v.b, g);
+    if all(max(a.off, b.off) <= vec4(g.sure)) {
+        return array(a.n, b.n);
     }
-    let low = vec4<i32>(qa);
-    let high = vec4<i32>(qb);
-    return array(
-        select(low, -low, (bitcast<vec4<u32>>(v.a) >> vec4(31u)) == vec4(1u)),
-        select(high, -high, (bitcast<vec4<u32>>(v.b) >> vec4(31u)) == vec4(1u)),
-    );
+    return array(settled_four(a, v.a, g), settled_four(b, v.b, g));
+}
+
+// four bytes: a multiplication each, where masks and shifts would be three
+fn packed(u: vec4<u32>) -> u32 {
+    return u.x + 256u * u.y + 65536u * u.z + 16777216u * u.w;
 }
 
 // four bytes of each plane of a part (0 real, 1 imaginary)
 fn put_four(part: u32, word: u32, v: vec4<i32>) {
-    let low = vec4<u32>(v) & vec4(255u);
-    let bytes = low.x | (low.y << 8u) | (low.z << 16u) | (low.w << 24u);
-    if PLANES == 2u {
-        let high = (vec4<u32>(v) >> vec4(8u)) & vec4(255u);
-        put(2u * part, word, high.x | (high.y << 8u) | (high.z << 16u) | (high.w << 24u));
-        put(2u * part + 1u, word, bytes);
-    } else {
-        put(part, word, bytes);
+    if PLANES == 1u {
+        put(part, word, packed(vec4<u32>(v + 128)) ^ 0x80808080u);
+        return;
     }
+    let u = vec4<u32>(v + 32768);
+    let high = packed(u >> vec4(8u));
+    put(2u * part, word, high ^ 0x80808080u);
+    put(2u * part + 1u, word, packed(u) - 256u * high);
 }
 
 // sums of squares of the magnitudes' halves of 11 bits: high high, high low, low low
@@ -316,6 +299,7 @@ fn round_vector(index: u32, token: u32, own: Token, tops: vec2<u32>) -> Rounding
     let grid = grid_of(r.top);
     var t = own;
     var sums = vec3(0u);
+    var totals = vec2(0i);
     for (var k = index; k < plane_words(); k += WIDTH) {
         var v = t.x0;
         if normed() {
@@ -325,8 +309,10 @@ fn round_vector(index: u32, token: u32, own: Token, tops: vec2<u32>) -> Rounding
         let q = rounded_eight(v, grid);
         put_four(0u, k, q[0]);
         put_four(1u, k, q[1]);
+        totals += vec2((q[0].x + q[0].y) + (q[0].z + q[0].w), (q[1].x + q[1].y) + (q[1].z + q[1].w));
         t = advance(t, token, k);
     }
+    leave_totals(index, totals);
     if normed() {
         leave_sum(index, wide_of_squares(sums));
     }

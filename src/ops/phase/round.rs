@@ -18,7 +18,7 @@ const LEAST_WIDTH: usize = 256;
 const LEAST_ROWS: usize = 16;
 
 /// Rows of a workgroup times terms: with a token of 16 bits and 6144 values, they fit 32 KiB.
-const TERM_SLOTS: usize = 736;
+const TERM_SLOTS: usize = 712;
 
 /// What becomes of the products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl PhaseGemvRound {
         // the token; sums, scales and values of rows; slots of the reductions, at worst for teams of 8
         16 * self.token_words()
             + 4 * self.most_slots() * (4 * terms + 1 + 2 * terms + 2)
-            + 16 * MOST_WIDTH / 8
+            + 24 * MOST_WIDTH / 8
             + 16
     }
 

@@ -47,11 +47,26 @@ fn rounding_cases(mode: Activations) -> Vec<Case<PhaseGemvRound>> {
         outcome: Outcome::Plain,
         known: 0,
     };
-    let huge: Vec<f32> = noise(14, 1024, 1.0).iter().map(|x| x * f32::MAX).collect();
+    let scaled = |by: f32| -> Vec<f32> { noise(14, 1024, 1.0).iter().map(|x| x * by).collect() };
+    let faint = PhaseGemvRound {
+        norm: Some(1e-5),
+        ..op.clone()
+    };
     vec![
         case("on the brink", op.clone(), &brink(1024)),
-        case("ties and their neighbours", op.clone(), &ties(1024, mode)),
-        case("close to the end of floats", op, &huge),
+        case(
+            "ties and their neighbours",
+            op.clone(),
+            &ties(1024, mode, false),
+        ),
+        case(
+            "ties close to the largest",
+            op.clone(),
+            &ties(1024, mode, true),
+        ),
+        case("large floats", op.clone(), &scaled(2f32.powi(70))),
+        case("close to the end of floats", op, &scaled(f32::MAX)),
+        case("small floats", faint, &scaled(2f32.powi(-80))),
     ]
 }
 
@@ -68,11 +83,12 @@ fn brink(columns: usize) -> Vec<f32> {
     token
 }
 
-/// Quotients that are ties, or one unit of f32 beside one.
-fn ties(columns: usize, mode: Activations) -> Vec<f32> {
+/// Quotients that are ties, or one unit of f32 beside one; among the smallest, or among the largest.
+fn ties(columns: usize, mode: Activations, largest: bool) -> Vec<f32> {
     let levels = mode.levels() as f32;
     let value = |i: usize| {
         let tie = (i / 3) as f32 % (levels - 1.0).min(300.0) + 0.5;
+        let tie = if largest { levels - tie } else { tie };
         match i % 3 {
             0 => -tie,
             1 => tie.next_up(),
