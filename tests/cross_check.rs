@@ -4,7 +4,7 @@ mod common;
 
 use common::{Setup, setups};
 use fairy2i_gpu::backend::compare::{Verdict, compare};
-use fairy2i_gpu::backend::{Backend, Cpu, Gpu, block_on, kernel_for};
+use fairy2i_gpu::backend::{Backend, Cpu, Gpu, block_on};
 use fairy2i_gpu::ops::{Access, Agree, Case, Data, Op, Visitor, for_each};
 
 /// What an output holds before a run: a NaN, and nothing any kernel computes.
@@ -143,7 +143,7 @@ impl Check {
         for (name, device) in &devices {
             let id = format!("{id}, on {name}");
             if let Device::Gpu(gpu) = device
-                && kernel_for::<O>(gpu.level()).is_none()
+                && !gpu.runs::<O>()
             {
                 self.without.insert(format!("{}, on {name}", O::NAME));
                 continue;

@@ -14,6 +14,7 @@ override TEAMS = WIDTH / TEAM;
 
 override TOKEN_WORDS: u32; // 2 PLANES planes of the token, in units of 16 bytes
 override MOST_SLOTS: u32;  // room for rows
+override WHOLE: u32;       // 1: a row is whole shares of teams
 override KNOWN: u32;       // 1: the largest magnitude of the token is in tops, and it is not normalized
 
 override PLANE = TOKEN_WORDS / (2u * PLANES); // words of a row, or more: whole shares of teams
@@ -52,31 +53,43 @@ fn row_of(slot: u32, first: u32, groups: u32) -> u32 {
     return select(p.piece_rows, row + (slot & p.paired) * rows, row < rows && slot < p.slots);
 }
 
-fn word_of(w: u32) -> Word {
+// `turned`: real and imaginary parts change places
+fn word_of(w: u32, turned: bool) -> Word {
+    let re = w + select(0u, PLANES * PLANE, turned);
+    let im = w + select(PLANES * PLANE, 0u, turned);
     var a: Word;
-    a.re_high = token_planes[w];
-    a.im_high = token_planes[PLANES * PLANE + w];
+    a.re_high = token_planes[re];
+    a.im_high = token_planes[im];
     if PLANES == 2u {
-        a.re_low = token_planes[PLANE + w];
-        a.im_low = token_planes[3u * PLANE + w];
+        a.re_low = token_planes[PLANE + re];
+        a.im_low = token_planes[PLANE + im];
     }
     return a;
 }
 
-// beyond the end of a row any codes will do, the token is zero there
-fn load_row(row: u32, first: u32) -> Row {
+// Place of word k of an invocation's share of a row that begins at `base`. Beyond the end of a row any codes will do, the
+// token is zero there.
+fn share_at(base: u32, word: u32, k: u32) -> u32 {
+    if WHOLE == 1u {
+        return base + word + k * TEAM;
+    }
+    return base + min(word + k * TEAM, p.words - 1u);
+}
+
+// codes of the row of a slot; of another row where the slot has none
+fn load_row(slot: u32, first: u32, groups: u32, word: u32) -> Row {
+    let row = first + (slot >> p.paired) * groups + (slot & p.paired) * (p.piece_rows >> 1u);
     let base = min(row, p.piece_rows - 1u) * p.words;
-    let last = p.words - 1u;
     var r: Row;
-    r.c0 = codes[base + min(first, last)];
+    r.c0 = codes[share_at(base, word, 0u)];
     if HELD > 1u {
-        r.c1 = codes[base + min(first + TEAM, last)];
+        r.c1 = codes[share_at(base, word, 1u)];
     }
     if HELD > 2u {
-        r.c2 = codes[base + min(first + 2u * TEAM, last)];
+        r.c2 = codes[share_at(base, word, 2u)];
     }
     if HELD > 3u {
-        r.c3 = codes[base + min(first + 3u * TEAM, last)];
+        r.c3 = codes[share_at(base, word, 3u)];
     }
     return r;
 }
@@ -150,27 +163,35 @@ fn give(at: u32, sum: i32) {
     }
 }
 
+// Whether an invocation holds the token's parts the other way round: half of them do, so that what `gather` gives away
+// first is what lies second everywhere, without choosing.
+fn turned(lane: u32) -> bool {
+    return TEAM >= 16u && (lane & 2u) != 0u;
+}
+
 // sums four terms (16 numbers) over the team: from step to step an invocation gives half of its numbers away
 fn gather(lane: u32, at: u32, count: u32, t0: vec4<i32>, t1: vec4<i32>, t2: vec4<i32>, t3: vec4<i32>) {
     if TEAM < 16u {
         gather_plainly(lane, at, count, array(t0, t1, t2, t3));
         return;
     }
-    let h1 = (lane & 1u) != 0u;
-    let h2 = (lane & 2u) != 0u;
-    let h4 = (lane & 4u) != 0u;
     let h8 = (lane & 8u) != 0u;
-    let a0 = select(t0, t2, h1) + subgroupShuffleXor(select(t2, t0, h1), 1u);
-    let a1 = select(t1, t3, h1) + subgroupShuffleXor(select(t3, t1, h1), 1u);
-    let b = select(a0, a1, h2) + subgroupShuffleXor(select(a1, a0, h2), 2u);
-    let c = select(b.xy, b.zw, h4) + subgroupShuffleXor(select(b.zw, b.xy, h4), 4u);
-    var d = select(c.x, c.y, h8) + subgroupShuffleXor(select(c.y, c.x, h8), 8u);
+    let h4 = (lane & 4u) != 0u;
+    let h1 = (lane & 1u) != 0u;
+    let a0 = t0.xy + subgroupShuffleXor(t0.zw, 2u);
+    let a1 = t1.xy + subgroupShuffleXor(t1.zw, 2u);
+    let a2 = t2.xy + subgroupShuffleXor(t2.zw, 2u);
+    let a3 = t3.xy + subgroupShuffleXor(t3.zw, 2u);
+    let b0 = select(a0, a2, h8) + subgroupShuffleXor(select(a2, a0, h8), 8u);
+    let b1 = select(a1, a3, h8) + subgroupShuffleXor(select(a3, a1, h8), 8u);
+    let c = select(b0, b1, h4) + subgroupShuffleXor(select(b1, b0, h4), 4u);
+    var d = select(c.x, c.y, h1) + subgroupShuffleXor(select(c.y, c.x, h1), 1u);
     for (var step = 16u; step < TEAM; step *= 2u) {
         d += subgroupShuffleXor(d, step);
     }
-    let place = select(0u, 8u, h1) + select(0u, 4u, h2) + select(0u, 2u, h4) + select(0u, 1u, h8);
-    if lane < 16u && place < count {
-        give(at + place, d);
+    // an invocation ends up with the number that has its own
+    if lane < count {
+        give(at + lane, d);
     }
 }
 
@@ -270,7 +291,7 @@ fn products(index: u32, first: u32, groups: u32, token: u32, own: Token) {
     }
     prepare_slots(index, first, groups);
     // the first codes travel while the token is rounded
-    var ready = load_row(row_of(slot, first, groups), word);
+    var ready = load_row(slot, first, groups, word);
     if KNOWN == 1u {
         top.y = subgroupMax(top.y);
         hold_first(ready, seen_of(own) ^ top.y);
@@ -281,15 +302,15 @@ fn products(index: u32, first: u32, groups: u32, token: u32, own: Token) {
     let rounding = round_vector(index, token, own, top);
     workgroupBarrier();
     var x: Share;
-    x.w0 = word_of(word);
-    x.w1 = word_of(word + min(1u, HELD - 1u) * TEAM);
-    x.w2 = word_of(word + min(2u, HELD - 1u) * TEAM);
-    x.w3 = word_of(word + min(3u, HELD - 1u) * TEAM);
+    x.w0 = word_of(word, turned(lane));
+    x.w1 = word_of(word + min(1u, HELD - 1u) * TEAM, turned(lane));
+    x.w2 = word_of(word + min(2u, HELD - 1u) * TEAM, turned(lane));
+    x.w3 = word_of(word + min(3u, HELD - 1u) * TEAM, turned(lane));
     while slot < p.slots {
         let before = ready;
         // behind the last row this one again, which is near
         let next = select(slot, slot + STEP, slot + STEP < p.slots);
-        ready = load_row(row_of(next, first, groups), word);
+        ready = load_row(next, first, groups, word);
         gather_row(lane, slot, hold(before, ready), x);
         slot += STEP;
     }

@@ -32,6 +32,15 @@ fn wide_mul_signed(a: i32, b: u32) -> vec2<u32> {
     return product;
 }
 
+// sum of the squares of values up to 2^22, from halves of 11 bits
+fn wide_squares(m: vec4<u32>) -> vec2<u32> {
+    let h = m >> vec4(11u);
+    let l = m & vec4(2047u);
+    let high = wide_shl(vec2(h.x * h.x + h.y * h.y + h.z * h.z + h.w * h.w, 0u), 22u);
+    let both = wide_shl(vec2(h.x * l.x + h.y * l.y + h.z * l.z + h.w * l.w, 0u), 12u);
+    return wide_add(wide_add(high, both), vec2(l.x * l.x + l.y * l.y + l.z * l.z + l.w * l.w, 0u));
+}
+
 // a << n for 0 <= n < 32
 fn wide_shl(a: vec2<u32>, n: u32) -> vec2<u32> {
     if n == 0u {

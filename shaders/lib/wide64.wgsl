@@ -25,6 +25,12 @@ fn wide_mul_signed(a: i32, b: u32) -> vec2<u32> {
     return wide_cut(bitcast<u64>(i64(a) * i64(bitcast<i32>(b))));
 }
 
+// sum of the squares of values up to 2^22
+fn wide_squares(m: vec4<u32>) -> vec2<u32> {
+    let a = u64(m.x) * u64(m.x) + u64(m.y) * u64(m.y);
+    return wide_cut(a + u64(m.z) * u64(m.z) + u64(m.w) * u64(m.w));
+}
+
 // a << n for 0 <= n < 32
 fn wide_shl(a: vec2<u32>, n: u32) -> vec2<u32> {
     return wide_cut(wide_join(a) << n);

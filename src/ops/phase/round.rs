@@ -262,6 +262,10 @@ impl Op for PhaseGemvRound {
             ("HELD", self.held() as f64),
             ("TOKEN_WORDS", self.token_words() as f64),
             ("MOST_SLOTS", self.most_slots() as f64),
+            (
+                "WHOLE",
+                f64::from(u8::from(self.padded() == self.shape.words())),
+            ),
             ("KNOWN", f64::from(u8::from(self.known > 0))),
             ("TEAM", TEAM as f64),
             ("WIDTH", self.width() as f64),

@@ -167,6 +167,8 @@ fn round_shapes() -> Vec<(&'static str, PhaseShape)> {
         ("odd gate, three stages", pair(33, 72, 3, 2)),
         ("one stage pair", pair(96, 384, 1, 1)),
         ("rows in turns", pair(4400, 16, 2, 1)),
+        ("a team's whole share", pair(9, 4096, 2, 2)),
+        ("whole shares of two teams", pair(5, 6144, 2, 1)),
         ("rows shared by teams", pair(6, 4480, 2, 1)),
         ("rows shared by teams, four stages", pair(3, 4480, 4, 1)),
     ];
