@@ -82,11 +82,11 @@ fn matmul_gemm_coop_tall(
         put_w(row + 32u, piece, ws[1]);
         put_w(row + 64u, piece, ws[2]);
         put_w(row + 96u, piece, ws[3]);
-        workgroupBarrier();
-        // what comes next travels while this is multiplied
+        // what comes next travels while this is multiplied: where it lies is found out before all may go on
         let next = min(step + 4u, pitch - 4u);
         let x_next = x_at + next;
         let w_next = w_at + next;
+        workgroupBarrier();
         xs = array(x[x_next], x[x_next + far], x[x_next + 2u * far], x[x_next + 3u * far]);
         ws = array(w[w_next], w[w_next + far], w[w_next + 2u * far], w[w_next + 3u * far]);
         multiply(&c, at.x, at.y);
