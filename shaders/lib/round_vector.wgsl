@@ -1,6 +1,7 @@
 // One token's activations, normalized if asked for, rounded to integers by a workgroup; exact in every step.
 // The kernel declares p (.quarter: vec4s in half a row, .eps_n, .root_n), x, weight, WIDTH, PLANES, plane_words(),
-// normed(), put(plane, word, bytes) and leave_totals(index, sums of an invocation's integers, re and im); needs round.wgsl, a bits*.wgsl, a wide*.wgsl and a team_*.wgsl.
+// normed(), put(plane, word, bytes) and leave_totals(index, sums of an invocation's integers, re and im); needs
+// round.wgsl, a bits*.wgsl, a wide*.wgsl and a team_*.wgsl.
 //
 // Normalizing is exact because the norm only scales: the integers of x w / rms(x) are those of x w, and the factor
 // is made of the exact sum of squares of 22-bit magnitudes (src/ops/activation/norm.rs).
