@@ -43,13 +43,15 @@ fn matmul_gemm_coop(
         put_x(row + 64u, piece, x1);
         put_w(row, piece, w0);
         put_w(row + 64u, piece, w1);
-        workgroupBarrier();
-        // what comes next travels while this is multiplied
+        // what comes next travels while this is multiplied: where it lies is found out before all may go on
         let next = min(at + 8u, pitch - 8u);
-        x0 = x[x_at + next];
-        x1 = x[x_at + 64u * pitch + next];
-        w0 = w[w_at + next];
-        w1 = w[w_at + 64u * pitch + next];
+        let x_next = x_at + next;
+        let w_next = w_at + next;
+        workgroupBarrier();
+        x0 = x[x_next];
+        x1 = x[x_next + 64u * pitch];
+        w0 = w[w_next];
+        w1 = w[w_next + 64u * pitch];
         for (var k = 0u; k < 16u; k += 4u) {
             let a0 = coopLoadT<coop_mat16x16<f16, A>>(&tile_a[mine.x * PITCH + k], PITCH);
             let a1 = coopLoadT<coop_mat16x16<f16, A>>(&tile_a[(mine.x + 16u) * PITCH + k], PITCH);

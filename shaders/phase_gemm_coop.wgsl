@@ -33,9 +33,9 @@ fn put_weights(index: u32, c: Codes) {
 }
 
 // eight factors of a token: four of the tile's pieces are real, four imaginary
-fn piece_of(token: u32, step: u32, piece: u32) -> vec4<u32> {
+fn piece_at(token: u32, step: u32, piece: u32) -> u32 {
     let half = p.in_features / 16u;
-    return x[token * 2u * half + piece / 4u * half + step * 4u + piece % 4u];
+    return token * 2u * half + piece / 4u * half + step * 4u + piece % 4u;
 }
 
 fn put_token(token: u32, piece: u32, v: vec4<u32>) {
@@ -76,20 +76,23 @@ fn phase_gemm_coop(
     var c01: coop_mat16x16<f32, C>;
     var c10: coop_mat16x16<f32, C>;
     var c11: coop_mat16x16<f32, C>;
-    var first = piece_of(token + index / 8u, 0u, index % 8u);
-    var second = piece_of(token + 64u + index / 8u, 0u, index % 8u);
+    var first = x[piece_at(token + index / 8u, 0u, index % 8u)];
+    var second = x[piece_at(token + 64u + index / 8u, 0u, index % 8u)];
     var weights = codes[code];
     for (var step = 0u; step < p.words / 2u; step++) {
         workgroupBarrier();
         put_token(index / 8u, index % 8u, first);
         put_token(64u + index / 8u, index % 8u, second);
         put_weights(index, weights);
-        workgroupBarrier();
-        // what comes next travels while this is multiplied
+        // what comes next travels while this is multiplied: where it lies is found out before all may go on
         let next = min(step + 1u, p.words / 2u - 1u);
-        first = piece_of(token + index / 8u, next, index % 8u);
-        second = piece_of(token + 64u + index / 8u, next, index % 8u);
-        weights = codes[code + 2u * next];
+        let next_first = piece_at(token + index / 8u, next, index % 8u);
+        let next_second = piece_at(token + 64u + index / 8u, next, index % 8u);
+        let next_code = code + 2u * next;
+        workgroupBarrier();
+        first = x[next_first];
+        second = x[next_second];
+        weights = codes[next_code];
         for (var k = 0u; k < 16u; k += 4u) {
             let a0 = coopLoadT<coop_mat16x16<f16, A>>(&tile_a[mine.x + k], PITCH);
             let a1 = coopLoadT<coop_mat16x16<f16, A>>(&tile_a[mine.x + 16u * PITCH + k], PITCH);
