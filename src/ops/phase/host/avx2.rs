@@ -1,17 +1,46 @@
-//! AVX2: 8 lanes of 4 bytes; products are added in pairs to 16 bits, and those in pairs to 32 bits.
+//! AVX2: sums of four activations are looked up, 32 rows by one instruction.
+//!
+//! A bit plane of four columns is four bits, which say which of four activations are added: one of 16 sums. An
+//! instruction that shuffles bytes finds 32 of them at a time, for one term of as many rows. What it finds are bytes,
+//! so activations are cut into digits of four bits ([`tables`]); sums of 16 columns stay below 256. Multiplying bytes
+//! that masks let through takes twice as many instructions.
 
-use super::panel::{Acts, Lanes, Planes, words_of_terms};
+mod nibbles;
+mod tables;
+
+use super::panel::{Acts, Lanes, Planes, Rows};
 use super::scale::Totals;
-use fearless_simd::{Avx2, i32x8, kernel, prelude::*, u32x8};
+use fearless_simd::{Avx2, i32x8, kernel, prelude::*, u8x32};
+use nibbles::Nibbles;
 use std::arch::x86_64::*;
+use std::ops::Range;
+use tables::{BIAS, Tables};
 
-/// Lanes of a panel: four registers, one after the other, so that scaling and rounding have enough to do.
-const LANES: usize = 32;
+/// Rows of a panel, one to a byte of a register.
+const ROWS: usize = 32;
 
-/// Words after which the 16-bit sums could overflow: 4 pairs of 2 * 255, doubled, in each.
-const WORDS: usize = 8;
+/// Words after which sums move on to 32 bits: sums of a digit stay below 2^15, and what four streams of so many words
+/// read fits into half of the smallest first-level cache.
+const WORDS: usize = 32;
 
-impl Lanes<LANES> for Avx2 {
+impl<const L: usize> Lanes<L> for Avx2 {
+    const BY_TERM: bool = true;
+    type Codes = Nibbles;
+    type Factors<'a> = Tables;
+
+    fn factors(self, acts: Acts<'_>, tokens: usize) -> Tables {
+        Tables::new(self, acts, tokens)
+    }
+
+    fn pack(self, rows: &Rows<'_>, codes: &mut Nibbles) {
+        nibbles::pack(self, rows, codes);
+    }
+
+    fn together(self, bytes: usize) -> usize {
+        // tables are eight times as large; a share of the third-level cache will do
+        (2 << 20) / (8 * bytes)
+    }
+
     fn tokens(self, _planes: usize) -> usize {
         // 8 sums and what they are made of fill the 16 registers
         1
@@ -19,138 +48,151 @@ impl Lanes<LANES> for Avx2 {
 
     fn sums(
         self,
-        codes: &[[u32; LANES]],
-        acts: &Acts<'_>,
+        codes: &Nibbles,
+        tables: &Tables,
+        words: Range<usize>,
         first: usize,
-        word: usize,
-        out: &mut [Planes<LANES>],
+        out: &mut [Planes<L>],
     ) {
         for (token, out) in out.iter_mut().enumerate() {
-            sums(self, codes, acts, first + token, word, out);
+            let (first, out) = (first + token, out.as_flattened_mut());
+            match tables.digits {
+                2 => sums_of_2(self, codes, tables, first, words.clone(), out),
+                _ => sums_of_4(self, codes, tables, first, words.clone(), out),
+            }
         }
     }
 
-    fn words_of_terms(self, codes: &mut [[u32; LANES]]) {
-        words(self, codes);
-    }
-
-    fn values(self, totals: &Totals<'_, LANES>) -> [[f32; LANES]; 2] {
-        values(self, totals)
+    fn values(self, totals: &Totals<'_, L>, out: &mut [[f32; L]; 2]) {
+        self.vectorize(
+            #[inline(always)]
+            || totals.values(out),
+        );
     }
 }
 
 kernel!(
-    fn words(t: Avx2, codes: &mut [[u32; LANES]]) {
-        words_of_terms(codes);
-    }
-);
-
-kernel!(
-    fn values(t: Avx2, totals: &Totals<'_, LANES>) -> [[f32; LANES]; 2] {
-        totals.values()
-    }
-);
-
-kernel!(
-    fn sums(
+    fn sums_of_2(
         t: Avx2,
-        codes: &[[u32; LANES]],
-        acts: &Acts<'_>,
+        codes: &Nibbles,
+        tables: &Tables,
         token: usize,
-        word: usize,
-        out: &mut Planes<LANES>,
+        words: Range<usize>,
+        out: &mut [i32],
     ) {
-        for register in 0..LANES / 8 {
-            match acts.planes {
-                1 => part_sums::<1>(t, codes, register, acts, (token, word), out),
-                _ => part_sums::<2>(t, codes, register, acts, (token, word), out),
-            }
-        }
+        sums::<2>(t, codes, tables, token, words, out);
     }
 );
 
-/// Sums `[byte plane][re bit 0, re bit 1, im bit 0, im bit 1]`, those of bit 1 doubled.
-type Sums<const P: usize> = [[__m256i; 4]; P];
+kernel!(
+    fn sums_of_4(
+        t: Avx2,
+        codes: &Nibbles,
+        tables: &Tables,
+        token: usize,
+        words: Range<usize>,
+        out: &mut [i32],
+    ) {
+        sums::<4>(t, codes, tables, token, words, out);
+    }
+);
 
-/// Sums of the lanes of register `register`.
+/// Sums of a digit in 16 bits: of the even rows, of the odd ones.
+type Short = [__m256i; 2];
+
+/// Sums over `words` into `out`, planes as [`Planes`] has them, each with [`ROWS`] lanes a term.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn part_sums<const P: usize>(
+fn sums<const D: usize>(
     t: Avx2,
-    codes: &[[u32; LANES]],
-    register: usize,
-    acts: &Acts<'_>,
-    (token, word): (usize, usize),
-    out: &mut Planes<LANES>,
+    codes: &Nibbles,
+    tables: &Tables,
+    token: usize,
+    words: Range<usize>,
+    out: &mut [i32],
 ) {
-    let count = codes.len();
-    let ones = _mm256_set1_epi16(1);
-    let mut all = [[_mm256_setzero_si256(); 4]; P];
-    for from in (0..count).step_by(WORDS) {
-        let to = (from + WORDS).min(count);
-        let x = acts.token(token, word + from, to - from);
-        let sums = short_sums::<P>(t, &codes[from..to], register, x);
-        for (all, sums) in all.iter_mut().flatten().zip(sums.iter().flatten()) {
-            *all = _mm256_add_epi32(*all, _mm256_madd_epi16(*sums, ones));
-        }
-    }
-    for i in 0..4 {
-        // halved before anything grows: the sum of a long row just fits
-        let halved = |s| {
-            if i % 2 == 1 {
-                _mm256_srai_epi32::<1>(s)
-            } else {
-                s
-            }
-        };
-        let mut sum = halved(all[0][i]);
-        if P == 2 {
-            sum = _mm256_add_epi32(_mm256_slli_epi32::<8>(sum), halved(all[1][i]));
-        }
-        let lanes: i32x8<Avx2> = sum.simd_into(t);
-        lanes.store_slice(&mut out[i][8 * register..][..8]);
-    }
-}
-
-/// Sums of at most [`WORDS`] words in 16 bits, two to a lane.
-#[target_feature(enable = "avx2")]
-#[inline]
-fn short_sums<const P: usize>(
-    t: Avx2,
-    codes: &[[u32; LANES]],
-    register: usize,
-    x: [[&[[u32; 4]]; P]; 2],
-) -> Sums<P> {
-    let count = codes.len();
-    let bits = [
-        _mm256_set1_epi32(0x0101_0101),
-        _mm256_set1_epi32(0x0202_0202),
-    ];
-    let mut sums = [[_mm256_setzero_si256(); 4]; P];
-    for i in 0..count {
-        let mut code: __m256i = u32x8::from_slice(t, &codes[i][8 * register..][..8]).into();
-        for m in 0..4 {
-            let masks = [
-                _mm256_and_si256(code, bits[0]),
-                _mm256_and_si256(code, bits[1]),
-            ];
+    let plane = out.len() / 4;
+    for (pair, codes) in codes.pairs().enumerate() {
+        for first in words.clone().step_by(WORDS) {
+            let range = first..(first + WORDS).min(words.end);
+            let codes = &codes[range.clone()];
             for part in 0..2 {
-                for p in 0..P {
-                    let x = _mm256_set1_epi32(x[part][p][i][m] as i32);
-                    for bit in 0..2 {
-                        // the first byte plane is signed, the second is not; masks are either
-                        let products = if p == 0 {
-                            _mm256_maddubs_epi16(masks[bit], x)
-                        } else {
-                            _mm256_maddubs_epi16(x, masks[bit])
-                        };
-                        let sum = &mut sums[p][2 * part + bit];
-                        *sum = _mm256_add_epi16(*sum, products);
+                let mut digits = [[[_mm256_setzero_si256(); 2]; 4]; D];
+                for (d, sums) in digits.iter_mut().enumerate() {
+                    *sums = short_sums(t, codes, tables.digit(token, part, d, range.clone()));
+                }
+                for stream in 0..4 {
+                    let mut all = [digits[0][stream]; D];
+                    for (all, digit) in all.iter_mut().zip(&digits) {
+                        *all = digit[stream];
                     }
+                    let at = (2 * part + stream % 2) * plane + (2 * pair + stream / 2) * ROWS;
+                    let out = &mut out[at..at + ROWS];
+                    if first == words.start {
+                        out.fill(0);
+                    }
+                    add_digits(t, all, range.len(), out);
                 }
             }
-            code = _mm256_srli_epi32::<2>(code);
         }
     }
+}
+
+/// Sums of the four streams of two terms over at most [`WORDS`] words.
+#[target_feature(enable = "avx2")]
+#[inline(never)] // inlined, it shares registers with the sums of other digits, and has too few
+fn short_sums(t: Avx2, codes: &[[[u8; 32]; 16]], tables: &[[[u8; 16]; 4]]) -> [Short; 4] {
+    let mut pairs = [_mm256_setzero_si256(); 4];
+    let mut odd = [_mm256_setzero_si256(); 4];
+    for (codes, tables) in codes.iter().zip(tables) {
+        let mut bytes = [_mm256_setzero_si256(); 4];
+        for (codes, table) in codes.as_chunks::<4>().0.iter().zip(tables) {
+            let table = tables::load(t, table);
+            for (bytes, codes) in bytes.iter_mut().zip(codes) {
+                let codes: __m256i = u8x32::from_slice(t, codes).into();
+                *bytes = _mm256_add_epi8(*bytes, _mm256_shuffle_epi8(table, codes));
+            }
+        }
+        for ((pairs, odd), bytes) in pairs.iter_mut().zip(&mut odd).zip(bytes) {
+            *pairs = _mm256_add_epi16(*pairs, bytes);
+            *odd = _mm256_add_epi16(*odd, _mm256_srli_epi16::<8>(bytes));
+        }
+    }
+    // the sums of pairs are 256 times those of the odd bytes and those of the even ones, modulo 2^16
+    let mut sums = [[pairs[0]; 2]; 4];
+    for ((sums, pairs), odd) in sums.iter_mut().zip(pairs).zip(odd) {
+        *sums = [_mm256_sub_epi16(pairs, _mm256_slli_epi16::<8>(odd)), odd];
+    }
     sums
+}
+
+/// Adds the digits' sums of a stream over `words` words to those of its rows, less what the tables have too much.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn add_digits<const D: usize>(t: Avx2, digits: [Short; D], words: usize, out: &mut [i32]) {
+    let bias = BIAS * 4 * words as i32 * (1 << (4 * (D - 1)));
+    let bias = _mm256_set1_epi32(bias);
+    let weights = [
+        _mm256_set1_epi32(16 << 16 | 1),
+        _mm256_set1_epi32(4096 << 16 | 256),
+    ];
+    let (out, _) = out.as_chunks_mut::<8>();
+    for odd in 0..2 {
+        let mut sums = [_mm256_sub_epi32(_mm256_setzero_si256(), bias); 2];
+        for two in 0..D / 2 {
+            let (low, high) = (digits[2 * two][odd], digits[2 * two + 1][odd]);
+            let pairs = [
+                _mm256_unpacklo_epi16(low, high),
+                _mm256_unpackhi_epi16(low, high),
+            ];
+            for (sum, pairs) in sums.iter_mut().zip(pairs) {
+                *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, weights[two]));
+            }
+        }
+        for (sum, out) in sums.into_iter().zip(&mut out[2 * odd..]) {
+            let before: __m256i = i32x8::from_slice(t, out).into();
+            let sum: i32x8<Avx2> = _mm256_add_epi32(before, sum).simd_into(t);
+            sum.store_slice(out);
+        }
+    }
 }

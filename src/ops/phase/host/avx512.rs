@@ -1,14 +1,29 @@
 //! AVX-512 VNNI: 16 lanes of 4 bytes, multiplied and added in one instruction.
 
-use super::panel::{Acts, Lanes, Planes, words_of_terms};
+use super::panel::{Acts, Lanes, Planes, Rows};
 use super::scale::Totals;
+use super::words::{self, Words};
 use fearless_simd::{Avx512, i32x16, kernel, prelude::*, u32x16};
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 /// Lanes of a panel: two registers, so that one token alone has enough independent sums.
 const LANES: usize = 32;
 
 impl Lanes<LANES> for Avx512 {
+    const BY_TERM: bool = false;
+    type Codes = Words<LANES>;
+    type Factors<'a> = Acts<'a>;
+
+    fn factors<'a>(self, acts: Acts<'a>, _tokens: usize) -> Acts<'a> {
+        acts
+    }
+
+    fn pack(self, rows: &Rows<'_>, codes: &mut Words<LANES>) {
+        words::pack(rows, codes);
+        words_of_terms(self, rows.terms, codes);
+    }
+
     fn tokens(self, planes: usize) -> usize {
         // sums of a register of codes and so many tokens: 24 of 32 registers
         6 / planes.max(1)
@@ -16,33 +31,30 @@ impl Lanes<LANES> for Avx512 {
 
     fn sums(
         self,
-        codes: &[[u32; LANES]],
+        codes: &Words<LANES>,
         acts: &Acts<'_>,
+        words: Range<usize>,
         first: usize,
-        word: usize,
         out: &mut [Planes<LANES>],
     ) {
+        let (word, codes) = (words.start, &codes[words]);
         sums(self, codes, acts, first, word, out);
     }
 
-    fn words_of_terms(self, codes: &mut [[u32; LANES]]) {
-        words(self, codes);
-    }
-
-    fn values(self, totals: &Totals<'_, LANES>) -> [[f32; LANES]; 2] {
-        values(self, totals)
+    fn values(self, totals: &Totals<'_, LANES>, out: &mut [[f32; LANES]; 2]) {
+        values(self, totals, out);
     }
 }
 
 kernel!(
-    fn words(t: Avx512, codes: &mut [[u32; LANES]]) {
-        words_of_terms(codes);
+    fn words_of_terms(t: Avx512, terms: usize, codes: &mut [[u32; LANES]]) {
+        words::words_of_terms(terms, codes);
     }
 );
 
 kernel!(
-    fn values(t: Avx512, totals: &Totals<'_, LANES>) -> [[f32; LANES]; 2] {
-        totals.values()
+    fn values(t: Avx512, totals: &Totals<'_, LANES>, out: &mut [[f32; LANES]; 2]) {
+        totals.values(out);
     }
 );
 

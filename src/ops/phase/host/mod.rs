@@ -24,6 +24,9 @@ mod panel;
 mod portable;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod scale;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod words;
+
 #[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests;
 
@@ -129,7 +132,13 @@ fn product_with(kernel: Kernel, inputs: &Inputs<'_>, y: &mut [f32]) {
     match kernel {
         Kernel::Portable => portable::integer(inputs, y),
         #[cfg(target_arch = "x86_64")]
-        Kernel::Avx2(token) => panel::product(token, inputs, y),
+        Kernel::Avx2(token) => match inputs.shape.terms() {
+            // 32 rows of as many terms
+            2 => panel::product::<64>(token, inputs, y),
+            4 => panel::product::<128>(token, inputs, y),
+            6 => panel::product::<192>(token, inputs, y),
+            _ => panel::product::<256>(token, inputs, y),
+        },
         #[cfg(target_arch = "x86_64")]
         Kernel::Avx512(token) => panel::product(token, inputs, y),
         #[cfg(target_arch = "aarch64")]

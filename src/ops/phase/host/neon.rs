@@ -2,10 +2,12 @@
 //!
 //! The dot product instructions of newer cores are not stable in Rust; masks and pairwise sums take as few.
 
-use super::panel::{Acts, Lanes, Planes, words_of_terms};
+use super::panel::{Acts, Lanes, Planes, Rows};
 use super::scale::Totals;
+use super::words::{self, Words};
 use fearless_simd::{Neon, i32x4, kernel, prelude::*, u32x4};
 use std::arch::aarch64::*;
+use std::ops::Range;
 
 /// Lanes of a panel: pairs of registers, one after the other, so that scaling and rounding have enough to do.
 const LANES: usize = 32;
@@ -17,6 +19,19 @@ const REGISTERS: usize = 2;
 const WORDS: usize = 16;
 
 impl Lanes<LANES> for Neon {
+    const BY_TERM: bool = false;
+    type Codes = Words<LANES>;
+    type Factors<'a> = Acts<'a>;
+
+    fn factors<'a>(self, acts: Acts<'a>, _tokens: usize) -> Acts<'a> {
+        acts
+    }
+
+    fn pack(self, rows: &Rows<'_>, codes: &mut Words<LANES>) {
+        words::pack(rows, codes);
+        words::words_of_terms(rows.terms, codes);
+    }
+
     fn tokens(self, _planes: usize) -> usize {
         // 16 sums, and the masks they are made with, fill the 32 registers
         1
@@ -24,23 +39,20 @@ impl Lanes<LANES> for Neon {
 
     fn sums(
         self,
-        codes: &[[u32; LANES]],
+        codes: &Words<LANES>,
         acts: &Acts<'_>,
+        words: Range<usize>,
         first: usize,
-        word: usize,
         out: &mut [Planes<LANES>],
     ) {
+        let (word, codes) = (words.start, &codes[words]);
         for (token, out) in out.iter_mut().enumerate() {
             sums(self, codes, acts, first + token, word, out);
         }
     }
 
-    fn words_of_terms(self, codes: &mut [[u32; LANES]]) {
-        words_of_terms(codes);
-    }
-
-    fn values(self, totals: &Totals<'_, LANES>) -> [[f32; LANES]; 2] {
-        totals.values()
+    fn values(self, totals: &Totals<'_, LANES>, out: &mut [[f32; LANES]; 2]) {
+        totals.values(out);
     }
 }
 

@@ -2,45 +2,60 @@
 
 use super::bands::{Band, bands};
 use super::scale::{PLAIN, Scales, Totals, power_of_two};
-use super::{Inputs, PhaseShape, transposed};
+use super::{Inputs, PhaseShape};
 use std::ops::Range;
 
 /// Sums of one panel and token: per lane the activations where bit 0 of the code is set, where bit 1 is set; of
 /// the real parts, then of the imaginary parts.
 pub(super) type Planes<const L: usize> = [[i32; L]; 4];
 
-/// Most tokens a kernel may take at a time.
-pub(super) const MOST_TOKENS: usize = 8;
+/// So many tokens pass by together in any case.
+const LEAST_TOKENS: usize = 8;
+
+/// Rows of codes, `[count, words, terms]`.
+pub(super) struct Rows<'a> {
+    pub codes: &'a [u32],
+    pub count: usize,
+    pub words: usize,
+    pub terms: usize,
+}
 
 /// A vector kernel with `L` lanes.
 pub(super) trait Lanes<const L: usize>: Copy + Send + Sync {
+    /// Whether the lanes of a term are side by side, or those of a row.
+    const BY_TERM: bool;
+
+    /// What it makes of the codes of a panel's rows.
+    type Codes: Default;
+
+    /// What it makes of the activations, once for all rows.
+    type Factors<'a>: Sync;
+
+    fn factors<'a>(self, acts: Acts<'a>, tokens: usize) -> Self::Factors<'a>;
+
+    /// Codes of at most `L / terms` rows, at least one.
+    fn pack(self, rows: &Rows<'_>, codes: &mut Self::Codes);
+
+    /// Tokens whose factors should stay in a cache while rows pass by, of so many bytes of activations each.
+    fn together(self, bytes: usize) -> usize {
+        (512 << 10) / bytes
+    }
+
     /// Tokens whose sums fit into registers together.
     fn tokens(self, planes: usize) -> usize;
 
-    /// Sums over the words of `codes`, for the tokens from `first` on, one per element of `out`; `word` is the
-    /// place of `codes[0]` in a row. At most [`Self::tokens`] of them.
+    /// Sums over `words`, for the tokens from `first` on, one per element of `out`. At most [`Self::tokens`] of them.
     fn sums(
         self,
-        codes: &[[u32; L]],
-        acts: &Acts<'_>,
+        codes: &Self::Codes,
+        factors: &Self::Factors<'_>,
+        words: Range<usize>,
         first: usize,
-        word: usize,
         out: &mut [Planes<L>],
     );
 
-    /// [`words_of_terms`], compiled for the kernel's instructions.
-    fn words_of_terms(self, codes: &mut [[u32; L]]);
-
     /// [`Totals::values`], compiled for the kernel's instructions.
-    fn values(self, totals: &Totals<'_, L>) -> [[f32; L]; 2];
-}
-
-/// From a byte a column to a word a term, in all lanes.
-#[inline(always)]
-pub(super) fn words_of_terms<const L: usize>(codes: &mut [[u32; L]]) {
-    for four in codes.as_flattened_mut().as_chunks_mut::<4>().0 {
-        *four = transposed(*four);
-    }
+    fn values(self, totals: &Totals<'_, L>, out: &mut [[f32; L]; 2]);
 }
 
 /// Rounded activations: per token the byte planes re, im (8 bit) or re high, re low, im high, im low, each
@@ -48,7 +63,7 @@ pub(super) fn words_of_terms<const L: usize>(codes: &mut [[u32; L]]) {
 #[derive(Clone, Copy)]
 pub(super) struct Acts<'a> {
     pub q: &'a [[u32; 4]],
-    words: usize,
+    pub words: usize,
     /// Bytes of an activation.
     pub planes: usize,
 }
@@ -56,7 +71,7 @@ pub(super) struct Acts<'a> {
 impl<'a> Acts<'a> {
     /// Words `word..word + count` of a byte plane of the real (0) or imaginary (1) parts of a token.
     #[inline(always)]
-    fn plane(
+    pub fn plane(
         &self,
         token: usize,
         part: usize,
@@ -101,17 +116,19 @@ impl<'a> Acts<'a> {
 }
 
 /// Everything a thread needs to know.
-struct Job<'a> {
+struct Job<'a, K: Lanes<L>, const L: usize> {
+    kernel: K,
     inputs: Inputs<'a>,
     acts: Acts<'a>,
+    factors: K::Factors<'a>,
     /// Words of each group of columns.
     groups: Vec<Range<usize>>,
     /// Sums of all activations, `[rows, groups]`.
     all: Vec<[i32; 2]>,
 }
 
-impl<'a> Job<'a> {
-    fn new(inputs: &Inputs<'a>) -> Self {
+impl<'a, K: Lanes<L>, const L: usize> Job<'a, K, L> {
+    fn new(kernel: K, inputs: &Inputs<'a>) -> Self {
         let shape = inputs.shape;
         let words = shape.words();
         let acts = Acts {
@@ -129,21 +146,47 @@ impl<'a> Job<'a> {
             .map(|(token, g)| [0, 1].map(|part| acts.total(token, part, g)))
             .collect();
         Self {
+            kernel,
             inputs: *inputs,
             acts,
+            factors: kernel.factors(acts, shape.rows),
             groups,
             all,
         }
     }
 }
 
-/// Bytes of activations that should stay in the second-level cache while rows pass by.
-const CACHED: usize = 512 << 10;
-
-/// The product with a kernel of `L` lanes, on all threads when it is worth it.
+/// The product with a kernel of `L` lanes, for as many tokens at a time as the kernel wants.
 pub(super) fn product<const L: usize>(kernel: impl Lanes<L>, inputs: &Inputs<'_>, y: &mut [f32]) {
     let shape = inputs.shape;
-    let job = Job::new(inputs);
+    // bytes and words of a token
+    let bytes = 2 * inputs.mode.planes() * shape.words() * 16;
+    let (words, outputs) = (bytes / 4, shape.outputs());
+    let most = kernel.together(bytes.max(1)).max(LEAST_TOKENS);
+    if shape.rows <= most {
+        return product_of(kernel, inputs, y);
+    }
+    for first in (0..shape.rows).step_by(most) {
+        let tokens = first..(first + most).min(shape.rows);
+        let shape = PhaseShape {
+            rows: tokens.len(),
+            ..shape.clone()
+        };
+        let part = Inputs {
+            shape: &shape,
+            q: &inputs.q[first * words..tokens.end * words],
+            absmax: &inputs.absmax[tokens.clone()],
+            ..*inputs
+        };
+        let y = &mut y[first * outputs..tokens.end * outputs];
+        product_of(kernel, &part, y);
+    }
+}
+
+/// On all threads when it is worth it.
+fn product_of<const L: usize>(kernel: impl Lanes<L>, inputs: &Inputs<'_>, y: &mut [f32]) {
+    let shape = inputs.shape;
+    let job = Job::new(kernel, inputs);
     let work = shape.words() * shape.terms() * shape.piece_rows * shape.rows;
     // a word of 16 codes times a token takes half a nanosecond or more
     let pieces = crate::ops::host::pieces(work / 2);
@@ -152,37 +195,26 @@ pub(super) fn product<const L: usize>(kernel: impl Lanes<L>, inputs: &Inputs<'_>
     let bands = bands(shape, most.max(panel), y);
     if pieces == 1 {
         // stacked layers are several bands all the same
-        return bands.into_iter().for_each(|band| run(kernel, &job, band));
+        return bands.into_iter().for_each(|band| run(&job, band));
     }
-    crate::ops::host::each(bands, |band| run(kernel, &job, band));
+    crate::ops::host::each(bands, |band| run(&job, band));
 }
 
-/// All tokens of a band, as many at a time as the cache holds.
-fn run<const L: usize>(kernel: impl Lanes<L>, job: &Job<'_>, mut band: Band<'_>) {
+/// All rows of a band.
+fn run<K: Lanes<L>, const L: usize>(job: &Job<'_, K, L>, mut band: Band<'_>) {
     let shape = job.inputs.shape;
     let rows = L / shape.terms();
-    let bytes = 2 * job.acts.planes * shape.words() * 16;
-    let tokens = (CACHED / bytes.max(1)).max(MOST_TOKENS);
-    let mut panel = Panel::new(shape);
-    for first in (0..shape.rows).step_by(tokens) {
-        let tokens = first..(first + tokens).min(shape.rows);
-        for start in band.rows.clone().step_by(rows) {
-            let end = (start + rows).min(band.rows.end);
-            panel.load(kernel, job, band.segment, start..end);
-            panel.multiply(
-                kernel,
-                job,
-                tokens.clone(),
-                start - band.rows.start,
-                &mut band.y,
-            );
-        }
+    let mut panel = Panel::<K, L>::new(shape);
+    for start in band.rows.clone().step_by(rows) {
+        let end = (start + rows).min(band.rows.end);
+        panel.load(job, band.segment, start..end);
+        panel.multiply(job, start - band.rows.start, &mut band.y);
     }
 }
 
-/// Codes and scales of the rows that fill the lanes of a kernel: lane `row * terms + term`.
-struct Panel<const L: usize> {
-    codes: Vec<[u32; L]>,
+/// Codes and scales of the rows that fill the lanes of a kernel.
+struct Panel<K: Lanes<L>, const L: usize> {
+    codes: K::Codes,
     scales: Vec<Scales<L>>,
     powers: [i32; L],
     /// `2^powers`, if they are [`PLAIN`].
@@ -190,35 +222,38 @@ struct Panel<const L: usize> {
     rows: usize,
     /// Scratch: sums per group and token.
     sums: Vec<Planes<L>>,
+    /// Scratch: results of a token.
+    values: [[f32; L]; 2],
     /// The segment whose scales are loaded; cells per row are loaded anew for every panel.
     loaded: Option<usize>,
 }
 
-impl<const L: usize> Panel<L> {
+impl<K: Lanes<L>, const L: usize> Panel<K, L> {
     fn new(shape: &PhaseShape) -> Self {
         Self {
-            codes: vec![[0; L]; shape.words()],
+            codes: K::Codes::default(),
             scales: vec![Scales::EMPTY; shape.groups()],
             powers: [0; L],
             steps: [1.0; L],
             rows: 0,
             sums: Vec::new(),
+            values: [[0.0; L]; 2],
             loaded: None,
         }
     }
 
-    fn load(&mut self, kernel: impl Lanes<L>, job: &Job<'_>, segment: usize, rows: Range<usize>) {
+    fn load(&mut self, job: &Job<'_, K, L>, segment: usize, rows: Range<usize>) {
         let shape = job.inputs.shape;
+        let (words, terms) = (shape.words(), shape.terms());
         self.rows = rows.len();
-        match shape.terms() {
-            2 => self.pack::<2>(job, &rows),
-            4 => self.pack::<4>(job, &rows),
-            6 => self.pack::<6>(job, &rows),
-            _ => self.pack::<8>(job, &rows),
-        }
-        if shape.terms().is_multiple_of(4) {
-            kernel.words_of_terms(&mut self.codes);
-        }
+        let codes = &job.inputs.codes[rows.start * words * terms..rows.end * words * terms];
+        let packed = Rows {
+            codes,
+            count: rows.len(),
+            words,
+            terms,
+        };
+        job.kernel.pack(&packed, &mut self.codes);
         if !shape.per_row && self.loaded == Some(segment) {
             return;
         }
@@ -247,61 +282,45 @@ impl<const L: usize> Panel<L> {
         for (scales, cell) in self.scales.iter_mut().zip(cell.chunks_exact(2 * terms)) {
             for (term, m) in cell.chunks_exact(2).enumerate() {
                 let conj = term >= shape.stages;
-                scales.set(row * terms + term, m[0] as i32, m[1] as i32, conj);
+                let lane = if K::BY_TERM {
+                    term * (L / terms) + row
+                } else {
+                    row * terms + term
+                };
+                scales.set(lane, m[0] as i32, m[1] as i32, conj);
             }
         }
     }
 
-    /// Copies rows of codes, `[words, T]` each, side by side; lanes of missing rows keep what they had.
-    fn pack<const T: usize>(&mut self, job: &Job<'_>, rows: &Range<usize>) {
-        let words = self.codes.len();
-        for (i, row) in rows.clone().enumerate() {
-            let from = &job.inputs.codes[row * words * T..][..words * T];
-            let (from, from_rest) = from.as_chunks::<T>().0.as_chunks::<4>();
-            let (to, to_rest) = self.codes.as_chunks_mut::<4>();
-            for (to, from) in to.iter_mut().zip(from) {
-                for word in 0..4 {
-                    to[word].as_chunks_mut::<T>().0[i] = from[word];
-                }
-            }
-            for (to, from) in to_rest.iter_mut().zip(from_rest) {
-                to.as_chunks_mut::<T>().0[i] = *from;
-            }
-        }
-    }
-
-    /// Multiplies with `tokens`; the first row of the panel is row `at` of the band whose places are `y`.
-    fn multiply(
-        &mut self,
-        kernel: impl Lanes<L>,
-        job: &Job<'_>,
-        tokens: Range<usize>,
-        at: usize,
-        y: &mut [[&mut [f32]; 2]],
-    ) {
+    /// Multiplies with all tokens; the first row of the panel is row `at` of the band whose places are `y`.
+    fn multiply(&mut self, job: &Job<'_, K, L>, at: usize, y: &mut [[&mut [f32]; 2]]) {
+        let kernel = job.kernel;
         let (most, groups) = (kernel.tokens(job.acts.planes), job.groups.len());
         let plain = self.powers.iter().all(|p| PLAIN.contains(p));
         self.sums.resize(most * groups, [[0; L]; 4]);
-        for first in tokens.clone().step_by(most) {
-            let count = most.min(tokens.end - first);
+        let tokens = job.inputs.shape.rows;
+        for first in (0..tokens).step_by(most) {
+            let count = most.min(tokens - first);
             for (words, sums) in job.groups.iter().zip(self.sums.chunks_exact_mut(most)) {
-                let codes = &self.codes[words.clone()];
-                kernel.sums(codes, &job.acts, first, words.start, &mut sums[..count]);
+                let (words, out) = (words.clone(), &mut sums[..count]);
+                kernel.sums(&self.codes, &job.factors, words, first, out);
             }
             for token in first..first + count {
-                let values = kernel.values(&Totals {
+                let totals = Totals {
                     sums: &self.sums,
                     place: token - first,
                     stride: most,
                     all: &job.all[token * groups..][..groups],
                     scales: &self.scales,
                     terms: job.inputs.shape.terms(),
+                    by_term: K::BY_TERM,
                     factor: job.inputs.absmax[token],
                     powers: &self.powers,
                     steps: &self.steps,
                     plain,
-                });
-                for (y, values) in y[token].iter_mut().zip(&values) {
+                };
+                kernel.values(&totals, &mut self.values);
+                for (y, values) in y[token].iter_mut().zip(&self.values) {
                     let accumulate = job.inputs.shape.accumulate;
                     store(accumulate, &mut y[at..], &values[..self.rows]);
                 }

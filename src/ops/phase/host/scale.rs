@@ -45,6 +45,8 @@ pub(super) struct Totals<'a, const L: usize> {
     /// Scales per group.
     pub scales: &'a [Scales<L>],
     pub terms: usize,
+    /// Whether the lanes of a term are side by side, or those of a row.
+    pub by_term: bool,
     /// Results are multiplied by it,
     pub factor: f32,
     /// and by two to the power of this, per row:
@@ -56,42 +58,51 @@ pub(super) struct Totals<'a, const L: usize> {
 }
 
 impl<const L: usize> Totals<'_, L> {
-    /// Results of the rows: real parts, imaginary parts.
+    /// Results of the rows into the first places of `out`: real parts, imaginary parts.
     #[inline(always)]
-    pub fn values(&self) -> [[f32; L]; 2] {
+    pub fn values(&self, out: &mut [[f32; L]; 2]) {
         let mut sums = [[0i64; L]; 2];
         for (group, (all, scales)) in self.all.iter().zip(self.scales).enumerate() {
             let planes = &self.sums[group * self.stride + self.place];
             scaled(planes, *all, scales, &mut sums);
         }
-        match self.terms {
-            2 => self.rounded::<2>(&sums),
-            4 => self.rounded::<4>(&sums),
-            6 => self.rounded::<6>(&sums),
-            _ => self.rounded::<8>(&sums),
+        for (sums, out) in sums.iter_mut().zip(out) {
+            match self.terms {
+                2 => self.rounded::<2>(sums, out),
+                4 => self.rounded::<4>(sums, out),
+                6 => self.rounded::<6>(sums, out),
+                _ => self.rounded::<8>(sums, out),
+            }
         }
     }
 
     /// Sums over the `T` terms of each row, rounded.
     #[inline(always)]
-    fn rounded<const T: usize>(&self, sums: &[[i64; L]; 2]) -> [[f32; L]; 2] {
-        let mut values = [[0.0; L]; 2];
-        for part in 0..2 {
-            let mut rows = [0i64; L];
-            for (row, terms) in rows.iter_mut().zip(sums[part].as_chunks::<T>().0) {
-                *row = terms.iter().fold(0, |a, &b| a.wrapping_add(b));
+    fn rounded<const T: usize>(&self, sums: &mut [i64; L], out: &mut [f32; L]) {
+        let rows = L / T;
+        if self.by_term {
+            let (first, others) = sums.split_at_mut(rows);
+            for term in others.chunks_exact(rows) {
+                for (row, term) in first.iter_mut().zip(term) {
+                    *row = row.wrapping_add(*term);
+                }
             }
-            if self.plain && self.factor.is_normal() {
-                for row in 0..L / T {
-                    values[part][row] = round(rows[row], self.factor, self.steps[row]);
-                }
-            } else {
-                for row in 0..L / T {
-                    values[part][row] = fixed::to_f32(rows[row], self.factor, self.powers[row]);
-                }
+        } else {
+            for row in 0..rows {
+                let terms = &sums[T * row..][..T];
+                sums[row] = terms.iter().fold(0, |a, &b| a.wrapping_add(b));
             }
         }
-        values
+        let all = sums.iter().zip(out).take(rows);
+        if self.plain && self.factor.is_normal() {
+            for ((sum, out), step) in all.zip(self.steps) {
+                *out = round(*sum, self.factor, *step);
+            }
+        } else {
+            for ((sum, out), power) in all.zip(self.powers) {
+                *out = fixed::to_f32(*sum, self.factor, *power);
+            }
+        }
     }
 }
 

@@ -113,6 +113,23 @@ fn the_longest_rows_do_not_overflow() {
     }
 }
 
+/// Rows so long that every kernel takes the tokens in three turns.
+#[test]
+fn tokens_in_turns() {
+    let shape = PhaseShape {
+        segments: vec![3, 2],
+        in_features: 33_000,
+        stages: 2,
+        per_row: false,
+        group_words: usize::MAX,
+        first_row: 0,
+        piece_rows: 3,
+        accumulate: true,
+        rows: 19,
+    };
+    check(&case(shape, Activations::Int16));
+}
+
 #[test]
 fn rounding_is_that_of_the_fixed_point() {
     for seed in 0..20_000u32 {
