@@ -37,8 +37,7 @@ impl Backend for Cpu {
     type Buffer = CpuBuffer;
 
     fn name(&self) -> String {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let simd = crate::ops::host_simd();
+        let (threads, simd) = (crate::ops::host_threads(), crate::ops::host_simd());
         format!("CPU ({threads} threads, {simd})")
     }
 

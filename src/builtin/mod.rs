@@ -20,8 +20,8 @@ macro_rules! files {
     };
 }
 
-/// Its files by name.
-pub const FILES: &[(&str, &[u8])] = files![
+/// Its files by name. A static: a constant's six megabytes may be in the program twice.
+pub static FILES: &[(&str, &[u8])] = files![
     "config.json",
     "generation_config.json",
     "model.safetensors",

@@ -37,6 +37,14 @@ pub(super) fn each_pair<A: Send, B: Send>(
     }
 }
 
+/// Threads that share work.
+pub(super) fn threads() -> usize {
+    #[cfg(feature = "threads")]
+    return rayon::current_num_threads();
+    #[cfg(not(feature = "threads"))]
+    1
+}
+
 /// Work, in nanoseconds of one thread, from which on others are woken for a share of it.
 const WORTH: usize = 100_000;
 
@@ -46,14 +54,11 @@ const SHARE: usize = 20_000;
 /// Pieces into which work of so many nanoseconds should be cut: one if waking a thread does not pay, else a few per
 /// thread so that a late one costs little.
 pub(super) fn pieces(nanoseconds: usize) -> usize {
-    #[cfg(feature = "threads")]
-    let most = 4 * rayon::current_num_threads();
-    #[cfg(not(feature = "threads"))]
-    let most = 1;
+    let most = if threads() > 1 { 4 * threads() } else { 1 };
     if nanoseconds < WORTH {
         return 1;
     }
-    (nanoseconds / SHARE).clamp(1, most.max(1))
+    (nanoseconds / SHARE).clamp(1, most)
 }
 
 /// Calls `work` with every item; the calling thread works too, others help where there are several items.
@@ -61,7 +66,7 @@ pub(super) fn each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Send) {
     #[cfg(feature = "threads")]
     if items.len() > 1 {
         use std::sync::{Mutex, PoisonError};
-        let helpers = rayon::current_num_threads().min(items.len()) - 1;
+        let helpers = threads().min(items.len()) - 1;
         let queue = Mutex::new(items.into_iter());
         let run = || {
             loop {

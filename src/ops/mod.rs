@@ -288,6 +288,11 @@ pub fn host_simd() -> &'static str {
     phase::host_simd()
 }
 
+/// How many threads the CPU backend works on: as many as there are processors, or `RAYON_NUM_THREADS`.
+pub fn host_threads() -> usize {
+    host::threads()
+}
+
 /// Something done with every op.
 pub trait Visitor {
     /// Called once per op.

@@ -73,7 +73,7 @@ pub fn run(args: &DeviceArgs, json: bool) -> Result<()> {
         auto: auto.first().map_or("cpu".to_owned(), usize::to_string),
         cpu: Processor {
             name: Cpu::new().name(),
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            threads: crate::ops::host_threads(),
         },
         gpus: (0..)
             .zip(&all)

@@ -55,11 +55,8 @@ impl<const L: usize> Lanes<L> for Avx2 {
         out: &mut [Planes<L>],
     ) {
         for (token, out) in out.iter_mut().enumerate() {
-            let (first, out) = (first + token, out.as_flattened_mut());
-            match tables.digits {
-                2 => sums_of_2(self, codes, tables, first, words.clone(), out),
-                _ => sums_of_4(self, codes, tables, first, words.clone(), out),
-            }
+            let (token, out) = (first + token, out.as_flattened_mut());
+            sums(self, codes, tables, token, words.clone(), out);
         }
     }
 
@@ -72,7 +69,7 @@ impl<const L: usize> Lanes<L> for Avx2 {
 }
 
 kernel!(
-    fn sums_of_2(
+    fn sums(
         t: Avx2,
         codes: &Nibbles,
         tables: &Tables,
@@ -80,20 +77,10 @@ kernel!(
         words: Range<usize>,
         out: &mut [i32],
     ) {
-        sums::<2>(t, codes, tables, token, words, out);
-    }
-);
-
-kernel!(
-    fn sums_of_4(
-        t: Avx2,
-        codes: &Nibbles,
-        tables: &Tables,
-        token: usize,
-        words: Range<usize>,
-        out: &mut [i32],
-    ) {
-        sums::<4>(t, codes, tables, token, words, out);
+        match tables.digits {
+            2 => sums_of::<2>(t, codes, tables, token, words, out),
+            _ => sums_of::<4>(t, codes, tables, token, words, out),
+        }
     }
 );
 
@@ -103,7 +90,7 @@ type Short = [__m256i; 2];
 /// Sums over `words` into `out`, planes as [`Planes`] has them, each with [`ROWS`] lanes a term.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn sums<const D: usize>(
+fn sums_of<const D: usize>(
     t: Avx2,
     codes: &Nibbles,
     tables: &Tables,
