@@ -107,12 +107,16 @@ fn transposed(t: Avx2, rows: &[&[Unit; UNITS]; ROWS], unit: usize) -> [__m256i; 
     all
 }
 
-/// The bits of `a` that `mask` has and the others of `b`.
+/// The bits of `b` that `mask` has change places with those of `a` that lie `BY` places above.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn choose(mask: i8, a: __m256i, b: __m256i) -> __m256i {
-    let mask = _mm256_set1_epi8(mask);
-    _mm256_or_si256(_mm256_and_si256(mask, a), _mm256_andnot_si256(mask, b))
+fn exchanged<const BY: i32>(mask: i8, [a, b]: [__m256i; 2]) -> [__m256i; 2] {
+    let differ = _mm256_xor_si256(_mm256_srli_epi16::<BY>(a), b);
+    let differ = _mm256_and_si256(differ, _mm256_set1_epi8(mask));
+    [
+        _mm256_xor_si256(a, _mm256_slli_epi16::<BY>(differ)),
+        _mm256_xor_si256(b, differ),
+    ]
 }
 
 /// The lower and the upper four bits of bytes.
@@ -134,17 +138,11 @@ fn bytes_of_columns(t: Avx2, columns: [__m256i; 16], word: usize, pair: usize, t
     let mut to = to.two(pair, word);
     for group in 0..4 {
         // bit 0 of two columns side by side, bit 1; then those of all four, of terms 0 and 2, of terms 1 and 3
-        let mut bits = [[columns[0]; 2]; 2];
-        for (k, bits) in bits.iter_mut().enumerate() {
-            let (a, b) = (columns[8 * k + group], columns[8 * k + 4 + group]);
-            bits[0] = choose(0x55, a, _mm256_slli_epi16::<1>(b));
-            bits[1] = choose(0x55, _mm256_srli_epi16::<1>(a), b);
-        }
+        let first = exchanged::<1>(0x55, [columns[group], columns[4 + group]]);
+        let second = exchanged::<1>(0x55, [columns[8 + group], columns[12 + group]]);
         for bit in 0..2 {
-            let (a, b) = (bits[0][bit], bits[1][bit]);
-            let even = choose(0x33, a, _mm256_slli_epi16::<2>(b));
-            let odd = choose(0x33, _mm256_srli_epi16::<2>(a), b);
-            for (term, both) in [even, odd].into_iter().enumerate() {
+            let terms = exchanged::<2>(0x33, [first[bit], second[bit]]);
+            for (term, both) in terms.into_iter().enumerate() {
                 let halves = split(t, both);
                 for (to, half) in to.iter_mut().zip(halves) {
                     half.store_slice(&mut to[4 * group + 2 * term + bit]);
