@@ -54,11 +54,10 @@ const SHARE: usize = 20_000;
 /// Pieces into which work of so many nanoseconds should be cut: one if waking a thread does not pay, else a few per
 /// thread so that a late one costs little.
 pub(super) fn pieces(nanoseconds: usize) -> usize {
-    let most = if threads() > 1 { 4 * threads() } else { 1 };
-    if nanoseconds < WORTH {
+    if nanoseconds < WORTH || threads() == 1 {
         return 1;
     }
-    (nanoseconds / SHARE).clamp(1, most)
+    (nanoseconds / SHARE).clamp(1, 4 * threads())
 }
 
 /// Calls `work` with every item; the calling thread works too, others help where there are several items.

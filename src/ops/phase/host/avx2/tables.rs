@@ -24,14 +24,9 @@ impl Tables {
         let (words, digits) = (acts.words, 2 * acts.planes);
         let mut tables = vec![[[0; 16]; 4]; tokens * 2 * digits * words];
         let token = (2 * digits * words).max(1);
-        // half a nanosecond a table
-        let pieces = crate::ops::host::pieces(tables.len() * 2);
-        let size = tokens.div_ceil(pieces).max(1);
-        crate::ops::host::each_chunk(&mut tables, size * token, |i, tables| {
-            for (n, tables) in tables.chunks_exact_mut(token).enumerate() {
-                fill(t, acts, size * i + n, tables);
-            }
-        });
+        let chunks: Vec<_> = tables.chunks_exact_mut(token).enumerate().collect();
+        // half a nanosecond a table, four of them a word
+        crate::ops::host::each_worth(chunks, 2 * token, |(n, tables)| fill(t, acts, n, tables));
         Self {
             tables,
             words,
