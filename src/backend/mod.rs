@@ -216,7 +216,7 @@ pub fn upload_new<B: Backend>(backend: &B, label: &str, words: &[u32]) -> Result
 }
 
 /// Drives `future` to its end on this thread, waiting for `backend` whenever it has nothing to do.
-#[cfg(feature = "cli")]
+#[cfg(feature = "blocking")]
 pub fn block_on<B: Backend, T>(backend: &B, future: impl Future<Output = Result<T>>) -> Result<T> {
     use std::task::Poll;
     let mut future = std::pin::pin!(future);
