@@ -109,10 +109,10 @@ fn decoding_agrees_in_lockstep_as_on_wide_subgroups() {
     let _one = common::one_at_a_time();
     let opened = files::open_source(fairy2i_gpu::builtin::source()).expect("the built-in model");
     for setup in common::setups() {
-        if !setup.gpu.level().covers(Needs::SUBGROUP_INT64) {
+        if !setup.gpu.facts().features.covers(Needs::SUBGROUP_INT64) {
             continue;
         }
-        let twin = Twin::new(common::Wide(setup.gpu));
+        let twin = Twin::new(common::Wide::new(setup.gpu));
         for mode in [Activations::Int16, Activations::Int8] {
             let options = options(PHASE, Granularity::Tensor, mode);
             let decode = async {
@@ -189,7 +189,7 @@ fn a_text_is_the_same_beside_others() {
     let _one = common::one_at_a_time();
     let prompt: Vec<u32> = (0..LONG).map(|i| TOKENS[i % TOKENS.len()]).collect();
     for device in devices() {
-        if device.level() == Needs::NONE {
+        if device.facts().features == Needs::NONE {
             continue;
         }
         let opened = stories();
@@ -247,7 +247,7 @@ fn rounds_and_streams_are_single_steps() {
         );
         assert_eq!(session.position(), before.len() + NEW);
         let Ok(mut many) = model.sessions(3) else {
-            assert!(device.level() == Needs::NONE, "{}", device.name());
+            assert!(device.facts().features == Needs::NONE, "{}", device.name());
             continue;
         };
         block_on(&device, many.feed_each(&vec![before.to_vec(); 3])).unwrap();

@@ -127,7 +127,7 @@ impl<B: Backend> Model<B> {
         let table = super::rope::table(&config.rope, config.head_dim, options.context);
         let rope = upload_new(&backend, "rope table", bytemuck::cast_slice(&table))?;
         let scratch = Scratch::new(&backend, config, &options)?;
-        let kv = options.kv.unwrap_or(backend.kv());
+        let kv = options.kv.unwrap_or(backend.facts().kv);
         let kv = if kv.takes(config.head_dim) {
             kv
         } else {
@@ -292,8 +292,8 @@ impl<B: Backend> Model<B> {
 
     /// Whether the device runs [`AttentionStep`] for heads of this model.
     pub(super) fn steps(&self) -> bool {
-        kernel_for::<AttentionStep>(self.backend.level()).is_some()
-            && AttentionStep::fits(self.config.head_dim, self.backend.subgroup_size())
+        kernel_for::<AttentionStep>(self.backend.facts().features).is_some()
+            && AttentionStep::fits(self.config.head_dim, self.backend.facts().subgroup_size)
     }
 
     async fn attend_step(&self, heads: Heads, stride: usize, cache: &Cache<'_, B>) -> Result<()> {
@@ -324,7 +324,7 @@ impl<B: Backend> Model<B> {
     async fn attend_rows(&self, heads: Heads, cache: &Cache<'_, B>) -> Result<()> {
         let (s, Cache { k, v, ranges }) = (&self.scratch, cache);
         let splits = heads.splits();
-        let coop = kernel_for::<AttentionCoop>(self.backend.level()).is_some();
+        let coop = kernel_for::<AttentionCoop>(self.backend.facts().features).is_some();
         if coop && !self.options.exact && heads.rows > 8 && AttentionCoop::fits(&heads) {
             let buffers = [&s.qkv, k, v, &s.attention];
             return self.backend.run(&AttentionCoop(heads), &buffers).await;

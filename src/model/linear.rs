@@ -70,7 +70,7 @@ pub struct LinearScratch<B: Backend> {
 
 /// Rows that buffers for `rows` tokens need on this device: whole tiles where cooperative matrices may be used.
 pub fn tile_rows<B: Backend>(backend: &B, rows: usize, exact: bool) -> usize {
-    match kernel_for::<PhaseGemmCoop>(backend.level()) {
+    match kernel_for::<PhaseGemmCoop>(backend.facts().features) {
         Some(_) if !exact => rows.next_multiple_of(COOP_TOKENS),
         _ => rows,
     }
@@ -89,9 +89,9 @@ impl<B: Backend> LinearScratch<B> {
             Activations::Float => 0,
             _ => rows * ActRound::row_words(widest, mode),
         };
-        let coop = kernel_for::<PhaseGemmCoop>(backend.level()).is_some() && !exact;
+        let coop = kernel_for::<PhaseGemmCoop>(backend.facts().features).is_some() && !exact;
         let expanded = match coop && rows >= EXPAND_ROWS {
-            true => (widest * hidden / 2).min(backend.max_words()),
+            true => (widest * hidden / 2).min(backend.facts().max_words),
             false => 0,
         };
         Ok(Self {
@@ -201,7 +201,7 @@ impl<B: Backend> Linear<B> {
             Activations::Float => float_cells(&scales, segments.len()),
             mode => integer_cells(&scales, segments.len(), mode),
         };
-        let per_piece = (backend.max_words() / row_words).max(1);
+        let per_piece = (backend.facts().max_words / row_words).max(1);
         let mut pieces = Vec::new();
         for first in (0..complex_rows).step_by(per_piece) {
             let rows = per_piece.min(complex_rows - first);

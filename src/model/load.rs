@@ -224,7 +224,7 @@ async fn synthetic_parts<B: Backend>(
         });
     }
     let row_words = Stored::F16.words(config.hidden);
-    let per_shard = backend.max_words() / row_words;
+    let per_shard = backend.facts().max_words / row_words;
     let mut embed = Vec::new();
     for first in (0..config.vocab).step_by(per_shard) {
         let rows = per_shard.min(config.vocab - first);

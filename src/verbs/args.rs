@@ -1,44 +1,14 @@
 //! Arguments that several verbs share.
 
+use crate::backend::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::model::{Granularity, Method, Recipe};
 use crate::ops::activation::Activations;
 use clap::{Args, ValueEnum};
 use etcetera::BaseStrategy;
 use serde::{Deserialize, Serialize};
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-
-/// Where to compute.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DeviceChoice {
-    /// A real GPU, or else the CPU.
-    Auto,
-    /// The CPU backend.
-    Cpu,
-    /// The best adapter, software ones included.
-    Gpu,
-    /// The adapter with this index.
-    Index(usize),
-    /// The best adapter whose name contains this.
-    Name(String),
-}
-
-impl FromStr for DeviceChoice {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text.trim().to_lowercase().as_str() {
-            "" | "auto" => Self::Auto,
-            "cpu" => Self::Cpu,
-            "gpu" => Self::Gpu,
-            other => other
-                .parse()
-                .map_or_else(|_| Self::Name(text.trim().to_owned()), Self::Index),
-        })
-    }
-}
 
 /// Which device, and whether to trust it.
 #[derive(Debug, Clone, Args)]

@@ -12,15 +12,15 @@ mod schedules;
 mod training;
 
 use common::{Device, devices};
-use fairy2i_gpu::backend::{Backend, Cpu};
+use fairy2i_gpu::backend::Backend;
 use std::path::{Path, PathBuf};
 
 /// Every device there is, by name; the CPU first.
 pub fn all_devices() -> Vec<(String, Device)> {
-    let cpu = Cpu::new();
-    let mut all = vec![(cpu.name(), Device::Cpu(cpu))];
+    let cpu = Device::cpu();
+    let mut all = vec![(cpu.name(), cpu)];
     for setup in common::setups() {
-        all.push((setup.name, Device::Gpu(Box::new(setup.gpu))));
+        all.push((setup.name, setup.gpu.into()));
     }
     all
 }

@@ -21,7 +21,7 @@ pub use options::Options;
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::Fill;
-use super::{Backend, Timing, check_lengths, kernel_for};
+use super::{Backend, DeviceFacts, Timing, check_lengths, kernel_for};
 use crate::error::{Error, Result};
 use crate::ops::{Kv, Needs, Op};
 use faults::Faults;
@@ -50,8 +50,8 @@ pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     summary: AdapterSummary,
+    facts: DeviceFacts,
     faults: Faults,
-    level: Needs,
     max_binding: u64,
     max_groups: u32,
     /// Bytes and operations per submission.
@@ -101,12 +101,13 @@ impl Gpu {
         let uniforms = (!params::immediate(&device)).then(|| params::uniforms(&device));
         let largest = summary.max_binding.min(summary.max_buffer);
         let fast = level.covers(Needs::MATRIX) && !summary.software && !summary.integrated;
+        let max_binding = options.max_binding.map_or(largest, |m| m.min(largest));
         Ok(Self {
             device,
             queue,
             faults,
-            level,
-            max_binding: options.max_binding.map_or(largest, |m| m.min(largest)),
+            facts: facts(&summary, level, max_binding),
+            max_binding,
             max_groups: options
                 .max_groups
                 .map_or(summary.groups_per_dimension, |m| {
@@ -174,42 +175,31 @@ impl Gpu {
     }
 }
 
+/// The facts of an adapter of which `features` and bindings of `max_binding` bytes are used.
+fn facts(summary: &AdapterSummary, features: Needs, max_binding: u64) -> DeviceFacts {
+    DeviceFacts {
+        name: format!("{} ({})", summary.name, summary.api),
+        max_words: (max_binding / 4) as usize,
+        memory: summary.memory,
+        workgroup_bytes: summary.workgroup_memory as usize,
+        subgroup_size: match features.subgroup {
+            true => summary.subgroup_size as usize,
+            false => 1,
+        },
+        kv: Kv::F16,
+        features,
+    }
+}
+
 impl Backend for Gpu {
     type Buffer = GpuBuffer;
 
-    fn name(&self) -> String {
-        format!("{} ({})", self.summary.name, self.summary.api)
-    }
-
-    fn max_words(&self) -> usize {
-        (self.max_binding / 4) as usize
-    }
-
-    fn memory(&self) -> Option<u64> {
-        self.summary.memory
-    }
-
-    fn workgroup_bytes(&self) -> usize {
-        self.summary.workgroup_memory as usize
-    }
-
-    fn subgroup_size(&self) -> usize {
-        match self.level.subgroup {
-            true => self.summary.subgroup_size as usize,
-            false => 1,
-        }
-    }
-
-    fn kv(&self) -> Kv {
-        Kv::F16
-    }
-
-    fn level(&self) -> Needs {
-        self.level
+    fn facts(&self) -> &DeviceFacts {
+        &self.facts
     }
 
     fn runs<O: Op>(&self) -> bool {
-        kernel_for::<O>(self.level).is_some()
+        kernel_for::<O>(self.facts.features).is_some()
     }
 
     fn alloc(&self, label: &str, words: usize) -> Result<GpuBuffer> {
@@ -266,9 +256,9 @@ impl Backend for Gpu {
         self.upload_filled(buffer, offset, fill)
     }
 
-    fn download(
-        &self,
-        buffer: &GpuBuffer,
+    fn download<'a>(
+        &'a self,
+        buffer: &'a GpuBuffer,
         offset: usize,
         len: usize,
     ) -> impl Future<Output = Result<Vec<u32>>> {
@@ -289,7 +279,7 @@ impl Backend for Gpu {
         if grid.groups == 0 || grid.batch == 0 {
             return Ok(());
         }
-        let shader = kernel_for::<O>(self.level).ok_or_else(|| {
+        let shader = kernel_for::<O>(self.facts.features).ok_or_else(|| {
             let what = format!("no kernel of `{}` runs on {}", O::NAME, self.summary.name);
             Error::device(what, "report this: the model chose an op the device lacks")
         })?;

@@ -112,8 +112,8 @@ impl<B: Backend> Linear<B> {
             return Ok(None);
         };
         // every workgroup rounds the token for itself: nothing for devices with few and narrow processors
-        let wide = backend.subgroup_size() >= WIDE_SUBGROUP;
-        let kernel = kernel_for::<PhaseGemvRound>(backend.level());
+        let wide = backend.facts().subgroup_size >= WIDE_SUBGROUP;
+        let kernel = kernel_for::<PhaseGemvRound>(backend.facts().features);
         let few = run.rows <= GEMV_ROWS && run.activations != Activations::Float;
         if !wide || kernel.is_none() || !few || self.by_bits(backend, run) {
             return Ok(None);
@@ -126,7 +126,7 @@ impl<B: Backend> Linear<B> {
             known: input.known,
         };
         let products: Vec<_> = phase.pieces.iter().map(product).collect();
-        let memory = backend.workgroup_bytes();
+        let memory = backend.facts().workgroup_bytes;
         if !products.iter().all(|product| product.fits(memory)) {
             return Ok(None);
         }
@@ -147,7 +147,7 @@ impl<B: Backend> Linear<B> {
         };
         run.activations != Activations::Float
             && run.rows >= PhaseGemmBits::least_tokens(run.activations)
-            && kernel_for::<PhaseGemmBits>(backend.level()).is_some()
+            && kernel_for::<PhaseGemmBits>(backend.facts().features).is_some()
             // what it asks for is the same in all pieces
             && phase.pieces.first().is_some_and(|piece| PhaseGemmBits::fits(&self.shape(phase, run, piece)))
     }

@@ -23,14 +23,14 @@ impl<B: Backend> Linear<B> {
         }
         match &self.weight {
             Weight::Phase(phase) => {
-                kernel_for::<PhaseGemmCoop>(backend.level()).is_some()
+                kernel_for::<PhaseGemmCoop>(backend.facts().features).is_some()
                     && phase
                         .pieces
                         .iter()
                         .all(|p| PhaseGemmCoop::fits(&self.shape(phase, run, p)))
             }
             Weight::Dense { stored, shards } => {
-                kernel_for::<MatmulGemmCoop>(backend.level()).is_some()
+                kernel_for::<MatmulGemmCoop>(backend.facts().features).is_some()
                     && shards
                         .iter()
                         .all(|s| MatmulGemmCoop::fits(&self.product(run, *stored, s)))

@@ -137,11 +137,11 @@ impl<B: Backend> Held<B> {
     /// Zeros; what is not `trained` has room for its value only.
     fn new(backend: &B, parameter: &Parameter, trained: bool) -> Result<Self> {
         let (name, words) = (&parameter.name, parameter.len());
-        if words > backend.max_words() {
+        if words > backend.facts().max_words {
             return Err(Error::device(
                 format!(
                     "`{name}` has {words} weights, a binding of this device {}",
-                    backend.max_words()
+                    backend.facts().max_words
                 ),
                 "train on another device, or --device cpu",
             ));

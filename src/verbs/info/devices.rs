@@ -1,10 +1,11 @@
 //! `info` without a model: the devices of this machine and the paths chosen on each.
 
+use crate::backend::{APIS, DeviceChoice, candidates};
 use crate::backend::{AdapterSummary, Backend, Cpu, adapters, kernel_for};
 use crate::error::Result;
 use crate::ops::{Needs, Op, Visitor, for_each};
-use crate::verbs::args::{DeviceArgs, DeviceChoice};
-use crate::verbs::{device, out};
+use crate::verbs::args::DeviceArgs;
+use crate::verbs::out;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -67,7 +68,7 @@ impl Visitor for Kernels {
 /// Prints them.
 pub fn run(args: &DeviceArgs, json: bool) -> Result<()> {
     let all = pollster::block_on(adapters());
-    let auto = device::candidates(&DeviceChoice::Auto, &all, false)?;
+    let auto = candidates(&DeviceChoice::Auto, &all, false)?;
     let devices = Devices {
         version: env!("CARGO_PKG_VERSION"),
         auto: auto.first().map_or("cpu".to_owned(), usize::to_string),
@@ -181,7 +182,7 @@ fn text(devices: &Devices) -> String {
         );
     }
     if devices.gpus.is_empty() {
-        lines.push(format!("no GPU was found ({})", device::BACKENDS));
+        lines.push(format!("no GPU was found ({})", APIS));
     }
     lines.push(format!("\n--device auto takes {}", devices.auto));
     lines.join("\n") + "\n"

@@ -39,7 +39,12 @@ impl Task for Run {
         let checkpoints = Checkpoints::open(&self.out, self.settings.keep)?;
         let saved = self.newest(&checkpoints)?;
         let texts = self.texts(&base, length)?;
-        let memory = Memory::of(&base.config, &options, backend.level(), backend.max_words());
+        let memory = Memory::of(
+            &base.config,
+            &options,
+            backend.facts().features,
+            backend.facts().max_words,
+        );
         out::note(&format!("device memory: {}", by_part(&memory)));
         fits(&memory, backend)?;
         let trainer = self.trainer(backend, &base, options)?;
@@ -76,7 +81,7 @@ fn by_part(memory: &Memory) -> String {
 
 /// Refuses what the device has no room for, before anything is allocated.
 fn fits<B: Backend>(memory: &Memory, backend: &B) -> Result<()> {
-    match backend.memory() {
+    match backend.facts().memory {
         Some(bytes) if memory.total() as u64 > bytes => Err(Error::device(
             format!(
                 "training takes {}, {} has {}",
