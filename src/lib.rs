@@ -57,10 +57,17 @@ pub mod builtin;
 pub mod error;
 pub mod files;
 pub mod fixed;
+pub mod generate;
 pub mod model;
 pub mod ops;
 pub mod quarter;
 #[cfg(feature = "cli")]
 pub mod verbs;
 
+pub use backend::{Device, DeviceChoice, DeviceFacts, DeviceOptions};
 pub use error::{Error, Result};
+pub use files::Tokenizer;
+pub use generate::{
+    Finish, Generate, Generator, Model, ModelFiles, Options, Piece, Prompt, Timings,
+};
+pub use model::Sampling;

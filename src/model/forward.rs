@@ -46,6 +46,8 @@ pub(super) struct Cache<'a, B: Backend> {
     pub v: &'a B::Buffer,
     /// Room for ranges of positions, before they are merged.
     pub ranges: &'a B::Buffer,
+    /// Positions that `k` and `v` have for each text.
+    pub context: usize,
 }
 
 /// One transformer block on a device.
@@ -264,7 +266,7 @@ impl<B: Backend> Model<B> {
             kv: self.kv,
             first: 0,
         };
-        let stride = self.options.context;
+        let stride = cache.context;
         match text {
             Text::Each if self.steps() => self.attend_step(heads, stride, cache).await,
             Text::One(0) if rows == 1 && self.steps() => {
@@ -322,7 +324,7 @@ impl<B: Backend> Model<B> {
 
     /// Attention over the cache: over ranges of it in parallel where rows alone would not fill the device.
     async fn attend_rows(&self, heads: Heads, cache: &Cache<'_, B>) -> Result<()> {
-        let (s, Cache { k, v, ranges }) = (&self.scratch, cache);
+        let (s, Cache { k, v, ranges, .. }) = (&self.scratch, cache);
         let splits = heads.splits();
         let coop = kernel_for::<AttentionCoop>(self.backend.facts().features).is_some();
         if coop && !self.options.exact && heads.rows > 8 && AttentionCoop::fits(&heads) {

@@ -26,6 +26,16 @@ impl<B: Backend> Model<B> {
     /// [`Error::Usage`] for no texts, for more than [`LoadOptions::batch`](super::LoadOptions) ones, or for several on a
     /// device that cannot decode them together.
     pub fn sessions(&self, texts: usize) -> Result<Session<'_, B>> {
+        self.sessions_of(texts, self.options.context)
+    }
+
+    /// [`Model::sessions`] whose texts have at most `context` tokens, no more than the model was loaded for: caches
+    /// are no larger than that.
+    ///
+    /// # Errors
+    /// As [`Model::sessions`].
+    pub fn sessions_of(&self, texts: usize, context: usize) -> Result<Session<'_, B>> {
+        let context = context.min(self.options.context);
         let most = if self.steps() { self.options.batch } else { 1 };
         if texts == 0 || texts > most {
             return Err(Error::usage(
@@ -33,7 +43,7 @@ impl<B: Backend> Model<B> {
                 "use fewer streams, a larger batch, or a device with subgroups",
             ));
         }
-        let values = self.options.context * self.config.kv_heads * self.config.head_dim;
+        let values = context * self.config.kv_heads * self.config.head_dim;
         let words = texts * self.kv.words(values);
         let caches = (0..self.config.layers)
             .map(|_| {
@@ -45,6 +55,7 @@ impl<B: Backend> Model<B> {
         Ok(Session {
             model: self,
             position: 0,
+            context,
             texts,
             caches,
             ranges: self.backend.alloc(
@@ -63,6 +74,8 @@ impl<B: Backend> Model<B> {
 pub struct Session<'m, B: Backend> {
     model: &'m Model<B>,
     position: usize,
+    /// Most tokens of each text.
+    context: usize,
     texts: usize,
     caches: Vec<(B::Buffer, B::Buffer)>,
     /// Attention over ranges of positions, before they are merged.
@@ -71,6 +84,13 @@ pub struct Session<'m, B: Backend> {
     logits: B::Buffer,
     /// [2, ROUND, texts]: the ids that two rounds of decoding chose.
     round: B::Buffer,
+}
+
+impl<'m, B: Backend> Session<'m, B> {
+    /// The backend that the model lives on.
+    pub fn backend(&self) -> &'m B {
+        &self.model.backend
+    }
 }
 
 impl<B: Backend> Session<'_, B> {
@@ -86,7 +106,7 @@ impl<B: Backend> Session<'_, B> {
 
     /// Whether `new` positions are left.
     fn room(&self, new: usize) -> Result<()> {
-        let (prompt, context) = (self.position, self.model.options.context);
+        let (prompt, context) = (self.position, self.context);
         if prompt + new > context {
             return Err(Error::Context {
                 prompt,
@@ -135,9 +155,13 @@ impl<B: Backend> Session<'_, B> {
         for (l, block) in m.parts.blocks.iter().enumerate() {
             m.backend.at(&|| format!("layer {l}"));
             let (k, v) = &self.caches[l];
-            let ranges = &self.ranges;
-            m.block(block, Cache { k, v, ranges }, rows, position, text)
-                .await?;
+            let cache = Cache {
+                k,
+                v,
+                ranges: &self.ranges,
+                context: self.context,
+            };
+            m.block(block, cache, rows, position, text).await?;
         }
         Ok(())
     }

@@ -31,10 +31,15 @@ pub fn run_on<T: Task>(args: &DeviceArgs, task: T) -> Result<T::Output> {
 /// Runs `task` on `device`, and says how much was compared if it is checked.
 pub fn run<T: Task>(device: &Device, task: T) -> Result<T::Output> {
     let output = task.run(device)?;
+    report_check(device);
+    Ok(output)
+}
+
+/// Says how much of what ran on `device` was compared with the reference, if it was.
+pub fn report_check(device: &Device) {
     if let Some(compared) = device.compared() {
         out::note(&format!("check: {compared} ops on {}", agrees(device)));
     }
-    Ok(output)
 }
 
 /// `NAME agree with the reference`; a checked device's own name says already that it is.

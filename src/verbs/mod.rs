@@ -18,7 +18,6 @@ mod info;
 mod out;
 mod quantize;
 mod source;
-mod stop;
 mod train;
 
 /// What the program says about itself at the end of `--help`.

@@ -21,7 +21,7 @@ impl<B: Backend> Session<'_, B> {
 
     /// Steps as they will be, at the beginning of the context and at its end: kernels may differ.
     async fn rehearse(&mut self, prompts: &[usize]) -> Result<()> {
-        let context = self.model.options.context;
+        let context = self.context;
         for &length in prompts.iter().chain(&[1]) {
             let length = length.clamp(1, context);
             for position in [0, context - length] {
