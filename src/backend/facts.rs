@@ -1,5 +1,6 @@
 //! What a model has to know of the device it runs on, as one value.
 
+use super::Tuning;
 use crate::ops::{Kv, Needs};
 
 /// Facts of a device. Every backend states them once, when it is opened; a backend that wraps another one passes them
@@ -18,6 +19,8 @@ pub struct DeviceFacts {
     pub subgroup_size: usize,
     /// How keys and values are best cached here.
     pub kv: Kv,
+    /// Numbers found by measuring devices of its class.
+    pub tuning: Tuning,
     /// Optional abilities that kernels may use. Hosts have none of them, and need none.
     pub features: Needs,
 }
@@ -32,6 +35,7 @@ impl DeviceFacts {
             workgroup_bytes: usize::MAX,
             subgroup_size: 1,
             kv: Kv::F32,
+            tuning: Tuning::HOST,
             features: Needs::NONE,
         }
     }

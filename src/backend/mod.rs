@@ -10,6 +10,7 @@ mod device;
 mod facts;
 mod fill;
 mod gpu;
+mod tuning;
 mod twin;
 
 pub use cpu::Cpu;
@@ -17,6 +18,7 @@ pub use device::{APIS, Device, DeviceBuffer, DeviceChoice, DeviceOptions, candid
 pub use facts::DeviceFacts;
 pub use fill::{Fill, Write};
 pub use gpu::{AdapterSummary, Gpu, Options, adapters};
+pub use tuning::Tuning;
 pub use twin::Twin;
 
 /// How long one run of an op took.

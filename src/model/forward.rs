@@ -300,11 +300,12 @@ impl<B: Backend> Model<B> {
 
     async fn attend_step(&self, heads: Heads, stride: usize, cache: &Cache<'_, B>) -> Result<()> {
         let s = &self.scratch;
-        let splits = AttentionStep::splits(&heads);
+        let splits = AttentionStep::splits(&heads, self.backend.facts().tuning.ranges);
         let step = AttentionStep {
             heads,
             splits,
             stride,
+            processors: self.backend.facts().tuning.processors,
         };
         let out = if splits == 1 {
             &s.attention
@@ -325,7 +326,7 @@ impl<B: Backend> Model<B> {
     /// Attention over the cache: over ranges of it in parallel where rows alone would not fill the device.
     async fn attend_rows(&self, heads: Heads, cache: &Cache<'_, B>) -> Result<()> {
         let (s, Cache { k, v, ranges, .. }) = (&self.scratch, cache);
-        let splits = heads.splits();
+        let splits = heads.splits(self.backend.facts().tuning.ranges);
         let coop = kernel_for::<AttentionCoop>(self.backend.facts().features).is_some();
         if coop && !self.options.exact && heads.rows > 8 && AttentionCoop::fits(&heads) {
             let buffers = [&s.qkv, k, v, &s.attention];

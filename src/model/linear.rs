@@ -16,15 +16,9 @@ use crate::ops::phase::{
 use crate::quarter::{COLUMNS_PER_WORD, words_for};
 pub use apply::{Input, Run};
 
-/// Up to so many tokens the GEMV kernels, beyond them the GEMM kernels.
-pub const GEMV_ROWS: usize = 8;
-
 /// Up to so many tokens exact sums where cooperative matrices make them, so that a token of a batch that is decoded has
 /// the bits it has alone.
 pub const BITS_ROWS: usize = 16;
-
-/// From so many tokens on, cooperative matrices multiply with weights that were decoded before.
-const EXPAND_ROWS: usize = 512;
 
 /// A stack of linear layers with the same input, in device memory.
 pub struct Linear<B: Backend> {
@@ -85,12 +79,13 @@ impl<B: Backend> LinearScratch<B> {
         [widest, hidden, intermediate]: [usize; 3],
         (mode, exact): (Activations, bool),
     ) -> Result<Self> {
+        let tuning = &backend.facts().tuning;
         let integers = match mode {
             Activations::Float => 0,
             _ => rows * ActRound::row_words(widest, mode),
         };
         let coop = kernel_for::<PhaseGemmCoop>(backend.facts().features).is_some() && !exact;
-        let expanded = match coop && rows >= EXPAND_ROWS {
+        let expanded = match coop && rows >= tuning.expand_tokens {
             true => (widest * hidden / 2).min(backend.facts().max_words),
             false => 0,
         };
@@ -106,7 +101,8 @@ impl<B: Backend> LinearScratch<B> {
             normalized: backend.alloc("normalized", rows * hidden)?,
             tops: backend.alloc(
                 "largest magnitudes",
-                rows.min(GEMV_ROWS) * PhaseGemvRound::most_parts(intermediate),
+                rows.min(tuning.gemv_tokens)
+                    * PhaseGemvRound::most_parts(intermediate, tuning.processors),
             )?,
             pairs: backend.alloc(
                 "gate, up",

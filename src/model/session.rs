@@ -60,7 +60,11 @@ impl<B: Backend> Model<B> {
             caches,
             ranges: self.backend.alloc(
                 "attention ranges",
-                AttentionSplit::most_words(texts, self.config.head_dim),
+                AttentionSplit::most_words(
+                    texts,
+                    self.config.head_dim,
+                    self.backend.facts().tuning.ranges,
+                ),
             )?,
             logits: self.backend.alloc("logits", rows * self.config.vocab)?,
             round: self

@@ -2,6 +2,7 @@
 
 use super::faults::Faults;
 use super::{Options, cache, params};
+use crate::backend::Tuning;
 use crate::error::{Error, Result};
 use crate::ops::{MATRIX_WORKGROUP_BYTES, Needs};
 
@@ -138,10 +139,6 @@ fn memory(_adapter: &wgpu::Adapter) -> Option<u64> {
     None
 }
 
-/// Sizes of the blocks that small buffers share; larger ones have their own. A loaded LLaMA-2-7B shape takes 2,184 MiB
-/// of an H200 so, 2,345 with wgpu's hint for little memory and 2,291 with the one for performance, at the same speed.
-const BLOCKS: std::ops::Range<u64> = 4 << 20..16 << 20;
-
 /// Opens a device with those abilities that `options` ask for and the adapter has, and its full limits.
 pub(super) async fn open(
     adapter: &wgpu::Adapter,
@@ -165,12 +162,15 @@ pub(super) async fn open(
         true => unsafe { wgpu::ExperimentalFeatures::enabled() },
         false => wgpu::ExperimentalFeatures::disabled(),
     };
+    // A loaded LLaMA-2-7B shape takes 2,184 MiB of an H200 with these blocks, 2,345 with wgpu's hint for little memory
+    // and 2,291 with the one for performance, at the same speed.
+    let (smallest, largest) = Tuning::default().memory_blocks;
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("fairy2i-gpu"),
         required_features: features & adapter.features(),
         required_limits: adapter.limits(),
         memory_hints: wgpu::MemoryHints::Manual {
-            suballocated_device_memory_block_size: BLOCKS,
+            suballocated_device_memory_block_size: smallest..largest,
         },
         experimental_features,
         ..Default::default()

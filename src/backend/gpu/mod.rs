@@ -21,7 +21,7 @@ pub use options::Options;
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::Fill;
-use super::{Backend, DeviceFacts, Timing, check_lengths, kernel_for};
+use super::{Backend, DeviceFacts, Timing, Tuning, check_lengths, kernel_for};
 use crate::error::{Error, Result};
 use crate::ops::{Kv, Needs, Op};
 use faults::Faults;
@@ -35,12 +35,6 @@ use std::rc::Rc;
 
 /// Dispatches per submission at most, and slots for their parameters.
 const MOST: usize = 8192;
-/// Dispatches of the first submission after somebody waited: the device starts on them while the host records more.
-const FIRST: usize = 32;
-/// Bytes and operations per submission at most: about a tenth of a second on a small GPU.
-const WORK: f64 = 1e11;
-/// The same on a GPU of its own with cooperative matrices; the pause between submissions is 30 us.
-const MATRIX_WORK: f64 = 1e12;
 /// Words above which an upload goes through the staging ring; a shorter one is copied by the driver's own means.
 #[cfg(not(target_arch = "wasm32"))]
 const SHORT: usize = 64 << 10;
@@ -54,8 +48,6 @@ pub struct Gpu {
     faults: Faults,
     max_binding: u64,
     max_groups: u32,
-    /// Bytes and operations per submission.
-    work: f64,
     pipelines: RefCell<Pipelines>,
     bind_groups: RefCell<HashMap<(usize, Vec<u64>), wgpu::BindGroup>>,
     /// Slots for parameters; `None` where they are immediates.
@@ -100,7 +92,6 @@ impl Gpu {
         let level = options.level.both(summary.level);
         let uniforms = (!params::immediate(&device)).then(|| params::uniforms(&device));
         let largest = summary.max_binding.min(summary.max_buffer);
-        let fast = level.covers(Needs::MATRIX) && !summary.software && !summary.integrated;
         let max_binding = options.max_binding.map_or(largest, |m| m.min(largest));
         Ok(Self {
             device,
@@ -113,7 +104,6 @@ impl Gpu {
                 .map_or(summary.groups_per_dimension, |m| {
                     m.min(summary.groups_per_dimension)
                 }),
-            work: if fast { MATRIX_WORK } else { WORK },
             summary,
             pipelines: RefCell::new(Pipelines::new(cache)),
             bind_groups: RefCell::default(),
@@ -175,6 +165,15 @@ impl Gpu {
     }
 }
 
+/// The class that an adapter belongs to.
+fn tuning(summary: &AdapterSummary, features: Needs) -> Tuning {
+    match (summary.software, features.covers(Needs::MATRIX)) {
+        (true, _) => Tuning::SOFTWARE,
+        (false, true) if !summary.integrated => Tuning::LARGE_GPU,
+        (false, _) => Tuning::GPU,
+    }
+}
+
 /// The facts of an adapter of which `features` and bindings of `max_binding` bytes are used.
 fn facts(summary: &AdapterSummary, features: Needs, max_binding: u64) -> DeviceFacts {
     DeviceFacts {
@@ -187,6 +186,7 @@ fn facts(summary: &AdapterSummary, features: Needs, max_binding: u64) -> DeviceF
             false => 1,
         },
         kv: Kv::F16,
+        tuning: tuning(summary, features),
         features,
     }
 }
@@ -305,18 +305,19 @@ impl Backend for Gpu {
             bytemuck::bytes_of(&params),
             [x, y, grid.batch],
         );
+        let tuning = &self.facts.tuning;
         let (full, cost) = {
             let mut recording = self.recording.borrow_mut();
             let cost = op.cost();
             recording.work += cost.bytes + cost.ops;
             let timed = self.profile.borrow().as_ref().is_some_and(Profile::full);
             (
-                timed || recording.dispatches >= recording.burst(),
+                timed || recording.dispatches >= recording.burst(tuning.first_submission),
                 recording.work,
             )
         };
-        if full || cost > self.work {
-            self.recording.borrow_mut().longer();
+        if full || cost > tuning.submission_work {
+            self.recording.borrow_mut().longer(tuning.first_submission);
             self.flush()?;
         }
         Ok(())
