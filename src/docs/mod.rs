@@ -16,6 +16,7 @@ macro_rules! pages {
 }
 
 pages! {
+    commands = "commands.md";
     architecture = "architecture.md";
     glossary = "glossary.md";
     exactness = "exactness.md";
