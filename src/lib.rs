@@ -54,6 +54,7 @@
 
 pub mod backend;
 pub mod builtin;
+pub mod docs;
 pub mod error;
 pub mod files;
 pub mod fixed;
