@@ -11,7 +11,7 @@ mod twin;
 
 pub use cpu::Cpu;
 pub use fill::{Fill, Write};
-pub use gpu::{AdapterSummary, Gpu, Options, adapters};
+pub use gpu::{AdapterSummary, Gpu, Options, adapters, ranking};
 pub use twin::Twin;
 
 /// How long one run of an op took.

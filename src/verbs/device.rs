@@ -2,7 +2,7 @@
 
 use super::args::{DeviceArgs, DeviceChoice};
 use super::out;
-use crate::backend::{AdapterSummary, Backend, Cpu, Gpu, Options, Twin, adapters};
+use crate::backend::{AdapterSummary, Backend, Cpu, Gpu, Options, Twin, adapters, ranking};
 use crate::error::{Error, Result};
 
 /// Mesa's device-selection layer complains on standard error when there is no desktop, at every look for
@@ -98,7 +98,8 @@ pub fn open_with(args: &DeviceArgs, profile: bool) -> Result<Device> {
     }
 }
 
-/// Indexes of the adapters to try, best first; none means the CPU.
+/// Indexes of the adapters to try, best first ([`ranking`]: a GPU that is there through Vulkan and through DX12 is taken
+/// through Vulkan); none means the CPU.
 ///
 /// `auto` never takes a software adapter, because the CPU backend is faster than any of them; except for
 /// `--check`, which is about shaders: there a software adapter beats none.
@@ -107,8 +108,7 @@ pub fn candidates(
     all: &[AdapterSummary],
     check: bool,
 ) -> Result<Vec<usize>> {
-    let mut ranked: Vec<usize> = (0..all.len()).collect();
-    ranked.sort_by_key(|&i| (all[i].software, all[i].integrated, i));
+    let mut ranked = ranking::order(all);
     match choice {
         DeviceChoice::Cpu => return Ok(Vec::new()),
         DeviceChoice::Auto => ranked.retain(|&i| check || !all[i].software),
@@ -126,8 +126,7 @@ pub fn candidates(
             }
         }
         DeviceChoice::Name(name) => {
-            let part = name.to_lowercase();
-            ranked.retain(|&i| all[i].name.to_lowercase().contains(&part));
+            ranked = ranking::named(all, name);
             ranked.truncate(1); // a person who names one wants that one or an error
             if ranked.is_empty() {
                 let what = format!("no device is named `{name}`");
@@ -154,31 +153,24 @@ fn unknown(what: &str, all: &[AdapterSummary]) -> Error {
         .collect();
     Error::usage(
         format!("{what} ({BACKENDS})"),
-        format!("choose auto, cpu, gpu, or one of {}", list.join(", ")),
+        format!(
+            "choose auto, cpu, gpu, vulkan, dx12, metal, or one of {}",
+            list.join(", ")
+        ),
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::Needs;
 
     fn adapter(name: &str, software: bool, integrated: bool) -> AdapterSummary {
         AdapterSummary {
             name: name.to_owned(),
             api: "Vulkan".to_owned(),
-            driver: String::new(),
             software,
             integrated,
-            level: Needs::NONE,
-            subgroup_size: 1,
-            max_binding: 0,
-            max_buffer: 0,
-            memory: None,
-            workgroup_memory: 0,
-            invocations: 0,
-            groups_per_dimension: 0,
-            cache_file: None,
+            ..AdapterSummary::default()
         }
     }
 
@@ -214,6 +206,7 @@ mod tests {
         assert_eq!(chosen("0", &all, false), [0]);
         assert_eq!(chosen("iris", &all, false), [1]);
         assert_eq!(chosen("nvidia", &all, false), [2]);
+        assert_eq!(chosen("vulkan", &all, false), [2]);
     }
 
     #[test]
