@@ -7,6 +7,8 @@ pub mod compare;
 pub mod cpu;
 mod fill;
 mod gpu;
+#[cfg(feature = "translate")]
+pub mod translate;
 mod twin;
 
 pub use cpu::Cpu;
