@@ -218,8 +218,19 @@ impl Configured {
             .map_err(|e| format!("SPIR-V: {e}"))
     }
 
+    /// An error for `language` if it cannot say what this kernel does.
+    fn expressible(&self, language: &str) -> Result<(), String> {
+        match self.pipeline.shader.needs.matrix {
+            true => Err(format!(
+                "{language} has no cooperative matrices of 16 by 16"
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// What Metal gets: MSL 2.4.
     pub fn msl(&self) -> Result<String, String> {
+        self.expressible("MSL")?;
         let immediate = self.params == Params::Immediate;
         let slot = |binding: usize, mutable| msl::BindTarget {
             buffer: Some(binding as msl::Slot),
@@ -261,6 +272,7 @@ impl Configured {
     /// What Direct3D 12 gets, and the name of the entry point there: shader model 5.1 where the kernel is plain, which
     /// Microsoft's old compiler (FXC) takes, else 6.2.
     pub fn hlsl(&self) -> Result<(String, String), String> {
+        self.expressible("HLSL")?;
         let mut constants = hlsl::BindTarget::default();
         let immediates = constants;
         let mut bindings = hlsl::BindingMap::default();

@@ -136,7 +136,7 @@ fn limits(module: &Module, most: u32) -> Result<(), String> {
 /// What wgpu does for Vulkan, Metal and DX12.
 fn translate(pipeline: &Pipeline, configured: &Configured) -> Result<(), String> {
     let mut empty = configured.spirv()?.is_empty();
-    // matrices of 16 by 16 are in Vulkan alone: Metal has 8 by 8, HLSL none
+    // cooperative matrices of 16 by 16 are in Vulkan alone
     if !pipeline.shader.needs.matrix {
         empty |= configured.msl()?.is_empty() || configured.hlsl()?.0.is_empty();
     }
