@@ -10,6 +10,8 @@ mod device;
 mod facts;
 mod fill;
 mod gpu;
+#[cfg(feature = "translate")]
+pub mod translate;
 mod tuning;
 mod twin;
 
@@ -17,7 +19,7 @@ pub use cpu::Cpu;
 pub use device::{APIS, Device, DeviceBuffer, DeviceChoice, DeviceOptions, candidates};
 pub use facts::DeviceFacts;
 pub use fill::{Fill, Write};
-pub use gpu::{AdapterSummary, Gpu, Options, adapters};
+pub use gpu::{AdapterSummary, Gpu, Options, adapters, ranking};
 pub use tuning::Tuning;
 pub use twin::Twin;
 

@@ -130,11 +130,7 @@ impl<B: Backend> Model<B> {
         let rope = upload_new(&backend, "rope table", bytemuck::cast_slice(&table))?;
         let scratch = Scratch::new(&backend, config, &options)?;
         let kv = options.kv.unwrap_or(backend.facts().kv);
-        let kv = if kv.takes(config.head_dim) {
-            kv
-        } else {
-            Kv::F32
-        };
+        let kv = kv.for_heads(config.head_dim);
         Ok(Self {
             rope,
             kv,

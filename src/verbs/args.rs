@@ -14,7 +14,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Device")]
 pub struct DeviceArgs {
-    /// auto (a real GPU, else the CPU), cpu, gpu (software ones too), an index or part of a name of `info`
+    /// auto (a real GPU, else the CPU), cpu, gpu (software ones too), vulkan, dx12, metal, an index or part of a name of `info`
     #[arg(long, env = "FAIRY2I_DEVICE", value_name = "DEVICE", default_value = "auto", value_parser = DeviceChoice::from_str)]
     pub device: DeviceChoice,
     /// Folder for compiled kernels, or `off` [default: fairy2i-gpu in the user's cache folder]

@@ -1,6 +1,6 @@
 //! Which device a person means, and which adapter that is.
 
-use crate::backend::AdapterSummary;
+use crate::backend::{AdapterSummary, ranking};
 use crate::error::{Error, Result};
 use std::convert::Infallible;
 use std::str::FromStr;
@@ -17,7 +17,7 @@ pub enum DeviceChoice {
     Gpu,
     /// The adapter with this index.
     Index(usize),
-    /// The best adapter whose name contains this.
+    /// The best adapter of this graphics interface (`vulkan`, `dx12`, `metal`), or whose name contains this.
     Name(String),
 }
 
@@ -36,7 +36,8 @@ impl FromStr for DeviceChoice {
     }
 }
 
-/// Indexes of the adapters to try, best first; none means the CPU.
+/// Indexes of the adapters to try, best first ([`ranking`]: a GPU that is there through Vulkan and through DX12 is taken
+/// through Vulkan); none means the CPU.
 ///
 /// `auto` never takes a software adapter, because the CPU backend is faster than any of them; except for
 /// `--check`, which is about shaders: there a software adapter beats none.
@@ -45,8 +46,7 @@ pub fn candidates(
     all: &[AdapterSummary],
     check: bool,
 ) -> Result<Vec<usize>> {
-    let mut ranked: Vec<usize> = (0..all.len()).collect();
-    ranked.sort_by_key(|&i| (all[i].software, all[i].integrated, i));
+    let mut ranked = ranking::order(all);
     match choice {
         DeviceChoice::Cpu => return Ok(Vec::new()),
         DeviceChoice::Auto => ranked.retain(|&i| check || !all[i].software),
@@ -64,8 +64,7 @@ pub fn candidates(
             }
         }
         DeviceChoice::Name(name) => {
-            let part = name.to_lowercase();
-            ranked.retain(|&i| all[i].name.to_lowercase().contains(&part));
+            ranked = ranking::named(all, name);
             ranked.truncate(1); // a person who names one wants that one or an error
             if ranked.is_empty() {
                 let what = format!("no device is named `{name}`");
@@ -92,31 +91,24 @@ fn unknown(what: &str, all: &[AdapterSummary]) -> Error {
         .collect();
     Error::device(
         format!("{what} ({APIS})"),
-        format!("choose auto, cpu, gpu, or one of {}", list.join(", ")),
+        format!(
+            "choose auto, cpu, gpu, vulkan, dx12, metal, or one of {}",
+            list.join(", ")
+        ),
     )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::Needs;
 
     fn adapter(name: &str, software: bool, integrated: bool) -> AdapterSummary {
         AdapterSummary {
             name: name.to_owned(),
             api: "Vulkan".to_owned(),
-            driver: String::new(),
             software,
             integrated,
-            level: Needs::NONE,
-            subgroup_size: 1,
-            max_binding: 0,
-            max_buffer: 0,
-            memory: None,
-            workgroup_memory: 0,
-            invocations: 0,
-            groups_per_dimension: 0,
-            cache_file: None,
+            ..AdapterSummary::default()
         }
     }
 
@@ -152,6 +144,7 @@ mod tests {
         assert_eq!(chosen("0", &all, false), [0]);
         assert_eq!(chosen("iris", &all, false), [1]);
         assert_eq!(chosen("nvidia", &all, false), [2]);
+        assert_eq!(chosen("vulkan", &all, false), [2]);
     }
 
     #[test]

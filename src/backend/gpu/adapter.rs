@@ -7,12 +7,16 @@ use crate::error::{Error, Result};
 use crate::ops::{MATRIX_WORKGROUP_BYTES, Needs};
 
 /// What one adapter is and can do.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct AdapterSummary {
     /// Name the driver gives.
     pub name: String,
     /// Vulkan, Metal, Dx12, BrowserWebGpu.
     pub api: String,
+    /// Number of its maker, and the maker's number of the model: the same in every graphics interface; 0 if not told.
+    pub vendor: u32,
+    /// See `vendor`.
+    pub device: u32,
     /// Driver and its version.
     pub driver: String,
     /// Whether it runs on the CPU (lavapipe, WARP).
@@ -40,10 +44,31 @@ pub struct AdapterSummary {
     pub cache_file: Option<String>,
 }
 
+/// wgpu with its own defaults (validation by drivers in debug builds), but for one: it does not compile the shaders that
+/// look over indirect dispatches. This crate has none of these, so nothing is lost, and every device opens sooner. With
+/// them, a device is lost at once where the driver cannot compile such a shader (Wine's Direct3D 12).
 fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY;
+    descriptor
+        .flags
+        .remove(wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL);
     wgpu::Instance::new(descriptor)
+}
+
+/// What buffers and bindings may have at most: kernels count bytes and words in 32 bits, in HLSL and in Metal's table of
+/// buffer lengths too. (wgpu has the same limit as long as it looks over indirect calls.)
+const MOST_BYTES: u64 = u32::MAX as u64 & !3;
+
+/// The adapter's limits, as far as kernels can use them.
+fn limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
+    let limits = adapter.limits();
+    wgpu::Limits {
+        max_buffer_size: limits.max_buffer_size.min(MOST_BYTES),
+        max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size.min(MOST_BYTES),
+        max_uniform_buffer_binding_size: limits.max_uniform_buffer_binding_size.min(MOST_BYTES),
+        ..limits
+    }
 }
 
 /// All adapters, in the order of their `--device` index.
@@ -90,10 +115,12 @@ fn matrices(adapter: &wgpu::Adapter) -> bool {
 }
 
 pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
-    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    let (info, limits, features) = (adapter.get_info(), limits(adapter), adapter.features());
     AdapterSummary {
         name: info.name,
         api: format!("{:?}", info.backend),
+        vendor: info.vendor,
+        device: info.device,
         driver: format!("{} {}", info.driver, info.driver_info)
             .trim()
             .to_owned(),
@@ -168,7 +195,7 @@ pub(super) async fn open(
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("fairy2i-gpu"),
         required_features: features & adapter.features(),
-        required_limits: adapter.limits(),
+        required_limits: limits(adapter),
         memory_hints: wgpu::MemoryHints::Manual {
             suballocated_device_memory_block_size: smallest..largest,
         },

@@ -7,9 +7,10 @@ mod adapter;
 mod cache;
 mod faults;
 mod options;
-mod params;
+pub(super) mod params;
 mod pipeline;
 mod profile;
+pub mod ranking;
 mod readback;
 mod recording;
 mod signal;
@@ -88,9 +89,20 @@ impl Gpu {
         let summary = adapter::summary(chosen);
         let (device, queue, faults) = adapter::open(chosen, &options).await?;
         let cache = options.cache.as_deref().zip(summary.cache_file.as_deref());
-        let cache = cache.map(|(folder, name)| cache::Cache::open(&device, folder, name));
+        let cache = cache.and_then(|(folder, name)| {
+            let open = || cache::Cache::open(&device, folder, name);
+            faults
+                .scoped(&device, &|| "opening the cache".to_owned(), open)
+                .ok()
+        });
         let level = options.level.both(summary.level);
-        let uniforms = (!params::immediate(&device)).then(|| params::uniforms(&device));
+        let uniforms = match params::immediate(&device) {
+            true => None,
+            false => {
+                let doing = || "allocating parameters".to_owned();
+                Some(faults.scoped(&device, &doing, || params::uniforms(&device))?)
+            }
+        };
         let largest = summary.max_binding.min(summary.max_buffer);
         let max_binding = options.max_binding.map_or(largest, |m| m.min(largest));
         Ok(Self {
@@ -123,11 +135,19 @@ impl Gpu {
         &self.summary
     }
 
+    /// A buffer. If there is no memory for it, that is the error of this call alone.
+    fn create_buffer(&self, descriptor: &wgpu::BufferDescriptor<'_>) -> Result<wgpu::Buffer> {
+        let label = descriptor.label.unwrap_or("buffer");
+        let doing = || format!("allocating {} bytes for `{label}`", descriptor.size);
+        let make = || self.device.create_buffer(descriptor);
+        self.faults.scoped(&self.device, &doing, make)
+    }
+
     fn bind_group<O: Op>(
         &self,
         pipeline: &pipeline::Pipeline,
         buffers: &[&GpuBuffer],
-    ) -> wgpu::BindGroup {
+    ) -> Result<wgpu::BindGroup> {
         let key = (pipeline.id, buffers.iter().map(|b| b.id).collect());
         let mut known = self.bind_groups.borrow_mut();
         if self.dropped.replace(false) {
@@ -156,7 +176,13 @@ impl Gpu {
                 entries: &entries,
             })
         };
-        known.entry(key).or_insert_with(make).clone()
+        if let Some(group) = known.get(&key) {
+            return Ok(group.clone());
+        }
+        let doing = || format!("binding buffers to `{}`", O::NAME);
+        let group = self.faults.scoped(&self.device, &doing, make)?;
+        known.insert(key, group.clone());
+        Ok(group)
     }
 
     fn fold(&self, groups: u32) -> (u32, u32) {
@@ -213,16 +239,14 @@ impl Backend for Gpu {
                 "lower the context length (-c) or use --device cpu",
             ));
         }
-        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+        let buffer = self.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
             size: bytes,
             usage: wgpu::BufferUsages::STORAGE
                 | wgpu::BufferUsages::COPY_DST
                 | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
-        });
-        self.faults
-            .check(&format!("allocating {bytes} bytes for `{label}`"))?;
+        })?;
         let id = self.next_buffer.get();
         self.next_buffer.set(id + 1);
         Ok(GpuBuffer {
@@ -266,7 +290,7 @@ impl Backend for Gpu {
         let asked = (!nothing).then(|| self.ask_for(buffer, offset, len));
         async move {
             match asked {
-                Some(asked) => self.read_back(asked).await,
+                Some(asked) => self.read_back(asked?).await,
                 None => Ok(vec![0; len]),
             }
         }
@@ -288,12 +312,13 @@ impl Backend for Gpu {
             subgroup: self.summary.subgroup_size,
         };
         let mut pipelines = self.pipelines.borrow_mut();
-        let Some(pipeline) = pipelines.get(&self.device, op, shader, limits) else {
+        let made = pipelines.get(&self.device, &self.faults, op, shader, limits)?;
+        let Some(pipeline) = made else {
             return Ok(()); // a rehearsal
         };
         drop(pipelines);
         self.faults.check(shader.stem)?;
-        let group = self.bind_group::<O>(&pipeline, buffers);
+        let group = self.bind_group::<O>(&pipeline, buffers)?;
         let (x, y) = self.fold(grid.groups);
         if let Some(profile) = &mut *self.profile.borrow_mut() {
             profile.next::<O>(op);
@@ -353,7 +378,7 @@ impl Backend for Gpu {
         if on {
             pipelines.rehearse();
         } else {
-            pipelines.perform(&self.device);
+            pipelines.perform(&self.device, &self.faults)?;
         }
         self.faults.check("compiling kernels")?;
         Ok(true)
