@@ -86,7 +86,7 @@ impl Generate {
                 "copy it from where the model came from",
             )
         })?;
-        let prompt_ids = encode(&tokenizer, &prompt, config.bos)?;
+        let prompt_ids = encode(&tokenizer, &prompt)?;
         let new = self.new_tokens(prompt_ids.len(), config.context)?;
         let options = LoadOptions {
             recipe,
@@ -135,13 +135,13 @@ impl Generate {
     }
 }
 
-/// The ids of `prompt`; of an empty one the begin token, if the model has one.
-fn encode(tokenizer: &Tokenizer, prompt: &str, bos: Option<u32>) -> Result<Vec<u32>> {
+/// The ids of `prompt`; of an empty one the begin token, if there is one.
+fn encode(tokenizer: &Tokenizer, prompt: &str) -> Result<Vec<u32>> {
     let ids = tokenizer.encode(prompt, true)?;
     if !ids.is_empty() {
         return Ok(ids);
     }
-    bos.map(|id| vec![id]).ok_or_else(|| {
+    tokenizer.bos().map(|id| vec![id]).ok_or_else(|| {
         Error::usage(
             "the prompt is empty and the model has no begin token",
             "give it some text to continue",

@@ -8,7 +8,6 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::files::corpus::{Corpus, Order};
 use crate::files::run::{Checkpoints, LossScale, RUN_CONFIG, RunState, Saved, config};
-use crate::files::tokenizer::TOKENIZER;
 use crate::files::{self, Opened};
 use crate::model::train::{Memory, TrainOptions, Trainer};
 use crate::verbs::device::Task;
@@ -16,9 +15,6 @@ use crate::verbs::{out, source};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-
-/// Longest tokenizer that is read.
-const LONGEST: usize = 256 << 20;
 
 /// A run with all its settings.
 pub struct Run {
@@ -182,8 +178,8 @@ impl Run {
                 "make it from more text",
             ));
         }
-        if let Some(bytes) = base.source.read_optional(TOKENIZER, LONGEST)? {
-            corpus.check_tokenizer(base.source.name(), &bytes)?;
+        if let Some(tokenizer) = &base.tokenizer {
+            corpus.check_tokenizer(base.source.name(), tokenizer.sha256())?;
         }
         Ok(block)
     }
