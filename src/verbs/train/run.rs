@@ -8,6 +8,7 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::files::corpus::{Corpus, Order};
 use crate::files::run::{Checkpoints, LossScale, RUN_CONFIG, RunState, Saved, config};
+use crate::files::tokenizer::TOKENIZER;
 use crate::files::{self, Opened};
 use crate::model::train::{Memory, TrainOptions, Trainer};
 use crate::verbs::device::Task;
@@ -146,10 +147,15 @@ impl Run {
         Ok(opened)
     }
 
-    /// The texts to measure, in tokens; none without a tokenizer.
+    /// The texts to measure, in tokens.
     fn texts(&self, base: &Opened, length: usize) -> Result<Vec<Text>> {
-        let Some(tokenizer) = &base.tokenizer else {
+        if self.settings.eval.is_empty() {
             return Ok(Vec::new());
+        }
+        let Some(tokenizer) = &base.tokenizer else {
+            let place = base.source.place(TOKENIZER);
+            let hint = "copy it from where the model came from, or measure no text";
+            return Err(Error::file(place, "is missing", hint));
         };
         let words = Words {
             tokenizer,
