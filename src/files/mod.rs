@@ -14,6 +14,7 @@ pub mod run;
 pub mod safetensors;
 pub mod source;
 pub mod staging;
+pub mod text;
 pub mod tokenizer;
 
 pub use original::Original;
@@ -72,7 +73,7 @@ pub fn open_source(source: Source) -> Result<Opened> {
         .map(|bytes| (generation_place.as_str(), bytes));
     let (config, recipe) = config::parse(&place, &bytes, generation)?;
     let (folder, notes) = folder::Folder::open(&source, &config, recipe.as_ref())?;
-    let tokenizer = open_tokenizer(&source, &config)?;
+    let tokenizer = Tokenizer::open(&source, config.bos, config.vocab)?;
     Ok(Opened {
         config,
         recipe,
@@ -93,7 +94,7 @@ pub fn open_shape(source: Source) -> Result<Opened> {
     let place = source.place(CONFIG);
     let (config, recipe) = config::parse(&place, &bytes, None)?;
     Ok(Opened {
-        tokenizer: open_tokenizer(&source, &config)?,
+        tokenizer: Tokenizer::open(&source, config.bos, config.vocab)?,
         fields: config::object(&place, &bytes)?,
         config,
         recipe,
@@ -118,20 +119,4 @@ impl Weights for Nothing {
             skip_head: false,
         }
     }
-}
-
-fn open_tokenizer(source: &Source, config: &Config) -> Result<Option<Tokenizer>> {
-    let Some(bytes) = source.read_optional(tokenizer::TOKENIZER, LONGEST_TOKENIZER)? else {
-        return Ok(None);
-    };
-    let settings = source.read_optional(tokenizer::TOKENIZER_CONFIG, LONGEST_CONFIG)?;
-    let place = source.place(tokenizer::TOKENIZER_CONFIG);
-    Tokenizer::new(
-        &source.place(tokenizer::TOKENIZER),
-        &bytes,
-        settings.as_deref().map(|bytes| (place.as_str(), bytes)),
-        config.bos,
-        config.vocab,
-    )
-    .map(Some)
 }

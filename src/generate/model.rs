@@ -106,7 +106,7 @@ impl ModelFiles {
     pub fn encode(&self, prompt: impl Into<Prompt>) -> Result<Vec<u32>> {
         let place = self.opened.source.place(TOKENIZER);
         let tokenizer = self.opened.tokenizer.as_ref();
-        encode(tokenizer, &place, self.opened.config.bos, prompt.into())
+        encode(tokenizer, &place, prompt.into())
     }
 
     /// Brings the model onto `device`, which may carry several.
@@ -252,7 +252,7 @@ impl Model {
             return Err(Error::usage("a stop string is empty", hint));
         }
         let config = self.inner.config();
-        let ids = encode(self.tokenizer.as_ref(), &self.place, config.bos, prompt)?;
+        let ids = encode(self.tokenizer.as_ref(), &self.place, prompt)?;
         let new = new_tokens(ids.len(), self.inner.options().context, options.max_tokens)?;
         let (tokenizer, stop) = (self.tokenizer.as_ref(), options.stop.clone());
         Sequence::new(tokenizer, &config.eos, ids, new, stop)
@@ -273,12 +273,7 @@ pub(super) fn new_tokens(prompt: usize, context: usize, asked: Option<usize>) ->
     }
 }
 
-fn encode(
-    tokenizer: Option<&Tokenizer>,
-    place: &str,
-    bos: Option<u32>,
-    prompt: Prompt,
-) -> Result<Vec<u32>> {
+fn encode(tokenizer: Option<&Tokenizer>, place: &str, prompt: Prompt) -> Result<Vec<u32>> {
     let ids = match prompt {
         Prompt::Ids(ids) => ids,
         Prompt::Text(text) => {
@@ -290,6 +285,7 @@ fn encode(
     if !ids.is_empty() {
         return Ok(ids);
     }
+    let bos = tokenizer.and_then(Tokenizer::bos);
     bos.map(|id| vec![id]).ok_or_else(|| {
         Error::usage(
             "the prompt is empty and the model has no begin token",

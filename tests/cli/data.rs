@@ -70,7 +70,7 @@ fn zst(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Groups of 100 rows, snappy; every document is followed by a row without value if `nulls`.
-fn parquet(path: &Path, documents: &[String], nulls: bool) -> String {
+pub fn parquet(path: &Path, documents: &[String], nulls: bool) -> String {
     let kind = if nulls { "optional" } else { "required" };
     let schema = format!("message m {{ required int32 id; {kind} binary text (utf8); }}");
     let schema = Arc::new(parquet::schema::parser::parse_message_type(&schema).expect("a schema"));

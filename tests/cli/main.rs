@@ -11,6 +11,7 @@ mod generate;
 #[allow(dead_code)] // the small model of the file tests
 #[path = "../files/small.rs"]
 mod small;
+mod text;
 mod train;
 
 use serde_json::Value;

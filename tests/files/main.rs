@@ -4,10 +4,12 @@
 mod checkpoints;
 mod config;
 mod container;
+mod documents;
 mod encoder;
 mod folder;
 mod packed;
 mod small;
+mod special;
 mod tokenizer;
 
 use fairy2i_gpu::{Error, Result};

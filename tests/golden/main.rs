@@ -9,6 +9,7 @@ mod models;
 mod packing;
 mod quantizer;
 mod schedules;
+mod smollm2;
 mod training;
 
 use common::{Device, devices};
@@ -81,6 +82,7 @@ fn judge(file: &Path, value: &serde_json::Value) -> Option<Report> {
             training::judge(value, &devices, &mut report);
             Some(report)
         }
+        "smollm2" => Some(smollm2::judge(value, devices)),
         "models" => Some(models::judge(value, file.parent()?, &devices())),
         _ => None,
     }

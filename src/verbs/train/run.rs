@@ -17,9 +17,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Longest tokenizer that is read.
-const LONGEST: usize = 256 << 20;
-
 /// A run with all its settings.
 pub struct Run {
     pub out: PathBuf,
@@ -155,10 +152,15 @@ impl Run {
         Ok(opened)
     }
 
-    /// The texts to measure, in tokens; none without a tokenizer.
+    /// The texts to measure, in tokens.
     fn texts(&self, base: &Opened, length: usize) -> Result<Vec<Text>> {
-        let Some(tokenizer) = &base.tokenizer else {
+        if self.settings.eval.is_empty() {
             return Ok(Vec::new());
+        }
+        let Some(tokenizer) = &base.tokenizer else {
+            let place = base.source.place(TOKENIZER);
+            let hint = "copy it from where the model came from, or measure no text";
+            return Err(Error::file(place, "is missing", hint));
         };
         let words = Words {
             tokenizer,
@@ -187,8 +189,8 @@ impl Run {
                 "make it from more text",
             ));
         }
-        if let Some(bytes) = base.source.read_optional(TOKENIZER, LONGEST)? {
-            corpus.check_tokenizer(base.source.name(), &bytes)?;
+        if let Some(tokenizer) = &base.tokenizer {
+            corpus.check_tokenizer(base.source.name(), tokenizer.sha256())?;
         }
         Ok(block)
     }
