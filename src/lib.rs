@@ -6,9 +6,10 @@
 //!
 //! # Rooms
 //! Imports point to the left only:
-//! `error, quarter, fixed <- ops <- backend <- model <- files <- verbs`.
+//! `error, random, quarter, fixed <- ops <- backend <- model <- files <- verbs`.
 //!
 //! - [`error`]: what went wrong, where, what to do.
+//! - [`random`]: the one generator of random numbers, whose bits are documented.
 //! - [`quarter`]: the codebook and its packing. [`fixed`]: arithmetic with the same bits on every device.
 //! - [`ops`]: what is computed: one declaration per operation, one list of all of them.
 //! - [`backend`]: where it runs: CPU, GPU, or both in lockstep. Only `backend::gpu` names wgpu.
@@ -60,6 +61,7 @@ pub mod fixed;
 pub mod model;
 pub mod ops;
 pub mod quarter;
+pub mod random;
 #[cfg(feature = "cli")]
 pub mod verbs;
 
