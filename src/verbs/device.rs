@@ -152,7 +152,7 @@ fn unknown(what: &str, all: &[AdapterSummary]) -> Error {
         .zip(all)
         .map(|(i, a): (usize, _)| format!("{i}: {} ({})", a.name, a.api))
         .collect();
-    Error::usage(
+    Error::device(
         format!("{what} ({BACKENDS})"),
         format!("choose auto, cpu, gpu, or one of {}", list.join(", ")),
     )
@@ -222,7 +222,7 @@ mod tests {
         for choice in ["4", "radeon"] {
             let error =
                 candidates(&choice.parse().expect("a choice"), &all, false).expect_err("not there");
-            assert_eq!(error.exit_code(), 2);
+            assert_eq!(error.exit_code(), 3);
             assert!(
                 error.to_string().contains("3: NVIDIA T4 (Vulkan)"),
                 "{error}"
