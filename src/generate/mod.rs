@@ -5,12 +5,14 @@
 //!   who must not block. [`Batch`]: several texts at once.
 //! - [`Generate`]: how long a text may become and how its tokens are chosen. [`Finish`]: why it ended.
 
+mod batch;
 mod generator;
 mod model;
 mod options;
 mod sequence;
 pub mod stop;
 
+pub use batch::Batch;
 pub use generator::Generator;
 pub use model::{Model, ModelFiles};
 pub use options::{Generate, Options, Prompt};

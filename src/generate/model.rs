@@ -1,5 +1,6 @@
 //! A model as a caller has it: first its files, then on a device.
 
+use super::batch::Batch;
 use super::generator::Generator;
 use super::options::{Generate, Options, Prompt};
 use super::sequence::Sequence;
@@ -243,6 +244,22 @@ impl Model {
         let context = sequence.prompt_ids.len() + sequence.max_tokens;
         let session = self.inner.sessions_of(1, context)?;
         Generator::new(session, sequence, &options).await
+    }
+
+    /// Continues several prompts: those of the same length together, in one pass over the weights for each token.
+    ///
+    /// # Errors
+    /// As [`Model::generate`].
+    pub fn batch<P: Into<Prompt>>(
+        &self,
+        prompts: impl IntoIterator<Item = P>,
+        options: Generate,
+    ) -> Result<Batch<'_>> {
+        let sequences = prompts
+            .into_iter()
+            .map(|prompt| self.sequence(prompt.into(), &options))
+            .collect::<Result<_>>()?;
+        Batch::new(&self.inner, sequences, options)
     }
 
     /// A text that has not begun.

@@ -79,8 +79,6 @@ pub(super) struct Scratch<B: Backend> {
     activation: B::Buffer,
     /// The last token alone.
     pub last: B::Buffer,
-    pub chosen: B::Buffer,
-    pub chosen_logits: B::Buffer,
     linear: LinearScratch<B>,
 }
 
@@ -107,8 +105,6 @@ impl<B: Backend> Scratch<B> {
             attention: backend.alloc("attention", rows * q)?,
             activation: backend.alloc("MLP activation", rows * c.intermediate)?,
             last: backend.alloc("last token", c.hidden)?,
-            chosen: backend.alloc("chosen ids", super::session::MAX_TOP_K)?,
-            chosen_logits: backend.alloc("chosen logits", super::session::MAX_TOP_K)?,
             linear: LinearScratch::new(
                 backend,
                 rows,

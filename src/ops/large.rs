@@ -347,10 +347,14 @@ pub(super) fn argmax() -> Vec<BenchCase<Argmax>> {
 }
 
 pub(super) fn top_k() -> Vec<BenchCase<TopK>> {
-    let each = |(name, n)| case(name, TopK { n, k: 40 }, &[Floats, Zeros, Zeros]);
+    let each = |(name, rows, n)| {
+        let op = TopK { rows, n, k: 40 };
+        case(name, op, &[Floats, Zeros, Zeros])
+    };
     [
-        ("vocabulary of 32000, k 40", VOCAB),
-        ("vocabulary of 128256, k 40", 128_256),
+        ("vocabulary of 32000, k 40", 1, VOCAB),
+        ("vocabulary of 128256, k 40", 1, 128_256),
+        ("8 rows of a vocabulary of 32000, k 40", 8, VOCAB),
     ]
     .map(each)
     .into()

@@ -3,17 +3,22 @@
 use super::{command, finish, good, json, refused, run};
 
 #[test]
-fn unknown_devices_are_usage_errors_or_device_errors() {
-    for device in ["99", "no-such-gpu"] {
-        let run = run(&["generate", "--device", device, "-n", "1", "Hello"]);
-        // 2 where there are other GPUs to choose from, 3 where there are none at all
-        assert!([2, 3].contains(&run.code), "{}", run.stderr);
-        assert!(
-            run.stderr.starts_with("error: ") && run.stderr.contains("cpu"),
-            "{}",
-            run.stderr
-        );
-        assert_eq!(run.stderr.trim_end().lines().count(), 1, "{}", run.stderr);
+fn unknown_devices_are_device_errors_in_every_command() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let out = folder.path().join("out");
+    let out = out.to_string_lossy();
+    for device in ["99", "no-such-gpu", "-1", "18446744073709551616"] {
+        let device = format!("--device={device}");
+        for args in [
+            &["generate", "-n", "1", "Hello"][..],
+            &["bench", "-n", "1", "-r", "1"],
+            &["bench", "ops", "--op", "fill"],
+            &["bench", "train", "--shape", "tinyllama-1.1b"],
+            &["info", "--check"],
+            &["quantize", "builtin", &out],
+        ] {
+            refused(&[args, &[&device]].concat(), 3, &["cpu"]);
+        }
     }
 }
 

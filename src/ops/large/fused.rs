@@ -155,13 +155,18 @@ pub fn attention_coop() -> Vec<BenchCase<AttentionCoop>> {
 }
 
 pub fn sample() -> Vec<BenchCase<Sample>> {
-    let op = Sample {
-        k: 40,
-        to: 0,
-        temperature: 0.8,
-        top_p: 0.95,
-        min_p: 0.05,
-        random: 1 << 30,
+    let each = |(name, rows)| {
+        let op = Sample {
+            rows,
+            k: 40,
+            to: 0,
+            temperature: 0.8,
+            top_p: 0.95,
+            min_p: 0.05,
+        };
+        case(name, op, &[Bits, Floats, Bits, Zeros])
     };
-    vec![case("40 candidates", op, &[Bits, Floats, Zeros])]
+    [("40 candidates", 1), ("8 rows of 40 candidates", 8)]
+        .map(each)
+        .into()
 }
