@@ -33,7 +33,7 @@ pub enum Error {
     Tensors { file: String, problems: Vec<String> },
     /// A weight is NaN or infinite.
     #[error(
-        "tensor `{tensor}`: element {index} is {value}; repair the checkpoint or pass --allow-nonfinite"
+        "tensor `{tensor}`: element {index} is {value}; repair the checkpoint, or allow numbers that are not finite"
     )]
     NonFinite {
         tensor: String,
@@ -42,7 +42,7 @@ pub enum Error {
     },
     /// Prompt and requested tokens do not fit the context.
     #[error(
-        "the prompt has {prompt} tokens and {new} more were asked for, but the context holds {context}; shorten the prompt or lower -n"
+        "the prompt has {prompt} tokens and {new} more were asked for, but the context holds {context}; shorten the prompt or ask for fewer new tokens"
     )]
     Context {
         prompt: usize,

@@ -266,7 +266,7 @@ impl<B: Backend> Model<B> {
             }
             Text::Each if rows > 1 => Err(Error::usage(
                 "several texts at once need a device with subgroups",
-                "use one stream, or another --device",
+                "use one text, or another device",
             )),
             Text::Each | Text::One(_) => {
                 let index = if let Text::One(index) = text {

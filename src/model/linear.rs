@@ -146,7 +146,7 @@ impl<B: Backend> Linear<B> {
         if columns > MAX_COLUMNS && activations != Activations::Float {
             return Err(Error::usage(
                 format!("{place}: {columns} complex columns could overflow 32-bit sums"),
-                "use --activations float",
+                "use float activations",
             ));
         }
         let words = words_for(columns);

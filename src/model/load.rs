@@ -38,7 +38,7 @@ impl<B: Backend> Model<B> {
         let Method::Phase { stages } = options.recipe.method else {
             return Err(Error::usage(
                 "synthetic weights are made for phase layers only",
-                "pass --method fairy2i and --stages",
+                "ask for stages of the method fairy2i",
             ));
         };
         let parts = synthetic_parts(&backend, config, options, stages).await?;

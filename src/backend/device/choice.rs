@@ -53,7 +53,7 @@ pub fn candidates(
         _ if all.is_empty() => {
             return Err(Error::device(
                 format!("no GPU was found ({APIS})"),
-                "install its driver, or use --device cpu",
+                "install its driver, or use the CPU backend",
             ));
         }
         DeviceChoice::Gpu => {}

@@ -205,7 +205,7 @@ pub(super) async fn open(
     let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| {
         Error::device(
             format!("{}: {error}", adapter.get_info().name),
-            "choose another --device, or --device cpu",
+            "choose another device, or the CPU backend",
         )
     })?;
     let faults = Faults::listen(&device);

@@ -115,7 +115,7 @@ fn describe(error: &wgpu::Error) -> String {
 fn failed(doing: &str, what: &str) -> Error {
     Error::device(
         format!("GPU, {doing}: {what}"),
-        "use a smaller model or context, or --device cpu",
+        "use a smaller model, a shorter context or the CPU backend",
     )
 }
 

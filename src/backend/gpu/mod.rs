@@ -83,7 +83,7 @@ impl Gpu {
         let Some(chosen) = all.get(index) else {
             return Err(Error::device(
                 format!("there is no GPU adapter {index} ({} found)", all.len()),
-                "see `fairy2i-gpu info`, or use --device cpu",
+                "see the list of devices, or use the CPU backend",
             ));
         };
         let summary = adapter::summary(chosen);
@@ -236,7 +236,7 @@ impl Backend for Gpu {
                     "`{label}` needs {bytes} bytes in one binding, {} has {}",
                     self.summary.name, self.max_binding
                 ),
-                "lower the context length (-c) or use --device cpu",
+                "use a shorter context or the CPU backend",
             ));
         }
         let buffer = self.create_buffer(&wgpu::BufferDescriptor {

@@ -30,7 +30,7 @@ pub(super) struct Asked {
 fn lost() -> Error {
     Error::device(
         "GPU, reading back: the buffer could not be mapped",
-        "try again, or use --device cpu",
+        "try again, or use the CPU backend",
     )
 }
 
@@ -103,7 +103,7 @@ impl Gpu {
         polled.map(|_| ()).map_err(|error| {
             Error::device(
                 format!("GPU, waiting: {error}"),
-                "try again, or use --device cpu",
+                "try again, or use the CPU backend",
             )
         })
     }

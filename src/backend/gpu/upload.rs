@@ -62,7 +62,7 @@ fn create(gpu: &Gpu, bytes: u64) -> Result<wgpu::Buffer> {
 fn failed(what: &str) -> Error {
     Error::device(
         format!("GPU, uploading: {what}"),
-        "try again, or use --device cpu",
+        "try again, or use the CPU backend",
     )
 }
 

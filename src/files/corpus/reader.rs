@@ -148,7 +148,7 @@ impl Corpus {
                 "{} was made with another tokenizer than that of {model}",
                 self.source.name()
             ),
-            "make it again with `data --tokenizer` and this model",
+            "make it again with the tokenizer of this model",
         ))
     }
 }

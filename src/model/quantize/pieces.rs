@@ -32,7 +32,7 @@ pub(super) fn rows_per_piece<B: Backend>(
     match backend.facts().max_words / words {
         0 => Err(Error::device(
             format!("one row of {words} weights does not fit a binding"),
-            "use --device cpu",
+            "use the CPU backend",
         )),
         rows => Ok(rows),
     }

@@ -143,7 +143,7 @@ impl<B: Backend> Held<B> {
                     "`{name}` has {words} weights, a binding of this device {}",
                     backend.facts().max_words
                 ),
-                "train on another device, or --device cpu",
+                "train on another device, or the CPU backend",
             ));
         }
         let beside = if trained { words } else { 1 };
