@@ -6,7 +6,10 @@ pub mod config;
 pub mod corpus;
 pub mod export;
 pub mod folder;
+pub mod inputs;
 mod json;
+pub mod lock;
+pub mod marker;
 mod original;
 pub mod packed;
 pub mod plan;
@@ -16,6 +19,7 @@ pub mod source;
 pub mod staging;
 pub mod tokenizer;
 
+pub use inputs::Inputs;
 pub use original::Original;
 pub use source::{Bytes, Source};
 pub use tokenizer::Tokenizer;
