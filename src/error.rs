@@ -52,6 +52,14 @@ pub enum Error {
     /// The caller asked for something that makes no sense.
     #[error("{what}; {hint}")]
     Usage { what: String, hint: String },
+    /// What is to be written is there already, and stays as it is.
+    #[error("{path} {what}; choose another folder")]
+    Occupied {
+        path: String,
+        what: String,
+        /// Whether the caller may ask for it to be replaced: the same command wrote it, and nothing was added since.
+        replaceable: bool,
+    },
     /// The device is missing, lost, out of memory, or refused.
     #[error("{what}; {hint}")]
     Device { what: String, hint: String },
@@ -121,6 +129,7 @@ impl Error {
             | Self::Tensors { .. }
             | Self::NonFinite { .. }
             | Self::Context { .. }
+            | Self::Occupied { .. }
             | Self::Usage { .. } => 2,
             Self::Device { .. } => 3,
             Self::Disagree(_) | Self::Shape { .. } => 1,

@@ -5,7 +5,7 @@ mod common;
 use common::devices;
 use fairy2i_gpu::Result;
 use fairy2i_gpu::backend::{Backend, DeviceFacts, Fill, Gpu, Options, adapters, block_on};
-use fairy2i_gpu::files::{self, packed::Writer};
+use fairy2i_gpu::files::{self, packed::Writer, staging::Destination};
 use fairy2i_gpu::model::{Granularity, LoadOptions, Method, Model, Recipe, quantize};
 use fairy2i_gpu::ops::activation::Activations;
 use fairy2i_gpu::ops::{Op, hash32, phase};
@@ -132,7 +132,8 @@ const RECIPE: Recipe = Recipe {
 fn pack(folder: &Path) {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/models/stories260k");
     let opened = files::open(path).expect("the test model opens");
-    let mut writer = Writer::create(folder, false, opened.original(), RECIPE, 1 << 30).unwrap();
+    let to = Destination::new(folder, "quantize");
+    let mut writer = Writer::create(&to, opened.original(), RECIPE, 1 << 30).unwrap();
     let cpu = fairy2i_gpu::backend::Cpu::new();
     for layer in opened.config.linears() {
         let name = opened.config.dense_name(&layer.prefix);

@@ -5,14 +5,13 @@
 
 use super::folder::{INDEX, SINGLE};
 use super::json::show;
-use super::staging::Staging;
+use super::staging::{Destination, Replaced, Staging};
 use crate::error::{Error, Result};
 use crate::model::Dtype;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
-use std::path::Path;
 
 /// A tensor to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +50,12 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Those of [`Staging::begin`], and [`Error::Io`] for the files.
-    pub fn create(out: &Path, force: bool, tensors: &[Spec], shard_bytes: u64) -> Result<Self> {
-        let staging = Staging::begin(out, force)?;
+    pub fn create(
+        destination: &Destination<'_>,
+        tensors: &[Spec],
+        shard_bytes: u64,
+    ) -> Result<Self> {
+        let staging = Staging::begin(destination)?;
         let parts = split(tensors, shard_bytes);
         let mut checkpoint = Self {
             staging,
@@ -123,8 +126,9 @@ impl Checkpoint {
         self.staging.write(name, bytes)
     }
 
-    /// Checks that every tensor came, writes the index of several shards, and puts the folder in its place.
-    pub fn finish(self) -> Result<()> {
+    /// Checks that every tensor came, writes the index of several shards, and puts the folder in its place. Returns
+    /// what that replaced, if something was there.
+    pub fn finish(self) -> Result<Option<Replaced>> {
         if let Some((name, _)) = self.places.iter().find(|(_, place)| !place.written) {
             let what = format!("tensor `{}` was never written", show(name));
             return Err(Error::usage(what, "please report this as a bug"));

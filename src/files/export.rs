@@ -3,10 +3,10 @@
 use super::checkpoint::{Checkpoint, Spec};
 use super::original::{Original, encode, finite};
 use super::plan::{self, Planned};
+use super::staging::{Destination, Replaced};
 use super::{CONFIG, config};
 use crate::error::Result;
 use crate::model::{Config, Dtype, Method, Recipe};
-use std::path::Path;
 
 /// Files are cut where they would grow beyond this.
 pub const SHARD_BYTES: u64 = 4_000_000_000;
@@ -21,14 +21,14 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the folder `out`. `recipe` is how the linear layers that will be written were quantized, if they
+    /// Starts a folder. `recipe` is how the linear layers that will be written were quantized, if they
     /// were: a tied head that was quantized is no longer the embedding, so it is written, and untied.
     ///
     /// # Errors
-    /// [`crate::Error::Usage`] for an `out` in use, [`crate::Error::Io`].
+    /// Those of [`super::staging::Staging::begin`], for which `original` is read, whether `destination` says so or
+    /// not.
     pub fn create(
-        out: &Path,
-        force: bool,
+        destination: &Destination<'_>,
         original: Original<'_>,
         recipe: Option<&Recipe>,
         dtype: Dtype,
@@ -49,7 +49,12 @@ impl Writer {
             })
             .collect();
         let fields = config::to_json(&config, None, dtype, original.fields);
-        let checkpoint = Checkpoint::create(out, force, &specs, shard_bytes)?;
+        let inputs = original.read_beside(destination.inputs);
+        let destination = Destination {
+            inputs: &inputs,
+            ..*destination
+        };
+        let checkpoint = Checkpoint::create(&destination, &specs, shard_bytes)?;
         original.carry(|name, bytes| checkpoint.write(name, bytes))?;
         Ok(Self {
             checkpoint,
@@ -76,11 +81,19 @@ impl Writer {
         self.checkpoint.put(name, &bytes)
     }
 
-    /// Puts the folder in its place.
+    /// Writes another file of the folder.
     ///
     /// # Errors
-    /// [`crate::Error::Usage`] when a tensor is missing, [`crate::Error::Io`].
-    pub fn finish(self) -> Result<()> {
+    /// [`crate::Error::Io`].
+    pub fn file(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.checkpoint.write(name, bytes)
+    }
+
+    /// Puts the folder in its place. Returns what that replaced, if something was there.
+    ///
+    /// # Errors
+    /// [`crate::Error::Usage`] when a tensor is missing, [`crate::Error::Occupied`], [`crate::Error::Io`].
+    pub fn finish(self) -> Result<Option<Replaced>> {
         self.checkpoint.write(CONFIG, &self.fields)?;
         self.checkpoint.finish()
     }

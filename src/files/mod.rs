@@ -6,7 +6,10 @@ pub mod config;
 pub mod corpus;
 pub mod export;
 pub mod folder;
+pub mod inputs;
 mod json;
+pub mod lock;
+pub mod marker;
 mod original;
 pub mod packed;
 pub mod plan;
@@ -17,6 +20,7 @@ pub mod staging;
 pub mod text;
 pub mod tokenizer;
 
+pub use inputs::Inputs;
 pub use original::Original;
 pub use source::{Bytes, Source};
 pub use tokenizer::Tokenizer;

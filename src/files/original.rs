@@ -1,6 +1,6 @@
 //! The model that a written folder is made from, and what both writers take over from it.
 
-use super::{Opened, Source};
+use super::{Inputs, Opened, Source};
 use crate::error::{Error, Result};
 use crate::model::{Config, Dtype, Tensor, Weights};
 use serde_json::{Map, Value};
@@ -50,9 +50,32 @@ impl Opened {
             allow_nonfinite: false,
         }
     }
+
+    /// The files that are copied into what is written from this model, in memory or mapped: they are there to the
+    /// end, whatever becomes of the folder. One that cannot be copied is found now.
+    ///
+    /// # Errors
+    /// [`Error::File`] for one that is not a regular file inside the folder, [`Error::Io`].
+    pub fn carried(&self) -> Result<Source> {
+        let mut files = Vec::new();
+        for name in CARRIED {
+            if self.source.has(name) {
+                files.push((name.to_owned(), self.source.open(name)?));
+            }
+        }
+        Ok(Source::memory(self.source.name(), files))
+    }
 }
 
 impl Original<'_> {
+    /// `inputs`, and the folder that this model is read from.
+    pub(super) fn read_beside(&self, inputs: &Inputs) -> Inputs {
+        match self.source.and_then(Source::path) {
+            Some(folder) => inputs.clone().with(folder),
+            None => inputs.clone(),
+        }
+    }
+
     /// Hands every file to be copied to `write`.
     pub(super) fn carry(&self, write: impl Fn(&str, &[u8]) -> Result<()>) -> Result<()> {
         for name in CARRIED {

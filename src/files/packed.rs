@@ -58,12 +58,12 @@
 use super::checkpoint::{Checkpoint, Spec};
 use super::original::Original;
 use super::plan::{self, Role};
+use super::staging::{Destination, Replaced};
 use super::{CONFIG, config};
 use crate::error::{Error, Result};
 use crate::model::weights::bad_scale;
 use crate::model::{Config, Dtype, Granularity, Method, Packed, Recipe};
 use std::borrow::Cow;
-use std::path::Path;
 
 /// Files are cut where they would grow beyond this.
 pub const SHARD_BYTES: u64 = 2_000_000_000;
@@ -76,18 +76,18 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the folder `out` for `original` packed as `recipe`, and writes everything but the packed layers.
+    /// Starts a folder for `original` packed as `recipe`, and writes everything but the packed layers.
     ///
     /// # Errors
-    /// [`Error::Usage`] for a recipe that packs nothing or an `out` in use, [`Error::NonFinite`], [`Error::Io`].
+    /// [`Error::Usage`] for a recipe that packs nothing; those of [`super::staging::Staging::begin`], for which
+    /// `original` is read, whether `destination` says so or not; [`Error::NonFinite`], [`Error::Io`].
     pub fn create(
-        out: &Path,
-        force: bool,
+        destination: &Destination<'_>,
         original: Original<'_>,
         recipe: Recipe,
         shard_bytes: u64,
     ) -> Result<Self> {
-        sensible(recipe)?;
+        check(recipe)?;
         let mut specs = Vec::new();
         let mut dense = Vec::new();
         for planned in plan::plan(original.config, Some(&recipe)) {
@@ -113,7 +113,12 @@ impl Writer {
         let kind = dense.iter().find(|(name, _)| name == Config::EMBED);
         let kind = kind.map_or(Dtype::F16, |(_, dtype)| *dtype);
         let fields = config::to_json(original.config, Some(&recipe), kind, original.fields);
-        let mut checkpoint = Checkpoint::create(out, force, &specs, shard_bytes)?;
+        let inputs = original.read_beside(destination.inputs);
+        let destination = Destination {
+            inputs: &inputs,
+            ..*destination
+        };
+        let mut checkpoint = Checkpoint::create(&destination, &specs, shard_bytes)?;
         for (name, dtype) in dense {
             let tensor = original.dense(&name)?;
             checkpoint.put(&name, &original.convert(&name, &tensor, dtype)?)?;
@@ -154,17 +159,29 @@ impl Writer {
             .put(&format!("{prefix}.scales"), &little_endian(&scales))
     }
 
-    /// Puts the folder in its place.
+    /// Writes another file of the folder.
     ///
     /// # Errors
-    /// [`Error::Usage`] when a layer is missing, [`Error::Io`].
-    pub fn finish(self) -> Result<()> {
+    /// [`Error::Io`].
+    pub fn file(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.checkpoint.write(name, bytes)
+    }
+
+    /// Puts the folder in its place. Returns what that replaced, if something was there.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when a layer is missing, [`Error::Occupied`], [`Error::Io`].
+    pub fn finish(self) -> Result<Option<Replaced>> {
         self.checkpoint.write(CONFIG, &self.fields)?;
         self.checkpoint.finish()
     }
 }
 
-fn sensible(recipe: Recipe) -> Result<()> {
+/// Refuses a recipe that packs nothing.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn check(recipe: Recipe) -> Result<()> {
     let refuse = |what: &str, hint: &str| Err(Error::usage(what, hint));
     match (recipe.method, recipe.granularity) {
         (Method::Full, _) => refuse("full precision is not a packed format", "choose a method"),

@@ -108,6 +108,14 @@ impl Source {
         &self.name
     }
 
+    /// Where the folder is, unless the files are in memory.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::Folder { root, .. } => Some(root),
+            Kind::Memory(_) => None,
+        }
+    }
+
     /// `file` of this model, for messages.
     pub fn place(&self, file: &str) -> String {
         match &self.kind {

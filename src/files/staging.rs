@@ -1,86 +1,245 @@
 //! Folders that appear whole or not at all: written beside their place, synced, and renamed.
+//!
+//! While the folder OUT is written, `OUT.fairy2i-lock` is locked, `OUT.fairy2i-tmp` holds what is done, and for a
+//! moment `OUT.fairy2i-old` what is replaced. Whatever of these a killed process leaves is cleared away by the next
+//! one, which puts the old folder back if it finds no new one.
 
+use super::inputs::{Inputs, resolve};
+use super::json::show;
+use super::lock::Lock;
+use super::marker::{Author, MARKER, Marker};
 use crate::error::{Error, Result};
-use std::ffi::OsStr;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+/// A folder to be written, by whom, and what has to stay.
+#[derive(Debug, Clone, Copy)]
+pub struct Destination<'a> {
+    /// The folder.
+    pub out: &'a Path,
+    /// Who writes it: goes into its marker.
+    pub author: Author<'a>,
+    /// Whether a folder that the same author wrote is replaced; nothing else ever is.
+    pub replace: bool,
+    /// What is read meanwhile.
+    pub inputs: &'a Inputs,
+}
+
 /// A folder being written. Dropped before [`Staging::commit`], it leaves nothing behind.
+#[derive(Debug)]
 pub struct Staging {
+    places: Places,
+    command: String,
+    run: Option<String>,
+    replace: bool,
+    committed: bool,
+    _lock: Lock,
+}
+
+/// A folder and what stands beside it for a while.
+#[derive(Debug)]
+struct Places {
+    /// The folder as the caller names it.
+    shown: String,
     out: PathBuf,
     tmp: PathBuf,
     /// Where what was there goes while it is replaced.
     old: PathBuf,
-    committed: bool,
+    lock: PathBuf,
+}
+
+/// A folder that was replaced; in words, to be told to whom it belonged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replaced {
+    out: String,
+    command: String,
+    version: String,
+}
+
+impl fmt::Display for Replaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (out, command, version) = (&self.out, &self.command, &self.version);
+        write!(f, "replaced {out}, which `{command}` {version} had written")
+    }
+}
+
+static NOTHING: Inputs = Inputs::new();
+
+impl<'a> Destination<'a> {
+    /// The folder `out` for the command `command`, which replaces nothing and reads nothing but what its writer knows
+    /// of.
+    pub fn new(out: &'a Path, command: &'a str) -> Self {
+        Self {
+            out,
+            author: Author { command, run: None },
+            replace: false,
+            inputs: &NOTHING,
+        }
+    }
+
+    /// Refuses at once what [`Staging::begin`] would refuse, and makes nothing.
+    ///
+    /// # Errors
+    /// Those of [`Staging::begin`].
+    pub fn check(&self) -> Result<()> {
+        self.places().map(drop)
+    }
+
+    fn places(&self) -> Result<Places> {
+        let places = Places::of(self)?;
+        places.vacant(self.author, self.replace)?;
+        ours(&places.tmp)?;
+        ours(&places.old)?;
+        Ok(places)
+    }
+}
+
+impl Places {
+    /// Where everything goes; none of it may be read, lie in what is read, or hold it.
+    fn of(destination: &Destination<'_>) -> Result<Self> {
+        let shown = show(&destination.out.to_string_lossy());
+        let link = fs::symlink_metadata(destination.out).is_ok_and(|d| d.is_symlink());
+        if link && !destination.out.exists() {
+            let what = format!("{shown} is a link that leads nowhere");
+            return Err(Error::usage(what, "choose another folder"));
+        }
+        // A link is followed, so that the folder it points to is replaced and not the link.
+        let out = match dunce::canonicalize(destination.out) {
+            Ok(real) => real,
+            Err(_) => resolve(destination.out),
+        };
+        if out.file_name().is_none() {
+            let what = format!("{shown} is not a name for a folder");
+            return Err(Error::usage(what, "name the folder to write"));
+        }
+        let places = Self {
+            shown,
+            tmp: beside(&out, "tmp"),
+            old: beside(&out, "old"),
+            lock: beside(&out, "lock"),
+            out,
+        };
+        destination.inputs.keep_off(destination.out)?;
+        for place in [&places.tmp, &places.old, &places.lock] {
+            destination.inputs.keep_off(place)?;
+        }
+        Ok(places)
+    }
+
+    /// Whether the folder may be written: it is not there or empty (`None`), or `author` wrote it and may replace it
+    /// (its marker).
+    fn vacant(&self, author: Author<'_>, replace: bool) -> Result<Option<Marker>> {
+        let occupied = |what: String, replaceable| Error::Occupied {
+            path: self.shown.clone(),
+            what,
+            replaceable,
+        };
+        let out = &self.out;
+        if !out.exists() {
+            return Ok(None);
+        }
+        if !out.is_dir() {
+            return Err(occupied("exists and is not a folder".into(), false));
+        }
+        let mut entries = fs::read_dir(out).map_err(|e| Error::io(out, e))?;
+        if entries.next().is_none() {
+            return Ok(None);
+        }
+        match Marker::own(out, author)? {
+            Ok(marker) if replace => Ok(Some(marker)),
+            Ok(_) => Err(occupied("exists and is not empty".into(), true)),
+            Err(why) => Err(occupied(format!("exists and {why}"), false)),
+        }
+    }
 }
 
 impl Staging {
-    /// Starts writing what will be the folder `out`, as `out.tmp-<process>`. A model that is there already is
-    /// replaced at the very end, and only with `force`.
+    /// Starts writing a folder. Links are followed; what is replaced stays until the very end.
     ///
     /// # Errors
-    /// [`Error::Usage`] when `out` is in use, [`Error::Io`] when the folder cannot be made.
-    pub fn begin(out: &Path, force: bool) -> Result<Self> {
-        // A link is followed, so that the folder it points to is replaced and not the link.
-        let out = dunce::canonicalize(out).unwrap_or_else(|_| out.to_owned());
-        refuse(&out, force)?;
-        let Some(name) = out.file_name() else {
-            let what = format!("{} is not a name for a folder", out.display());
-            return Err(Error::usage(what, "name the folder to write"));
-        };
-        if let Some(parent) = out.parent().filter(|p| !p.as_os_str().is_empty()) {
+    /// [`Error::Usage`] when it is, holds or lies in something that is read, or when another process writes it;
+    /// [`Error::Occupied`] when something is there that may not be replaced; [`Error::Io`] when it cannot be made.
+    pub fn begin(destination: &Destination<'_>) -> Result<Self> {
+        let places = destination.places()?;
+        if let Some(parent) = parent(&places.out) {
             fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
         }
-        let process = std::process::id();
-        let tmp = beside(&out, name, &format!("tmp-{process}"));
-        let old = beside(&out, name, &format!("old-{process}"));
-        remove_stale(&out, name);
-        // In a container every run may have the same process id: a leftover of that name is a dead run's.
-        if tmp.exists() {
-            fs::remove_dir_all(&tmp).map_err(|e| Error::io(&tmp, e))?;
-        }
-        fs::create_dir(&tmp).map_err(|e| Error::io(&tmp, e))?;
-        Ok(Self {
-            tmp,
-            old,
-            out,
+        let Some(lock) = Lock::take(&places.lock)? else {
+            let what = format!("another process is writing {}", places.shown);
+            return Err(Error::usage(what, "wait for it, or choose another folder"));
+        };
+        clear(&places)?;
+        // Once more: the process that held the lock before may have finished in between.
+        places.vacant(destination.author, destination.replace)?;
+        fs::create_dir(&places.tmp).map_err(|e| Error::io(&places.tmp, e))?;
+        let staging = Self {
+            places,
+            command: destination.author.command.to_owned(),
+            run: destination.author.run.map(str::to_owned),
+            replace: destination.replace,
             committed: false,
-        })
+            _lock: lock,
+        };
+        Marker::begin(staging.path(), staging.author())?;
+        Ok(staging)
     }
 
     /// Where the files go until they are committed.
     pub fn path(&self) -> &Path {
-        &self.tmp
+        &self.places.tmp
     }
 
     /// Writes and syncs a whole file.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        write_synced(&self.tmp.join(name), bytes)
+        write_synced(&self.path().join(name), bytes)
     }
 
-    /// Puts the folder in its place. Files written other than by [`Staging::write`] must have been synced.
-    pub fn commit(mut self) -> Result<()> {
-        sync_folder(&self.tmp)?;
-        let replaced = self.out.exists();
-        if replaced {
-            fs::rename(&self.out, &self.old).map_err(|e| Error::io(&self.out, e))?;
+    /// Puts the folder in its place. Files written other than by [`Staging::write`] must have been synced. Returns
+    /// what was replaced, if something was.
+    ///
+    /// # Errors
+    /// [`Error::Occupied`] when something came to be there meanwhile, [`Error::Io`].
+    pub fn commit(mut self) -> Result<Option<Replaced>> {
+        Marker::finish(self.path(), self.author())?;
+        sync_folder(self.path())?;
+        let replaced = self.places.vacant(self.author(), self.replace)?;
+        let Places { out, tmp, old, .. } = &self.places;
+        if replaced.is_some() {
+            fs::rename(out, old).map_err(|e| Error::io(out, e))?;
+        } else if out.exists() {
+            // It is empty; not every system renames over such a folder.
+            fs::remove_dir(out).map_err(|e| Error::io(out, e))?;
         }
-        if let Err(e) = fs::rename(&self.tmp, &self.out) {
-            if replaced {
-                // Nothing more can be done if this fails as well; both folders are still there.
-                let _ = fs::rename(&self.old, &self.out);
+        if let Err(e) = fs::rename(tmp, out) {
+            if replaced.is_some() {
+                // If this fails as well, the next start puts the old folder back.
+                let _ = fs::rename(old, out);
             }
-            return Err(Error::io(&self.out, e));
+            return Err(Error::io(out, e));
         }
         self.committed = true;
-        if let Some(parent) = self.out.parent().filter(|p| !p.as_os_str().is_empty()) {
+        let Places { out, old, .. } = &self.places;
+        if let Some(parent) = parent(out) {
             sync_folder(parent)?;
         }
-        if replaced {
-            fs::remove_dir_all(&self.old).map_err(|e| Error::io(&self.old, e))?;
+        let Some(marker) = replaced else {
+            return Ok(None);
+        };
+        marker.remove(old)?;
+        Ok(Some(Replaced {
+            out: self.places.shown.clone(),
+            command: marker.command,
+            version: marker.version,
+        }))
+    }
+
+    fn author(&self) -> Author<'_> {
+        Author {
+            command: &self.command,
+            run: self.run.as_deref(),
         }
-        Ok(())
     }
 }
 
@@ -88,67 +247,65 @@ impl Drop for Staging {
     fn drop(&mut self) {
         if !self.committed {
             // An error is on its way to the user already; this one would hide it.
-            let _ = fs::remove_dir_all(&self.tmp);
+            let _ = fs::remove_dir_all(&self.places.tmp);
         }
     }
 }
 
-/// `name.suffix` in the folder of `out`.
-fn beside(out: &Path, name: &OsStr, suffix: &str) -> PathBuf {
-    let mut name = name.to_owned();
-    name.push(".");
-    name.push(suffix);
+/// `out.fairy2i-kind`, beside `out`.
+pub(super) fn beside(out: &Path, kind: &str) -> PathBuf {
+    let mut name = out.file_name().unwrap_or_default().to_owned();
+    name.push(".fairy2i-");
+    name.push(kind);
     out.with_file_name(name)
 }
 
-/// Removes what killed runs left, where it can be told that they are gone (Linux); others may still be writing.
-fn remove_stale(out: &Path, name: &OsStr) {
-    if !Path::new("/proc/self").exists() {
-        return;
+/// The folder that holds `path`, where it has a name.
+fn parent(path: &Path) -> Option<&Path> {
+    path.parent().filter(|p| !p.as_os_str().is_empty())
+}
+
+/// Refuses what no process of ours left beside a folder.
+fn ours(leftover: &Path) -> Result<()> {
+    if fs::symlink_metadata(leftover).is_err() || Marker::read(leftover).is_some() {
+        return Ok(());
     }
-    let parent = out.parent().filter(|p| !p.as_os_str().is_empty());
-    let Ok(entries) = fs::read_dir(parent.unwrap_or(Path::new("."))) else {
-        return; // creating the folder will tell why
-    };
-    let prefix = format!("{}.tmp-", name.to_string_lossy());
-    for entry in entries.flatten() {
-        let entry_name = entry.file_name();
-        let id = entry_name.to_str().and_then(|n| n.strip_prefix(&prefix));
-        let id = id.filter(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_digit()));
-        if id.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
-            let _ = fs::remove_dir_all(entry.path()); // it costs space, nothing else
+    // A process may be killed between making a folder and marking it, or between its last file and the folder.
+    let first = fs::read_dir(leftover).ok().map(|mut all| all.next());
+    let what = match first {
+        Some(None) => return Ok(()),
+        Some(Some(Ok(entry))) => {
+            let name = show(&entry.file_name().to_string_lossy());
+            format!("is in the way: it holds {name}, and no {MARKER} says whose it is")
         }
+        _ => "is in the way: it is no folder of ours".to_owned(),
+    };
+    Err(occupied(leftover, what, false))
+}
+
+/// Clears away what a killed process left, once nobody else can be writing.
+fn clear(places: &Places) -> Result<()> {
+    let Places { out, tmp, old, .. } = places;
+    ours(tmp)?;
+    ours(old)?;
+    if tmp.exists() {
+        fs::remove_dir_all(tmp).map_err(|e| Error::io(tmp, e))?;
+    }
+    match Marker::read(old) {
+        Some(_) if !out.exists() => fs::rename(old, out).map_err(|e| Error::io(out, e)),
+        Some(marker) => marker.remove(old),
+        None if old.exists() => fs::remove_dir(old).map_err(|e| Error::io(old, e)),
+        None => Ok(()),
     }
 }
 
-/// Refuses to write over what is there, unless it is empty or a model and `force` is given.
-fn refuse(out: &Path, force: bool) -> Result<()> {
-    if !out.exists() {
-        return Ok(());
+/// The error for what is in the way.
+pub(super) fn occupied(path: &Path, what: String, replaceable: bool) -> Error {
+    Error::Occupied {
+        path: show(&path.to_string_lossy()),
+        what,
+        replaceable,
     }
-    let shown = out.display();
-    if !out.is_dir() {
-        let what = format!("{shown} exists and is not a folder");
-        return Err(Error::usage(what, "choose another name"));
-    }
-    let mut entries = fs::read_dir(out).map_err(|e| Error::io(out, e))?;
-    if entries.next().is_none() {
-        return Ok(());
-    }
-    if !force {
-        return Err(Error::usage(
-            format!("{shown} exists and is not empty"),
-            "choose another folder, or pass --force to replace it",
-        ));
-    }
-    // The whole folder goes, so it had better be a model.
-    if !out.join(super::CONFIG).is_file() {
-        return Err(Error::usage(
-            format!("{shown} does not hold a model, so --force does not replace it"),
-            "choose another folder",
-        ));
-    }
-    Ok(())
 }
 
 /// Makes the names in a folder durable; other systems than Unix have no such call.

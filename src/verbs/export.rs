@@ -2,16 +2,17 @@
 
 use super::args::{DeviceArgs, RecipeArgs};
 use super::device::{self, Task};
-use super::{out, source};
+use super::{folders, out, source};
 use crate::backend::{Backend, block_on};
 use crate::error::Result;
-use crate::files::{Opened, export};
+use crate::files::staging::Destination;
+use crate::files::{Inputs, Opened, export};
 use crate::model::config::LinearShape;
 use crate::model::{Config, Dtype, Method, Recipe, dequantize, quantize, weights};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Write a plain Hugging Face checkpoint whose weights are the quantized ones.
 #[derive(Debug, clap::Args)]
@@ -31,7 +32,7 @@ pub struct Export {
     /// Element type of all tensors
     #[arg(long, value_enum, default_value = "f16")]
     dtype: DtypeName,
-    /// Replace OUT if there is a model in it
+    /// Replace OUT if `export` wrote it and nothing was changed or added since
     #[arg(long)]
     force: bool,
     /// Print one JSON object
@@ -70,16 +71,22 @@ impl Export {
             DtypeName::F16 => Dtype::F16,
             DtypeName::Bf16 => Dtype::BF16,
         };
+        let inputs = Inputs::new().with(&self.input);
+        let destination = Destination {
+            replace: self.force,
+            inputs: &inputs,
+            ..Destination::new(&self.output, "export")
+        };
+        folders::with_force("export", destination.check())?;
         let work = Work {
             opened: &opened,
-            output: &self.output,
-            force: self.force,
+            destination,
             recipe,
             dtype,
             allow_nonfinite: self.recipe.allow_nonfinite,
             json: self.json,
         };
-        let tensors = device::run_on(&self.device, work)?;
+        let tensors = folders::with_force("export", device::run_on(&self.device, work))?;
         let files = source::sizes(Some(&self.output))?;
         let files = files.iter().filter(|f| f.0.ends_with(".safetensors"));
         let report = Report {
@@ -106,8 +113,7 @@ impl Export {
 
 struct Work<'a> {
     opened: &'a Opened,
-    output: &'a Path,
-    force: bool,
+    destination: Destination<'a>,
     recipe: Recipe,
     dtype: Dtype,
     allow_nonfinite: bool,
@@ -121,8 +127,7 @@ impl Task for Work<'_> {
         let mut original = self.opened.original();
         original.allow_nonfinite = self.allow_nonfinite;
         let mut writer = export::Writer::create(
-            self.output,
-            self.force,
+            &self.destination,
             original,
             Some(&self.recipe),
             self.dtype,
@@ -146,8 +151,9 @@ impl Task for Work<'_> {
             writer.tensor(name, &values)?;
             bar.inc(1);
         }
-        writer.finish()?;
+        let replaced = writer.finish()?;
         bar.finish_and_clear();
+        folders::tell(replaced);
         Ok(names.len())
     }
 }

@@ -13,6 +13,7 @@ mod curves;
 mod data;
 mod device;
 mod export;
+mod folders;
 mod generate;
 mod info;
 mod out;

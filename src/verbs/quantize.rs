@@ -2,14 +2,15 @@
 
 use super::args::{DeviceArgs, MethodName, RecipeArgs};
 use super::device::{self, Task};
-use super::{out, source};
+use super::{folders, out, source};
 use crate::backend::{Backend, block_on};
 use crate::error::{Error, Result};
-use crate::files::{Opened, packed};
+use crate::files::staging::Destination;
+use crate::files::{Inputs, Opened, packed};
 use crate::model::config::LinearShape;
 use crate::model::{Config, Packed, Recipe, quantize};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Write a packed folder from a full-precision one.
@@ -28,7 +29,7 @@ pub struct Quantize {
     /// Folder to write
     #[arg(value_name = "OUT")]
     output: PathBuf,
-    /// Replace OUT if there is a model in it
+    /// Replace OUT if `quantize` wrote it and nothing was changed or added since
     #[arg(long)]
     force: bool,
     /// Print one JSON object
@@ -83,15 +84,22 @@ impl Quantize {
                 "start from the full-precision folder",
             ));
         }
+        let inputs = Inputs::new().with(&self.input);
+        let destination = Destination {
+            replace: self.force,
+            inputs: &inputs,
+            ..Destination::new(&self.output, "quantize")
+        };
+        folders::with_force("quantize", destination.check())?;
         let work = Work {
             opened: &opened,
-            output: &self.output,
-            force: self.force,
+            destination,
+            card: None,
             recipe,
             allow_nonfinite: self.recipe.allow_nonfinite,
             json: self.json,
         };
-        let (device, layers) = device::run_on(&self.device, work)?;
+        let (device, layers) = folders::with_force("quantize", device::run_on(&self.device, work))?;
         let report = self.report(&opened, recipe, device, layers, started)?;
         if self.json {
             return out::json(&report);
@@ -133,9 +141,9 @@ pub(super) struct Work<'a> {
     /// The full-precision model.
     pub opened: &'a Opened,
     /// Folder to write.
-    pub output: &'a Path,
-    /// Replace a model that is there.
-    pub force: bool,
+    pub destination: Destination<'a>,
+    /// A file to write beside the model: its name and its text.
+    pub card: Option<(&'a str, &'a str)>,
     /// How.
     pub recipe: Recipe,
     /// Go on when weights are NaN or infinite.
@@ -151,8 +159,10 @@ impl Task for Work<'_> {
         let mut original = self.opened.original();
         original.allow_nonfinite = self.allow_nonfinite;
         let shard = packed::SHARD_BYTES;
-        let mut writer =
-            packed::Writer::create(self.output, self.force, original, self.recipe, shard)?;
+        let mut writer = packed::Writer::create(&self.destination, original, self.recipe, shard)?;
+        if let Some((name, text)) = self.card {
+            writer.file(name, text.as_bytes())?;
+        }
         let mut linears = self.opened.config.linears();
         linears.retain(|l| !(self.recipe.skip_head && l.prefix == Config::HEAD));
         let bar = out::progress(!self.json, linears.len());
@@ -169,8 +179,9 @@ impl Task for Work<'_> {
             });
             bar.inc(1);
         }
-        writer.finish()?;
+        let replaced = writer.finish()?;
         bar.finish_and_clear();
+        folders::tell(replaced);
         Ok((backend.name(), rows))
     }
 }

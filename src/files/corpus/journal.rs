@@ -1,4 +1,5 @@
-//! A data folder in the making: `OUT.part`, with a journal that says where to go on after a kill.
+//! A data folder in the making: `OUT.part`, with a journal that says where to go on after a kill, and a marker that says
+//! whose it is. Who writes there has locked `OUT.fairy2i-lock`.
 //!
 //! Shards are synced before the journal names them, and the journal is replaced by renaming; the folder gets its
 //! name when all is done. So OUT is whole or not there, and whatever OUT.part holds beyond the journal is written
@@ -7,15 +8,21 @@
 use super::manifest::{Counts, MANIFEST, Manifest, Settings};
 use super::packing::Packer;
 use crate::error::{Error, Result};
+use crate::files::Inputs;
 use crate::files::json::{differences, show};
-use crate::files::staging::{replace, sync_folder};
+use crate::files::lock::Lock;
+use crate::files::marker::{Author, MARKER, Marker};
+use crate::files::staging::{beside, occupied, replace, sync_folder};
 use crate::files::text::UTF8_MARK;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 const JOURNAL: &str = "journal.json";
-const LOCK: &str = "lock";
+const AUTHOR: Author<'static> = Author {
+    command: "data",
+    run: None,
+};
 
 /// Where the work is, all of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,41 +46,55 @@ struct Journal {
 }
 
 /// The folder `OUT.part`, locked.
+#[derive(Debug)]
 pub struct Work {
     out: PathBuf,
     part: PathBuf,
-    /// Held as long as we write. Some systems do not rename folders with open files.
-    lock: Option<File>,
+    _lock: Lock,
     /// Whether there is anything worth keeping.
     saved: bool,
 }
 
 impl Work {
-    /// Begins, or goes on where a run with the same settings was stopped.
+    /// Begins, or goes on where a run with the same settings was stopped. `inputs` is what is read meanwhile.
     ///
     /// # Errors
-    /// [`Error::Usage`] when `out` is in use, when a run with other settings left `OUT.part` (the message lists the
-    /// fields that differ), or when one is still at work there.
-    pub fn begin(out: &Path, settings: &Settings) -> Result<(Self, Option<State>)> {
+    /// [`Error::Usage`] when `out` or `OUT.part` is, holds or lies in something that is read, when a run with other
+    /// settings left `OUT.part` (the message lists the fields that differ), or when one is still at work there;
+    /// [`Error::Occupied`] when `out` exists, or `OUT.part` holds anything that no such run wrote.
+    pub fn begin(
+        out: &Path,
+        settings: &Settings,
+        inputs: &Inputs,
+    ) -> Result<(Self, Option<State>)> {
         let shown = show(&out.to_string_lossy());
-        if fs::symlink_metadata(out).is_ok() {
-            let what = format!("{shown} exists already");
-            return Err(Error::usage(what, "choose another name, or remove it"));
-        }
         let Some(name) = out.file_name() else {
             let what = format!("{shown} is not a name for a folder");
             return Err(Error::usage(what, "name the folder to write"));
         };
         let mut name = name.to_owned();
         name.push(".part");
-        let part = out.with_file_name(name);
-        fs::create_dir_all(&part).map_err(|e| Error::io(&part, e))?;
-        let path = part.join(LOCK);
-        let lock = File::create(&path).map_err(|e| Error::io(&path, e))?;
-        if lock.try_lock().is_err() {
-            let what = format!("another run is writing {shown}");
-            return Err(Error::usage(what, "wait for it, or choose another name"));
+        let (part, lock) = (out.with_file_name(name), beside(out, "lock"));
+        for place in [out, &part, &lock] {
+            inputs.keep_off(place)?;
         }
+        if fs::symlink_metadata(out).is_ok() {
+            return Err(occupied(out, "exists already".into(), false));
+        }
+        if let Some(parent) = out.parent().filter(|p| !p.as_os_str().is_empty()) {
+            fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
+        }
+        let Some(lock) = Lock::take(&lock)? else {
+            let what = format!("another process is writing {shown}");
+            return Err(Error::usage(what, "wait for it, or choose another name"));
+        };
+        // Once more: the process that held the lock before may have finished in between.
+        if fs::symlink_metadata(out).is_ok() {
+            return Err(occupied(out, "exists already".into(), false));
+        }
+        ours(&part)?;
+        fs::create_dir_all(&part).map_err(|e| Error::io(&part, e))?;
+        Marker::begin(&part, AUTHOR)?;
         let state = recover(&part, settings)?;
         if state.is_none() {
             clear(&part)?;
@@ -81,7 +102,7 @@ impl Work {
         let work = Self {
             out: out.to_owned(),
             part,
-            lock: Some(lock),
+            _lock: lock,
             saved: state.is_some(),
         };
         Ok((work, state))
@@ -106,13 +127,12 @@ impl Work {
     /// Writes the manifest and gives the folder its name.
     pub fn commit(mut self, manifest: &Manifest) -> Result<()> {
         replace(&self.part, MANIFEST, &json(manifest)?)?;
-        self.lock = None;
         fs::rename(&self.part, &self.out).map_err(|e| Error::io(&self.out, e))?;
         self.saved = true;
         let parent = self.out.parent().filter(|p| !p.as_os_str().is_empty());
         sync_folder(parent.unwrap_or(Path::new(".")))?;
         // Last, so that a kill before the new name finds its way on. Left behind, they do no harm.
-        for name in [JOURNAL, LOCK] {
+        for name in [JOURNAL, MARKER] {
             let _ = fs::remove_file(self.out.join(name));
         }
         Ok(())
@@ -121,23 +141,49 @@ impl Work {
 
 impl Drop for Work {
     fn drop(&mut self) {
-        self.lock = None;
         if !self.saved {
-            // An error is on its way to the user already; this one would hide it.
-            let _ = fs::remove_dir_all(&self.part);
+            // An error is on its way to the user already; these would hide it.
+            let _ = clear(&self.part);
+            let _ = fs::remove_file(self.part.join(MARKER));
+            let _ = fs::remove_dir(&self.part);
         }
     }
 }
 
-/// Removes what a run left that was killed before it wrote a journal.
+/// Refuses a folder `OUT.part` that no run left: one without a marker, or with files that none writes.
+fn ours(part: &Path) -> Result<()> {
+    let Ok(kind) = fs::symlink_metadata(part) else {
+        return Ok(());
+    };
+    if !kind.is_dir() {
+        return Err(occupied(part, "exists and is no folder".into(), false));
+    }
+    let marked = Marker::read(part).is_some_and(|m| m.command == AUTHOR.command);
+    for entry in fs::read_dir(part).map_err(|e| Error::io(part, e))? {
+        let name = entry.map_err(|e| Error::io(part, e))?.file_name();
+        let name = show(&name.to_string_lossy());
+        // A process may be killed while it writes the marker.
+        if name != MARKER && !(marked && is_written(&name)) {
+            let what = format!("holds {name}, which no run of `data` wrote");
+            return Err(occupied(part, what, false));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file of this name is written on the way, the marker aside.
+fn is_written(name: &str) -> bool {
+    let whole = name.strip_suffix(".tmp").unwrap_or(name);
+    whole == JOURNAL || whole == MANIFEST || super::shards::is_shard(name)
+}
+
+/// Removes all that was written, the marker aside.
 fn clear(part: &Path) -> Result<()> {
     for entry in fs::read_dir(part).map_err(|e| Error::io(part, e))? {
-        let path = entry.map_err(|e| Error::io(part, e))?.path();
-        let ours = path
-            .extension()
-            .is_some_and(|e| e == "bin" || e == "json" || e == "tmp");
-        if ours {
-            fs::remove_file(&path).map_err(|e| Error::io(&path, e))?;
+        let entry = entry.map_err(|e| Error::io(part, e))?;
+        if entry.file_name().to_str().is_some_and(is_written) {
+            let path = entry.path();
+            fs::remove_file(&path).map_err(|e| Error::io(path, e))?;
         }
     }
     Ok(())

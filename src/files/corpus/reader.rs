@@ -125,13 +125,21 @@ impl Corpus {
     /// # Errors
     /// [`Error::File`] naming the first that differs.
     pub fn verify(&self) -> Result<()> {
-        for (shard, bytes) in self.manifest.shards.iter().zip(&self.shards) {
-            if hash(bytes) != shard.sha256 {
-                let place = self.source.place(&shard.file);
-                return Err(Error::file(place, "is not what the manifest says", HINT));
+        let differs = |i: &usize| hash(&self.shards[*i]) != self.manifest.shards[*i].sha256;
+        #[cfg(feature = "threads")]
+        let first = {
+            use rayon::prelude::*;
+            (0..self.shards.len()).into_par_iter().find_first(differs)
+        };
+        #[cfg(not(feature = "threads"))]
+        let first = (0..self.shards.len()).find(differs);
+        match first {
+            Some(i) => {
+                let place = self.source.place(&self.manifest.shards[i].file);
+                Err(Error::file(place, "is not what the manifest says", HINT))
             }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Refuses a tokenizer ([`Tokenizer::sha256`](crate::files::Tokenizer::sha256)) that is not the one the folder was

@@ -144,6 +144,14 @@ fn name(shard: u64) -> String {
     format!("shard-{shard:05}.bin")
 }
 
+/// Whether a shard may be called that.
+pub(super) fn is_shard(name: &str) -> bool {
+    let digits = name.strip_prefix("shard-");
+    let digits = digits.and_then(|n| n.strip_suffix(".bin"));
+    let number = digits.and_then(|n| n.parse().ok());
+    number.is_some_and(|n| self::name(n) == name)
+}
+
 /// Sets the length of a shard and hashes it.
 fn seal(path: &Path, length: u64) -> std::io::Result<String> {
     let mut file = OpenOptions::new().read(true).write(true).open(path)?;

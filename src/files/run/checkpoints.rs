@@ -170,7 +170,11 @@ impl Checkpoints {
         steps.retain(|&s| s <= step);
         let old = steps.len().saturating_sub(self.keep);
         for &step in &steps[..old] {
-            self.discard(&self.folder(step))?;
+            let folder = self.folder(step);
+            // Whoever put something beside a checkpoint wants to keep it.
+            if stranger(&folder)?.is_none() {
+                self.discard(&folder)?;
+            }
         }
         Ok(())
     }
@@ -191,8 +195,25 @@ impl Checkpoints {
     }
 }
 
+/// The name of something in the folder of a checkpoint that its manifest does not list.
+fn stranger(folder: &Path) -> Result<Option<String>> {
+    let manifest = fs::read(folder.join(MANIFEST)).ok();
+    let manifest = manifest.and_then(|m| serde_json::from_slice::<Manifest>(&m).ok());
+    for entry in fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let name = entry.map_err(|e| Error::io(folder, e))?.file_name();
+        let name = name.to_string_lossy().into_owned();
+        let listed = manifest
+            .as_ref()
+            .is_none_or(|m| m.files.contains_key(&name));
+        if name != MANIFEST && !listed {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
+}
+
 /// N of `step-N`, as we write it.
-fn number(name: &str) -> Option<u64> {
+pub(super) fn number(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("step-")?;
     let step: u64 = digits.parse().ok()?;
     (step.to_string() == digits).then_some(step)

@@ -7,12 +7,14 @@ pub mod config;
 #[cfg(feature = "records")]
 mod curves;
 pub mod disk;
+pub mod folder;
 mod metrics;
 
 pub use card::Card;
 pub use checkpoints::{Before, Checkpoints, LossScale, RunState, Saved};
 #[cfg(feature = "records")]
 pub use curves::{comparison, curves};
+pub use folder::{CARD, MODELS, Record, RunFolder};
 pub use metrics::{METRICS, Metrics, Step};
 
 /// Name of the plot.

@@ -4,6 +4,7 @@ use super::args::{ActivationName, DeviceArgs, MethodName, PathArgs, RecipeArgs};
 use super::source::{self, ModelArgs};
 use super::{device, out};
 use crate::error::{Error, Result};
+use crate::files::Inputs;
 use crate::model::LoadOptions;
 use crate::model::train::TrainOptions;
 use clap::builder::Resettable;
@@ -11,7 +12,7 @@ use clap::{Args, FromArgMatches, ValueEnum};
 use model::{ModelBench, Subject};
 use report::Format;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use test::{Test, TestArgs};
 
 pub mod ceiling;
@@ -157,7 +158,9 @@ impl Bench {
             let recipe = self.recipe.recipe(MethodName::Fairy2i)?;
             let config = shapes::shape(shape)?;
             let bar = out::progress(progress, config.linears().len());
-            save::save(folder, &config, recipe, &bar)?;
+            let file = Some(Path::new(shape)).filter(|path| path.is_file());
+            let inputs = Inputs::of(file);
+            save::save(folder, &inputs, &config, recipe, &bar)?;
             bar.finish_and_clear();
             return out::print(&format!("{}\n", folder.display()));
         }

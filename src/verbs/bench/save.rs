@@ -1,8 +1,9 @@
 //! A packed folder of any shape with made-up weights, to measure loading with.
 
 use crate::error::{Error, Result};
-use crate::files::Original;
 use crate::files::packed::{SHARD_BYTES, Writer};
+use crate::files::staging::Destination;
+use crate::files::{Inputs, Original};
 use crate::model::{Config, Dtype, Granularity, Method, Packed, Recipe, Tensor, Weights};
 use crate::ops::{hash32, noise_u32};
 use std::borrow::Cow;
@@ -45,9 +46,11 @@ impl Weights for MadeUp {
     }
 }
 
-/// Writes it to the folder `out`, which must not be in use; one layer is in memory at a time.
+/// Writes it to the folder `out`, which must not be in use; one layer is in memory at a time. `inputs` is what the
+/// shape was read from.
 pub fn save(
     out: &Path,
+    inputs: &Inputs,
     config: &Config,
     recipe: Recipe,
     bar: &indicatif::ProgressBar,
@@ -66,7 +69,11 @@ pub fn save(
         source: None,
         allow_nonfinite: false,
     };
-    let mut writer = Writer::create(out, false, original, recipe, SHARD_BYTES)?;
+    let destination = Destination {
+        inputs,
+        ..Destination::new(out, "bench")
+    };
+    let mut writer = Writer::create(&destination, original, recipe, SHARD_BYTES)?;
     for (seed, layer) in (1..).zip(config.linears()) {
         if recipe.skip_head && layer.prefix == Config::HEAD {
             continue;
@@ -88,5 +95,5 @@ pub fn save(
         bar.set_message(layer.prefix);
         bar.inc(1);
     }
-    writer.finish()
+    writer.finish().map(drop)
 }

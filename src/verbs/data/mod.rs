@@ -2,10 +2,10 @@
 
 use super::{out, source};
 use crate::error::{Error, Result};
-use crate::files::Source;
 use crate::files::corpus::manifest::{Counts, FORMAT, Manifest, Settings, SourceFile};
 use crate::files::corpus::shards::OPEN_SHARDS;
 use crate::files::corpus::{Packing, TextTokenizer, TextUnit};
+use crate::files::{Inputs, Source};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -130,7 +130,8 @@ impl Data {
             save_every: u64::from(self.save_every) << 20,
             workers,
         };
-        let done = run::run(&self.out, &settings, &tokenizer, &limits)?;
+        let inputs = Inputs::of(self.files.iter().chain([&self.tokenizer]));
+        let done = run::run(&self.out, &settings, &tokenizer, &limits, &inputs)?;
         let seconds = started.elapsed().as_secs_f64();
         self.report(&done.manifest, &done, workers, seconds)
     }

@@ -2,6 +2,7 @@
 
 use super::pipeline::{Place, Tokenized, tokenize};
 use crate::error::{Error, Result};
+use crate::files::Inputs;
 use crate::files::corpus::TextTokenizer;
 use crate::files::corpus::journal::{State, Work};
 use crate::files::corpus::manifest::{Counts, Manifest, Settings};
@@ -34,14 +35,15 @@ pub struct Done {
     pub text_bytes: u64,
 }
 
-/// Makes the data folder `folder`, or goes on making it.
+/// Makes the data folder `folder`, or goes on making it. `inputs` is what is read meanwhile.
 pub fn run(
     folder: &Path,
     settings: &Settings,
     tokenizer: &TextTokenizer,
     limits: &Limits,
+    inputs: &Inputs,
 ) -> Result<Done> {
-    let (work, state) = Work::begin(folder, settings)?;
+    let (work, state) = Work::begin(folder, settings, inputs)?;
     let resumed = state.is_some();
     let state = state.unwrap_or_else(|| State {
         source: 0,

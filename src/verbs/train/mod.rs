@@ -3,15 +3,18 @@
 use super::args::{DeviceArgs, MethodName};
 use super::device;
 use crate::error::{Error, Result};
-use crate::files::run::config;
+use crate::files::Inputs;
+use crate::files::run::{RunFolder, config};
 use crate::files::text::decode;
 use clap::Args;
 use serde::Serialize;
 use settings::Settings;
 use std::path::PathBuf;
 
+mod begun;
 mod evaluate;
 mod outputs;
+mod room;
 mod run;
 mod settings;
 mod steps;
@@ -26,9 +29,9 @@ mod steps;
   fairy2i-gpu train --out RUN --resume            goes on from the newest checkpoint in RUN
   fairy2i-gpu generate -m RUN/packed \"Once\"
 
-RUN gets config.toml (all settings, also usable with --config), metrics.jsonl (one object a step), curves.svg,
-checkpoints step-N, and at the end model (full-precision weights, for any program), packed (to be used here) and
-README.md. A run that was killed goes on with --resume and ends with the same bits.")]
+RUN gets config.toml (all settings, also usable with --config), run.json (hashes of what it began with), metrics.jsonl
+(one object a step), curves.svg, checkpoints step-N, and at the end model (full-precision weights, for any program),
+packed (to be used here) and README.md. It must not hold anything that is read, nor files of those names from elsewhere. A run that was killed goes on with --resume and ends with the same bits.")]
 pub struct Train {
     /// Folder of the run
     #[arg(long, value_name = "RUN")]
@@ -178,7 +181,13 @@ impl Train {
             let then = (path.display().to_string(), text.as_str());
             config::check_same((&then.0, then.1), &settings, &settings::FREE)?;
         }
+        // The run's own settings may be read and written again; another file inside of RUN may not be.
+        let own = self.resume.then(|| path.canonicalize().ok()).flatten();
+        let config = self.config.as_deref();
+        let config = config.filter(|c| own.is_none() || c.canonicalize().ok() != own);
+        let inputs = Inputs::of(settings.reads().chain(config));
         let task = run::Run {
+            folder: RunFolder::open(&self.out, inputs)?,
             out: self.out,
             resume: self.resume,
             settings,

@@ -1,28 +1,27 @@
 //! What a finished run leaves: the masters as a plain checkpoint, the packed model, and its card.
 
+use super::run::Run;
 use super::settings::Settings;
 use crate::backend::{Backend, block_on};
 use crate::error::Result;
 use crate::files::corpus::Corpus;
-use crate::files::run::{Before, CURVES, Card, Step};
-use crate::files::{self, Opened, export};
+use crate::files::run::{Before, CARD, CURVES, Card, MODELS, Step};
+use crate::files::{self, Opened, Original, Source, export};
 use crate::model::train::{Part, Trainer};
 use crate::model::{Dtype, Method, Recipe};
 use crate::verbs::device::Task;
 use crate::verbs::quantize::Work;
-use crate::verbs::source;
+use crate::verbs::{folders, source};
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// Name of a card.
-const README: &str = "README.md";
 
 /// A run that has made all its steps.
 pub struct Finished<'a, 'b, B: Backend> {
     pub backend: &'b B,
-    pub out: &'a Path,
-    pub settings: &'a Settings,
+    pub run: &'a Run,
     pub base: &'a Opened,
+    /// The base's files that are copied.
+    pub carried: &'a Source,
     pub trainer: &'a Trainer<&'b B>,
     pub steps: &'a [Step],
     /// Perplexities before the first step.
@@ -30,54 +29,66 @@ pub struct Finished<'a, 'b, B: Backend> {
     pub corpus: &'a Corpus,
 }
 
-/// Writes `model`, `packed` and the cards.
-pub fn write<B: Backend>(run: &Finished<'_, '_, B>) -> Result<()> {
-    let recipe = run.settings.recipe()?;
-    let (model, packed) = (run.out.join("model"), run.out.join("packed"));
-    masters(run, &model, recipe)?;
+impl<B: Backend> Finished<'_, '_, B> {
+    fn settings(&self) -> &Settings {
+        &self.run.settings
+    }
+}
+
+/// Writes `model` and `packed`, and returns their card.
+pub fn write<B: Backend>(run: &Finished<'_, '_, B>) -> Result<String> {
+    let recipe = run.settings().recipe()?;
+    let [model, packed] = MODELS.map(|name| run.run.out.join(name));
     let text = card(run, recipe);
-    files::staging::replace(&model, README, text.as_bytes())?;
-    files::staging::replace(run.out, README, text.as_bytes())?;
+    masters(run, &model, recipe, &text)?;
     if recipe.method == Method::Full {
-        return Ok(());
+        return Ok(text);
     }
     let opened = files::open(&model)?;
     let packing = Work {
         opened: &opened,
-        output: &packed,
-        force: true,
+        destination: run.run.folder.destination(&packed),
+        card: Some((CARD, &text)),
         recipe,
         allow_nonfinite: false,
         json: true,
     };
     packing.run(run.backend)?;
-    files::staging::replace(&packed, README, text.as_bytes())
+    Ok(text)
 }
 
-/// The masters in f32.
-fn masters<B: Backend>(run: &Finished<'_, '_, B>, model: &Path, recipe: Recipe) -> Result<()> {
-    let original = run.base.original();
-    let shard = export::SHARD_BYTES;
-    let recipe = Some(&recipe);
-    let mut writer = export::Writer::create(model, true, original, recipe, Dtype::F32, shard)?;
+/// The masters in f32, and the card beside them.
+fn masters<B: Backend>(
+    run: &Finished<'_, '_, B>,
+    model: &Path,
+    recipe: Recipe,
+    card: &str,
+) -> Result<()> {
+    let original = Original {
+        source: Some(run.carried),
+        ..run.base.original()
+    };
+    let (shard, recipe) = (export::SHARD_BYTES, Some(&recipe));
+    let to = run.run.folder.destination(model);
+    let mut writer = export::Writer::create(&to, original, recipe, Dtype::F32, shard)?;
+    writer.file(CARD, card.as_bytes())?;
     for (i, p) in run.trainer.parameters().iter().enumerate() {
         let values = block_on(run.backend, run.trainer.read(Part::Master, i))?;
         writer.tensor(&p.name, &values)?;
     }
-    writer.finish()
+    folders::tell(writer.finish()?);
+    Ok(())
 }
 
 /// The model's card.
 fn card<B: Backend>(run: &Finished<'_, '_, B>, recipe: Recipe) -> String {
-    let name = run
-        .out
-        .file_name()
-        .map(|n| n.to_string_lossy().into_owned());
-    let base = run.settings.model.display().to_string();
+    let name = &run.run.out;
+    let name = name.file_name().map(|n| n.to_string_lossy().into_owned());
+    let base = run.settings().model.display().to_string();
     let method = source::describe(&recipe);
     let command: Vec<String> = std::env::args().collect();
     let device = run.backend.name();
-    let protocol = run.settings.eval_protocol;
+    let protocol = run.settings().eval_protocol;
     let protocol = protocol.words(run.trainer.options().length);
     let last = run.steps.last();
     let measured = run.steps.iter().rev().find(|s| !s.validation.is_empty());
@@ -87,7 +98,7 @@ fn card<B: Backend>(run: &Finished<'_, '_, B>, recipe: Recipe) -> String {
         each.map(|(name, p)| (name.clone(), before(name), *p))
             .collect()
     });
-    let s = run.settings;
+    let s = run.settings();
     let card = Card {
         name: name.as_deref().unwrap_or("model"),
         base: (!s.from_scratch).then_some(base.as_str()),

@@ -3,13 +3,14 @@
 use super::evaluate::{Text, Words};
 use super::settings::Settings;
 use super::steps::Running;
-use super::{evaluate, outputs};
+use super::{begun, evaluate, outputs, room};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::files::corpus::{Corpus, Order};
-use crate::files::run::{Checkpoints, LossScale, RUN_CONFIG, RunState, Saved, config};
+use crate::files::run::{Checkpoints, LossScale, RUN_CONFIG, RunFolder, RunState, Saved, config};
 use crate::files::tokenizer::TOKENIZER;
-use crate::files::{self, Opened};
+use crate::files::{self, Opened, packed};
+use crate::model::Method;
 use crate::model::train::{Memory, TrainOptions, Trainer};
 use crate::verbs::device::Task;
 use crate::verbs::{out, source};
@@ -20,6 +21,7 @@ use std::time::Instant;
 /// A run with all its settings.
 pub struct Run {
     pub out: PathBuf,
+    pub folder: RunFolder,
     pub resume: bool,
     pub settings: Settings,
 }
@@ -27,7 +29,7 @@ pub struct Run {
 impl Task for Run {
     type Output = ();
 
-    fn run<B: Backend>(self, backend: &B) -> Result<()> {
+    fn run<B: Backend>(mut self, backend: &B) -> Result<()> {
         let base = self.base()?;
         let corpus = Corpus::open(&self.settings.data)?;
         let length = self.length(&base, &corpus)?;
@@ -35,6 +37,22 @@ impl Task for Run {
         let micro_batches = self.settings.micro_batches(length)?;
         let checkpoints = Checkpoints::open(&self.out, self.settings.keep)?;
         let saved = self.newest(&checkpoints)?;
+        // All that could stop the run at its end stops it here.
+        let record = begun::record(&self.settings, &corpus)?;
+        self.folder.check(self.resume, &record)?;
+        if self.resume {
+            verify(&corpus)?;
+        }
+        let (there, step) = (
+            checkpoints.steps()?.len(),
+            saved.as_ref().map_or(0, Saved::step),
+        );
+        let parameters = base.config.parameters() as u64;
+        room::check(&self.out, &self.settings, parameters, there, step)?;
+        let carried = base.carried()?;
+        if options.recipe.method != Method::Full {
+            packed::check(options.recipe)?;
+        }
         let texts = self.texts(&base, length)?;
         let memory = Memory::of(
             &base.config,
@@ -45,6 +63,7 @@ impl Task for Run {
         out::note(&format!("device memory: {}", by_part(&memory)));
         fits(&memory, backend)?;
         let trainer = self.trainer(backend, &base, options)?;
+        self.folder.note(self.resume, record)?;
         let mut running = Running {
             backend,
             run: &self,
@@ -60,11 +79,25 @@ impl Task for Run {
             begun: Instant::now(),
         };
         running.restore(saved)?;
-        let text = config::text(&self.settings)?;
-        files::staging::replace(&self.out, RUN_CONFIG, text.as_bytes())?;
+        self.keep_settings()?;
         running.all()?;
-        outputs::write(&running.finished(&base))
+        let card = outputs::write(&running.finished(&base, &carried))?;
+        drop(running);
+        self.folder.write_card(&card)
     }
+}
+
+/// Refuses data whose bytes are not those of its hashes, which have been compared with those of the beginning.
+fn verify(corpus: &Corpus) -> Result<()> {
+    let settings = &corpus.manifest().settings;
+    let bytes = corpus.blocks().saturating_mul(settings.block_bytes());
+    if bytes > 1 << 30 {
+        let size = out::bytes(bytes as f64);
+        out::note(&format!(
+            "comparing {size} of data with what the run began with"
+        ));
+    }
+    corpus.verify()
 }
 
 /// Memory by part in one line.
@@ -207,6 +240,18 @@ impl Run {
                 "pass --resume to go on, or another --out",
             )),
         }
+    }
+
+    /// Writes all settings into the folder, unless a file there says the same in its own words.
+    fn keep_settings(&self) -> Result<()> {
+        let path = self.out.join(RUN_CONFIG);
+        let (text, name) = (config::text(&self.settings)?, path.display().to_string());
+        if let Ok(then) = std::fs::read_to_string(&path)
+            && config::check_same((&name, &then), &self.settings, &[]).is_ok()
+        {
+            return Ok(());
+        }
+        files::staging::replace(&self.out, RUN_CONFIG, text.as_bytes())
     }
 
     fn beginning(&self) -> RunState {

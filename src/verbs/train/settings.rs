@@ -9,7 +9,7 @@ use crate::model::{Granularity, Method, Recipe};
 use crate::random;
 use crate::verbs::args::{self, MethodName};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Fields that may change when a run is resumed.
 pub const FREE: [&str; 5] = ["save_every", "eval_every", "eval", "eval_protocol", "keep"];
@@ -190,6 +190,13 @@ impl Settings {
         }
         self.recipe()?;
         self.learning_rates()?.check()
+    }
+
+    /// All that is read.
+    pub fn reads(&self) -> impl Iterator<Item = &Path> {
+        let folders = [&self.model, &self.data, &self.teacher];
+        let given = folders.into_iter().filter(|f| !f.as_os_str().is_empty());
+        given.chain(&self.eval).map(PathBuf::as_path)
     }
 
     /// How linear layers are quantized.

@@ -250,12 +250,16 @@ impl<'b, B: Backend> Running<'b, B> {
     }
 
     /// What the final outputs are made of.
-    pub fn finished<'r>(&'r self, base: &'r Opened) -> outputs::Finished<'r, 'b, B> {
+    pub fn finished<'r>(
+        &'r self,
+        base: &'r Opened,
+        carried: &'r files::Source,
+    ) -> outputs::Finished<'r, 'b, B> {
         outputs::Finished {
             backend: self.backend,
-            out: &self.run.out,
-            settings: &self.run.settings,
+            run: self.run,
             base,
+            carried,
             trainer: &self.trainer,
             steps: &self.steps,
             before: &self.state.before,

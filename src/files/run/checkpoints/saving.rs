@@ -1,9 +1,10 @@
 //! Writing a checkpoint.
 
-use super::{Checkpoints, MANIFEST, Manifest, STATE, Sealed, header};
+use super::{Checkpoints, MANIFEST, Manifest, STATE, Sealed, header, stranger};
 use crate::error::{Error, Result};
 use crate::files::corpus::{hash, hex};
 use crate::files::json::show;
+use crate::files::staging::occupied;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -103,6 +104,10 @@ impl<'a> Saving<'a> {
             .map_err(|e| Error::io(&self.tmp, e))?;
         // Only a run that went back to an earlier step meets its own name again.
         if folder.exists() {
+            if let Some(name) = stranger(&folder)? {
+                let what = format!("holds {}, which no run wrote", show(&name));
+                return Err(occupied(&folder, what, false));
+            }
             self.all.discard(&folder)?;
         }
         disk.rename(&self.tmp, &folder)

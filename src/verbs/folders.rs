@@ -1,0 +1,31 @@
+//! Folders that commands write: what the program says about replacing them.
+
+use super::out;
+use crate::error::{Error, Result};
+use crate::files::staging::Replaced;
+
+/// Says what was replaced.
+pub fn tell(replaced: Option<Replaced>) {
+    if let Some(replaced) = replaced {
+        out::note(&format!("note: {replaced}"));
+    }
+}
+
+/// Adds to the refusal of a folder in use what `--force` does about it in `command`.
+pub fn with_force<T>(command: &str, result: Result<T>) -> Result<T> {
+    result.map_err(|error| match error {
+        Error::Occupied {
+            path,
+            what,
+            replaceable: true,
+        } => Error::usage(
+            format!("{path} {what}"),
+            "choose another folder, or pass --force to replace it",
+        ),
+        Error::Occupied { path, what, .. } => Error::usage(
+            format!("{path} {what}"),
+            format!("choose another folder: --force replaces only what `{command}` wrote itself"),
+        ),
+        error => error,
+    })
+}
