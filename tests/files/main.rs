@@ -9,6 +9,7 @@ mod folder;
 mod packed;
 mod small;
 mod tokenizer;
+mod variants;
 
 use fairy2i_gpu::{Error, Result};
 
