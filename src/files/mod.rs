@@ -6,12 +6,14 @@ pub mod config;
 pub mod corpus;
 pub mod export;
 pub mod folder;
+mod head;
 mod json;
 mod original;
 pub mod packed;
 pub mod plan;
 pub mod run;
 pub mod safetensors;
+mod shards;
 pub mod source;
 pub mod staging;
 pub mod tokenizer;
@@ -70,8 +72,9 @@ pub fn open_source(source: Source) -> Result<Opened> {
     let generation = generation
         .as_deref()
         .map(|bytes| (generation_place.as_str(), bytes));
-    let (config, recipe) = config::parse(&place, &bytes, generation)?;
+    let (mut config, recipe) = config::parse(&place, &bytes, generation)?;
     let (folder, notes) = folder::Folder::open(&source, &config, recipe.as_ref())?;
+    config.tied = folder.tied();
     let tokenizer = open_tokenizer(&source, &config)?;
     Ok(Opened {
         config,

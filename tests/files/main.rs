@@ -6,6 +6,9 @@ mod config;
 mod container;
 mod encoder;
 mod folder;
+#[cfg(unix)]
+mod hub;
+mod leftovers;
 mod packed;
 mod small;
 mod tokenizer;
