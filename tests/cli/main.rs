@@ -8,6 +8,7 @@ mod data_stops;
 mod devices;
 mod folders;
 mod generate;
+mod reading;
 #[allow(dead_code)] // the small model of the file tests
 #[path = "../files/small.rs"]
 mod small;
