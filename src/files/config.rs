@@ -5,6 +5,7 @@
 
 mod recipe;
 mod rope;
+mod variants;
 mod write;
 
 pub use self::recipe::{VERSION, quantization_config};
@@ -194,6 +195,7 @@ impl<'a> Fields<'a> {
             },
         };
         self.refuse_window(mistral, config.context)?;
+        self.refuse_scales(config.head_dim)?;
         self.refuse_absurd(&config)?;
         Ok(config)
     }
@@ -224,43 +226,6 @@ impl<'a> Fields<'a> {
             return Err(self.error("model_type", format!("`{}` {CAN}", show(kind))));
         }
         Ok(found.0.to_owned())
-    }
-
-    /// Refuses variants of the family that compute something else.
-    fn refuse_variants(&self, architecture: &str) -> Result<()> {
-        for field in ["attention_bias", "mlp_bias"] {
-            if self.flag(field, false)? {
-                let what = format!("true is not supported: {architecture} without biases is");
-                return Err(self.error(field, what));
-            }
-        }
-        let act = self.text("hidden_act")?.unwrap_or("silu");
-        if act != "silu" {
-            let what = format!("`{}` is not supported; silu is", show(act));
-            return Err(self.error("hidden_act", what));
-        }
-        let part = self.positive("partial_rotary_factor", Some(1.0))?;
-        if part != 1.0 {
-            let what = format!("{part} is not supported; 1 (every value is rotated) is");
-            return Err(self.error("partial_rotary_factor", what));
-        }
-        Ok(())
-    }
-
-    /// Mistral's sliding window is accepted where it never slides; LLaMA ignores the field.
-    fn refuse_window(&self, mistral: bool, context: usize) -> Result<()> {
-        let window = match self.map.get("sliding_window") {
-            Some(Value::Null) => return Ok(()),
-            _ if !mistral => return Ok(()),
-            _ => self.size("sliding_window", Some(4096), usize::MAX)?,
-        };
-        if window < context {
-            let what = format!(
-                "{window} is below max_position_embeddings {context}: sliding windows are not supported"
-            );
-            return Err(self.error("sliding_window", what));
-        }
-        Ok(())
     }
 
     fn head_dim(&self, hidden: usize, heads: usize) -> Result<usize> {

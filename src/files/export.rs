@@ -1,12 +1,12 @@
 //! Writing a plain Hugging Face checkpoint: a packed or trained model in dense floats, for any other program.
 
 use super::checkpoint::{Checkpoint, Spec};
-use super::original::{Original, encode, finite};
+use super::original::{Original, encode};
 use super::plan::{self, Planned};
 use super::staging::{Destination, Replaced};
 use super::{CONFIG, config};
 use crate::error::Result;
-use crate::model::{Config, Dtype, Method, Recipe};
+use crate::model::{Config, Dtype, Method, Recipe, finite};
 
 /// Files are cut where they would grow beyond this.
 pub const SHARD_BYTES: u64 = 4_000_000_000;
@@ -76,7 +76,7 @@ impl Writer {
     /// [`crate::Error::NonFinite`] unless that was allowed, [`crate::Error::Usage`] for a tensor that is not
     /// planned or of another size, [`crate::Error::Io`].
     pub fn tensor(&mut self, name: &str, values: &[f32]) -> Result<()> {
-        finite(name, 0, values, self.allow_nonfinite)?;
+        finite::check_values(name, 0, values, self.allow_nonfinite)?;
         let bytes = encode(name, 0, values, self.dtype)?;
         self.checkpoint.put(name, &bytes)
     }

@@ -1,24 +1,18 @@
-//! The tensors of a model folder: one safetensors file or shards with an index, checked against the plan.
+//! The tensors of a model folder, checked against the plan.
 
-use super::json::{Unique, show};
+use super::head;
+use super::json::show;
 use super::plan::{self, Planned, Role};
-use super::safetensors::{self, Entry};
-use super::source::{Bytes, Source, is_plain};
+use super::safetensors::Entry;
+use super::shards::Shards;
+use super::source::{Bytes, Source};
 use crate::error::{Error, Result};
 use crate::model::{Config, Dtype, Granularity, Method, Recipe, Tensor, Weights, weights};
-use ::safetensors::Dtype as Stored;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-/// Name of a checkpoint in one file.
-pub const SINGLE: &str = "model.safetensors";
-/// Name of the list of shards.
-pub const INDEX: &str = "model.safetensors.index.json";
+pub use super::shards::{INDEX, SINGLE};
 
-/// Longest index that is read.
-const LONGEST_INDEX: usize = 64 << 20;
 /// Problems listed one by one; a hostile file could hold millions.
 const MOST_PROBLEMS: usize = 2000;
 
@@ -27,6 +21,7 @@ pub struct Folder {
     files: Vec<Bytes>,
     tensors: BTreeMap<String, Place>,
     recipe: Recipe,
+    tied: bool,
 }
 
 struct Place {
@@ -51,7 +46,8 @@ impl Weights for Folder {
 
 impl Folder {
     /// Opens the tensors of `source`, which must be exactly those of `config` stored by `recipe`; also returns
-    /// notes about what was ignored.
+    /// notes about what was ignored. A head beside the embedding that `config` calls tied but that has values of its
+    /// own is a matrix of the model: see [`Folder::tied`].
     ///
     /// # Errors
     /// [`Error::File`] for a malformed file, [`Error::Tensors`] with every tensor that does not fit.
@@ -62,6 +58,12 @@ impl Folder {
     ) -> Result<(Self, Vec<String>)> {
         let mut shards = Shards::open(source)?;
         let mut notes = Vec::new();
+        let planned = plan::plan(config, recipe);
+        shards.follow_aliases(planned.iter().map(|planned| planned.name.as_str()));
+        let packed = plan::packs_head(recipe);
+        let tied = config.tied && head::is_tied(&mut shards, packed, &mut notes);
+        let spare = |name: &str| plan::is_buffer(name) || tied && name == Config::HEAD_WEIGHT;
+        let mut problems = shards.problems(spare);
         let mut folder = Self {
             files: std::mem::take(&mut shards.files),
             tensors: BTreeMap::new(),
@@ -70,35 +72,29 @@ impl Folder {
                 granularity: Granularity::Tensor,
                 skip_head: false,
             }),
+            tied,
         };
-        for planned in plan::plan(config, recipe) {
-            match shards.tensors.remove(&planned.name) {
-                None => shards.problems.push(format!(
-                    "`{}` {} is missing",
-                    planned.name,
-                    shape(&planned.shape)
-                )),
-                Some((file, entry)) => match fits(&planned, &entry) {
-                    Ok(dtype) => {
-                        let place = Place { file, dtype, entry };
-                        folder.tensors.insert(planned.name, place);
-                    }
-                    Err(problem) => shards.problems.push(problem),
-                },
+        let config = Config {
+            tied,
+            ..config.clone()
+        };
+        for planned in plan::plan(&config, recipe) {
+            match take(&mut shards, &planned) {
+                Ok(place) => {
+                    folder.tensors.insert(planned.name, place);
+                }
+                Err(problem) => problems.push(problem),
             }
         }
-        for name in shards.tensors.keys() {
-            match plan::tolerated(config, name) {
-                Some(None) => {}
-                Some(Some(why)) => notes.push(format!("`{name}` {why}")),
-                None => shards
-                    .problems
-                    .push(format!("`{}` is not a tensor of this model", show(name))),
-            }
-        }
-        shards.problems.extend(folder.bad_scales());
-        report(source, shards.problems)?;
+        problems.extend(strangers(&shards));
+        problems.extend(folder.bad_scales());
+        report(source, problems)?;
         Ok((folder, notes))
+    }
+
+    /// Whether the head is the embedding matrix: the configuration says so, and no file holds another one.
+    pub fn tied(&self) -> bool {
+        self.tied
     }
 
     /// Scales no quantizer writes: every one would spoil a whole layer.
@@ -117,6 +113,37 @@ impl Folder {
     }
 }
 
+/// The place of a planned tensor, or why there is none.
+fn take(shards: &mut Shards, planned: &Planned) -> Result<Place, String> {
+    let name = &planned.name;
+    if let Some((dtype, _)) = shards.unreadable.remove(name) {
+        return Err(unexpected(planned, &show(&dtype)));
+    }
+    match shards.tensors.remove(name) {
+        None => Err(format!("`{name}` {} is missing", shape(&planned.shape))),
+        Some((file, entry)) => {
+            let dtype = fits(planned, &entry)?;
+            Ok(Place { file, dtype, entry })
+        }
+    }
+}
+
+/// Tensors that are left over and that could matter.
+fn strangers(shards: &Shards) -> impl Iterator<Item = String> {
+    let readable = shards.tensors.keys();
+    let readable = readable
+        .filter(|name| !plan::is_buffer(name))
+        .map(|name| format!("`{}` is not a tensor of this model", show(name)));
+    let others = shards.unreadable.iter();
+    let others = others
+        .filter(|(name, _)| !plan::is_buffer(name))
+        .map(|(name, (dtype, _))| {
+            let (name, dtype) = (show(name), show(dtype));
+            format!("`{name}` has type `{dtype}`, which cannot be read")
+        });
+    readable.chain(others)
+}
+
 /// The element type, or why the tensor is not the planned one.
 fn fits(planned: &Planned, entry: &Entry) -> Result<Dtype, String> {
     let name = &planned.name;
@@ -127,23 +154,19 @@ fn fits(planned: &Planned, entry: &Entry) -> Result<Dtype, String> {
             shape(&planned.shape)
         ));
     }
-    let dtype = match entry.dtype {
-        Stored::F32 => Some(Dtype::F32),
-        Stored::F16 => Some(Dtype::F16),
-        Stored::BF16 => Some(Dtype::BF16),
-        Stored::U32 => Some(Dtype::U32),
-        _ => None,
-    };
-    dtype
+    head::dtype(entry.dtype)
         .filter(|dtype| planned.role.dtypes().contains(dtype))
-        .ok_or_else(|| {
-            let expected = match planned.role {
-                Role::Dense | Role::Norm => "F32, F16 or BF16",
-                Role::Codes => "U32",
-                Role::Scales => "F32",
-            };
-            format!("`{name}` has type {:?}, expected {expected}", entry.dtype)
-        })
+        .ok_or_else(|| unexpected(planned, &format!("{:?}", entry.dtype)))
+}
+
+/// That a tensor is of type `found`.
+fn unexpected(planned: &Planned, found: &str) -> String {
+    let expected = match planned.role {
+        Role::Dense | Role::Norm => "F32, F16 or BF16",
+        Role::Codes => "U32",
+        Role::Scales => "F32",
+    };
+    format!("`{}` has type {found}, expected {expected}", planned.name)
 }
 
 /// A shape for messages: `[4096, 384]`.
@@ -164,100 +187,4 @@ fn report(source: &Source, mut problems: Vec<String>) -> Result<()> {
         file: show(source.name()),
         problems,
     })
-}
-
-/// All tensors of all files of a folder.
-struct Shards {
-    files: Vec<Bytes>,
-    tensors: BTreeMap<String, (usize, Entry)>,
-    problems: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Index {
-    weight_map: Unique<String>,
-    #[serde(default, rename = "metadata")]
-    _metadata: Option<IgnoredAny>,
-}
-
-impl Shards {
-    fn open(source: &Source) -> Result<Self> {
-        let mut shards = Self {
-            files: Vec::new(),
-            tensors: BTreeMap::new(),
-            problems: Vec::new(),
-        };
-        if source.has(SINGLE) {
-            shards.add(source, SINGLE)?;
-        } else if source.has(INDEX) {
-            shards.add_index(source)?;
-        } else {
-            let hint = if source.has("pytorch_model.bin")
-                || source.has("pytorch_model.bin.index.json")
-            {
-                "this is a PyTorch checkpoint; convert it with transformers' save_pretrained"
-            } else {
-                "put model.safetensors, or shards with model.safetensors.index.json, into the folder"
-            };
-            return Err(Error::file(source.place(SINGLE), "is missing", hint));
-        }
-        Ok(shards)
-    }
-
-    fn add(&mut self, source: &Source, file: &str) -> Result<BTreeSet<String>> {
-        let bytes = source.open(file)?;
-        let mut names = BTreeSet::new();
-        for entry in safetensors::entries(&source.place(file), &bytes)? {
-            names.insert(entry.name.clone());
-            let name = entry.name.clone();
-            let place = (self.files.len(), entry);
-            if self.tensors.insert(name.clone(), place).is_some() {
-                self.problems
-                    .push(format!("`{}` is in two shards", show(&name)));
-            }
-        }
-        self.files.push(bytes);
-        Ok(names)
-    }
-
-    /// Opens every shard the index names, and compares where it says that tensors are.
-    fn add_index(&mut self, source: &Source) -> Result<()> {
-        let place = source.place(INDEX);
-        let bytes = source.read(INDEX, LONGEST_INDEX)?;
-        let bad = |what: String| Error::file(&place, what, "download the file again");
-        let index: Index = serde_json::from_slice(&bytes)
-            .map_err(|e| bad(format!("is not a valid index: {}", show(&e.to_string()))))?;
-        let mut by_shard: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for (tensor, shard) in &index.weight_map.0 {
-            by_shard.entry(shard).or_default().insert(tensor);
-        }
-        // All names first: nothing is opened by an index that points elsewhere.
-        if let Some(shard) = by_shard.keys().find(|shard| !is_plain(shard)) {
-            return Err(bad(format!(
-                "names the shard `{}`, which is not a file of the model folder",
-                show(shard)
-            )));
-        }
-        for (shard, listed) in by_shard {
-            if !source.has(shard) {
-                return Err(Error::file(
-                    source.place(shard),
-                    format!("is missing, but {INDEX} names it"),
-                    "download the shard",
-                ));
-            }
-            let held = self.add(source, shard)?;
-            let held: BTreeSet<&str> = held.iter().map(String::as_str).collect();
-            for name in listed.symmetric_difference(&held) {
-                let indexed = listed.contains(name);
-                let name = show(name);
-                self.problems.push(if indexed {
-                    format!("`{name}` is not in {shard}, where the index places it")
-                } else {
-                    format!("`{name}` is in {shard}, but not in the index")
-                });
-            }
-        }
-        Ok(())
-    }
 }

@@ -6,6 +6,7 @@ pub mod config;
 pub mod corpus;
 pub mod export;
 pub mod folder;
+mod head;
 pub mod inputs;
 mod json;
 pub mod lock;
@@ -15,6 +16,7 @@ pub mod packed;
 pub mod plan;
 pub mod run;
 pub mod safetensors;
+mod shards;
 pub mod source;
 pub mod staging;
 pub mod text;
@@ -75,8 +77,9 @@ pub fn open_source(source: Source) -> Result<Opened> {
     let generation = generation
         .as_deref()
         .map(|bytes| (generation_place.as_str(), bytes));
-    let (config, recipe) = config::parse(&place, &bytes, generation)?;
+    let (mut config, recipe) = config::parse(&place, &bytes, generation)?;
     let (folder, notes) = folder::Folder::open(&source, &config, recipe.as_ref())?;
+    config.tied = folder.tied();
     let tokenizer = Tokenizer::open(&source, config.bos, config.vocab)?;
     Ok(Opened {
         config,

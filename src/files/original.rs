@@ -2,7 +2,7 @@
 
 use super::{Inputs, Opened, Source};
 use crate::error::{Error, Result};
-use crate::model::{Config, Dtype, Tensor, Weights};
+use crate::model::{Config, Dtype, Tensor, Weights, finite};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 
@@ -105,32 +105,17 @@ impl Original<'_> {
         dtype: Dtype,
     ) -> Result<Cow<'t, [u8]>> {
         const PIECE: usize = 1 << 20;
+        finite::check(name, tensor, self.allow_nonfinite)?;
+        if tensor.dtype == dtype {
+            return Ok(Cow::Borrowed(&tensor.bytes));
+        }
         let mut bytes = Vec::new();
         let elements = tensor.elements();
         for start in (0..elements).step_by(PIECE) {
             let values = tensor.to_f32(start..elements.min(start + PIECE));
-            finite(name, start, &values, self.allow_nonfinite)?;
-            if tensor.dtype != dtype {
-                bytes.extend(encode(name, start, &values, dtype)?);
-            }
+            bytes.extend(encode(name, start, &values, dtype)?);
         }
-        Ok(if tensor.dtype == dtype {
-            Cow::Borrowed(&tensor.bytes)
-        } else {
-            Cow::Owned(bytes)
-        })
-    }
-}
-
-/// Refuses NaN and infinity in `values`, which begin at element `start` of `name`.
-pub(super) fn finite(name: &str, start: usize, values: &[f32], allow: bool) -> Result<()> {
-    match values.iter().position(|v| !v.is_finite()) {
-        Some(i) if !allow => Err(Error::NonFinite {
-            tensor: name.to_owned(),
-            index: start + i,
-            value: values[i],
-        }),
-        _ => Ok(()),
+        Ok(Cow::Owned(bytes))
     }
 }
 

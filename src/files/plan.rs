@@ -94,12 +94,15 @@ fn stored(config: &Config, recipe: Option<&Recipe>, prefix: &str) -> Stored {
     }
 }
 
-/// Whether a tensor that no model has may be there all the same: buffers of old checkpoints, and a copy of the
-/// embedding that a tied head does not use. The reason, for those worth a note.
-pub fn tolerated(config: &Config, name: &str) -> Option<Option<&'static str>> {
-    if name.ends_with("rotary_emb.inv_freq") {
-        return Some(None); // recomputed from the configuration
-    }
-    let copy = config.tied && name == "lm_head.weight";
-    copy.then_some(Some("is ignored: the head is the embedding matrix"))
+/// Whether `name` is a buffer that checkpoints hold though every program computes it from the configuration: nobody
+/// needs it, wherever it is or is not.
+pub fn is_buffer(name: &str) -> bool {
+    const ROTARY: [&str; 4] = ["inv_freq", "original_inv_freq", "cos_cached", "sin_cached"];
+    let is = |path: &str| name == path || name.ends_with(&format!(".{path}"));
+    is("rope.freqs") || ROTARY.iter().any(|last| is(&format!("rotary_emb.{last}")))
+}
+
+/// Whether the head is packed in a folder of this recipe, tied or not.
+pub fn packs_head(recipe: Option<&Recipe>) -> bool {
+    recipe.is_some_and(|recipe| recipe.method != Method::Full && !recipe.skip_head)
 }

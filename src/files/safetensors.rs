@@ -6,8 +6,11 @@
 
 use super::json::{Seen, Unique, show};
 use crate::error::{Error, Result};
-use ::safetensors::{Dtype as Stored, SafeTensors};
+use ::safetensors::SafeTensors;
+use ::safetensors::tensor::{Dtype as Stored, Metadata};
 use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::{Error as Unnamed, StrDeserializer};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use std::fmt;
 use std::ops::Range;
@@ -30,19 +33,68 @@ pub struct Entry {
     pub range: Range<usize>,
 }
 
+/// A tensor whose element type the format does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// Name.
+    pub name: String,
+    /// Element type as the file names it.
+    pub dtype: String,
+    /// How many bytes it has.
+    pub bytes: usize,
+}
+
+/// What the header of a file says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listing {
+    /// The tensors that can be read, in the order of their bytes.
+    pub entries: Vec<Entry>,
+    /// The others, whose bytes nevertheless lie where they should.
+    pub unreadable: Vec<Unreadable>,
+    /// `__metadata__`, in the order of the file.
+    pub metadata: Vec<(String, String)>,
+}
+
 /// Lists the tensors of a safetensors file, in the order of its bytes.
 ///
 /// # Errors
 /// [`Error::File`] naming `file` for anything that is not exactly what the format says.
 pub fn entries(file: &str, bytes: &[u8]) -> Result<Vec<Entry>> {
+    let listing = listing(file, bytes)?;
+    match listing.unreadable.first() {
+        None => Ok(listing.entries),
+        Some(Unreadable { name, dtype, .. }) => {
+            let (name, dtype) = (show(name), show(dtype));
+            let what =
+                format!("tensor `{name}` has type `{dtype}`, which the format does not have");
+            Err(Error::file(file, what, DOWNLOAD))
+        }
+    }
+}
+
+/// [`entries`] and everything else in the header; element types that the format does not have are no error, so that
+/// a reader may leave out a tensor that it does not need.
+///
+/// # Errors
+/// As [`entries`] otherwise.
+pub fn listing(file: &str, bytes: &[u8]) -> Result<Listing> {
     let bad = |what: String| Error::file(file, what, DOWNLOAD);
     let header = header(bytes).map_err(bad)?;
     let start = 8 + header.len();
-    let Header(claims) = serde_json::from_str(header)
+    let Header(claims, metadata) = serde_json::from_str(header)
         .map_err(|e| bad(format!("the header is not valid: {}", show(&e.to_string()))))?;
-    let entries = check(claims, start, bytes.len()).map_err(bad)?;
-    agree(&entries, bytes).map_err(bad)?;
-    Ok(entries)
+    let (entries, unreadable) = check(claims, start, bytes.len()).map_err(bad)?;
+    if unreadable.is_empty() {
+        agree(&entries, bytes)
+    } else {
+        agree_in_part(&entries, &unreadable, header, bytes.len())
+    }
+    .map_err(bad)?;
+    Ok(Listing {
+        entries,
+        unreadable,
+        metadata,
+    })
 }
 
 /// The JSON text of the header.
@@ -76,13 +128,21 @@ fn header(bytes: &[u8]) -> Result<&str, String> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Claim {
-    dtype: Stored,
+    dtype: String,
     shape: Vec<u64>,
     data_offsets: (u64, u64),
 }
 
-/// The claims, in file order; `__metadata__` is checked and dropped.
-struct Header(Vec<(String, Claim)>);
+impl Claim {
+    /// The element type, if the format has it.
+    fn stored(&self) -> Option<Stored> {
+        let name: StrDeserializer<'_, Unnamed> = self.dtype.as_str().into_deserializer();
+        Stored::deserialize(name).ok()
+    }
+}
+
+/// The claims and `__metadata__`, in file order.
+struct Header(Vec<(String, Claim)>, Vec<(String, String)>);
 
 impl<'de> Deserialize<'de> for Header {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -101,48 +161,67 @@ impl<'de> Visitor<'de> for HeaderVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
         let mut seen = Seen::default();
-        let mut claims = Vec::new();
+        let (mut claims, mut metadata) = (Vec::new(), Vec::new());
         while let Some(key) = map.next_key::<String>()? {
             seen.insert(&key)?;
             if key == "__metadata__" {
-                map.next_value::<Option<Unique<String>>>()?;
+                let read = map.next_value::<Option<Unique<String>>>()?;
+                metadata = read.map_or(Vec::new(), |read| read.0);
             } else {
                 let claim = map.next_value()?;
                 claims.push((key, claim));
             }
         }
-        Ok(Header(claims))
+        Ok(Header(claims, metadata))
     }
 }
 
 /// Checks that the tensors tile the bytes after `start` and that sizes follow from shapes and types.
-fn check(mut claims: Vec<(String, Claim)>, start: usize, len: usize) -> Result<Vec<Entry>, String> {
+fn check(
+    mut claims: Vec<(String, Claim)>,
+    start: usize,
+    len: usize,
+) -> Result<(Vec<Entry>, Vec<Unreadable>), String> {
     claims.sort_by_key(|(_, claim)| claim.data_offsets);
-    let mut at = 0;
-    let mut entries = Vec::with_capacity(claims.len());
+    let (mut at, mut used) = (0, start);
+    let (mut entries, mut unreadable) = (Vec::with_capacity(claims.len()), Vec::new());
     for (name, claim) in claims {
-        let range = place(&claim, at, start, len)
+        let stored = claim.stored();
+        let range = place(&claim, stored, at, start, len)
             .map_err(|what| format!("tensor `{}` {what}", show(&name)))?;
-        at = claim.data_offsets.1;
-        entries.push(Entry {
-            name,
-            dtype: claim.dtype,
-            shape: claim.shape.iter().map(|&d| d as usize).collect(),
-            range,
-        });
+        (at, used) = (claim.data_offsets.1, range.end);
+        match stored {
+            Some(dtype) => entries.push(Entry {
+                name,
+                dtype,
+                shape: claim.shape.iter().map(|&d| d as usize).collect(),
+                range,
+            }),
+            None => unreadable.push(Unreadable {
+                name,
+                dtype: claim.dtype,
+                bytes: range.len(),
+            }),
+        }
     }
-    let used = entries.last().map_or(start, |e| e.range.end);
     if used != len {
         return Err(format!(
             "{} bytes after the last tensor belong to no tensor",
             len - used
         ));
     }
-    Ok(entries)
+    Ok((entries, unreadable))
 }
 
-/// Where a tensor lies in a file of `len` bytes whose data begin at `start`; the one before it ends at `at`.
-fn place(claim: &Claim, at: u64, start: usize, len: usize) -> Result<Range<usize>, String> {
+/// Where a tensor lies in a file of `len` bytes whose data begin at `start`; the one before it ends at `at`. Without
+/// a type its size is what it claims.
+fn place(
+    claim: &Claim,
+    stored: Option<Stored>,
+    at: u64,
+    start: usize,
+    len: usize,
+) -> Result<Range<usize>, String> {
     let (begin, end) = claim.data_offsets;
     if begin > end {
         return Err(format!("ends at {end}, before it begins at {begin}"));
@@ -155,7 +234,10 @@ fn place(claim: &Claim, at: u64, start: usize, len: usize) -> Result<Range<usize
             "begins at {begin}, but the one before it ends at {at}: bytes belong to no tensor"
         ));
     }
-    let size = size(claim).ok_or("has an impossible shape")?;
+    let size = match stored {
+        Some(stored) => size(claim, stored).ok_or("has an impossible shape")?,
+        None => end - begin,
+    };
     if end - begin != size {
         return Err(format!(
             "has {} bytes, but its shape and type need {size}",
@@ -172,13 +254,13 @@ fn place(claim: &Claim, at: u64, start: usize, len: usize) -> Result<Range<usize
 }
 
 /// Bytes of a tensor, or `None` when it cannot exist.
-fn size(claim: &Claim) -> Option<u64> {
+fn size(claim: &Claim, stored: Stored) -> Option<u64> {
     // The product of the dimensions that are not 0 has to fit as well: shapes are multiplied in any order later.
     let product = |zeros: bool| {
         let dims = claim.shape.iter().filter(move |&&d| zeros || d != 0);
         dims.into_iter().try_fold(1u64, |n, &d| n.checked_mul(d))
     };
-    let bits = |n: u64| n.checked_mul(claim.dtype.bitsize() as u64);
+    let bits = |n: u64| n.checked_mul(stored.bitsize() as u64);
     let whole = product(false).and_then(bits)?;
     usize::try_from(whole).ok()?;
     let bits = product(true).and_then(bits)?;
@@ -199,6 +281,40 @@ fn agree(entries: &[Entry], bytes: &[u8]) -> Result<(), String> {
                 "tensor `{}` can be read in two ways",
                 show(&entry.name)
             ));
+        }
+    }
+    Ok(())
+}
+
+/// The second opinion on a file with types the format does not have: the crate reads its header with those tensors
+/// as plain bytes.
+fn agree_in_part(
+    entries: &[Entry],
+    unreadable: &[Unreadable],
+    header: &str,
+    len: usize,
+) -> Result<(), String> {
+    let bad = |e: serde_json::Error| show(&e.to_string());
+    let mut json: serde_json::Value = serde_json::from_str(header).map_err(bad)?;
+    for tensor in unreadable {
+        json[&tensor.name]["dtype"] = "U8".into();
+        json[&tensor.name]["shape"] = vec![tensor.bytes].into();
+    }
+    let read: Metadata = serde_json::from_value(json).map_err(bad)?;
+    let start = 8 + header.len();
+    if read.data_len() != len - start || read.tensors().len() != entries.len() + unreadable.len() {
+        return Err("the header can be read in two ways".to_owned());
+    }
+    for entry in entries {
+        let same = read.info(&entry.name).is_some_and(|info| {
+            let (from, to) = info.data_offsets;
+            info.dtype == entry.dtype
+                && info.shape == entry.shape
+                && (from + start..to + start) == entry.range
+        });
+        if !same {
+            let name = show(&entry.name);
+            return Err(format!("tensor `{name}` can be read in two ways"));
         }
     }
     Ok(())

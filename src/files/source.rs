@@ -3,6 +3,8 @@
 //! Everything above this module asks for files by plain name, so that a model compiled into the program, one
 //! fetched by a web page and one on disk take the same path.
 
+mod hub;
+
 use super::json::show;
 use super::text;
 use crate::error::{Error, Result};
@@ -85,7 +87,7 @@ impl Source {
         Ok(Self {
             name: path.display().to_string(),
             kind: Kind::Folder {
-                allowed: allowed(&real),
+                allowed: hub::allowed(&real),
                 root: path.to_owned(),
             },
         })
@@ -190,7 +192,8 @@ impl Source {
         }
     }
 
-    /// The path of `file`, which must be a regular file inside the folder, symbolic links followed.
+    /// The path of `file`, which must be a regular file inside the folder or what belongs to it (see [`hub`]), symbolic
+    /// links followed.
     fn resolve(&self, file: &str) -> Result<PathBuf> {
         let Kind::Folder { root, allowed } = &self.kind else {
             return Err(Error::io(file, std::io::ErrorKind::NotFound.into()));
@@ -207,7 +210,8 @@ impl Source {
         }
         let path = root.join(file);
         let real = path.canonicalize().map_err(|e| Error::io(&path, e))?;
-        if !allowed.iter().any(|folder| real.starts_with(folder)) {
+        let inside = allowed.iter().any(|folder| real.starts_with(folder));
+        if !inside && !hub::is_blob_of_cache(&path, &real) {
             return Err(outside());
         }
         // Opening a pipe or a device would wait or never end.
@@ -220,18 +224,6 @@ impl Source {
         }
         Ok(real)
     }
-}
-
-/// The model folder itself and, if it is a snapshot in the Hugging Face cache (`snapshots/<commit>/`), the
-/// `blobs` folder beside `snapshots`, which the snapshot's links point into.
-fn allowed(real: &Path) -> Vec<PathBuf> {
-    let mut allowed = vec![real.to_owned()];
-    if let Some(parent) = real.parent()
-        && parent.file_name().is_some_and(|name| name == "snapshots")
-    {
-        allowed.push(parent.with_file_name("blobs"));
-    }
-    allowed
 }
 
 /// Whether `name` is one component: no folder, no `..`, no drive, no control characters.

@@ -75,6 +75,9 @@ impl Config {
     /// Prefix of the output head.
     pub const HEAD: &str = "lm_head";
 
+    /// Name of the weight of a dense head that is not tied.
+    pub const HEAD_WEIGHT: &str = "lm_head.weight";
+
     /// All linear layers in forward order, the head last.
     pub fn linears(&self) -> Vec<LinearShape> {
         let (h, q, kv) = (

@@ -2,9 +2,9 @@
 
 use super::forward::{Block, LoadOptions, Model, Parts};
 use super::linear::Linear;
-use super::rows::{Rows, Shard, held_rows, padded_rows, upload_rows};
+use super::rows::{Rows, Shard, float_rows, held_rows, padded_rows, upload_rows};
 use super::weights::packed_view;
-use super::{Config, Dtype, Method, PackedView, Tensor, Weights, dequantize, quantize};
+use super::{Config, Dtype, Method, PackedView, Tensor, Weights, dequantize, finite, quantize};
 use crate::backend::{Backend, upload_new};
 use crate::error::{Error, Result};
 use crate::model::config::LinearShape;
@@ -65,13 +65,14 @@ struct Loader<'a, B: Backend> {
 
 /// A layer on its way to the device, borrowed from its file where that is possible.
 enum Layer<'a> {
-    Dense(Stored, Rows<'a>),
+    Stored(Tensor<'a>),
+    Made(Rows<'static>),
     Phase(PackedView<'a>),
 }
 
 impl<'a, B: Backend> Loader<'a, B> {
     async fn parts(&mut self) -> Result<Parts<B>> {
-        let embed = self.required(Config::EMBED)?;
+        let embed = self.dense(Config::EMBED)?;
         let embed_stored = stored_dtype(embed.dtype);
         let row_words = embed_stored.words(self.config.hidden);
         let rows = [padded_rows(embed, row_words)];
@@ -106,8 +107,15 @@ impl<'a, B: Backend> Loader<'a, B> {
         })
     }
 
-    fn vector(&self, name: &str) -> Result<B::Buffer> {
+    /// A dense tensor whose values are numbers.
+    fn dense(&self, name: &str) -> Result<Tensor<'a>> {
         let tensor = self.required(name)?;
+        finite::check(name, &tensor, self.weights.allow_nonfinite())?;
+        Ok(tensor)
+    }
+
+    fn vector(&self, name: &str) -> Result<B::Buffer> {
+        let tensor = self.dense(name)?;
         let values = tensor.to_f32(0..tensor.elements());
         upload_new(self.backend, name, bytemuck::cast_slice(&values))
     }
@@ -121,29 +129,22 @@ impl<'a, B: Backend> Loader<'a, B> {
         }
         let names: Vec<_> = shapes.iter().map(|s| s.prefix.as_str()).collect();
         let place = names.join(" + ");
-        let mut phase = Vec::new();
-        let (mut dense, mut types) = (Vec::new(), Vec::new());
+        let columns = shapes[0].in_features;
+        let stored = common_type(&layers);
+        let (mut phase, mut dense) = (Vec::new(), Vec::new());
         for layer in layers {
             match layer {
                 Layer::Phase(packed) => phase.push(packed),
-                Layer::Dense(stored, rows) => {
-                    dense.push(rows);
-                    types.push(stored);
+                Layer::Made(rows) => dense.push(rows),
+                Layer::Stored(tensor) if stored_dtype(tensor.dtype) == stored => {
+                    dense.push(padded_rows(tensor, stored.row_words(columns)));
                 }
+                Layer::Stored(tensor) => dense.push(float_rows(tensor, stored.row_words(columns))),
             }
         }
         if dense.is_empty() {
             return Linear::phase(self.backend, place, &phase, self.options.activations);
         }
-        // layers of one stack come from one checkpoint, which might still mix types
-        let stored = types[0];
-        if types.iter().any(|&t| t != stored) {
-            return Err(Error::Tensors {
-                file: "model".into(),
-                problems: vec![format!("{place}: not all of the same type")],
-            });
-        }
-        let columns = shapes[0].in_features;
         Linear::dense(self.backend, place, columns, stored, &dense)
     }
 
@@ -155,17 +156,19 @@ impl<'a, B: Backend> Loader<'a, B> {
             return self.deploy(shape, packed).await;
         }
         let name = self.config.dense_name(&shape.prefix);
-        let tensor = self.required(&name)?;
         let recipe = self.options.recipe;
         // a packed folder was quantized as a whole: its dense head stays dense
         let keep = stored.method != Method::Full
             || recipe.method == Method::Full
             || is_head && recipe.skip_head;
         if keep {
-            let stored = stored_dtype(tensor.dtype);
-            let rows = padded_rows(tensor, stored.row_words(shape.in_features));
-            return Ok(Layer::Dense(stored, rows));
+            let tensor = match name.as_str() {
+                Config::EMBED => self.required(&name), // checked when it was loaded as the embedding
+                _ => self.dense(&name),
+            };
+            return tensor.map(Layer::Stored);
         }
+        let tensor = self.required(&name)?;
         let values = tensor.to_f32(0..tensor.elements());
         let packed = quantize(
             self.backend,
@@ -189,7 +192,22 @@ impl<'a, B: Backend> Loader<'a, B> {
         let values = dequantize(self.backend, &packed.into_packed()).await?;
         let (columns, row_words) = (shape.in_features, Stored::F32.row_words(shape.in_features));
         let rows = Stored::F32.encode_rows(&values, columns, row_words);
-        Ok(Layer::Dense(Stored::F32, held_rows(rows, row_words)))
+        Ok(Layer::Made(held_rows(rows, row_words)))
+    }
+}
+
+/// The element type of a stack of dense layers: the one that all have, or the one that holds the values of all.
+/// Merging an adapter into some layers of a checkpoint leaves them in another type than their neighbours.
+fn common_type(layers: &[Layer<'_>]) -> Stored {
+    let mut types = layers.iter().map(|layer| match layer {
+        Layer::Stored(tensor) => stored_dtype(tensor.dtype),
+        Layer::Made(_) | Layer::Phase(_) => Stored::F32,
+    });
+    let first = types.next().unwrap_or(Stored::F32);
+    if types.all(|stored| stored == first) {
+        first
+    } else {
+        Stored::F32
     }
 }
 

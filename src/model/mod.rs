@@ -1,6 +1,7 @@
 //! The LLaMA family on any backend: configuration, weights, quantizing, forward pass, sampling.
 
 pub mod config;
+pub mod finite;
 mod forward;
 mod linear;
 mod load;

@@ -87,6 +87,22 @@ pub fn padded_rows(tensor: Tensor<'_>, row_words: usize) -> Rows<'_> {
     }
 }
 
+/// [`padded_rows`] of a tensor in 16 bits, its values as f32 (exact: every one of them is one).
+pub fn float_rows(tensor: Tensor<'_>, row_words: usize) -> Rows<'_> {
+    let columns = tensor.shape.last().copied().unwrap_or(1).max(1);
+    Rows {
+        count: tensor.elements() / columns,
+        write: Box::new(move |first, words| {
+            for (row, to) in words.chunks_exact_mut(row_words).enumerate() {
+                let start = (first + row) * columns;
+                let values = tensor.to_f32(start..start + columns);
+                to[..columns].copy_from_slice(bytemuck::cast_slice(&values));
+                to[columns..].fill(0);
+            }
+        }),
+    }
+}
+
 /// Rows of `row_words` words that are in memory already.
 pub fn held_rows(words: Vec<u32>, row_words: usize) -> Rows<'static> {
     Rows {

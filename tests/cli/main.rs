@@ -9,6 +9,7 @@ mod devices;
 mod folders;
 mod generate;
 mod protect;
+mod reading;
 mod runs;
 #[allow(dead_code)] // the small model of the file tests
 #[path = "../files/small.rs"]

@@ -7,10 +7,14 @@ mod container;
 mod documents;
 mod encoder;
 mod folder;
+#[cfg(unix)]
+mod hub;
+mod leftovers;
 mod packed;
 mod small;
 mod special;
 mod tokenizer;
+mod variants;
 
 use fairy2i_gpu::{Error, Result};
 

@@ -2,7 +2,7 @@
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::model::{Config, Weights};
+use crate::model::{Config, Weights, finite};
 use crate::random::{self, SplitMix64};
 
 /// What a parameter is.
@@ -156,6 +156,7 @@ impl<B: Backend> Held<B> {
     }
 
     /// Every parameter from `weights`, to be `trained` or only used; a head that is missing there from the embedding.
+    /// NaN and infinity are refused, or begin as 0 where `weights` allow them.
     pub fn load(
         backend: &B,
         parameters: &[Parameter],
@@ -177,18 +178,18 @@ impl<B: Backend> Held<B> {
                 let what = format!("is {:?}, expected {:?}", tensor.shape, parameter.shape());
                 return Err(problem(what));
             }
-            let values = tensor.to_f32(0..tensor.elements());
+            finite::check(&parameter.name, &tensor, weights.allow_nonfinite())?;
+            let mut values = tensor.to_f32(0..tensor.elements());
             if values.len() != parameter.len() {
                 return Err(problem(
                     "holds codes; train from the dense checkpoint".into(),
                 ));
             }
-            if let Some(index) = values.iter().position(|v| !v.is_finite()) {
-                return Err(Error::NonFinite {
-                    tensor: parameter.name.clone(),
-                    index,
-                    value: values[index],
-                });
+            if weights.allow_nonfinite() {
+                // As the quantizer takes them: nothing can be learned from a loss that is no number.
+                for value in values.iter_mut().filter(|value| !value.is_finite()) {
+                    *value = 0.0;
+                }
             }
             let held = Self::new(backend, parameter, trained)?;
             backend.upload(&held.value, 0, bytemuck::cast_slice(&values))?;

@@ -62,6 +62,12 @@ impl<B: Backend> Trainer<B> {
                 "choose one above 0",
             ));
         }
+        if self.config.tied && weights.tensor(Config::HEAD_WEIGHT)?.is_some() {
+            return Err(Error::usage(
+                "the teacher has a head of its own, but the model's head is its embedding",
+                "take a teacher with tied embeddings, or quantize the head",
+            ));
+        }
         let (backend, config, rows) = (&self.backend, &self.config, self.options.rows());
         let half = self.scratch.halves.is_some();
         let logits = logit_rows(config, rows, backend.facts().max_words) * config.vocab;

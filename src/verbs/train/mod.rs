@@ -141,6 +141,9 @@ struct Given {
     /// Keep all activations instead of computing blocks again in the backward pass
     #[arg(long, num_args = 0, default_missing_value = "true")]
     keep_activations: Option<bool>,
+    /// Begin with 0 where a weight is NaN or infinite
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    allow_nonfinite: Option<bool>,
     /// Steps between checkpoints [default: 100]
     #[arg(long, value_name = "N")]
     save_every: Option<u64>,

@@ -151,7 +151,8 @@ impl Run {
 
     /// The teacher's folder: a full-precision model that differs from the student in nothing but its weights.
     fn teacher(&self, folder: &Path, base: &Opened) -> Result<Opened> {
-        let opened = source::open(Some(folder))?;
+        let mut opened = source::open(Some(folder))?;
+        opened.weights = source::allowing(opened.weights, self.settings.allow_nonfinite);
         let tied = base.config.tied;
         let as_student = crate::model::Config {
             tied,
@@ -172,7 +173,8 @@ impl Run {
         if self.settings.from_scratch && !source::is_builtin(Some(path)) {
             return files::open_shape(files::Source::folder(path)?);
         }
-        let opened = source::open(Some(path))?;
+        let mut opened = source::open(Some(path))?;
+        opened.weights = source::allowing(opened.weights, self.settings.allow_nonfinite);
         if opened.recipe.is_some() && !self.settings.from_scratch {
             return Err(Error::usage(
                 format!(

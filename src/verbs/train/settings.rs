@@ -12,7 +12,14 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Fields that may change when a run is resumed.
-pub const FREE: [&str; 5] = ["save_every", "eval_every", "eval", "eval_protocol", "keep"];
+pub const FREE: [&str; 6] = [
+    "save_every",
+    "eval_every",
+    "eval",
+    "eval_protocol",
+    "keep",
+    "allow_nonfinite", // of the weights before the first step
+];
 
 /// Steps that say what a usual gradient is.
 const RECENT: usize = 64;
@@ -84,6 +91,8 @@ pub struct Settings {
     pub exact: bool,
     /// No gradient checkpointing.
     pub keep_activations: bool,
+    /// Begin with 0 where a weight is NaN or infinite.
+    pub allow_nonfinite: bool,
     /// Steps between checkpoints.
     pub save_every: u64,
     /// Checkpoints that stay.
@@ -129,6 +138,7 @@ impl Default for Settings {
             seed: 42,
             exact: false,
             keep_activations: false,
+            allow_nonfinite: false,
             save_every: 100,
             keep: 2,
             eval: Vec::new(),

@@ -1,0 +1,177 @@
+//! All tensors in the files of a folder: one safetensors file, or shards with an index.
+
+use super::json::{Unique, show};
+use super::plan;
+use super::safetensors::{self, Entry};
+use super::source::{Bytes, Source, is_plain};
+use crate::error::{Error, Result};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Name of a checkpoint in one file.
+pub const SINGLE: &str = "model.safetensors";
+/// Name of the list of shards.
+pub const INDEX: &str = "model.safetensors.index.json";
+
+/// Longest index that is read.
+const LONGEST_INDEX: usize = 64 << 20;
+
+/// What the files of a folder hold, before anybody asks what they should hold.
+#[derive(Default)]
+pub(super) struct Shards {
+    pub files: Vec<Bytes>,
+    /// The file of a tensor, and its place there.
+    pub tensors: BTreeMap<String, (usize, Entry)>,
+    /// Type and bytes of tensors whose type the format does not have.
+    pub unreadable: BTreeMap<String, (String, usize)>,
+    /// Tensors, each with what is wrong with its place.
+    misplaced: Vec<(String, String)>,
+    /// Names of tensors that are left out because they share the values of another one, with the other's name:
+    /// what `save_model` of the safetensors library writes into `__metadata__`.
+    aliases: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: Unique<String>,
+    #[serde(default, rename = "metadata")]
+    _metadata: Option<IgnoredAny>,
+}
+
+impl Shards {
+    pub fn open(source: &Source) -> Result<Self> {
+        let mut shards = Self::default();
+        if source.has(SINGLE) {
+            shards.add(source, SINGLE)?;
+        } else if source.has(INDEX) {
+            shards.add_index(source)?;
+        } else {
+            let hint = if source.has("pytorch_model.bin")
+                || source.has("pytorch_model.bin.index.json")
+            {
+                "this is a PyTorch checkpoint; convert it with transformers' save_pretrained"
+            } else {
+                "put model.safetensors, or shards with model.safetensors.index.json, into the folder"
+            };
+            return Err(Error::file(source.place(SINGLE), "is missing", hint));
+        }
+        Ok(shards)
+    }
+
+    /// Adds a file; returns the names of its tensors, those that are left out for another one included.
+    fn add(&mut self, source: &Source, file: &str) -> Result<BTreeSet<String>> {
+        let bytes = source.open(file)?;
+        let listing = safetensors::listing(&source.place(file), &bytes)?;
+        let mut names = BTreeSet::new();
+        for tensor in listing.unreadable {
+            names.insert(tensor.name.clone());
+            let place = (tensor.dtype, tensor.bytes);
+            if self.unreadable.insert(tensor.name.clone(), place).is_some() {
+                self.twice(&tensor.name);
+            }
+        }
+        for entry in listing.entries {
+            names.insert(entry.name.clone());
+            let name = entry.name.clone();
+            let place = (self.files.len(), entry);
+            if self.tensors.insert(name.clone(), place).is_some() {
+                self.twice(&name);
+            }
+        }
+        for (alias, name) in listing.metadata {
+            if names.contains(&name) && !names.contains(&alias) {
+                self.aliases.insert(alias, name);
+            }
+        }
+        self.files.push(bytes);
+        Ok(names)
+    }
+
+    fn twice(&mut self, name: &str) {
+        let problem = format!("`{}` is in two shards", show(name));
+        self.misplaced.push((name.to_owned(), problem));
+    }
+
+    /// Opens every shard the index names, and compares where it says that tensors are.
+    fn add_index(&mut self, source: &Source) -> Result<()> {
+        let place = source.place(INDEX);
+        let bytes = source.read(INDEX, LONGEST_INDEX)?;
+        let bad = |what: String| Error::file(&place, what, "download the file again");
+        let index: Index = serde_json::from_slice(&bytes)
+            .map_err(|e| bad(format!("is not a valid index: {}", show(&e.to_string()))))?;
+        let mut by_shard: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (tensor, shard) in &index.weight_map.0 {
+            by_shard.entry(shard).or_default().insert(tensor);
+        }
+        // All names first: nothing is opened by an index that points elsewhere.
+        if let Some(shard) = by_shard.keys().find(|shard| !is_plain(shard)) {
+            return Err(bad(format!(
+                "names the shard `{}`, which is not a file of the model folder",
+                show(shard)
+            )));
+        }
+        for (shard, listed) in by_shard {
+            if !source.has(shard) && listed.iter().all(|name| plan::is_buffer(name)) {
+                continue;
+            }
+            if !source.has(shard) {
+                return Err(Error::file(
+                    source.place(shard),
+                    format!("is missing, but {INDEX} names it"),
+                    "download the shard",
+                ));
+            }
+            let held = self.add(source, shard)?;
+            self.compare(shard, &listed, &held);
+        }
+        Ok(())
+    }
+
+    /// Notes in what the tensors that `shard` holds differ from those that the index places there.
+    fn compare(&mut self, shard: &str, listed: &BTreeSet<&str>, held: &BTreeSet<String>) {
+        let held: BTreeSet<&str> = held.iter().map(String::as_str).collect();
+        for &name in listed.symmetric_difference(&held) {
+            let shown = show(name);
+            let problem = if !listed.contains(name) {
+                format!("`{shown}` is in {shard}, but not in the index")
+            } else if !self.aliases.contains_key(name) {
+                format!("`{shown}` is not in {shard}, where the index places it")
+            } else {
+                continue;
+            };
+            self.misplaced.push((name.to_owned(), problem));
+        }
+    }
+
+    /// Gives those of `names` that were left out the place of the tensor that has their values.
+    pub fn follow_aliases<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+        for name in names.filter(|name| !self.unreadable.contains_key(*name)) {
+            let other = self.aliases.get(name).and_then(|n| self.tensors.get(n));
+            if let Some(place) = other.filter(|_| !self.tensors.contains_key(name)).cloned() {
+                self.tensors.insert(name.to_owned(), place);
+            }
+        }
+    }
+
+    /// Gives the tensor `from` the name `to`.
+    pub fn rename(&mut self, from: &str, to: &str) {
+        if let Some(place) = self.tensors.remove(from) {
+            self.tensors.insert(to.to_owned(), place);
+            self.misplaced.retain(|(name, _)| name != to);
+        }
+    }
+
+    /// The bytes of a tensor.
+    pub fn bytes(&self, (file, entry): &(usize, Entry)) -> &[u8] {
+        &self.files[*file][entry.range.clone()]
+    }
+
+    /// What is wrong with the places of tensors, but for those that nobody needs.
+    pub fn problems(&mut self, spare: impl Fn(&str) -> bool) -> Vec<String> {
+        let all = std::mem::take(&mut self.misplaced).into_iter();
+        all.filter(|(name, _)| !spare(name))
+            .map(|(_, problem)| problem)
+            .collect()
+    }
+}
