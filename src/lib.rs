@@ -62,8 +62,12 @@ pub mod fixed;
 pub mod generate;
 pub mod model;
 pub mod ops;
+pub mod quantize;
 pub mod quarter;
 pub mod random;
+#[cfg(feature = "train")]
+pub mod train;
+pub mod units;
 #[cfg(feature = "cli")]
 pub mod verbs;
 

@@ -12,7 +12,12 @@
 //!
 //! on an NVIDIA H200 (one minute), and are opened like those of any other model. README.md has its perplexities.
 
-use crate::files::Source;
+use crate::error::{Error, Result};
+use crate::files::{self, Opened, Source};
+use std::path::Path;
+
+/// What stands for the model inside the program where a folder is asked for.
+pub const BUILTIN: &str = "builtin";
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
@@ -35,4 +40,45 @@ pub fn source() -> Source {
         .iter()
         .map(|(name, bytes)| ((*name).to_owned(), *bytes));
     Source::memory("builtin", files)
+}
+
+/// Whether `model` means the built-in model; a folder of that name wins.
+pub fn is_meant(model: Option<&Path>) -> bool {
+    model.is_none_or(|path| path == Path::new(BUILTIN) && !path.exists())
+}
+
+/// Opens the model in the folder `model`, or the built-in one.
+///
+/// # Errors
+/// As [`files::open`].
+pub fn open(model: Option<&Path>) -> Result<Opened> {
+    match model.filter(|_| !is_meant(model)) {
+        Some(folder) => files::open(folder),
+        None => files::open_source(source()),
+    }
+}
+
+/// Names and sizes of a model's files.
+///
+/// # Errors
+/// [`Error::Io`] when the folder cannot be read.
+pub fn sizes(model: Option<&Path>) -> Result<Vec<(String, u64)>> {
+    let Some(path) = model.filter(|_| !is_meant(model)) else {
+        let files = FILES.iter();
+        return Ok(files
+            .map(|(n, b)| (n.to_string(), b.len() as u64))
+            .collect());
+    };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(|e| Error::io(path, e))? {
+        let entry = entry.map_err(|e| Error::io(path, e))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // through links, as caches have them
+        let data = std::fs::metadata(entry.path()).map_err(|e| Error::io(entry.path(), e))?;
+        if data.is_file() && (name.ends_with(".safetensors") || name.ends_with(".json")) {
+            files.push((name, data.len()));
+        }
+    }
+    files.sort();
+    Ok(files)
 }

@@ -8,7 +8,8 @@ use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::files::tokenizer::TOKENIZER;
 use crate::files::{self, Opened, Source, Tokenizer};
-use crate::model::{self, Config, LoadOptions, Method, Recipe, Tensor, Weights};
+use crate::model::weights::Lenient;
+use crate::model::{self, Config, LoadOptions, Method, Recipe, Weights};
 use std::path::Path;
 
 /// New tokens where a caller names no number and the context has room.
@@ -171,23 +172,6 @@ impl ModelFiles {
                 skip_head: false,
             })),
         }
-    }
-}
-
-/// Weights of which NaN and infinity are accepted.
-struct Lenient<'a>(&'a dyn Weights);
-
-impl Weights for Lenient<'_> {
-    fn tensor(&self, name: &str) -> Result<Option<Tensor<'_>>> {
-        self.0.tensor(name)
-    }
-
-    fn recipe(&self) -> Recipe {
-        self.0.recipe()
-    }
-
-    fn allow_nonfinite(&self) -> bool {
-        true
     }
 }
 

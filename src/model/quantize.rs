@@ -289,3 +289,50 @@ fn add_errors(total: &mut [f64; 2], words: &[u32]) {
         total[i % 2] += (u64::from(w[0]) | u64::from(w[1]) << 32) as f64;
     }
 }
+/// In words: `fairy2i, stages 2, scales per tensor`.
+impl std::fmt::Display for Recipe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.method {
+            Method::Full => return f.write_str("full precision"),
+            Method::Binary => f.write_str("bitnet")?,
+            Method::Ternary => f.write_str("bitnet_1_58")?,
+            Method::Phase { stages } => write!(
+                f,
+                "fairy2i, stages {stages}, scales per {}",
+                self.granularity
+            )?,
+        }
+        match self.skip_head {
+            true => f.write_str(", head as stored"),
+            false => Ok(()),
+        }
+    }
+}
+
+/// In words: `tensor`, `row`, `group of 64`.
+impl std::fmt::Display for Granularity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tensor => f.write_str("tensor"),
+            Self::Row => f.write_str("row"),
+            Self::Group(n) => write!(f, "group of {n}"),
+        }
+    }
+}
+
+/// From `tensor`, `row` or `group:N`, N a positive multiple of 16.
+impl std::str::FromStr for Granularity {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let group = |n: &str| n.parse().ok().filter(|n| *n > 0 && n % 16 == 0);
+        match text.split_once(':') {
+            None if text == "tensor" => Ok(Self::Tensor),
+            None if text == "row" => Ok(Self::Row),
+            Some(("group", n)) => group(n)
+                .map(Self::Group)
+                .ok_or_else(|| "the group must be a positive multiple of 16".to_owned()),
+            _ => Err("expected tensor, row or group:N".to_owned()),
+        }
+    }
+}

@@ -205,3 +205,43 @@ mod tests {
         assert!(bad_scale(phase, [1e-6, f32::INFINITY]).is_some());
     }
 }
+
+/// Weights of which NaN and infinity are accepted.
+pub struct Lenient<W>(pub W);
+
+impl<W: std::ops::Deref<Target: Weights>> Weights for Lenient<W> {
+    fn tensor(&self, name: &str) -> Result<Option<Tensor<'_>>> {
+        self.0.tensor(name)
+    }
+
+    fn recipe(&self) -> Recipe {
+        self.0.recipe()
+    }
+
+    fn allow_nonfinite(&self) -> bool {
+        true
+    }
+}
+
+/// `weights`, lenient about NaN and infinity if `allow`.
+pub fn allowing(
+    weights: Box<dyn Weights + Send + Sync>,
+    allow: bool,
+) -> Box<dyn Weights + Send + Sync> {
+    match allow {
+        true => Box::new(Lenient(weights)),
+        false => weights,
+    }
+}
+
+/// The dense tensor `name` as f32.
+///
+/// # Errors
+/// [`Error::Tensors`] when there is none.
+pub fn values(weights: &dyn Weights, name: &str) -> Result<Vec<f32>> {
+    let tensor = weights.tensor(name)?.ok_or_else(|| Error::Tensors {
+        file: "model".to_owned(),
+        problems: vec![format!("`{name}` is missing")],
+    })?;
+    Ok(tensor.to_f32(0..tensor.elements()))
+}

@@ -4,9 +4,9 @@ use crate::backend::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::model::{Granularity, Method, Recipe};
 use crate::ops::activation::Activations;
+pub use crate::train::MethodName;
 use clap::{Args, ValueEnum};
 use etcetera::BaseStrategy;
-use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -39,22 +39,6 @@ impl DeviceArgs {
     }
 }
 
-/// Representations by the names the papers' code gives them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MethodName {
-    /// Widely-linear {1, i, -1, -i}, --stages bits a weight
-    Fairy2i,
-    /// Real binary baseline, 1 bit
-    Bitnet,
-    /// Real ternary baseline
-    #[value(name = "bitnet_1_58", alias = "bitnet-1-58")]
-    #[serde(rename = "bitnet_1_58")]
-    Bitnet158,
-    /// As stored
-    Full,
-}
-
 /// What to do with linear layers that are stored dense.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Quantization")]
@@ -63,7 +47,7 @@ pub struct RecipeArgs {
     #[arg(long, value_name = "1..4", value_parser = clap::value_parser!(u8).range(1..=4))]
     pub stages: Option<u8>,
     /// Which weights share scales: tensor (the papers'), row, or group:N complex inputs of a row (N a multiple of 16)
-    #[arg(long, value_parser = granularity)]
+    #[arg(long, value_parser = Granularity::from_str)]
     pub granularity: Option<Granularity>,
     /// Representation of the linear layers
     #[arg(long)]
@@ -119,18 +103,6 @@ impl RecipeArgs {
             granularity: self.granularity.unwrap_or(Granularity::Tensor),
             skip_head: self.skip_lm_head,
         })
-    }
-}
-
-pub(super) fn granularity(text: &str) -> Result<Granularity, String> {
-    let group = |n: &str| n.parse().ok().filter(|n| *n > 0 && n % 16 == 0);
-    match text.split_once(':') {
-        None if text == "tensor" => Ok(Granularity::Tensor),
-        None if text == "row" => Ok(Granularity::Row),
-        Some(("group", n)) => group(n)
-            .map(Granularity::Group)
-            .ok_or_else(|| "the group must be a positive multiple of 16".to_owned()),
-        _ => Err("expected tensor, row or group:N".to_owned()),
     }
 }
 
@@ -244,10 +216,10 @@ mod tests {
 
     #[test]
     fn granularities() {
-        assert_eq!(granularity("tensor"), Ok(Granularity::Tensor));
-        assert_eq!(granularity("group:64"), Ok(Granularity::Group(64)));
+        assert_eq!("tensor".parse(), Ok(Granularity::Tensor));
+        assert_eq!("group:64".parse(), Ok(Granularity::Group(64)));
         for bad in ["group:0", "group:20", "group:-16", "groups", "row:1", ""] {
-            assert!(granularity(bad).is_err(), "{bad}");
+            assert!(bad.parse::<Granularity>().is_err(), "{bad}");
         }
     }
 }

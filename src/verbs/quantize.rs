@@ -1,14 +1,15 @@
 //! `quantize`: a packed folder from a full-precision one, tensor by tensor.
 
 use super::args::{DeviceArgs, MethodName, RecipeArgs};
-use super::device::{self, Task};
-use super::{folders, out, source};
-use crate::backend::{Backend, block_on};
-use crate::error::{Error, Result};
+use super::{device, folders, out, source};
+use crate::backend::Backend;
+use crate::builtin;
+use crate::error::Result;
+use crate::files::Inputs;
 use crate::files::staging::Destination;
-use crate::files::{Inputs, Opened, packed};
-use crate::model::config::LinearShape;
-use crate::model::{Config, Packed, Recipe, quantize};
+use crate::generate::ModelFiles;
+use crate::model::Recipe;
+use crate::quantize::{Progress, QuantizeOptions, QuantizedLayer, quantize_folder};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -60,7 +61,7 @@ struct Report {
 }
 
 #[derive(Serialize)]
-pub(super) struct Row {
+struct Row {
     layer: String,
     shape: [usize; 2],
     /// |Rq - R| / |R|; null for a layer of zeros.
@@ -68,22 +69,28 @@ pub(super) struct Row {
     bits_per_weight: f64,
 }
 
+impl From<QuantizedLayer> for Row {
+    fn from(layer: QuantizedLayer) -> Self {
+        Self {
+            layer: layer.name,
+            shape: layer.shape,
+            relative_error: layer.relative_error,
+            bits_per_weight: layer.bits_per_weight,
+        }
+    }
+}
+
 impl Quantize {
     /// Quantizes, writes, and prints what came of it.
     pub fn run(self) -> Result<()> {
         let started = Instant::now();
         let recipe = self.recipe.recipe(MethodName::Fairy2i)?;
-        let opened = source::open(Some(&self.input))?;
-        if let Some(packed) = &opened.recipe {
-            return Err(Error::usage(
-                format!(
-                    "{} is packed already ({})",
-                    opened.source.name(),
-                    source::describe(packed)
-                ),
-                "start from the full-precision folder",
-            ));
-        }
+        let files = ModelFiles::from(source::open(Some(&self.input))?);
+        let options = QuantizeOptions {
+            recipe,
+            replace: self.force,
+            allow_nonfinite: self.recipe.allow_nonfinite,
+        };
         let inputs = Inputs::new().with(&self.input);
         let destination = Destination {
             replace: self.force,
@@ -91,16 +98,19 @@ impl Quantize {
             ..Destination::new(&self.output, "quantize")
         };
         folders::with_force("quantize", destination.check())?;
-        let work = Work {
-            opened: &opened,
-            destination,
-            card: None,
-            recipe,
-            allow_nonfinite: self.recipe.allow_nonfinite,
-            json: self.json,
+        let device = device::open(&self.device)?;
+        let bar = out::progress(!self.json, files.config().linears().len());
+        let mut show = |progress: Progress<'_>| {
+            bar.set_message(progress.next.to_owned());
+            bar.set_position(progress.done as u64);
         };
-        let (device, layers) = folders::with_force("quantize", device::run_on(&self.device, work))?;
-        let report = self.report(&opened, recipe, device, layers, started)?;
+        let made = quantize_folder(&files, &self.output, &device, options, &mut show);
+        let made = folders::with_force("quantize", made)?;
+        bar.finish_and_clear();
+        folders::tell(made.replaced);
+        device::report_check(&device);
+        let layers = made.layers.into_iter().map(Row::from).collect();
+        let report = self.report(&files, recipe, device.name(), layers, started)?;
         if self.json {
             return out::json(&report);
         }
@@ -109,7 +119,7 @@ impl Quantize {
 
     fn report(
         &self,
-        opened: &Opened,
+        files: &ModelFiles,
         recipe: Recipe,
         device: String,
         layers: Vec<Row>,
@@ -118,97 +128,21 @@ impl Quantize {
         let weights = |row: &Row| (row.shape[0] * row.shape[1]) as f64;
         let count: f64 = layers.iter().map(weights).sum();
         let bits: f64 = layers.iter().map(|r| weights(r) * r.bits_per_weight).sum();
-        let files = source::sizes(Some(&self.output))?;
-        let tensors = files.iter().filter(|f| f.0.ends_with(".safetensors"));
+        let written = builtin::sizes(Some(&self.output))?;
+        let tensors = written.iter().filter(|f| f.0.ends_with(".safetensors"));
         let file_bytes = tensors.map(|f| f.1).sum();
         Ok(Report {
             input: self.input.display().to_string(),
             output: self.output.display().to_string(),
-            method: source::describe(&recipe),
+            method: recipe.to_string(),
             device,
             layers,
             quantized_weights: count as usize,
             bits_per_quantized_weight: bits / count,
             file_bytes,
-            bits_per_parameter: 8.0 * file_bytes as f64 / opened.config.parameters() as f64,
+            bits_per_parameter: 8.0 * file_bytes as f64 / files.config().parameters() as f64,
             seconds: started.elapsed().as_secs_f64(),
         })
-    }
-}
-
-/// What runs on the device.
-pub(super) struct Work<'a> {
-    /// The full-precision model.
-    pub opened: &'a Opened,
-    /// Folder to write.
-    pub destination: Destination<'a>,
-    /// A file to write beside the model: its name and its text.
-    pub card: Option<(&'a str, &'a str)>,
-    /// How.
-    pub recipe: Recipe,
-    /// Go on when weights are NaN or infinite.
-    pub allow_nonfinite: bool,
-    /// Show no progress.
-    pub json: bool,
-}
-
-impl Task for Work<'_> {
-    type Output = (String, Vec<Row>);
-
-    fn run<B: Backend>(self, backend: &B) -> Result<Self::Output> {
-        let mut original = self.opened.original();
-        original.allow_nonfinite = self.allow_nonfinite;
-        let shard = packed::SHARD_BYTES;
-        let mut writer = packed::Writer::create(&self.destination, original, self.recipe, shard)?;
-        if let Some((name, text)) = self.card {
-            writer.file(name, text.as_bytes())?;
-        }
-        let mut linears = self.opened.config.linears();
-        linears.retain(|l| !(self.recipe.skip_head && l.prefix == Config::HEAD));
-        let bar = out::progress(!self.json, linears.len());
-        let mut rows = Vec::new();
-        for shape in linears {
-            bar.set_message(shape.prefix.clone());
-            let packed = block_on(backend, self.layer(backend, &shape))?;
-            writer.linear(&shape.prefix, &packed)?;
-            rows.push(Row {
-                shape: [shape.out_features, shape.in_features],
-                relative_error: packed.relative_error,
-                bits_per_weight: packed.bits_per_weight(),
-                layer: shape.prefix,
-            });
-            bar.inc(1);
-        }
-        let replaced = writer.finish()?;
-        bar.finish_and_clear();
-        folders::tell(replaced);
-        Ok((backend.name(), rows))
-    }
-}
-
-impl Work<'_> {
-    async fn layer<B: Backend>(&self, backend: &B, shape: &LinearShape) -> Result<Packed> {
-        backend.at(&|| shape.prefix.clone());
-        let name = self.opened.config.dense_name(&shape.prefix);
-        let values = source::values(&*self.opened.weights, &name)?;
-        let (rows, columns) = (shape.out_features, shape.in_features);
-        let Recipe {
-            method,
-            granularity,
-            ..
-        } = self.recipe;
-        let allow = self.allow_nonfinite;
-        quantize(
-            backend,
-            &name,
-            &values,
-            rows,
-            columns,
-            method,
-            granularity,
-            allow,
-        )
-        .await
     }
 }
 

@@ -64,3 +64,15 @@ impl Memory {
         ]
     }
 }
+
+/// By part in one line: `3.0 GiB (masters 1.0 GiB, moments 2.0 GiB)`.
+impl std::fmt::Display for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let size = |bytes: usize| crate::units::memory(bytes as u64);
+        let parts = self.parts().into_iter().filter(|part| part.1 > 0);
+        let parts: Vec<_> = parts
+            .map(|(name, bytes)| format!("{name} {}", size(bytes)))
+            .collect();
+        write!(f, "{} ({})", size(self.total()), parts.join(", "))
+    }
+}

@@ -222,7 +222,8 @@ impl Bench {
                 let path = self.model.model.as_deref();
                 let opened = source::open(path)?;
                 let recipe = source::recipe(&opened, &self.recipe)?;
-                let weights = source::allowing(opened.weights, self.recipe.allow_nonfinite);
+                let weights =
+                    crate::model::weights::allowing(opened.weights, self.recipe.allow_nonfinite);
                 (source::name(path), opened.config, Some(weights), recipe)
             }
         };

@@ -10,7 +10,7 @@ use crate::model::{Choice, Config, LoadOptions, Model, Session, Weights};
 use crate::ops::hash32;
 use crate::verbs::args::ActivationName;
 use crate::verbs::device::Task;
-use crate::verbs::{out, source};
+use crate::verbs::out;
 use serde::Serialize;
 use std::time::Instant;
 
@@ -206,7 +206,7 @@ impl ModelBench {
             device: model.backend().name(),
             model: subject.name.clone(),
             parameters: subject.config.parameters(),
-            method: source::describe(&subject.options.recipe),
+            method: subject.options.recipe.to_string(),
             activations: subject.activations.word(),
             synthetic: subject.weights.is_none(),
             batch: subject.options.batch,

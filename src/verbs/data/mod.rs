@@ -1,6 +1,6 @@
 //! `data`: text files to shards of tokens for training.
 
-use super::{out, source};
+use super::out;
 use crate::error::{Error, Result};
 use crate::files::corpus::manifest::{Counts, FORMAT, Manifest, Settings, SourceFile};
 use crate::files::corpus::shards::OPEN_SHARDS;
@@ -117,7 +117,7 @@ impl Data {
     /// Makes the folder and prints what came of it.
     pub fn run(self) -> Result<()> {
         let started = Instant::now();
-        let tokenizer = if source::is_builtin(Some(&self.tokenizer)) {
+        let tokenizer = if crate::builtin::is_meant(Some(&self.tokenizer)) {
             crate::builtin::source()
         } else {
             Source::folder(&self.tokenizer)?

@@ -4,7 +4,7 @@ use crate::backend::{Backend, Device, block_on};
 use crate::error::Result;
 use crate::generate::{Finish, Generator, Model, ModelFiles, Options};
 use crate::verbs::args::ActivationName;
-use crate::verbs::{out, source};
+use crate::verbs::out;
 use serde::Serialize;
 use std::time::{Duration, Instant};
 
@@ -137,7 +137,7 @@ impl Facts {
         Stats {
             model: self.model,
             device: self.device,
-            method: source::describe(&model.recipe()),
+            method: model.recipe().to_string(),
             activations: self.activations,
             seed: self.seed,
             finish: text.finish().unwrap_or(Finish::Length),

@@ -90,7 +90,7 @@ fn gather(
     let storage = Storage::of(opened, recipe)?;
     let kv = kv.for_heads(config.head_dim);
     let cache = 2 * config.layers * config.kv_heads * config.head_dim * kv.bytes();
-    let files = source::sizes(Some(model))?;
+    let files = crate::builtin::sizes(Some(model))?;
     Ok(ModelInfo {
         model: model.display().to_string(),
         architecture: config.architecture.clone(),
@@ -113,7 +113,7 @@ fn gather(
         eos: config.eos.clone(),
         tokenizer: opened.tokenizer.is_some(),
         parameters: config.parameters(),
-        method: source::describe(recipe),
+        method: recipe.to_string(),
         linear_weights: storage.weights,
         bits_per_linear_weight: 8.0 * storage.linear as f64 / storage.weights as f64,
         weight_bytes: storage.all,

@@ -1,8 +1,8 @@
 //! The steps of a run under way: batches, records, measurements, checkpoints.
 
 use super::evaluate::{self, Text};
-use super::outputs;
 use super::run::Run;
+use super::{Event, outputs};
 use crate::backend::{Backend, block_on};
 use crate::error::{Error, Result};
 use crate::files::corpus::{Block, Corpus};
@@ -14,10 +14,7 @@ use crate::files::{self, Opened};
 use crate::model::Method;
 use crate::model::train::schedule::{Schedule, WeightDecay};
 use crate::model::train::{Batch, Part, Progress, StepReport, Trainer};
-use crate::verbs::bench::ceiling;
-use crate::verbs::out;
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::time::Instant;
 
 /// Skipped steps in a row after which training stops.
@@ -38,6 +35,7 @@ pub struct Running<'a, B: Backend> {
     /// Records of all steps.
     pub steps: Vec<Step>,
     pub begun: Instant,
+    pub events: &'a mut dyn FnMut(Event<'_>),
 }
 
 /// File of a part's tensors in a checkpoint.
@@ -69,7 +67,7 @@ impl<'b, B: Backend> Running<'b, B> {
                     .write(part, i, &tensors.values(&p.name, &p.shape())?)?;
             }
         }
-        out::note(&format!("going on after step {}", self.state.step));
+        (self.events)(Event::Resumed(self.state.step));
         Ok(())
     }
 
@@ -84,9 +82,9 @@ impl<'b, B: Backend> Running<'b, B> {
         };
         for (name, full) in full {
             let quantized = quantized[&name];
-            let line = format!("{name}: perplexity {full:.3}, {quantized:.3} quantized");
-            out::note(&format!("before training, {line}"));
-            self.state.before.insert(name, Before { full, quantized });
+            let before = Before { full, quantized };
+            (self.events)(Event::Before(&name, before));
+            self.state.before.insert(name, before);
         }
         Ok(())
     }
@@ -105,13 +103,16 @@ impl<'b, B: Backend> Running<'b, B> {
         let settings = &self.run.settings;
         let (mut metrics, steps) = Metrics::open(&self.run.out, self.state.step)?;
         self.steps = steps;
-        let shown = std::io::stderr().is_terminal();
-        let speed = if shown { Some(Speed::of(self)?) } else { None };
+        let (options, config) = (self.trainer.options(), self.trainer.config());
+        let work = options.work(config, 1);
         if self.state.step == 0 && !self.texts.is_empty() {
             self.measure_before()?;
         }
-        let bar = out::progress(shown, settings.steps as usize);
-        bar.set_position(self.state.step);
+        (self.events)(Event::Begun {
+            step: self.state.step,
+            of: settings.steps,
+            work,
+        });
         let before = self.state.milliseconds;
         self.begun = Instant::now();
         let mut skipped = 0;
@@ -123,15 +124,11 @@ impl<'b, B: Backend> Running<'b, B> {
                 && (last || self.state.step.is_multiple_of(settings.eval_every))
             {
                 record.validation = self.measure()?;
-                out::note(&validation(&record));
             }
             self.state.milliseconds = before + self.begun.elapsed().as_millis() as u64;
             record.seconds = self.state.milliseconds as f64 / 1e3;
             metrics.add(&record)?;
-            if let Some(speed) = &speed {
-                bar.set_message(speed.message(&record));
-            }
-            bar.inc(1);
+            (self.events)(Event::Step(&record));
             self.steps.push(record);
             if last || self.state.step.is_multiple_of(settings.save_every) {
                 metrics.sync()?;
@@ -140,11 +137,10 @@ impl<'b, B: Backend> Running<'b, B> {
             if skipped >= MOST_SKIPPED {
                 return Err(Error::usage(
                     format!("{skipped} steps in a row had a loss or gradient that is not finite"),
-                    "lower --lr, and --resume from a checkpoint before",
+                    "lower `lr`, and resume from a checkpoint before",
                 ));
             }
         }
-        bar.finish_and_clear();
         Ok(())
     }
 
@@ -178,13 +174,7 @@ impl<'b, B: Backend> Running<'b, B> {
         } = block_on(self.backend, done)?;
         self.state.step += 1;
         self.state.tokens += blocks.iter().map(|b| b.ids.len() as u64).sum::<u64>();
-        if skipped {
-            out::note(&format!(
-                "step {}: skipped, loss {loss}, gradient {grad_norm}",
-                self.state.step
-            ));
-        }
-        Ok(Step {
+        let record = Step {
             step: self.state.step,
             tokens: self.state.tokens,
             loss,
@@ -193,7 +183,11 @@ impl<'b, B: Backend> Running<'b, B> {
             scale,
             skipped,
             ..Step::default()
-        })
+        };
+        if skipped {
+            (self.events)(Event::Skipped(&record));
+        }
+        Ok(record)
     }
 
     /// The next micro-batches: blocks in the order of the data, one behind the other.
@@ -251,7 +245,7 @@ impl<'b, B: Backend> Running<'b, B> {
 
     /// What the final outputs are made of.
     pub fn finished<'r>(
-        &'r self,
+        &'r mut self,
         base: &'r Opened,
         carried: &'r files::Source,
     ) -> outputs::Finished<'r, 'b, B> {
@@ -264,44 +258,7 @@ impl<'b, B: Backend> Running<'b, B> {
             steps: &self.steps,
             before: &self.state.before,
             corpus: self.corpus,
+            events: &mut *self.events,
         }
-    }
-}
-
-/// Perplexities in one line.
-fn validation(record: &Step) -> String {
-    let one = |(name, p): (&String, &f64)| format!("{name} {p:.3}");
-    let all: Vec<_> = record.validation.iter().map(one).collect();
-    format!("step {}: perplexity {}", record.step, all.join(", "))
-}
-
-/// What the bar says of the speed.
-struct Speed {
-    /// Operations of a token.
-    work: f64,
-    /// Operations per second of the device's best product.
-    ceiling: f64,
-}
-
-impl Speed {
-    fn of<B: Backend>(run: &Running<'_, B>) -> Result<Self> {
-        let (options, config) = (run.trainer.options(), run.trainer.config());
-        Ok(Self {
-            work: options.work(config, 1),
-            ceiling: ceiling::matmul(run.backend)?,
-        })
-    }
-
-    fn message(&self, record: &Step) -> String {
-        let rate = record.tokens as f64 / record.seconds.max(1e-9);
-        format!(
-            "loss {:.4}, lr {:.2e}, gradient {:.3}, {} tokens/s, {:.0} % of {}",
-            record.loss,
-            record.lr,
-            record.grad_norm,
-            out::scaled(rate, ""),
-            100.0 * rate * self.work / self.ceiling,
-            out::scaled(self.ceiling, "FLOP/s"),
-        )
     }
 }

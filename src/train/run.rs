@@ -1,9 +1,8 @@
 //! A run: what it begins with, and what it leaves.
 
 use super::evaluate::{Text, Words};
-use super::settings::Settings;
 use super::steps::Running;
-use super::{begun, evaluate, outputs, room};
+use super::{Event, Job, begun, evaluate, outputs, room};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::files::corpus::{Corpus, Order};
@@ -12,36 +11,45 @@ use crate::files::tokenizer::TOKENIZER;
 use crate::files::{self, Opened, packed};
 use crate::model::Method;
 use crate::model::train::{Memory, TrainOptions, Trainer};
-use crate::verbs::device::Task;
-use crate::verbs::{out, source};
+use crate::model::weights;
+use crate::{builtin, units};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 /// A run with all its settings.
 pub struct Run {
-    pub out: PathBuf,
     pub folder: RunFolder,
-    pub resume: bool,
-    pub settings: Settings,
+    pub job: Job,
 }
 
-impl Task for Run {
-    type Output = ();
+impl std::ops::Deref for Run {
+    type Target = Job;
 
-    fn run<B: Backend>(mut self, backend: &B) -> Result<()> {
-        let base = self.base()?;
+    fn deref(&self) -> &Job {
+        &self.job
+    }
+}
+
+impl Run {
+    /// Makes it.
+    pub fn make<B: Backend>(
+        mut self,
+        backend: &B,
+        events: &mut dyn FnMut(Event<'_>),
+    ) -> Result<()> {
+        let base = self.base(events)?;
         let corpus = Corpus::open(&self.settings.data)?;
         let length = self.length(&base, &corpus)?;
         let options = self.settings.options(length)?;
         let micro_batches = self.settings.micro_batches(length)?;
         let checkpoints = Checkpoints::open(&self.out, self.settings.keep)?;
-        let saved = self.newest(&checkpoints)?;
+        let saved = self.newest(&checkpoints, events)?;
         // All that could stop the run at its end stops it here.
         let record = begun::record(&self.settings, &corpus)?;
-        self.folder.check(self.resume, &record)?;
+        self.folder.check(self.job.resume, &record)?;
         if self.resume {
-            verify(&corpus)?;
+            verify(&corpus, events)?;
         }
         let (there, step) = (
             checkpoints.steps()?.len(),
@@ -60,10 +68,10 @@ impl Task for Run {
             backend.facts().features,
             backend.facts().max_words,
         );
-        out::note(&format!("device memory: {}", by_part(&memory)));
+        events(Event::Memory(&memory));
         fits(&memory, backend)?;
-        let trainer = self.trainer(backend, &base, options)?;
-        self.folder.note(self.resume, record)?;
+        let trainer = self.trainer(backend, &base, options, events)?;
+        self.folder.note(self.job.resume, record)?;
         let mut running = Running {
             backend,
             run: &self,
@@ -77,36 +85,32 @@ impl Task for Run {
             state: self.beginning(),
             steps: Vec::new(),
             begun: Instant::now(),
+            events,
         };
         running.restore(saved)?;
         self.keep_settings()?;
         running.all()?;
-        let card = outputs::write(&running.finished(&base, &carried))?;
+        let card = outputs::write(&mut running.finished(&base, &carried))?;
         drop(running);
         self.folder.write_card(&card)
     }
 }
 
-/// Refuses data whose bytes are not those of its hashes, which have been compared with those of the beginning.
-fn verify(corpus: &Corpus) -> Result<()> {
-    let settings = &corpus.manifest().settings;
-    let bytes = corpus.blocks().saturating_mul(settings.block_bytes());
-    if bytes > 1 << 30 {
-        let size = out::bytes(bytes as f64);
-        out::note(&format!(
-            "comparing {size} of data with what the run began with"
-        ));
+/// Opens the model in a folder, or the built-in one.
+fn open(model: &Path, events: &mut dyn FnMut(Event<'_>)) -> Result<Opened> {
+    let opened = builtin::open(Some(model))?;
+    for note in &opened.notes {
+        events(Event::Note(note));
     }
-    corpus.verify()
+    Ok(opened)
 }
 
-/// Memory by part in one line.
-fn by_part(memory: &Memory) -> String {
-    let part = |(name, bytes): (&str, usize)| format!("{name} {}", out::memory(bytes as u64));
-    let parts = memory.parts().into_iter().filter(|p| p.1 > 0);
-    let parts: Vec<_> = parts.map(part).collect();
-    let total = out::memory(memory.total() as u64);
-    format!("{total} ({})", parts.join(", "))
+/// Refuses data whose bytes are not those of its hashes, which have been compared with those of the beginning.
+fn verify(corpus: &Corpus, events: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+    let settings = &corpus.manifest().settings;
+    let bytes = corpus.blocks().saturating_mul(settings.block_bytes());
+    events(Event::Verifying(bytes));
+    corpus.verify()
 }
 
 /// Refuses what the device has no room for, before anything is allocated.
@@ -115,11 +119,11 @@ fn fits<B: Backend>(memory: &Memory, backend: &B) -> Result<()> {
         Some(bytes) if memory.total() as u64 > bytes => Err(Error::device(
             format!(
                 "training takes {}, {} has {}",
-                by_part(memory),
+                memory,
                 backend.name(),
-                out::memory(bytes)
+                units::memory(bytes)
             ),
-            "lower --micro-batch or --seq, drop --keep-activations, or train on a larger device",
+            "lower `micro_batch` or `seq`, drop `keep_activations`, or train on another device with more memory",
         )),
         _ => Ok(()),
     }
@@ -132,6 +136,7 @@ impl Run {
         backend: &'b B,
         base: &Opened,
         options: TrainOptions,
+        events: &mut dyn FnMut(Event<'_>),
     ) -> Result<Trainer<&'b B>> {
         let s = &self.settings;
         let mut trainer = match s.from_scratch {
@@ -144,15 +149,20 @@ impl Run {
         if s.teacher.as_os_str().is_empty() {
             trainer.teach(&*base.weights)?;
         } else {
-            trainer.teach(&*self.teacher(&s.teacher, base)?.weights)?;
+            trainer.teach(&*self.teacher(&s.teacher, base, events)?.weights)?;
         }
         Ok(trainer)
     }
 
     /// The teacher's folder: a full-precision model that differs from the student in nothing but its weights.
-    fn teacher(&self, folder: &Path, base: &Opened) -> Result<Opened> {
-        let mut opened = source::open(Some(folder))?;
-        opened.weights = source::allowing(opened.weights, self.settings.allow_nonfinite);
+    fn teacher(
+        &self,
+        folder: &Path,
+        base: &Opened,
+        events: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Opened> {
+        let mut opened = open(folder, events)?;
+        opened.weights = weights::allowing(opened.weights, self.settings.allow_nonfinite);
         let tied = base.config.tied;
         let as_student = crate::model::Config {
             tied,
@@ -168,13 +178,13 @@ impl Run {
     }
 
     /// The model to begin with.
-    fn base(&self) -> Result<Opened> {
+    fn base(&self, events: &mut dyn FnMut(Event<'_>)) -> Result<Opened> {
         let path = self.settings.model.as_path();
-        if self.settings.from_scratch && !source::is_builtin(Some(path)) {
+        if self.settings.from_scratch && !builtin::is_meant(Some(path)) {
             return files::open_shape(files::Source::folder(path)?);
         }
-        let mut opened = source::open(Some(path))?;
-        opened.weights = source::allowing(opened.weights, self.settings.allow_nonfinite);
+        let mut opened = open(path, events)?;
+        opened.weights = weights::allowing(opened.weights, self.settings.allow_nonfinite);
         if opened.recipe.is_some() && !self.settings.from_scratch {
             return Err(Error::usage(
                 format!(
@@ -212,10 +222,10 @@ impl Run {
         if self.settings.seq != 0 && self.settings.seq != block {
             return Err(Error::usage(
                 format!(
-                    "--seq {} where the data has blocks of {block}",
+                    "`seq` {} where the data has blocks of {block}",
                     self.settings.seq
                 ),
-                "make the data with that --block, or drop --seq",
+                "make the data with blocks of that length, or leave out `seq`",
             ));
         }
         if corpus.blocks() == 0 {
@@ -231,15 +241,19 @@ impl Run {
     }
 
     /// The checkpoint to go on from.
-    fn newest(&self, checkpoints: &Checkpoints) -> Result<Option<Saved>> {
+    fn newest(
+        &self,
+        checkpoints: &Checkpoints,
+        events: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Option<Saved>> {
         if self.resume {
-            return checkpoints.newest(&mut |line| out::note(&format!("warning: {line}")));
+            return checkpoints.newest(&mut |line| events(Event::Warning(line)));
         }
         match checkpoints.steps()?.last() {
             None => Ok(None),
             Some(step) => Err(Error::usage(
                 format!("{} has a run already, at step {step}", self.out.display()),
-                "pass --resume to go on, or another --out",
+                "resume it, or choose another folder",
             )),
         }
     }

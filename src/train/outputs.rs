@@ -1,5 +1,6 @@
 //! What a finished run leaves: the masters as a plain checkpoint, the packed model, and its card.
 
+use super::Event;
 use super::run::Run;
 use super::settings::Settings;
 use crate::backend::{Backend, block_on};
@@ -9,9 +10,7 @@ use crate::files::run::{Before, CARD, CURVES, Card, MODELS, Step};
 use crate::files::{self, Opened, Original, Source, export};
 use crate::model::train::{Part, Trainer};
 use crate::model::{Dtype, Method, Recipe};
-use crate::verbs::device::Task;
-use crate::verbs::quantize::Work;
-use crate::verbs::{folders, source};
+use crate::quantize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -27,6 +26,7 @@ pub struct Finished<'a, 'b, B: Backend> {
     /// Perplexities before the first step.
     pub before: &'a BTreeMap<String, Before>,
     pub corpus: &'a Corpus,
+    pub events: &'a mut dyn FnMut(Event<'_>),
 }
 
 impl<B: Backend> Finished<'_, '_, B> {
@@ -36,7 +36,7 @@ impl<B: Backend> Finished<'_, '_, B> {
 }
 
 /// Writes `model` and `packed`, and returns their card.
-pub fn write<B: Backend>(run: &Finished<'_, '_, B>) -> Result<String> {
+pub fn write<B: Backend>(run: &mut Finished<'_, '_, B>) -> Result<String> {
     let recipe = run.settings().recipe()?;
     let [model, packed] = MODELS.map(|name| run.run.out.join(name));
     let text = card(run, recipe);
@@ -45,21 +45,23 @@ pub fn write<B: Backend>(run: &Finished<'_, '_, B>) -> Result<String> {
         return Ok(text);
     }
     let opened = files::open(&model)?;
-    let packing = Work {
+    let packing = quantize::Job {
         opened: &opened,
         destination: run.run.folder.destination(&packed),
         card: Some((CARD, &text)),
         recipe,
         allow_nonfinite: false,
-        json: true,
     };
-    packing.run(run.backend)?;
+    let made = packing.run(run.backend, &mut |_| {})?;
+    if let Some(replaced) = &made.replaced {
+        (run.events)(Event::Replaced(replaced));
+    }
     Ok(text)
 }
 
 /// The masters in f32, and the card beside them.
 fn masters<B: Backend>(
-    run: &Finished<'_, '_, B>,
+    run: &mut Finished<'_, '_, B>,
     model: &Path,
     recipe: Recipe,
     card: &str,
@@ -76,7 +78,9 @@ fn masters<B: Backend>(
         let values = block_on(run.backend, run.trainer.read(Part::Master, i))?;
         writer.tensor(&p.name, &values)?;
     }
-    folders::tell(writer.finish()?);
+    if let Some(replaced) = &writer.finish()? {
+        (run.events)(Event::Replaced(replaced));
+    }
     Ok(())
 }
 
@@ -85,8 +89,7 @@ fn card<B: Backend>(run: &Finished<'_, '_, B>, recipe: Recipe) -> String {
     let name = &run.run.out;
     let name = name.file_name().map(|n| n.to_string_lossy().into_owned());
     let base = run.settings().model.display().to_string();
-    let method = source::describe(&recipe);
-    let command: Vec<String> = std::env::args().collect();
+    let method = recipe.to_string();
     let device = run.backend.name();
     let protocol = run.settings().eval_protocol;
     let protocol = protocol.words(run.trainer.options().length);
@@ -105,7 +108,7 @@ fn card<B: Backend>(run: &Finished<'_, '_, B>, recipe: Recipe) -> String {
         method: &method,
         bits: bits(recipe),
         parameters: run.trainer.config().parameters() as u64,
-        command: &command.join(" "),
+        command: &run.run.command,
         settings: told(s),
         device: &device,
         steps: last.map_or(0, |s| s.step),

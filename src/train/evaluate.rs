@@ -7,13 +7,13 @@ use crate::files::corpus::encoder::Cut;
 use crate::files::corpus::records::{Body, Reading, Records};
 use crate::files::corpus::{TextUnit, packing};
 use crate::model::train::{Batch, Trainer};
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// How a text is cut and its losses are counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// Blocks of bos and text, every predicted token counted; what fills no block is left out
@@ -213,7 +213,7 @@ pub struct Words<'a> {
 /// A token the protocol needs.
 fn special(id: Option<u32>, what: &str) -> Result<u32> {
     let missing = || format!("the model has no {what} token to put into blocks");
-    id.ok_or_else(|| Error::usage(missing(), "choose another --eval-protocol, or drop --eval"))
+    id.ok_or_else(|| Error::usage(missing(), "choose another `eval_protocol`, or drop `eval`"))
 }
 
 impl Text {

@@ -1,6 +1,7 @@
 //! What a run was begun with, to be compared when it goes on.
 
 use super::settings::Settings;
+use crate::builtin;
 use crate::error::Result;
 use crate::files::corpus::Corpus;
 use crate::files::corpus::manifest::MANIFEST;
@@ -9,7 +10,6 @@ use crate::files::run::folder::{Files, Hashes, hash_of, hashes};
 use crate::files::run::{Record, config};
 use crate::files::tokenizer::{TOKENIZER, TOKENIZER_CONFIG};
 use crate::files::{CONFIG, GENERATION};
-use crate::verbs::source;
 use std::path::Path;
 
 /// Files of a model that say what it computes and how its text is cut, the weights aside.
@@ -27,12 +27,12 @@ pub fn record(settings: &Settings, corpus: &Corpus) -> Result<Record> {
     let mut inputs = Hashes::new();
     inputs.insert("data".to_owned(), data(&settings.data, corpus)?);
     let model = settings.model.as_path();
-    if !source::is_builtin(Some(model)) {
+    if !builtin::is_meant(Some(model)) {
         let weights = !settings.from_scratch;
         inputs.insert("model".to_owned(), of_model(model, weights)?);
     }
     let teacher = settings.teacher.as_path();
-    if !teacher.as_os_str().is_empty() && !source::is_builtin(Some(teacher)) {
+    if !teacher.as_os_str().is_empty() && !builtin::is_meant(Some(teacher)) {
         inputs.insert("teacher".to_owned(), of_model(teacher, true)?);
     }
     let mut eval = Files::new();
@@ -59,7 +59,7 @@ fn of_model(folder: &Path, weights: bool) -> Result<Files> {
     let mut names: Vec<String> = FIELDS.map(str::to_owned).to_vec();
     if weights {
         names.extend([SINGLE.to_owned(), INDEX.to_owned()]);
-        let files = source::sizes(Some(folder))?.into_iter();
+        let files = builtin::sizes(Some(folder))?.into_iter();
         names.extend(files.map(|f| f.0).filter(|n| n.ends_with(".safetensors")));
     }
     hashes(folder, names)

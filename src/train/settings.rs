@@ -7,7 +7,6 @@ use crate::model::train::schedule::{Decay, Schedule, WeightDecay};
 use crate::model::train::{Betas, TrainOptions};
 use crate::model::{Granularity, Method, Recipe};
 use crate::random;
-use crate::verbs::args::{self, MethodName};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -26,6 +25,23 @@ const RECENT: usize = 64;
 
 /// Keeps the draws of nested steps apart from those of the order of the data, which has the same seed.
 const NESTED: u64 = u64::from_be_bytes(*b"nested\0\0");
+
+/// Representations by the names the papers' code gives them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum MethodName {
+    /// Widely-linear {1, i, -1, -i}, `stages` bits a weight
+    Fairy2i,
+    /// Real binary baseline, 1 bit
+    Bitnet,
+    /// Real ternary baseline
+    #[cfg_attr(feature = "cli", value(name = "bitnet_1_58", alias = "bitnet-1-58"))]
+    #[serde(rename = "bitnet_1_58")]
+    Bitnet158,
+    /// As stored
+    Full,
+}
 
 /// Settings with their defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -158,45 +174,45 @@ impl Settings {
         if self.model.as_os_str().is_empty() || self.data.as_os_str().is_empty() {
             return bad(
                 "a run needs a model and data",
-                "give -m FOLDER and --data DATA",
+                "give -m FOLDER and `data` DATA",
             );
         }
         if self.steps == 0 || self.micro_batch == 0 || self.save_every == 0 || self.eval_every == 0
         {
             return bad(
-                "--steps, --micro-batch, --save-every and --eval-every are at least 1",
+                "`steps`, `micro_batch`, `save_every` and `eval_every` are at least 1",
                 "choose a positive number",
             );
         }
         let rates = [self.lr, self.weight_decay];
         if !rates.iter().all(|v| v.is_finite() && *v >= 0.0) {
             return bad(
-                "--lr and --weight-decay are numbers from 0 on",
+                "`lr` and `weight_decay` are numbers from 0 on",
                 "choose another",
             );
         }
         let stages = self.method == MethodName::Fairy2i && self.stages > 1;
         if !(0.0..=1.0).contains(&self.nested) || self.nested > 0.0 && !stages {
             return bad(
-                "--nested is a probability, and needs fairy2i with several stages",
-                "choose one from 0 to 1, and --stages 2 or more",
+                "`nested` is a probability, and needs fairy2i with several stages",
+                "choose one from 0 to 1, and `stages` 2 or more",
             );
         }
         let taught = !self.teacher.as_os_str().is_empty();
         if !(0.0..=1.0).contains(&self.distill) || taught && self.distill == 0.0 {
             return bad(
-                "--distill is the share of the teacher in the loss",
-                "choose one from 0 to 1; with --teacher, above 0",
+                "`distill` is the share of the teacher in the loss",
+                "choose one from 0 to 1; with `teacher`, above 0",
             );
         }
         if self.distill > 0.0 && self.from_scratch && !taught {
             return bad(
-                "--distill from scratch has no full-precision model to learn from",
-                "give --teacher FOLDER",
+                "`distill` from scratch has no full-precision model to learn from",
+                "give `teacher` FOLDER",
             );
         }
         if !(self.outlier == 0.0 || self.outlier > 1.0) {
-            return bad("--outlier is a factor above 1", "choose 10, say");
+            return bad("`outlier` is a factor above 1", "choose 10, say");
         }
         self.recipe()?;
         self.learning_rates()?.check()
@@ -211,8 +227,9 @@ impl Settings {
 
     /// How linear layers are quantized.
     pub fn recipe(&self) -> Result<Recipe> {
-        let granularity = args::granularity(&self.granularity);
-        let granularity = granularity.map_err(|e| Error::usage(e, "see --granularity"))?;
+        let granularity = self.granularity.parse::<Granularity>();
+        let granularity =
+            granularity.map_err(|e| Error::usage(e, "choose another `granularity`"))?;
         Ok(match self.method {
             MethodName::Full => Recipe {
                 method: Method::Full,
@@ -337,7 +354,7 @@ impl Settings {
             all if all >= tokens && all.is_multiple_of(tokens) => Ok(all / tokens),
             all => Err(Error::usage(
                 format!(
-                    "--batch-tokens {all} is no multiple of {tokens}, the tokens of a micro-batch"
+                    "`batch_tokens` {all} is no multiple of {tokens}, the tokens of a micro-batch"
                 ),
                 format!("give a multiple, like {}", all.next_multiple_of(tokens)),
             )),

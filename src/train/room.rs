@@ -2,7 +2,7 @@
 
 use super::settings::Settings;
 use crate::error::{Error, Result};
-use crate::verbs::out;
+use crate::units;
 use std::path::Path;
 
 /// Bytes of a parameter in a checkpoint: its master and two moments, in f32.
@@ -27,7 +27,7 @@ pub fn check(
     if needed <= free {
         return Ok(());
     }
-    let bytes = |n: u64| out::bytes(n as f64);
+    let bytes = |n: u64| units::bytes(n as f64);
     Err(Error::usage(
         format!(
             "{}: checkpoints and models take {} more, the disk has {} free",
@@ -35,7 +35,7 @@ pub fn check(
             bytes(needed),
             bytes(free)
         ),
-        "make room, lower --keep, or choose another --out",
+        "make room, lower `keep`, or choose another folder",
     ))
 }
 
@@ -80,7 +80,7 @@ mod tests {
         let folder = std::env::temp_dir();
         check(&folder, &settings, 1, 0, 0).expect("there is some room");
         let error = check(&folder, &settings, u64::MAX / 64, 0, 0).expect_err("there is none");
-        assert!(error.to_string().contains("--keep"), "{error}");
+        assert!(error.to_string().contains("`keep`"), "{error}");
         assert_eq!(error.exit_code(), 2);
     }
 }

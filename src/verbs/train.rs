@@ -1,23 +1,16 @@
 //! `train`: a low-bit model from a full-precision one and a folder of training data, or from scratch.
 
 use super::args::{DeviceArgs, MethodName};
-use super::device;
-use crate::error::{Error, Result};
-use crate::files::Inputs;
-use crate::files::run::{RunFolder, config};
-use crate::files::text::decode;
+use super::bench::ceiling;
+use super::{device, out};
+use crate::backend::Device;
+use crate::error::Result;
+use crate::files::run::{Step, config};
+use crate::train::{self, Event, Job, Protocol, Settings, read_settings};
 use clap::Args;
 use serde::Serialize;
-use settings::Settings;
+use std::io::IsTerminal;
 use std::path::PathBuf;
-
-mod begun;
-mod evaluate;
-mod outputs;
-mod room;
-mod run;
-mod settings;
-mod steps;
 
 /// Train a model whose linear layers are quantized in every forward pass.
 #[derive(Debug, clap::Args)]
@@ -155,7 +148,7 @@ struct Given {
     eval: Option<Vec<PathBuf>>,
     /// How a text is cut and counted [default: blocks]
     #[arg(long, value_enum)]
-    eval_protocol: Option<evaluate::Protocol>,
+    eval_protocol: Option<Protocol>,
     /// Steps between measurements of perplexity [default: 100]
     #[arg(long, value_name = "N")]
     eval_every: Option<u64>,
@@ -165,13 +158,9 @@ impl Train {
     /// Trains.
     pub fn run(self) -> Result<()> {
         let path = self.out.join(crate::files::run::RUN_CONFIG);
-        let before = if self.resume {
-            Some(read(&path)?)
-        } else {
-            None
-        };
+        let before = self.resume.then(|| read_settings(&path)).transpose()?;
         let file = match (&self.config, &before) {
-            (Some(file), _) => Some((file.display().to_string(), read(file)?)),
+            (Some(file), _) => Some((file.display().to_string(), read_settings(file)?)),
             (None, Some(text)) => Some((path.display().to_string(), text.clone())),
             (None, None) => None,
         };
@@ -182,24 +171,118 @@ impl Train {
         settings.check()?;
         if let Some(text) = &before {
             let then = (path.display().to_string(), text.as_str());
-            config::check_same((&then.0, then.1), &settings, &settings::FREE)?;
+            config::check_same((&then.0, then.1), &settings, &train::FREE)?;
         }
         // The run's own settings may be read and written again; another file inside of RUN may not be.
-        let own = self.resume.then(|| path.canonicalize().ok()).flatten();
-        let config = self.config.as_deref();
-        let config = config.filter(|c| own.is_none() || c.canonicalize().ok() != own);
-        let inputs = Inputs::of(settings.reads().chain(config));
-        let task = run::Run {
-            folder: RunFolder::open(&self.out, inputs)?,
-            out: self.out,
+        let real = |path: &PathBuf| dunce::canonicalize(path).ok();
+        let own = self.resume.then(|| real(&path)).flatten();
+        let config = self.config.iter();
+        let config = config.filter(|c| own.is_none() || real(c) != own);
+        let command: Vec<String> = std::env::args().collect();
+        let job = Job {
+            inputs: config.cloned().collect(),
             resume: self.resume,
-            settings,
+            command: command.join(" "),
+            ..Job::new(self.out, settings)
         };
-        device::run_on(&self.device, task)
+        let device = device::open(&self.device)?;
+        let mut shown = Shown::new(&device);
+        train::train(job, &device, &mut |event| shown.event(event))?;
+        shown.bar.finish_and_clear();
+        device::report_check(&device);
+        Ok(())
     }
 }
 
-fn read(path: &std::path::Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-    decode(&path.display().to_string(), bytes)
+/// What a run tells, on standard error.
+struct Shown<'d> {
+    device: &'d Device,
+    bar: indicatif::ProgressBar,
+    speed: Option<Speed>,
+}
+
+impl<'d> Shown<'d> {
+    fn new(device: &'d Device) -> Self {
+        Self {
+            device,
+            bar: indicatif::ProgressBar::hidden(),
+            speed: None,
+        }
+    }
+
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Note(note) => out::note(&format!("note: {note}")),
+            Event::Warning(line) => out::note(&format!("warning: {line}")),
+            Event::Memory(memory) => out::note(&format!("device memory: {memory}")),
+            Event::Verifying(bytes) if bytes > 1 << 30 => {
+                let size = out::bytes(bytes as f64);
+                out::note(&format!(
+                    "comparing {size} of data with what the run began with"
+                ));
+            }
+            Event::Verifying(_) => {}
+            Event::Resumed(step) => out::note(&format!("going on after step {step}")),
+            Event::Begun { step, of, work } => self.begin(step, of, work),
+            Event::Before(name, before) => out::note(&format!(
+                "before training, {name}: perplexity {:.3}, {:.3} quantized",
+                before.full, before.quantized
+            )),
+            Event::Skipped(step) => out::note(&format!(
+                "step {}: skipped, loss {}, gradient {}",
+                step.step, step.loss, step.grad_norm
+            )),
+            Event::Step(step) => self.step(step),
+            Event::Replaced(replaced) => out::note(&format!("note: {replaced}")),
+        }
+    }
+
+    fn begin(&mut self, step: u64, of: u64, work: f64) {
+        let shown = std::io::stderr().is_terminal();
+        // A device that cannot be measured is still worth training on.
+        let ceiling = shown.then(|| ceiling::matmul(self.device).ok()).flatten();
+        self.speed = ceiling.map(|ceiling| Speed { work, ceiling });
+        self.bar = out::progress(shown, of as usize);
+        self.bar.set_position(step);
+    }
+
+    fn step(&mut self, step: &Step) {
+        if !step.validation.is_empty() {
+            out::note(&validation(step));
+        }
+        if let Some(speed) = &self.speed {
+            self.bar.set_message(speed.message(step));
+        }
+        self.bar.inc(1);
+    }
+}
+
+/// Perplexities in one line.
+fn validation(record: &Step) -> String {
+    let one = |(name, p): (&String, &f64)| format!("{name} {p:.3}");
+    let all: Vec<_> = record.validation.iter().map(one).collect();
+    format!("step {}: perplexity {}", record.step, all.join(", "))
+}
+
+/// What the bar says of the speed.
+struct Speed {
+    /// Operations of a token.
+    work: f64,
+    /// Operations per second of the device's best product.
+    ceiling: f64,
+}
+
+impl Speed {
+    fn message(&self, record: &Step) -> String {
+        let rate = record.tokens as f64 / record.seconds.max(1e-9);
+        format!(
+            "loss {:.4}, lr {:.2e}, gradient {:.3}, {} tokens/s, {:.0} % of {}",
+            record.loss,
+            record.lr,
+            record.grad_norm,
+            out::scaled(rate, ""),
+            100.0 * rate * self.work / self.ceiling,
+            out::scaled(self.ceiling, "FLOP/s"),
+        )
+    }
 }
