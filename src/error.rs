@@ -11,33 +11,49 @@ pub enum Error {
     /// A file cannot be opened, read or written.
     #[error("{path}: {source}")]
     Io {
+        /// Which file or folder.
         path: PathBuf,
+        /// What the system said.
         source: std::io::Error,
     },
     /// A file was read and is not what it must be.
     #[error("{file}: {what}; {hint}")]
     File {
+        /// Its name, as the user gave it or as it stands in its folder.
         file: String,
+        /// What is wrong with it.
         what: String,
+        /// What to do about it.
         hint: String,
     },
     /// A field of a model's `config.json` has a value we cannot work with.
     #[error("{file}: field `{field}`: {what}")]
     Config {
+        /// Name of the configuration.
         file: String,
+        /// The field, with those around it: `rope_scaling.type`.
         field: String,
+        /// What is wrong with its value, and which values are understood.
         what: String,
     },
     /// Tensors that are missing, unexpected, of another shape or type: all of them, at once.
     #[error("{file}: {} tensor(s) do not fit the configuration: {}", problems.len(), problems.join("; "))]
-    Tensors { file: String, problems: Vec<String> },
+    Tensors {
+        /// Name of the file or folder that holds them.
+        file: String,
+        /// One sentence for each tensor.
+        problems: Vec<String>,
+    },
     /// A weight is NaN or infinite.
     #[error(
         "tensor `{tensor}`: element {index} is {value}; repair the checkpoint, or allow numbers that are not finite"
     )]
     NonFinite {
+        /// Name of the tensor.
         tensor: String,
+        /// Flat index of its first such element.
         index: usize,
+        /// NaN or an infinity.
         value: f32,
     },
     /// Prompt and requested tokens do not fit the context.
@@ -45,30 +61,50 @@ pub enum Error {
         "the prompt has {prompt} tokens and {new} more were asked for, but the context holds {context}; shorten the prompt or ask for fewer new tokens"
     )]
     Context {
+        /// Tokens of the prompt.
         prompt: usize,
+        /// Tokens that were asked for beyond it.
         new: usize,
+        /// Tokens that there is room for.
         context: usize,
     },
     /// The caller asked for something that makes no sense.
     #[error("{what}; {hint}")]
-    Usage { what: String, hint: String },
+    Usage {
+        /// What makes no sense.
+        what: String,
+        /// What to ask for instead.
+        hint: String,
+    },
     /// What is to be written is there already, and stays as it is.
     #[error("{path} {what}; choose another folder")]
     Occupied {
+        /// The path.
         path: String,
+        /// What is there.
         what: String,
         /// Whether the caller may ask for it to be replaced: the same command wrote it, and nothing was added since.
         replaceable: bool,
     },
     /// The device is missing, lost, out of memory, or refused.
     #[error("{what}; {hint}")]
-    Device { what: String, hint: String },
+    Device {
+        /// What the device, its driver or the search for one said.
+        what: String,
+        /// What to do about it.
+        hint: String,
+    },
     /// GPU and CPU disagree about the result of an operation (`--check`).
     #[error("check failed: {0}")]
     Disagree(Box<Disagreement>),
     /// An operation was given buffers that do not fit it: a mistake in this crate.
     #[error("op `{op}`: {what}; please report this as a bug")]
-    Shape { op: &'static str, what: String },
+    Shape {
+        /// Name of the operation.
+        op: &'static str,
+        /// Which buffer does not fit, and how long it should be.
+        what: String,
+    },
 }
 
 /// Whether an I/O error says that the path is wrong, which is the caller's input, and not that a disk or a pipe failed.

@@ -21,8 +21,9 @@ import threading
 from html import escape
 
 COMMANDS = [
-    'generate -s 5 -n 60 "Once upon a time"',
-    "bench --shape llama2-7b --activations 8 -p 512 -n 128",
+    'generate -s 8 -n 60 "Once upon a time"',
+    'generate --check --device gpu -s 8 -n 12 --temp 0 "The old captain"',
+    "info builtin",
 ]
 COLUMNS = 100
 CHARACTER, LINE, PAD, BAR = 7.8, 18, 16, 28  # of a monospace font of 13 px

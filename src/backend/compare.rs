@@ -8,7 +8,12 @@ pub enum Verdict {
     /// Within the bound; how far it was (units in the last place or NMSE; 0 for bits).
     Agrees(f64),
     /// Beyond it, first or worst at this element.
-    Differs { element: usize, by: f64 },
+    Differs {
+        /// Flat index of the element.
+        element: usize,
+        /// How far apart the buffers are: units in the last place, or NMSE; 1 where bits must be equal.
+        by: f64,
+    },
 }
 
 /// Compares `device` with `reference`, element by element; equal bits always agree.

@@ -243,6 +243,7 @@ fn load(path: &Path) -> std::io::Result<Bytes> {
     // SAFETY: the mapping is read-only and private to this value. Soundness asks that nobody changes or
     // truncates the file while it is mapped; that cannot be enforced portably, and every program that maps
     // checkpoints relies on it. Our own writers never modify a finished file: they write a new folder and rename.
+    #[allow(unsafe_code)]
     let map = unsafe { memmap2::Mmap::map(&file)? };
     Ok(Bytes(Arc::new(Content::Map(map))))
 }

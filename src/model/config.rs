@@ -48,12 +48,19 @@ pub enum RopeScaling {
     /// Plain.
     None,
     /// Positions divided by `factor`.
-    Linear { factor: f64 },
+    Linear {
+        /// How many times longer the context becomes.
+        factor: f64,
+    },
     /// LLaMA 3's interpolation by wavelength.
     Llama3 {
+        /// Divides the frequencies of long wavelengths.
         factor: f64,
+        /// Wavelengths longer than `original_context` over this are divided by `factor`.
         low_freq_factor: f64,
+        /// Wavelengths shorter than `original_context` over this stay; those between are interpolated.
         high_freq_factor: f64,
+        /// Tokens of the context that the model was first trained with.
         original_context: f64,
     },
 }

@@ -17,8 +17,11 @@ mod pieces;
 pub enum Method {
     /// Dense, as stored.
     Full,
-    /// Fairy2i: widely-linear, codebook {1, i, -1, -i}, so many residual stages (1 to 4).
-    Phase { stages: usize },
+    /// Fairy2i: widely-linear, codebook {1, i, -1, -i}.
+    Phase {
+        /// Residual stages, 1 to 4: as many bits for each weight.
+        stages: usize,
+    },
     /// Real binary baseline (`bitnet`).
     Binary,
     /// Real ternary baseline (`bitnet_1_58`).

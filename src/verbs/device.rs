@@ -11,7 +11,10 @@ pub fn silence_layers() {
     let unset = |name| std::env::var_os(name).is_none();
     if cfg!(target_os = "linux") && unset("MESA_VK_DEVICE_SELECT") && unset("NODEVICE_SELECT") {
         // SAFETY: called first thing in `main`, before any other thread exists.
-        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+        #[allow(unsafe_code)]
+        unsafe {
+            std::env::set_var("NODEVICE_SELECT", "1")
+        };
     }
 }
 

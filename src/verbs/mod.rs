@@ -78,7 +78,10 @@ impl Verb {
 pub fn main() -> ExitCode {
     let started = Instant::now();
     device::silence_layers();
-    let Err(error) = Cli::parse_from(arguments()).verb.run(started) else {
+    let Err(error) = Cli::parse_from(spelled(std::env::args_os().collect()))
+        .verb
+        .run(started)
+    else {
         return ExitCode::SUCCESS;
     };
     if out::reader_left(&error) {
@@ -88,9 +91,20 @@ pub fn main() -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-/// The process's arguments, with llama-bench's `-pg`, which clap would read as `-p g`, in clap's spelling.
-fn arguments() -> Vec<OsString> {
-    let mut all: Vec<_> = std::env::args_os().collect();
+/// Whether the program understands these arguments (its own name is not among them); asking for help counts.
+///
+/// # Errors
+/// What the program would say about them.
+pub fn parses(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<(), String> {
+    let named = std::iter::once("fairy2i-gpu".into()).chain(arguments);
+    match Cli::try_parse_from(spelled(named.collect())) {
+        Err(error) if error.use_stderr() => Err(error.to_string()),
+        _ => Ok(()),
+    }
+}
+
+/// Arguments with llama-bench's `-pg`, which clap would read as `-p g`, in clap's spelling.
+fn spelled(mut all: Vec<OsString>) -> Vec<OsString> {
     if all.get(1).is_some_and(|verb| verb == "bench") {
         for pg in all.iter_mut().filter(|a| *a == "-pg") {
             *pg = "--pg".into();
