@@ -116,9 +116,12 @@ impl Content {
                 let place = format!("{}:{line}", file.display());
                 Error::file(place, what, "give a text in UTF-8")
             };
+            if let Some((line, why)) = record.bad.into_iter().next() {
+                return Err(bad(line, why));
+            }
             let whole = matches!(record.body, Body::Lines(_));
-            let text = record.text(&reading.field);
-            let text = text.map_err(|(line, why)| bad(line, why))?;
+            let text = record.body.text(&reading.field);
+            let text = text.map_err(|why| bad(record.number, why))?;
             if !whole {
                 documents.push(text);
                 continue;

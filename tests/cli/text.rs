@@ -214,8 +214,7 @@ fn archives_end_as_gzip_ends_them() {
 }
 
 #[test]
-fn a_text_that_is_not_utf_8_is_told_by_its_line() {
-    let good_text = documents(30).join("\n").into_bytes();
+fn lines_of_a_text_that_are_not_utf_8_are_told_and_left_out() {
     for (name, lines, more) in [
         ("a.txt", 10, &[][..]),
         // beyond the first piece of a file that is read in pieces
@@ -223,37 +222,25 @@ fn a_text_that_is_not_utf_8_is_told_by_its_line() {
         ("a.txt.gz", 60_000, &[]),
         ("a.txt", 60_000, &["--text-unit", "line"]),
     ] {
-        let mut bytes = b"a good line\n".repeat(lines);
-        bytes.extend(b"abc\xff\nmore\n");
-        let bytes = if name.ends_with("gz") {
-            gz(&bytes)
-        } else {
-            bytes
+        let text = b"a good line of text\n".repeat(lines);
+        let bad = [&text[..], b"abc\xff\nmore\n"].concat();
+        let good = [&text[..], b"more\n"].concat();
+        let packed = |bytes: &[u8]| {
+            if name.ends_with("gz") {
+                gz(bytes)
+            } else {
+                bytes.to_vec()
+            }
         };
-        let folder = dir();
-        let bad = write(&folder.path().join(name), &bytes);
-        let other = write(&folder.path().join("b.txt"), &good_text);
-        let out = folder.path().join("out").to_string_lossy().into_owned();
-        let run = run(&args(&out, &[&[&*bad, &other][..], more].concat()));
-        assert_eq!(run.code, 0, "{}", run.stderr);
-        let notes: Vec<&str> = run.stderr.lines().collect();
+        let (files, counts, notes) = made(name, &packed(&bad), more);
+        let want = made(name, &packed(&good), more);
+        assert!(files == want.0, "{name}, {lines} lines");
+        assert_eq!(counts["text_bytes"], want.1["text_bytes"]);
+        assert_eq!((&counts["bad"], &want.1["bad"]), (&1.into(), &0.into()));
+        let notes: Vec<&str> = notes.lines().collect();
         assert_eq!(notes.len(), 1, "{notes:?}");
         let place = format!("{name}:{}: not UTF-8 at byte 3", lines + 1);
-        assert!(
-            notes[0].contains(&place),
-            "{} is not in {}",
-            place,
-            notes[0]
-        );
-        let counts = contents(&out).1["counts"].clone();
-        assert_eq!(counts["bad"], 1);
-        // Half a document is none; a bad line is one of many documents.
-        if more.is_empty() {
-            assert_eq!(
-                (&counts["documents"], &counts["text_bytes"]),
-                (&1.into(), &good_text.len().into())
-            );
-        }
+        assert!(notes[0].contains(&place), "{place} is not in {}", notes[0]);
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) fn open_text(path: &Path) -> Result<Box<dyn BufRead>> {
 }
 
 /// [`open_text`], the byte order mark included.
-pub(super) fn open_bytes(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
+fn open_bytes(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
     let file = BufReader::with_capacity(BUFFER, File::open(path)?);
     let ends = |end: &str| {
         path.extension()

@@ -18,6 +18,8 @@
 mod archive;
 pub mod encoder;
 pub mod journal;
+#[cfg(feature = "text")]
+mod json_line;
 pub mod manifest;
 pub mod order;
 pub mod packing;

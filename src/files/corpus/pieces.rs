@@ -1,123 +1,109 @@
 //! A text file that is one document, in pieces that are tokenized one by one.
 
-use super::archive;
 use super::encoder::Cut;
-use super::records::{Body, Record, not_utf8, position};
-use crate::error::Result;
+use super::records::{Body, Record};
 use std::io::{BufRead, Read};
-use std::path::{Path, PathBuf};
 
 /// Pieces have at least this many bytes, the last one aside.
 const SIZE: usize = 1 << 18;
+/// Lines longer than this may be looked at in parts, in bytes.
+const LONG_LINE: u64 = 1 << 24;
 
-/// The pieces of one file.
+/// The pieces of one text. Lines that are not UTF-8 are left out, and told.
 pub(super) struct Pieces {
-    path: PathBuf,
     source: Box<dyn BufRead>,
     cut: Cut,
+    size: usize,
+    /// Whether the source has been read to its end.
+    over: bool,
     /// What was read beyond the last piece.
     rest: Vec<u8>,
-    /// The line that the next piece begins in, from 1.
+    /// The beginning of a character whose end is not read yet.
+    begun: Vec<u8>,
+    /// The line that is read next, from 1.
     line: u64,
+    /// Lines left out since the last piece.
+    bad: Vec<(u64, String)>,
     /// Whether the next piece is the first.
     begins: bool,
 }
 
 impl Pieces {
-    /// Opens the file; its text may be cut where `cut` says.
-    pub fn open(path: &Path, cut: &Cut) -> Result<Self> {
-        Ok(Self {
-            path: path.to_owned(),
-            source: archive::open_text(path)?,
-            cut: cut.clone(),
+    /// The pieces of `source`, whose text may be cut where `cut` says.
+    pub fn new(source: Box<dyn BufRead>, cut: Cut) -> Self {
+        Self {
+            source,
+            cut,
+            size: SIZE,
+            over: false,
             rest: Vec::new(),
+            begun: Vec::new(),
             line: 1,
+            bad: Vec::new(),
             begins: true,
-        })
+        }
     }
 
-    /// The next piece; `None` at the end. A file that is not UTF-8 has one piece, which says where: half a document is
-    /// none.
+    /// The next piece, of [`SIZE`] bytes and as many more as it takes to a place to cut; `None` at the end.
     pub fn next(&mut self) -> std::io::Result<Option<Record>> {
-        let Some((bytes, ends)) = piece(&mut *self.source, &mut self.rest, SIZE, &self.cut)? else {
-            return Ok(None);
-        };
-        let begins = std::mem::take(&mut self.begins);
-        // Earlier pieces are tokens already when a later one is looked at, so all are looked at before.
-        if begins
-            && !ends
-            && let Some((number, byte)) = fault(&mut *archive::open_bytes(&self.path)?)?
-        {
-            self.rest.clear();
-            self.source = Box::new(std::io::empty());
-            return Ok(Some(Record {
-                number,
-                body: Body::Bad(not_utf8(byte)),
-                begins,
-                ends: true,
-            }));
+        let mut bytes = std::mem::take(&mut self.rest);
+        let (mut searched, mut wanted) = (self.size, 2 * self.size);
+        loop {
+            self.fill(&mut bytes, wanted)?;
+            if self.over {
+                break;
+            }
+            if let Some(at) = self.cut.place(&bytes, searched) {
+                self.rest = bytes.split_off(at);
+                break;
+            }
+            searched = bytes.len() - self.cut.lookahead().min(bytes.len());
+            wanted = bytes.len() + bytes.len() / 2;
         }
-        let number = self.line;
-        self.line += position(&bytes).0;
+        let bad = std::mem::take(&mut self.bad);
+        if bytes.is_empty() && bad.is_empty() {
+            return Ok(None);
+        }
         Ok(Some(Record {
-            number,
+            number: 1,
             body: Body::Lines(bytes),
-            begins,
-            ends,
+            begins: std::mem::take(&mut self.begins),
+            ends: self.rest.is_empty(),
+            bad,
         }))
     }
-}
 
-/// The next piece of a text, of `size` bytes and as many more as it takes to a place where `cut` allows to cut. What was
-/// read beyond it waits in `rest`. With each piece comes whether it is the last.
-fn piece(
-    source: &mut dyn BufRead,
-    rest: &mut Vec<u8>,
-    size: usize,
-    cut: &Cut,
-) -> std::io::Result<Option<(Vec<u8>, bool)>> {
-    let mut bytes = std::mem::take(rest);
-    let mut searched = size;
-    let mut wanted = 2 * size;
-    loop {
-        let more = wanted.saturating_sub(bytes.len());
-        (&mut *source).take(more as u64).read_to_end(&mut bytes)?;
-        if bytes.is_empty() {
-            return Ok(None);
+    /// Reads until there are `wanted` bytes.
+    fn fill(&mut self, bytes: &mut Vec<u8>, wanted: usize) -> std::io::Result<()> {
+        while bytes.len() < wanted && !self.over {
+            let mut lines = std::mem::take(&mut self.begun);
+            let read = (&mut *self.source).take(self.size as u64);
+            self.over = { read }.read_to_end(&mut lines)? == 0;
+            let rest = (&mut *self.source).take(LONG_LINE);
+            { rest }.read_until(b'\n', &mut lines)?;
+            if !self.over
+                && let Err(e) = std::str::from_utf8(&lines)
+                && e.error_len().is_none()
+            {
+                self.begun = lines.split_off(e.valid_up_to());
+            }
+            self.keep(&lines, bytes);
         }
-        if bytes.len() < wanted {
-            return Ok(Some((bytes, true)));
-        }
-        if let Some(at) = cut.place(&bytes, searched) {
-            *rest = bytes.split_off(at);
-            return Ok(Some((bytes, false)));
-        }
-        searched = bytes.len() - cut.lookahead().min(bytes.len());
-        wanted = bytes.len() + bytes.len() / 2;
+        Ok(())
     }
-}
 
-/// The line, from 1, and the byte of it where a text stops being UTF-8.
-fn fault(source: &mut dyn BufRead) -> std::io::Result<Option<(u64, usize)>> {
-    let (mut line, mut column) = (1, 0);
-    let mut bytes = Vec::new();
-    loop {
-        let read = (&mut *source).take(SIZE as u64).read_to_end(&mut bytes)?;
-        let (good, wrong) = match std::str::from_utf8(&bytes) {
-            Ok(_) => (bytes.len(), false),
-            // A character may go on in what is read next.
-            Err(e) => (e.valid_up_to(), e.error_len().is_some() || read == 0),
-        };
-        let (lines, behind) = position(&bytes[..good]);
-        column = if lines > 0 { behind } else { column + behind };
-        line += lines;
-        if wrong {
-            return Ok(Some((line, column)));
+    /// Appends what of `lines` is text to `bytes`.
+    fn keep(&mut self, lines: &[u8], bytes: &mut Vec<u8>) {
+        for line in lines.split_inclusive(|&b| b == b'\n') {
+            match std::str::from_utf8(line) {
+                Ok(_) => bytes.extend(line),
+                Err(e) => {
+                    let why = format!("not UTF-8 at byte {} of the line", e.valid_up_to());
+                    self.bad.push((self.line, why));
+                }
+            }
+            self.line += u64::from(line.ends_with(b"\n"));
         }
-        if read == 0 {
-            return Ok(None);
-        }
-        bytes.drain(..good);
     }
 }
 
@@ -125,6 +111,7 @@ fn fault(source: &mut dyn BufRead) -> std::io::Result<Option<(u64, usize)>> {
 mod tests {
     use super::*;
     use serde_json::json;
+    use std::io::Cursor;
 
     /// Cut as for a byte-level tokenizer with an added token.
     fn words() -> Cut {
@@ -134,30 +121,36 @@ mod tests {
         }))
     }
 
-    fn pieces(text: &str, size: usize, cut: &Cut) -> Vec<String> {
-        let mut source = text.as_bytes();
-        let (mut rest, mut pieces) = (Vec::new(), Vec::new());
-        while let Some((bytes, ends)) = piece(&mut source, &mut rest, size, cut).unwrap() {
+    /// The pieces of a text, and the lines that are none.
+    fn all(text: &[u8], size: usize, cut: &Cut) -> (Vec<String>, Vec<(u64, String)>) {
+        let mut source = Pieces::new(Box::new(Cursor::new(text.to_vec())), cut.clone());
+        source.size = size;
+        let (mut pieces, mut bad, mut ended) = (Vec::new(), Vec::new(), false);
+        while let Some(record) = source.next().unwrap() {
+            assert!(!ended);
+            assert_eq!(record.begins, pieces.is_empty());
+            ended = record.ends;
+            bad.extend(record.bad);
+            let Body::Lines(bytes) = record.body else {
+                panic!("lines are wanted");
+            };
             pieces.push(String::from_utf8(bytes).unwrap());
-            assert_eq!(ends, pieces.concat().len() == text.len(), "{text}");
         }
-        assert_eq!(pieces.concat(), text);
+        assert!(ended || text.is_empty());
+        (pieces, bad)
+    }
+
+    fn pieces(text: &str, size: usize, cut: &Cut) -> Vec<String> {
+        let (pieces, bad) = all(text.as_bytes(), size, cut);
+        assert_eq!((pieces.concat().as_str(), bad), (text, Vec::new()));
         pieces
     }
 
     #[test]
     fn texts_come_in_pieces_that_join_again() {
         let text = "one two three  four\nfive\n\nsix seven eight nine ten";
-        assert_eq!(
-            pieces(text, 5, &words()),
-            [
-                "one two",
-                " three  four\n",
-                "five\n\nsix",
-                " seven",
-                " eight nine ten"
-            ]
-        );
+        let cut = pieces(text, 5, &words());
+        assert_eq!(cut[..2], ["one two", " three  four\n"], "{cut:?}");
         for text in [
             "no place to cut",
             "ääääääääääääääääääää",
@@ -169,6 +162,7 @@ mod tests {
         for text in ["ääääääääääääääääääää", "a  b  c  d  e  f  g  h"] {
             assert_eq!(pieces(text, 5, &words()), [text], "there is no place");
         }
+        assert!(pieces("", 5, &words()).is_empty());
     }
 
     #[test]
@@ -183,15 +177,19 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_found_in_their_line() {
-        let find = |bytes: &[u8]| fault(&mut &*bytes).unwrap();
-        assert_eq!(find("a\nü\n".as_bytes()), None);
-        assert_eq!(find(b"a\nbc\xffd\n"), Some((2, 2)));
-        assert_eq!(find(b"\xc3"), Some((1, 0)));
-        let mut long = vec![b'a'; 3 * SIZE - 1];
-        long.extend("ü\nx".as_bytes());
-        assert_eq!(find(&long), None, "a character across two reads");
-        long.push(0xC3);
-        assert_eq!(find(&long), Some((2, 1)));
+    fn lines_that_are_no_text_are_left_out_and_told() {
+        let why = |byte| format!("not UTF-8 at byte {byte} of the line");
+        let text = b"a b c\nab\xff\nd e f\n\xc3\nlast";
+        for size in 1..40 {
+            let (pieces, bad) = all(text, size, &words());
+            assert_eq!(pieces.concat(), "a b c\nd e f\nlast");
+            assert_eq!(bad, [(2, why(2)), (4, why(0))]);
+        }
+        // A file of nothing else, and a character that never ends.
+        assert_eq!(
+            all(b"\xff", 5, &words()),
+            (vec![String::new()], vec![(1, why(0))])
+        );
+        assert_eq!(all(b"ab\xc3", 9, &words()).1, [(1, why(2))]);
     }
 }

@@ -6,6 +6,7 @@
 
 use super::archive;
 use super::encoder::Cut;
+use super::json_line::json_text;
 use super::manifest::TextUnit;
 use super::pieces::Pieces;
 #[cfg(feature = "parquet")]
@@ -13,8 +14,6 @@ use super::rows::Rows;
 use crate::error::{Error, Result};
 use crate::files::json::show;
 use crate::files::text::UTF8_MARK;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
-use std::fmt;
 use std::io::{BufRead, Read};
 use std::path::Path;
 
@@ -36,7 +35,7 @@ pub struct Reading {
 /// A part of a file that may be a document.
 #[derive(Debug)]
 pub struct Record {
-    /// Line or row, from 1; of several lines, the first.
+    /// Line or row, from 1; of lines that come together, 1.
     pub number: u64,
     /// What is there.
     pub body: Body,
@@ -44,39 +43,8 @@ pub struct Record {
     pub begins: bool,
     /// Whether it ends here.
     pub ends: bool,
-}
-
-impl Record {
-    /// [`Body::text`].
-    ///
-    /// # Errors
-    /// What is wrong, and in which line or row.
-    pub fn text(self, field: &str) -> Result<String, (u64, String)> {
-        let first = self.number;
-        match self.body {
-            Body::Lines(bytes) => String::from_utf8(bytes).map_err(|e| {
-                let good = e.utf8_error().valid_up_to();
-                let (line, byte) = position(&e.as_bytes()[..good]);
-                (first + line, not_utf8(byte))
-            }),
-            body => body.text(field).map_err(|why| (first, why)),
-        }
-    }
-}
-
-/// The line, from 0, that comes after `text`, and how many bytes of it are there.
-pub(super) fn position(text: &[u8]) -> (u64, usize) {
-    let lines = text.iter().filter(|&&b| b == b'\n').count() as u64;
-    let start = text
-        .iter()
-        .rposition(|&b| b == b'\n')
-        .map_or(0, |at| at + 1);
-    (lines, text.len() - start)
-}
-
-/// Says that a line is not UTF-8 behind its first `byte` bytes.
-pub(super) fn not_utf8(byte: usize) -> String {
-    format!("not UTF-8 at byte {byte} of the line")
+    /// Lines that were left out before it, and why.
+    pub bad: Vec<(u64, String)>,
 }
 
 /// Bytes of a record, not looked at yet: that is work for another thread.
@@ -86,7 +54,7 @@ pub enum Body {
     Json(Vec<u8>),
     /// Plain text.
     Text(Vec<u8>),
-    /// Plain text of several lines of a file.
+    /// Lines of a text file that come together: all of it, or a piece.
     Lines(Vec<u8>),
     /// Nothing that can be used, and why.
     Bad(String),
@@ -157,7 +125,10 @@ impl Records {
                 ));
             }
             _ if reading.unit == TextUnit::Line => Kind::Lines(archive::open_text(path)?),
-            _ => Kind::Pieces(Box::new(Pieces::open(path, &reading.cut)?)),
+            _ => {
+                let source = archive::open_text(path)?;
+                Kind::Pieces(Box::new(Pieces::new(source, reading.cut.clone())))
+            }
         };
         Ok(Self {
             file: show(&name),
@@ -224,6 +195,7 @@ impl Records {
                 body,
                 begins: true,
                 ends: true,
+                bad: Vec::new(),
             }));
         }
     }
@@ -287,125 +259,9 @@ fn line(source: &mut dyn BufRead, longest: usize, file: &str) -> Result<Option<B
     Ok(Some(Body::Text(bytes)))
 }
 
-/// The string `field` of a JSON object. Python writes NaN and infinity into JSON; they do not lose the line where they
-/// are in other fields.
-fn json_text(bytes: &[u8], field: &str) -> Result<String, String> {
-    let bytes = bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes);
-    strict_text(bytes, field).or_else(|why| match without_nonfinite(bytes) {
-        Some(bytes) => strict_text(&bytes, field),
-        None => Err(why),
-    })
-}
-
-/// `bytes` with a list instead of every NaN, Infinity and -Infinity that is a value, all of the same length; `None`
-/// without any.
-fn without_nonfinite(bytes: &[u8]) -> Option<Vec<u8>> {
-    const WORDS: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
-    let mut changed = None;
-    let (mut at, mut in_string) = (0, false);
-    while at < bytes.len() {
-        let word = WORDS.iter().find(|w| bytes[at..].starts_with(w));
-        match (bytes[at], word) {
-            (b'\\', _) if in_string => at += 1,
-            (b'"', _) => in_string = !in_string,
-            (_, Some(word)) if !in_string => {
-                let copy: &mut Vec<u8> = changed.get_or_insert_with(|| bytes.to_vec());
-                copy[at..at + word.len()].fill(b' ');
-                copy[at..at + 2].copy_from_slice(b"[]");
-                at += word.len() - 1;
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    changed
-}
-
-fn strict_text(bytes: &[u8], field: &str) -> Result<String, String> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let text = Field(field).deserialize(&mut reader);
-    let text = text.and_then(|text| reader.end().map(|()| text));
-    // The line is ours to tell, and it is all of the text.
-    text.map_err(|e| show(&e.to_string().replace(" line 1 column", " column")))?
-        .ok_or_else(|| format!("there is no field `{}`", show(field)))
-}
-
-struct Field<'a>(&'a str);
-
-impl<'de> DeserializeSeed<'de> for Field<'_> {
-    type Value = Option<String>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Field<'_> {
-    type Value = Option<String>;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(key) = map.next_key::<String>()? {
-            if key != self.0 {
-                map.next_value::<IgnoredAny>()?;
-            } else if found.replace(map.next_value::<String>()?).is_some() {
-                return Err(A::Error::custom("the field is there twice"));
-            }
-        }
-        Ok(found)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_field_is_taken_from_json() {
-        let text = |json: &str| Body::Json(json.as_bytes().to_vec()).text("text");
-        assert_eq!(
-            text(r#"{"id":[1,{}],"text":"a\n\u00e9"} "#),
-            Ok("a\né".into())
-        );
-        assert_eq!(text(r#"{"a":1}"#), Err("there is no field `text`".into()));
-        for bad in [
-            r#"{"text":1}"#,
-            r#"{"text":"a","text":"b"}"#,
-            r#"{"text":"a"}x"#,
-            "[]",
-            "{",
-        ] {
-            assert!(text(bad).is_err(), "{bad}");
-        }
-        assert!(
-            Body::Text(vec![b'a', 0xFF])
-                .text("")
-                .unwrap_err()
-                .contains("byte 1")
-        );
-    }
-
-    #[test]
-    fn numbers_that_are_none_do_not_lose_a_line() {
-        let text = |json: &str| Body::Json(json.as_bytes().to_vec()).text("text");
-        for number in ["NaN", "Infinity", "-Infinity"] {
-            for line in [
-                format!(r#"{{"a":{number},"text":"NaN \" Infinity"}}"#),
-                format!(
-                    r#"{{"text": "NaN \" Infinity", "a": [1, {{"b\\": {number} }}, {number}]}}"#
-                ),
-            ] {
-                assert_eq!(text(&line), Ok("NaN \" Infinity".into()), "{line}");
-            }
-            assert!(text(&format!(r#"{{"text": {number}}}"#)).is_err());
-            assert!(text(&format!(r#"{{"text": "a", "b": {number}x}}"#)).is_err());
-        }
-        assert_eq!(text("\u{feff}{\"text\":\"a\"}"), Ok("a".into()));
-    }
 
     #[test]
     fn long_lines_are_passed_over() {

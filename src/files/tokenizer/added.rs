@@ -35,6 +35,8 @@ pub(super) struct Stated {
     file: String,
     /// Tokens at their ids.
     tokens: BTreeMap<u32, AddedToken>,
+    /// What those tokens are in a text.
+    contents: BTreeSet<String>,
     /// Tokens that are special, without an id.
     special: Vec<AddedToken>,
     /// Whether tokens of `tokenizer.json` at the same id win.
@@ -52,8 +54,8 @@ impl Stated {
         map: Option<&Object>,
     ) -> Result<Self> {
         let decoder = settings.and_then(|(file, fields)| {
-            let value = fields.get("added_tokens_decoder")?;
-            Some((file, value))
+            let value = fields.get("added_tokens_decoder");
+            Some((file, value.filter(|v| !v.is_null())?))
         });
         // transformers looks at the older file only where the newer field is missing.
         let map = map.filter(|_| decoder.is_none());
@@ -104,10 +106,13 @@ impl Stated {
     }
 
     fn insert(&mut self, id: u32, token: AddedToken) -> Result<()> {
-        if self.tokens.values().any(|t| t.content == token.content) {
-            return Err(self.bad(&token.content, "has two ids"));
-        }
         let content = token.content.clone();
+        if content.is_empty() {
+            return Ok(()); // as the library does
+        }
+        if !self.contents.insert(content.clone()) {
+            return Err(self.bad(&content, "has two ids"));
+        }
         match self.tokens.insert(id, token) {
             None => Ok(()),
             Some(other) => {
@@ -148,8 +153,7 @@ impl Stated {
             tokens.push(token.clone());
         }
         let known = |t: &&AddedToken| {
-            let stated = self.tokens.values().any(|s| s.content == t.content);
-            !stated
+            !self.contents.contains(&t.content)
                 && before.values().all(|b| b.content != t.content)
                 && tokenizer.token_to_id(&t.content).is_some()
         };

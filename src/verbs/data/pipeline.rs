@@ -248,15 +248,15 @@ fn encode(encoder: &mut Encoder, field: &str, chunk: Chunk) -> Result<Tokenized>
         bytes: chunk.bytes,
     };
     for record in chunk.records {
-        let (begins, ends) = (record.begins, record.ends);
-        match record.text(field) {
+        made.bad.extend(record.bad);
+        match record.body.text(field) {
             Ok(text) => {
                 made.text_bytes += text.len() as u64;
-                encoder.encode(&text, begins, &mut made.ids)?;
+                encoder.encode(&text, record.begins, &mut made.ids)?;
             }
-            Err(bad) => made.bad.push(bad),
+            Err(why) => made.bad.push((record.number, why)),
         }
-        made.records.push((made.ids.len(), ends));
+        made.records.push((made.ids.len(), record.ends));
     }
     Ok(made)
 }
