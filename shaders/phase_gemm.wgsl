@@ -16,18 +16,19 @@ const WIDTH = 256u;
 
 var<workgroup> tile: array<vec4<u32>, 256>; // [TOKENS, 2 PLANES, STEP], PLANES at most 2
 
-// stages words w.. of all tokens of the tile; what lies beyond the row or the tokens is zero
+// stages words w.. of all tokens of the tile; what lies beyond the row or the tokens is zero. There is at most one for
+// each invocation: a loop that some never enter would make FXC take the barrier after it for one in varying flow
 fn stage(w: u32, first_token: u32, index: u32) {
     let parts = 2u * PLANES;
-    for (var i = index; i < TOKENS * parts * STEP; i += WIDTH) {
-        let word = w + i % STEP;
-        let part = i / STEP % parts;
-        let token = first_token + i / (STEP * parts);
+    let word = w + index % STEP;
+    let part = index / STEP % parts;
+    let token = first_token + index / (STEP * parts);
+    if index < TOKENS * parts * STEP {
         var value = vec4(0u);
         if word < p.words && token < p.rows {
             value = q[(token * parts + part) * p.words + word];
         }
-        tile[i] = value;
+        tile[index] = value;
     }
 }
 

@@ -1,21 +1,22 @@
-// one of k candidates, drawn by integers: weights 2^(-(l_0 - l_i) rate), of which min-p and top-p keep a prefix
-// one workgroup in all
-// ids [k] u32 and logits [k] f32, best first; chosen [to + 1] u32
+// one of k candidates of each row, drawn by integers: weights 2^(-(l_0 - l_i) rate), of which min-p and top-p keep a prefix
+// one workgroup owns one row
+// ids [rows, k] u32 and logits [rows, k] f32, best first; random and chosen [to + rows] u32
 
 struct Params {
+    rows: u32,
     k: u32,
     to: u32,
     rate: f32,     // log2 e
     tempered: f32, // log2 e / temperature
     top_p: u32,    // in units of 2^-32
     min_p: u32,    // in units of 2^-23
-    random: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> ids: array<u32>;
 @group(0) @binding(2) var<storage, read> logits: array<f32>;
-@group(0) @binding(3) var<storage, read_write> chosen: array<u32>;
+@group(0) @binding(3) var<storage, read> random: array<u32>;
+@group(0) @binding(4) var<storage, read_write> chosen: array<u32>;
 
 const WIDTH = 256u;
 const LARGEST = 3.4028234663852886e38;
@@ -64,10 +65,21 @@ fn kept() -> u32 {
 }
 
 @compute @workgroup_size(WIDTH)
-fn sample(@builtin(local_invocation_index) lane: u32) {
+fn sample(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = wg.x + wg.y * nwg.x;
+    if row >= p.rows {
+        return;
+    }
+    let base = row * p.k;
+    // read before the barrier, so that its latency hides behind that of the logits
+    let number = random[p.to + row];
     if lane < p.k {
-        let top = clamp(logits[0], -LARGEST, LARGEST);
-        let gap = top - clamp(logits[lane], -LARGEST, LARGEST);
+        let top = clamp(logits[base], -LARGEST, LARGEST);
+        let gap = top - clamp(logits[base + lane], -LARGEST, LARGEST);
         weights[lane] = vec2(power(gap * p.rate), power(gap * p.tempered));
     }
     workgroupBarrier();
@@ -79,7 +91,7 @@ fn sample(@builtin(local_invocation_index) lane: u32) {
     for (var i = 0u; i < count; i++) {
         total += weights[i].y;
     }
-    let target_sum = wide_mul(total, p.random).y;
+    let target_sum = wide_mul(total, number).y;
     var sum = 0u;
     var choice = 0u;
     for (var i = 0u; i < count; i++) {
@@ -90,6 +102,6 @@ fn sample(@builtin(local_invocation_index) lane: u32) {
         }
     }
     // a best logit that is no number: nothing can be chosen
-    let hopeless = (bitcast<u32>(logits[0]) & 0x7fffffffu) > 0x7f800000u;
-    chosen[p.to] = select(ids[choice], 0xffffffffu, hopeless);
+    let hopeless = (bitcast<u32>(logits[base]) & 0x7fffffffu) > 0x7f800000u;
+    chosen[p.to + row] = select(ids[base + choice], 0xffffffffu, hopeless);
 }

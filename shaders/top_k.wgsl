@@ -1,8 +1,9 @@
-// the k best elements of x, best first, the lower index first among equals
-// one workgroup owns everything: radix selection of (key, ~index) from the top byte down, then a sort by rank
-// x [n] f32 bits; indices [k] u32; values [k] f32 bits; k <= WIDTH
+// the k best elements of each row of x, best first, the lower index first among equals
+// one workgroup owns one row: radix selection of (key, ~index) from the top byte down, then a sort by rank
+// x [rows, n] f32 bits; indices [rows, k] u32; values [rows, k] f32 bits; k <= WIDTH
 
 struct Params {
+    rows: u32,
     n: u32,
     k: u32,
 }
@@ -37,8 +38,8 @@ fn element(word: u32, i: u32) -> vec2<u32> {
 }
 
 // four words, a workgroup's width apart: loaded together, because latency is what a lone workgroup waits for
-fn words(i: u32) -> vec4<u32> {
-    let at = min(i + WIDTH * vec4(0u, 1u, 2u, 3u), vec4(p.n - 1u));
+fn words(base: u32, i: u32) -> vec4<u32> {
+    let at = base + min(i + WIDTH * vec4(0u, 1u, 2u, 3u), vec4(p.n - 1u));
     return vec4(x[at.x], x[at.y], x[at.z], x[at.w]);
 }
 
@@ -62,12 +63,12 @@ fn take(word: u32, i: u32, now: Choice) {
 }
 
 // chooses one more byte: the one at which the running count from the top reaches what is needed
-fn narrow(lane: u32, level: u32, now: Choice) {
+fn narrow(base: u32, lane: u32, level: u32, now: Choice) {
     atomicStore(&histogram[lane], 0u);
     workgroupBarrier();
     for (var i = lane; i < p.n; i += 8u * WIDTH) {
-        let near = words(i);
-        let far = words(i + 4u * WIDTH);
+        let near = words(base, i);
+        let far = words(base, i + 4u * WIDTH);
         for (var j = 0u; j < 4u; j++) {
             tally(near[j], i + j * WIDTH, level, now);
             tally(far[j], i + (j + 4u) * WIDTH, level, now);
@@ -90,22 +91,28 @@ fn narrow(lane: u32, level: u32, now: Choice) {
 }
 
 @compute @workgroup_size(WIDTH)
-fn top_k(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    if wg.x + wg.y > 0u {
+fn top_k(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let row = wg.x + wg.y * nwg.x;
+    if row >= p.rows {
         return;
     }
+    let base = row * p.n;
     if lane == 0u {
         choice = Choice(vec2(0u), vec2(0u), p.k, 1u);
         atomicStore(&taken, 0u);
     }
     var now = workgroupUniformLoad(&choice);
     for (var level = 0u; level < 8u && now.open == 1u; level++) {
-        narrow(lane, level, now);
+        narrow(base, lane, level, now);
         now = workgroupUniformLoad(&choice);
     }
     for (var i = lane; i < p.n; i += 8u * WIDTH) {
-        let near = words(i);
-        let far = words(i + 4u * WIDTH);
+        let near = words(base, i);
+        let far = words(base, i + 4u * WIDTH);
         for (var j = 0u; j < 4u; j++) {
             take(near[j], i + j * WIDTH, now);
             take(far[j], i + (j + 4u) * WIDTH, now);
@@ -118,7 +125,7 @@ fn top_k(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) 
         for (var i = 0u; i < p.k; i++) {
             rank += select(0u, 1u, above(best[i], mine));
         }
-        indices[rank] = ~mine.y;
-        values[rank] = x[~mine.y];
+        indices[row * p.k + rank] = ~mine.y;
+        values[row * p.k + rank] = x[base + ~mine.y];
     }
 }

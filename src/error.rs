@@ -33,7 +33,7 @@ pub enum Error {
     Tensors { file: String, problems: Vec<String> },
     /// A weight is NaN or infinite.
     #[error(
-        "tensor `{tensor}`: element {index} is {value}; repair the checkpoint or pass --allow-nonfinite"
+        "tensor `{tensor}`: element {index} is {value}; repair the checkpoint, or allow numbers that are not finite"
     )]
     NonFinite {
         tensor: String,
@@ -42,7 +42,7 @@ pub enum Error {
     },
     /// Prompt and requested tokens do not fit the context.
     #[error(
-        "the prompt has {prompt} tokens and {new} more were asked for, but the context holds {context}; shorten the prompt or lower -n"
+        "the prompt has {prompt} tokens and {new} more were asked for, but the context holds {context}; shorten the prompt or ask for fewer new tokens"
     )]
     Context {
         prompt: usize,
@@ -61,6 +61,31 @@ pub enum Error {
     /// An operation was given buffers that do not fit it: a mistake in this crate.
     #[error("op `{op}`: {what}; please report this as a bug")]
     Shape { op: &'static str, what: String },
+}
+
+/// Whether an I/O error says that the path is wrong, which is the caller's input, and not that a disk or a pipe failed.
+fn names_wrong_path(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::*;
+    /// ELOOP: links that lead to each other. Its kind is not stable yet.
+    #[cfg(target_os = "linux")]
+    const LOOP: i32 = 40;
+    #[cfg(all(unix, not(target_os = "linux")))]
+    const LOOP: i32 = 62;
+    /// ERROR_CANT_RESOLVE_FILENAME.
+    #[cfg(not(unix))]
+    const LOOP: i32 = 1921;
+    matches!(
+        error.kind(),
+        NotFound
+            | PermissionDenied
+            | AlreadyExists
+            | NotADirectory
+            | IsADirectory
+            | DirectoryNotEmpty
+            | InvalidFilename
+            | InvalidInput
+            | ReadOnlyFilesystem
+    ) || error.raw_os_error() == Some(LOOP)
 }
 
 /// Where a device and the reference differ.
@@ -89,10 +114,8 @@ impl Error {
     /// 2 for bad input, 3 for the device, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Io { source, .. } => match source.kind() {
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => 2,
-                _ => 1,
-            },
+            Self::Io { source, .. } if names_wrong_path(source) => 2,
+            Self::Io { .. } => 1,
             Self::File { .. }
             | Self::Config { .. }
             | Self::Tensors { .. }
@@ -134,6 +157,60 @@ impl Error {
         Self::Io {
             path: path.into(),
             source,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Error as Io, ErrorKind};
+
+    #[test]
+    fn wrong_paths_are_bad_input_and_failing_disks_are_not() {
+        let code = |error: Io| Error::io("p", error).exit_code();
+        for kind in [
+            ErrorKind::NotFound,
+            ErrorKind::PermissionDenied,
+            ErrorKind::NotADirectory,
+            ErrorKind::IsADirectory,
+            ErrorKind::InvalidFilename,
+        ] {
+            assert_eq!(code(kind.into()), 2, "{kind:?}");
+        }
+        for kind in [
+            ErrorKind::StorageFull,
+            ErrorKind::BrokenPipe,
+            ErrorKind::Other,
+        ] {
+            assert_eq!(code(kind.into()), 1, "{kind:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_the_system_says_of_paths_is_bad_input() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("file"), "x").expect("writes");
+        for (name, target) in [("a", "b"), ("b", "a"), ("dangling", "nowhere")] {
+            std::os::unix::fs::symlink(target, at(name)).expect("links");
+        }
+        let long = "x".repeat(300);
+        for name in ["file/x", "a", "dangling", "absent", &long, "nul\0"] {
+            let error = std::fs::File::open(at(name)).expect_err("refused");
+            assert_eq!(Error::io(name, error).exit_code(), 2, "{name}");
+            let error = std::fs::create_dir(at(name).join("y")).expect_err("refused");
+            assert_eq!(Error::io(name, error).exit_code(), 2, "{name}/y");
+        }
+        for error in [
+            std::fs::read(folder.path()).expect_err("a folder"),
+            std::fs::create_dir(at("file")).expect_err("it is there"),
+            std::fs::create_dir(at("dangling")).expect_err("it is there"),
+            std::fs::read_dir(at("file")).expect_err("a file"),
+            std::fs::remove_dir(folder.path()).expect_err("it is not empty"),
+        ] {
+            assert_eq!(Error::io("p", error).exit_code(), 2);
         }
     }
 }

@@ -6,9 +6,10 @@
 //!
 //! # Rooms
 //! Imports point to the left only:
-//! `error, quarter, fixed <- ops <- backend <- model <- files <- verbs`.
+//! `error, random, quarter, fixed <- ops <- backend <- model <- files <- verbs`.
 //!
 //! - [`error`]: what went wrong, where, what to do.
+//! - [`random`]: the one generator of random numbers, whose bits are documented.
 //! - [`quarter`]: the codebook and its packing. [`fixed`]: arithmetic with the same bits on every device.
 //! - [`ops`]: what is computed: one declaration per operation, one list of all of them.
 //! - [`backend`]: where it runs: CPU, GPU, or both in lockstep. Only `backend::gpu` names wgpu.
@@ -54,13 +55,22 @@
 
 pub mod backend;
 pub mod builtin;
+pub mod docs;
 pub mod error;
 pub mod files;
 pub mod fixed;
+pub mod generate;
 pub mod model;
 pub mod ops;
 pub mod quarter;
+pub mod random;
 #[cfg(feature = "cli")]
 pub mod verbs;
 
+pub use backend::{Device, DeviceChoice, DeviceFacts, DeviceOptions};
 pub use error::{Error, Result};
+pub use files::Tokenizer;
+pub use generate::{
+    Batch, Finish, Generate, Generator, Model, ModelFiles, Options, Piece, Prompt, Timings,
+};
+pub use model::Sampling;

@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{Setup, setups};
+use common::{Device, Setup, setups};
 use fairy2i_gpu::backend::compare::{Verdict, compare};
-use fairy2i_gpu::backend::{Backend, Cpu, Gpu, block_on};
+use fairy2i_gpu::backend::{Backend, Cpu, block_on};
 use fairy2i_gpu::ops::{Access, Agree, Case, Data, Op, Visitor, for_each};
 
 /// What an output holds before a run: a NaN, and nothing any kernel computes.
@@ -13,11 +13,6 @@ const POISON: u32 = 0x7fc0_dead;
 const SENTINEL: u32 = 0x7fc5_e471;
 /// Words of it.
 const FENCE: usize = 64;
-
-enum Device {
-    Cpu(Cpu),
-    Gpu(Box<Gpu>),
-}
 
 struct Check {
     devices: Vec<(String, Device)>,
@@ -142,17 +137,11 @@ impl Check {
         let devices = std::mem::take(&mut self.devices);
         for (name, device) in &devices {
             let id = format!("{id}, on {name}");
-            if let Device::Gpu(gpu) = device
-                && !gpu.runs::<O>()
-            {
+            if !device.runs::<O>() {
                 self.without.insert(format!("{}, on {name}", O::NAME));
                 continue;
             }
-            let got = match device {
-                Device::Cpu(cpu) => block_on(cpu, run_on(cpu, case)),
-                Device::Gpu(gpu) => block_on(gpu.as_ref(), run_on(gpu.as_ref(), case)),
-            };
-            match got {
+            match block_on(device, run_on(device, case)) {
                 Ok(got) => self.judge(&id, case, &expected, &got),
                 Err(error) => self.failures.push(format!("{id}: {error}")),
             }
@@ -187,9 +176,9 @@ impl Visitor for Check {
 /// The walk. `FAIRY2I_OP=name` restricts it while a kernel is being written.
 #[test]
 fn every_op_agrees_with_its_reference() {
-    let mut devices = vec![("the CPU backend".to_owned(), Device::Cpu(Cpu::new()))];
+    let mut devices = vec![("the CPU backend".to_owned(), Device::cpu())];
     for Setup { name, gpu } in setups() {
-        devices.push((name, Device::Gpu(Box::new(gpu))));
+        devices.push((name, gpu.into()));
     }
     let names: Vec<_> = devices.iter().map(|d| d.0.clone()).collect();
     let mut check = Check {

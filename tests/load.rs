@@ -4,11 +4,11 @@ mod common;
 
 use common::devices;
 use fairy2i_gpu::Result;
-use fairy2i_gpu::backend::{Backend, Fill, Gpu, Options, adapters, block_on};
+use fairy2i_gpu::backend::{Backend, DeviceFacts, Fill, Gpu, Options, adapters, block_on};
 use fairy2i_gpu::files::{self, packed::Writer};
 use fairy2i_gpu::model::{Granularity, LoadOptions, Method, Model, Recipe, quantize};
 use fairy2i_gpu::ops::activation::Activations;
-use fairy2i_gpu::ops::{Kv, Needs, Op, hash32, phase};
+use fairy2i_gpu::ops::{Op, hash32, phase};
 use fairy2i_gpu::quarter;
 use std::path::Path;
 
@@ -18,28 +18,8 @@ struct Plain<B>(B);
 impl<B: Backend> Backend for Plain<B> {
     type Buffer = B::Buffer;
 
-    fn name(&self) -> String {
-        self.0.name()
-    }
-
-    fn max_words(&self) -> usize {
-        self.0.max_words()
-    }
-
-    fn workgroup_bytes(&self) -> usize {
-        self.0.workgroup_bytes()
-    }
-
-    fn subgroup_size(&self) -> usize {
-        self.0.subgroup_size()
-    }
-
-    fn kv(&self) -> Kv {
-        self.0.kv()
-    }
-
-    fn level(&self) -> Needs {
-        self.0.level()
+    fn facts(&self) -> &DeviceFacts {
+        self.0.facts()
     }
 
     fn alloc(&self, label: &str, words: usize) -> Result<B::Buffer> {
@@ -54,7 +34,12 @@ impl<B: Backend> Backend for Plain<B> {
         Ok(())
     }
 
-    async fn download(&self, buffer: &B::Buffer, offset: usize, len: usize) -> Result<Vec<u32>> {
+    async fn download<'a>(
+        &'a self,
+        buffer: &'a B::Buffer,
+        offset: usize,
+        len: usize,
+    ) -> Result<Vec<u32>> {
         self.0.download(buffer, offset, len).await
     }
 

@@ -4,7 +4,9 @@ mod common;
 
 use common::{Device, devices};
 use fairy2i_gpu::backend::{Backend, Gpu, Options, Twin, adapters, block_on};
-use fairy2i_gpu::model::{Choice, Granularity, LoadOptions, Method, Model, Recipe};
+use fairy2i_gpu::model::{
+    Choice, Granularity, LoadOptions, Method, Model, Recipe, Sampler, Sampling,
+};
 use fairy2i_gpu::ops::Needs;
 use fairy2i_gpu::ops::activation::Activations;
 use fairy2i_gpu::{Error, files};
@@ -109,10 +111,10 @@ fn decoding_agrees_in_lockstep_as_on_wide_subgroups() {
     let _one = common::one_at_a_time();
     let opened = files::open_source(fairy2i_gpu::builtin::source()).expect("the built-in model");
     for setup in common::setups() {
-        if !setup.gpu.level().covers(Needs::SUBGROUP_INT64) {
+        if !setup.gpu.facts().features.covers(Needs::SUBGROUP_INT64) {
             continue;
         }
-        let twin = Twin::new(common::Wide(setup.gpu));
+        let twin = Twin::new(common::Wide::new(setup.gpu));
         for mode in [Activations::Int16, Activations::Int8] {
             let options = options(PHASE, Granularity::Tensor, mode);
             let decode = async {
@@ -189,7 +191,7 @@ fn a_text_is_the_same_beside_others() {
     let _one = common::one_at_a_time();
     let prompt: Vec<u32> = (0..LONG).map(|i| TOKENS[i % TOKENS.len()]).collect();
     for device in devices() {
-        if device.level() == Needs::NONE {
+        if device.facts().features == Needs::NONE {
             continue;
         }
         let opened = stories();
@@ -247,7 +249,7 @@ fn rounds_and_streams_are_single_steps() {
         );
         assert_eq!(session.position(), before.len() + NEW);
         let Ok(mut many) = model.sessions(3) else {
-            assert!(device.level() == Needs::NONE, "{}", device.name());
+            assert!(device.facts().features == Needs::NONE, "{}", device.name());
             continue;
         };
         block_on(&device, many.feed_each(&vec![before.to_vec(); 3])).unwrap();
@@ -258,5 +260,110 @@ fn rounds_and_streams_are_single_steps() {
             let own: Vec<u32> = ids.iter().skip(text).step_by(3).copied().collect();
             assert_eq!(own, singles, "text {text} on {}", device.name());
         }
+    }
+}
+
+/// How tokens are drawn in the tests below: hot enough for texts to part at once.
+fn hot(seed: u64) -> Sampling {
+    Sampling {
+        temperature: 1.5,
+        top_k: 40,
+        seed,
+        ..Sampling::default()
+    }
+}
+
+/// Several texts draw each by its own seed: what one of them draws depends neither on its place among the others nor on
+/// their number, and is what the seed draws alone, in rounds and one by one.
+#[test]
+fn texts_drawn_together_are_those_drawn_alone() {
+    // a whole round and a part of one
+    const NEW: usize = 40;
+    let _one = common::one_at_a_time();
+    let (last, before) = TOKENS.split_last().unwrap();
+    for device in devices() {
+        let name = device.name();
+        let opened = stories();
+        let mut options = options(PHASE, Granularity::Tensor, Activations::Int16);
+        options.exact = true;
+        options.context = TOKENS.len() + NEW;
+        let mut quiet = |_: &str| {};
+        let weights = &*opened.weights;
+        let model = Model::load(&device, &opened.config, weights, options, &mut quiet);
+        let model = block_on(&device, model).unwrap();
+        let alone = |seed: u64| {
+            let mut session = model.session().unwrap();
+            block_on(&device, session.feed(before)).unwrap();
+            let mut generators = hot(seed).generators(1);
+            let how = hot(seed);
+            let choice = Choice::Drawn(&how, &mut generators);
+            block_on(&device, session.decode(&[*last], NEW, choice)).unwrap()
+        };
+        let texts: Vec<_> = (7..10).map(alone).collect();
+        assert!(texts[0] != texts[1] && texts[1] != texts[2], "{name}");
+        let mut sampler = Sampler::new(hot(8)).unwrap();
+        let mut session = model.session().unwrap();
+        block_on(&device, session.feed(&TOKENS)).unwrap();
+        for &id in &texts[1] {
+            assert_eq!(block_on(&device, sampler.next(&session)).unwrap(), id);
+            block_on(&device, session.feed(&[id])).unwrap();
+        }
+        for (first, count) in [(7, 3), (8, 2), (7, 2)] {
+            let Ok(mut many) = model.sessions(count) else {
+                assert!(device.facts().features == Needs::NONE, "{name}");
+                continue;
+            };
+            block_on(&device, many.feed_each(&vec![before.to_vec(); count])).unwrap();
+            let (how, newest) = (hot(first), vec![*last; count]);
+            let mut generators = how.generators(count);
+            let choice = Choice::Drawn(&how, &mut generators);
+            let ids = block_on(&device, many.decode(&newest, NEW, choice)).unwrap();
+            for text in 0..count {
+                let own: Vec<u32> = ids.iter().skip(text).step_by(count).copied().collect();
+                let want = &texts[first as usize - 7 + text];
+                assert_eq!(&own, want, "text {text} of {count} on {name}");
+            }
+            // the step after it, drawn from logits that are there already
+            let drawn = block_on(&device, many.draw(&how, &mut generators)).unwrap();
+            assert_eq!(drawn.len(), count);
+        }
+    }
+}
+
+/// What would move or choose for one text of several is refused, and leaves everything as it is.
+#[test]
+fn sessions_of_several_texts_refuse_what_is_meant_for_one() {
+    let _one = common::one_at_a_time();
+    for device in devices() {
+        let opened = stories();
+        let options = options(PHASE, Granularity::Tensor, Activations::Int16);
+        let mut quiet = |_: &str| {};
+        let weights = &*opened.weights;
+        let model = Model::load(&device, &opened.config, weights, options, &mut quiet);
+        let model = block_on(&device, model).unwrap();
+        let Ok(mut many) = model.sessions(2) else {
+            continue;
+        };
+        fn usage<T>(result: fairy2i_gpu::Result<T>) {
+            assert!(matches!(result, Err(Error::Usage { .. })));
+        }
+        block_on(&device, many.prepare(&[4])).unwrap();
+        usage(block_on(&device, many.feed(&TOKENS)));
+        usage(block_on(&device, many.feed_all(&TOKENS)));
+        usage(block_on(&device, many.argmax()));
+        usage(block_on(&device, many.top_k(3)));
+        usage(block_on(&device, many.logits_of(2)));
+        usage(block_on(&device, many.feed_each(&[vec![1], vec![1, 2]])));
+        usage(block_on(&device, many.decode(&[1], 1, Choice::Greedy)));
+        let how = hot(1);
+        for count in [1, 3] {
+            let mut generators = how.generators(count);
+            usage(block_on(&device, many.draw(&how, &mut generators)));
+            let choice = Choice::Drawn(&how, &mut generators);
+            usage(block_on(&device, many.decode(&[1, 1], 1, choice)));
+        }
+        let far = many.decode(&[1, 1], usize::MAX, Choice::Greedy);
+        assert!(matches!(block_on(&device, far), Err(Error::Context { .. })));
+        assert_eq!(many.position(), 0);
     }
 }

@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
 # The one command: everything that must hold before a change is taken in.
-# All steps build in release: they share what they compile with the tests, which need it anyway.
+# All steps build in release: they share what they compile with the tests, which need it anyway. The tests come last,
+# so that the last lines are their summary.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# Most bytes of the packed crate.
+MOST_PACKED=10000000
+
 step() { printf '\n== %s\n' "$*"; }
+target=${CARGO_TARGET_DIR:-target}
 
 step format
 cargo fmt --check
@@ -22,6 +27,32 @@ if [ -d "$(rustc --print sysroot)/lib/rustlib/$wasm/lib" ] || rustup target add 
 else
     echo "NOT CHECKED: the target $wasm is not installed and \`rustup target add\` does not work here"
 fi
+
+# Another compiler cannot share what is built, so it has a folder of its own, and does not generate code.
+oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+step "oldest Rust that is promised ($oldest)"
+if rustup run "$oldest" rustc --version 2>/dev/null || rustup toolchain install "$oldest" --profile minimal 2>/dev/null
+then
+    rustup run "$oldest" cargo check --release --locked --target-dir "$target/oldest"
+else
+    echo "NOT CHECKED with Rust $oldest: it is not installed and \`rustup toolchain install $oldest\` does not work here;" \
+        "only the lint clippy::incompatible_msrv looked for newer functions"
+fi
+
+step "the packed crate: nothing is missing, at most $MOST_PACKED bytes"
+rm -f "$target"/package/fairy2i-gpu-*.crate
+cargo package --no-verify --allow-dirty --quiet
+packed=$(echo "$target"/package/fairy2i-gpu-*.crate)
+bytes=$(wc -c <"$packed" | tr -d ' ')
+echo "$packed: $bytes bytes"
+if [ "$bytes" -gt "$MOST_PACKED" ]; then
+    echo "error: the packed crate has more than $MOST_PACKED bytes: see \`cargo package --list\` and \`exclude\` in Cargo.toml"
+    exit 1
+fi
+unpacked=$(mktemp -d)
+trap 'rm -rf "$unpacked"' EXIT
+tar -xzf "$packed" -C "$unpacked"
+cargo check --release --manifest-path "$unpacked"/*/Cargo.toml --target-dir "$target"
 
 step "licences and sources of dependencies"
 if command -v cargo-deny >/dev/null; then

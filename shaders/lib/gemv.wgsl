@@ -1,16 +1,20 @@
 // Four rows of a dense matrix times one vector. The kernel declares `p`, `x`, `w` and WIDTH; needs elem.wgsl.
 
+// the value of x at i, zero beyond the row
+fn one(base: u32, i: u32) -> f32 {
+    if i < p.k {
+        return x[base + i];
+    }
+    return 0.0;
+}
+
 // four values of x from `i` on, zero beyond the row: the padding of w must not meet what lies there
 fn four(base: u32, i: u32) -> vec4<f32> {
     if i + 3u < p.k {
         let at = base + i;
         return vec4(x[at], x[at + 1u], x[at + 2u], x[at + 3u]);
     }
-    var v = vec4(0.0);
-    for (var j = 0u; j < 4u && i + j < p.k; j++) {
-        v[j] = x[base + i + j];
-    }
-    return v;
+    return vec4(one(base, i), one(base, i + 1u), one(base, i + 2u), one(base, i + 3u));
 }
 
 // this lane's share of the four dot products; `rows` are their first vec4s in w

@@ -1,26 +1,42 @@
 //! The host as a backend: buffers are words in memory, ops run their references or something faster.
 
-use super::{Backend, Fill, check_lengths};
+use super::{Backend, DeviceFacts, Fill, check_lengths};
 use crate::error::Result;
 use crate::ops::{Access, Bindings, Op};
 use std::future::{Future, ready};
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Host memory. Cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Cpu {
+    facts: Arc<DeviceFacts>,
     plain: bool,
+}
+
+impl Default for Cpu {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Cpu {
     /// The CPU backend: [`Op::host`] for every op.
     pub fn new() -> Self {
-        Self { plain: false }
+        Self::with(false)
     }
 
     /// The oracle: [`Op::reference`] for every op, however slow.
     pub fn reference() -> Self {
-        Self { plain: true }
+        Self::with(true)
+    }
+
+    fn with(plain: bool) -> Self {
+        let (threads, simd) = (crate::ops::host_threads(), crate::ops::host_simd());
+        let name = format!("CPU ({threads} threads, {simd})");
+        Self {
+            facts: Arc::new(DeviceFacts::host(name)),
+            plain,
+        }
     }
 }
 
@@ -36,13 +52,8 @@ enum Guard<'a> {
 impl Backend for Cpu {
     type Buffer = CpuBuffer;
 
-    fn name(&self) -> String {
-        let (threads, simd) = (crate::ops::host_threads(), crate::ops::host_simd());
-        format!("CPU ({threads} threads, {simd})")
-    }
-
-    fn max_words(&self) -> usize {
-        usize::MAX / 8
+    fn facts(&self) -> &DeviceFacts {
+        &self.facts
     }
 
     fn alloc(&self, _label: &str, words: usize) -> Result<CpuBuffer> {
@@ -61,9 +72,9 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn download(
-        &self,
-        buffer: &CpuBuffer,
+    fn download<'a>(
+        &'a self,
+        buffer: &'a CpuBuffer,
         offset: usize,
         len: usize,
     ) -> impl Future<Output = Result<Vec<u32>>> {

@@ -1,17 +1,26 @@
-//! Where ops run: host memory ([`Cpu`]), any GPU ([`Gpu`]), or both in lockstep ([`Twin`]).
+//! Where ops run: host memory ([`Cpu`]), any GPU ([`Gpu`]), both in lockstep ([`Twin`]), or whichever of them a
+//! program's user chose ([`Device`]).
 
 use crate::error::{Error, Result};
-use crate::ops::{Cost, Kv, Needs, Op, Shader};
+use crate::ops::{Cost, Needs, Op, Shader};
 
 pub mod compare;
 pub mod cpu;
+mod device;
+mod facts;
 mod fill;
 mod gpu;
+#[cfg(feature = "translate")]
+pub mod translate;
+mod tuning;
 mod twin;
 
 pub use cpu::Cpu;
+pub use device::{APIS, Device, DeviceBuffer, DeviceChoice, DeviceOptions, candidates};
+pub use facts::DeviceFacts;
 pub use fill::{Fill, Write};
-pub use gpu::{AdapterSummary, Gpu, Options, adapters};
+pub use gpu::{AdapterSummary, Gpu, Options, adapters, ranking};
+pub use tuning::Tuning;
 pub use twin::Twin;
 
 /// How long one run of an op took.
@@ -33,35 +42,12 @@ pub trait Backend {
     /// A buffer on the device; dropping it frees it.
     type Buffer;
 
-    /// Device, for people.
-    fn name(&self) -> String;
+    /// What this device is and can do.
+    fn facts(&self) -> &DeviceFacts;
 
-    /// Most words one buffer may have; larger tensors are split over several.
-    fn max_words(&self) -> usize;
-
-    /// Bytes of memory that buffers share, if the device tells.
-    fn memory(&self) -> Option<u64> {
-        None
-    }
-
-    /// Bytes of workgroup memory a kernel may use.
-    fn workgroup_bytes(&self) -> usize {
-        usize::MAX
-    }
-
-    /// Fewest invocations of a subgroup; 1 without subgroups.
-    fn subgroup_size(&self) -> usize {
-        1
-    }
-
-    /// How keys and values are best kept here.
-    fn kv(&self) -> Kv {
-        Kv::F32
-    }
-
-    /// Optional abilities that kernels may use; hosts have none of them, and need none.
-    fn level(&self) -> Needs {
-        Needs::NONE
+    /// Name of the device, for people.
+    fn name(&self) -> String {
+        self.facts().name.clone()
     }
 
     /// Whether it can run `O`: hosts run every op, GPUs those that they have a kernel for.
@@ -83,9 +69,9 @@ pub trait Backend {
 
     /// Reads `len` words from `offset` on, as everything asked for until this call leaves them: the future only waits, and
     /// more may be asked for before it is awaited.
-    fn download(
-        &self,
-        buffer: &Self::Buffer,
+    fn download<'a>(
+        &'a self,
+        buffer: &'a Self::Buffer,
         offset: usize,
         len: usize,
     ) -> impl Future<Output = Result<Vec<u32>>>;
@@ -126,32 +112,8 @@ pub trait Backend {
 impl<B: Backend> Backend for &B {
     type Buffer = B::Buffer;
 
-    fn name(&self) -> String {
-        (**self).name()
-    }
-
-    fn max_words(&self) -> usize {
-        (**self).max_words()
-    }
-
-    fn memory(&self) -> Option<u64> {
-        (**self).memory()
-    }
-
-    fn workgroup_bytes(&self) -> usize {
-        (**self).workgroup_bytes()
-    }
-
-    fn subgroup_size(&self) -> usize {
-        (**self).subgroup_size()
-    }
-
-    fn kv(&self) -> Kv {
-        (**self).kv()
-    }
-
-    fn level(&self) -> Needs {
-        (**self).level()
+    fn facts(&self) -> &DeviceFacts {
+        (**self).facts()
     }
 
     fn runs<O: Op>(&self) -> bool {
@@ -170,9 +132,9 @@ impl<B: Backend> Backend for &B {
         (**self).upload_with(buffer, offset, fill)
     }
 
-    fn download(
-        &self,
-        buffer: &Self::Buffer,
+    fn download<'a>(
+        &'a self,
+        buffer: &'a Self::Buffer,
         offset: usize,
         len: usize,
     ) -> impl Future<Output = Result<Vec<u32>>> {

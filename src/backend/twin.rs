@@ -1,9 +1,9 @@
 //! Two backends in lockstep: every op runs on both, and the first disagreement stops everything.
 
 use super::compare::{Verdict, compare};
-use super::{Backend, Cpu, Fill};
+use super::{Backend, Cpu, DeviceFacts, Fill};
 use crate::error::{Disagreement, Error, Result};
-use crate::ops::{Access, Elem, Kv, Needs, Op};
+use crate::ops::{Access, Elem, Op};
 use std::cell::{Cell, RefCell};
 
 /// A device and the reference beside it. After each op the reference takes over the device's results, so
@@ -11,6 +11,7 @@ use std::cell::{Cell, RefCell};
 pub struct Twin<B: Backend> {
     device: B,
     reference: Cpu,
+    facts: DeviceFacts,
     place: RefCell<String>,
     compared: Cell<usize>,
 }
@@ -18,12 +19,22 @@ pub struct Twin<B: Backend> {
 impl<B: Backend> Twin<B> {
     /// Checks `device` against [`Op::reference`].
     pub fn new(device: B) -> Self {
+        let name = format!("{}, checked against the reference", device.name());
         Self {
+            facts: DeviceFacts {
+                name,
+                ..device.facts().clone()
+            },
             device,
             reference: Cpu::reference(),
             place: RefCell::default(),
             compared: Cell::new(0),
         }
+    }
+
+    /// The device that is checked.
+    pub fn device(&self) -> &B {
+        &self.device
     }
 
     /// Ops compared so far.
@@ -66,32 +77,8 @@ impl<B: Backend> Twin<B> {
 impl<B: Backend> Backend for Twin<B> {
     type Buffer = (B::Buffer, super::cpu::CpuBuffer);
 
-    fn name(&self) -> String {
-        format!("{}, checked against the reference", self.device.name())
-    }
-
-    fn max_words(&self) -> usize {
-        self.device.max_words()
-    }
-
-    fn memory(&self) -> Option<u64> {
-        self.device.memory()
-    }
-
-    fn workgroup_bytes(&self) -> usize {
-        self.device.workgroup_bytes()
-    }
-
-    fn subgroup_size(&self) -> usize {
-        self.device.subgroup_size()
-    }
-
-    fn kv(&self) -> Kv {
-        self.device.kv()
-    }
-
-    fn level(&self) -> Needs {
-        self.device.level()
+    fn facts(&self) -> &DeviceFacts {
+        &self.facts
     }
 
     fn runs<O: Op>(&self) -> bool {
@@ -115,9 +102,9 @@ impl<B: Backend> Backend for Twin<B> {
         self.reference.upload_with(&buffer.1, offset, fill)
     }
 
-    fn download(
-        &self,
-        buffer: &Self::Buffer,
+    fn download<'a>(
+        &'a self,
+        buffer: &'a Self::Buffer,
         offset: usize,
         len: usize,
     ) -> impl Future<Output = Result<Vec<u32>>> {

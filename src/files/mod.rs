@@ -16,6 +16,7 @@ pub mod safetensors;
 mod shards;
 pub mod source;
 pub mod staging;
+pub mod text;
 pub mod tokenizer;
 
 pub use original::Original;
@@ -75,7 +76,7 @@ pub fn open_source(source: Source) -> Result<Opened> {
     let (mut config, recipe) = config::parse(&place, &bytes, generation)?;
     let (folder, notes) = folder::Folder::open(&source, &config, recipe.as_ref())?;
     config.tied = folder.tied();
-    let tokenizer = open_tokenizer(&source, &config)?;
+    let tokenizer = Tokenizer::open(&source, config.bos, config.vocab)?;
     Ok(Opened {
         config,
         recipe,
@@ -96,7 +97,7 @@ pub fn open_shape(source: Source) -> Result<Opened> {
     let place = source.place(CONFIG);
     let (config, recipe) = config::parse(&place, &bytes, None)?;
     Ok(Opened {
-        tokenizer: open_tokenizer(&source, &config)?,
+        tokenizer: Tokenizer::open(&source, config.bos, config.vocab)?,
         fields: config::object(&place, &bytes)?,
         config,
         recipe,
@@ -121,20 +122,4 @@ impl Weights for Nothing {
             skip_head: false,
         }
     }
-}
-
-fn open_tokenizer(source: &Source, config: &Config) -> Result<Option<Tokenizer>> {
-    let Some(bytes) = source.read_optional(tokenizer::TOKENIZER, LONGEST_TOKENIZER)? else {
-        return Ok(None);
-    };
-    let settings = source.read_optional(tokenizer::TOKENIZER_CONFIG, LONGEST_CONFIG)?;
-    let place = source.place(tokenizer::TOKENIZER_CONFIG);
-    Tokenizer::new(
-        &source.place(tokenizer::TOKENIZER),
-        &bytes,
-        settings.as_deref().map(|bytes| (place.as_str(), bytes)),
-        config.bos,
-        config.vocab,
-    )
-    .map(Some)
 }

@@ -6,6 +6,7 @@
 mod hub;
 
 use super::json::show;
+use super::text;
 use crate::error::{Error, Result};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -125,8 +126,18 @@ impl Source {
         }
     }
 
-    /// The whole of a file that is not large by nature (JSON); refuses more than `most` bytes.
+    /// The whole of a text that is not large by nature (JSON), without a byte order mark; refuses more than `most`
+    /// bytes, and UTF-16.
     pub fn read(&self, file: &str, most: usize) -> Result<Bytes> {
+        let bytes = self.read_bytes(file, most)?;
+        text::refuse_utf16(&self.place(file), &bytes)?;
+        Ok(match bytes.strip_prefix(text::UTF8_MARK) {
+            Some(text) => text.to_vec().into(),
+            None => bytes,
+        })
+    }
+
+    fn read_bytes(&self, file: &str, most: usize) -> Result<Bytes> {
         let too_long = || {
             Error::file(
                 self.place(file),

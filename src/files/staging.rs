@@ -23,7 +23,7 @@ impl Staging {
     /// [`Error::Usage`] when `out` is in use, [`Error::Io`] when the folder cannot be made.
     pub fn begin(out: &Path, force: bool) -> Result<Self> {
         // A link is followed, so that the folder it points to is replaced and not the link.
-        let out = out.canonicalize().unwrap_or_else(|_| out.to_owned());
+        let out = dunce::canonicalize(out).unwrap_or_else(|_| out.to_owned());
         refuse(&out, force)?;
         let Some(name) = out.file_name() else {
             let what = format!("{} is not a name for a folder", out.display());

@@ -3,31 +3,82 @@
 //! The library is the one Hugging Face uses, so the ids are theirs. Two things are added: a crafted file that makes
 //! it panic is an error here, and [`Stream`] turns tokens into text as they come without ever cutting a character.
 
+mod added;
+mod stream;
+
+pub use self::stream::Stream;
+
+use self::added::{Object, Stated};
 use super::config::object;
+use super::corpus::hash;
 use super::json::show;
+use super::{LONGEST_CONFIG, LONGEST_TOKENIZER, Source};
 use crate::error::{Error, Result};
+use serde_json::Value;
 use std::cell::Cell;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Name of the tokenizer's file.
 pub const TOKENIZER: &str = "tokenizer.json";
 /// Name of the file with its settings.
 pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+/// Name of the file with added tokens and their ids, where the settings have none.
+const ADDED_TOKENS: &str = "added_tokens.json";
+/// Name of the file with special tokens, where the settings have none.
+const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 
 /// The tokenizer of a model.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     file: String,
     bos: Option<u32>,
-    /// One more than the largest id.
+    /// One more than the largest id that has an embedding.
     ids: usize,
+    /// Embeddings of the model.
+    vocab: usize,
     /// `add_bos_token` of `tokenizer_config.json`, which overrides what the post-processor does.
     add_bos: Option<bool>,
+    /// Added tokens that have no embedding.
+    beyond: Vec<String>,
+    sha256: String,
+}
+
+/// The files of a tokenizer beside `tokenizer.json`.
+#[derive(Default)]
+struct Beside {
+    settings: Option<Object>,
+    added: Option<Object>,
+    special: Option<Object>,
 }
 
 impl Tokenizer {
+    /// Reads the tokenizer of `source`: `tokenizer.json`, and the files beside it that say more about its special and
+    /// added tokens. `bos` is the begin token in the model's configuration, which counts where the tokenizer names
+    /// none; `vocab` is the number of the model's embeddings. `None` without a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::new`], and [`Error::File`] for added tokens whose ids contradict each other.
+    pub fn open(source: &Source, bos: Option<u32>, vocab: usize) -> Result<Option<Self>> {
+        let Some(bytes) = source.read_optional(TOKENIZER, LONGEST_TOKENIZER)? else {
+            return Ok(None);
+        };
+        let read = |name: &str| -> Result<Option<Object>> {
+            let place = source.place(name);
+            let bytes = source.read_optional(name, LONGEST_CONFIG)?;
+            let fields = bytes.map(|bytes| object(&place, &bytes)).transpose()?;
+            Ok(fields.map(|fields| (place, fields)))
+        };
+        let beside = Beside {
+            settings: read(TOKENIZER_CONFIG)?,
+            added: read(ADDED_TOKENS)?,
+            special: read(SPECIAL_TOKENS)?,
+        };
+        Self::build(&source.place(TOKENIZER), &bytes, &beside, bos, vocab).map(Some)
+    }
+
     /// Reads `tokenizer.json` (`bytes`) and, if there is one, `tokenizer_config.json` (its place and bytes). `bos`
-    /// is the model's begin token, `vocab` the number of its embeddings.
+    /// is the begin token in the model's configuration, `vocab` the number of its embeddings.
     ///
     /// # Errors
     /// [`Error::File`] when the library refuses the file or panics over it, or when a token has no embedding.
@@ -38,16 +89,44 @@ impl Tokenizer {
         bos: Option<u32>,
         vocab: usize,
     ) -> Result<Self> {
+        let read = |(file, bytes): (&str, &[u8])| -> Result<Object> {
+            Ok((file.to_owned(), object(file, bytes)?))
+        };
+        let beside = Beside {
+            settings: settings.map(read).transpose()?,
+            ..Beside::default()
+        };
+        Self::build(file, bytes, &beside, bos, vocab)
+    }
+
+    fn build(
+        file: &str,
+        bytes: &[u8],
+        beside: &Beside,
+        bos: Option<u32>,
+        vocab: usize,
+    ) -> Result<Self> {
         let bad = |what: String| Error::file(file, what, "take the tokenizer.json of this model");
+        let stated = Stated::of(
+            beside.settings.as_ref(),
+            beside.added.as_ref(),
+            beside.special.as_ref(),
+        )?;
         let read = guarded(|| -> tokenizers::Result<_> {
             let mut inner = tokenizers::Tokenizer::from_bytes(bytes)?;
             // A text is never cut or padded behind the caller's back.
             inner.with_truncation(None)?;
             inner.with_padding(None);
-            let top = inner.get_vocab(true).into_iter().max_by_key(|(_, id)| *id);
-            Ok((inner, top))
+            let before = inner.get_added_tokens_decoder();
+            let beyond = stated.add(&mut inner, vocab);
+            let more = inner.get_added_tokens_decoder() != before;
+            let added = inner.get_added_tokens_decoder();
+            let words = inner.get_vocab(false).into_iter();
+            let words = words.filter(|(_, id)| !added.contains_key(id));
+            let top = words.max_by_key(|(_, id)| *id);
+            Ok((inner, top, added, beyond, more))
         });
-        let (inner, top) = match read {
+        let (inner, top, added, beyond, more) = match read {
             Ok(Ok(read)) => read,
             Ok(Err(e)) => {
                 let why = show(&e.to_string());
@@ -55,65 +134,167 @@ impl Tokenizer {
             }
             Err(why) => return Err(bad(format!("makes the tokenizer library panic: {why}"))),
         };
-        let ids = top.as_ref().map_or(0, |(_, id)| *id as usize + 1);
+        let mut beyond = beyond?;
+        let usable = added.keys().copied().filter(|&id| (id as usize) < vocab);
+        let usable = usable.chain(top.iter().map(|(_, id)| *id)).max();
+        let ids = usable.map_or(0, |id| id as usize + 1);
         if let Some((token, id)) = top.filter(|(_, id)| *id as usize >= vocab) {
             let token = show(&token);
             return Err(bad(format!(
                 "token `{token}` has id {id}, but the model has {vocab} embeddings"
             )));
         }
-        let add_bos = match settings {
-            None => None,
-            Some((file, bytes)) => object(file, bytes)?
-                .get("add_bos_token")
-                .and_then(serde_json::Value::as_bool),
+        // Such as the padding token that a tokenizer got after its model was trained: no text has to hold it.
+        let late = added.iter().filter(|(id, _)| **id as usize >= vocab);
+        let late: Vec<(u32, &str)> = late.map(|(id, t)| (*id, t.content.as_str())).collect();
+        if let Some(what) = added::misnumbered(bytes, &late) {
+            return Err(bad(what));
+        }
+        beyond.extend(late.iter().map(|(_, token)| (*token).to_owned()));
+        let setting = |name: &str| {
+            beside
+                .settings
+                .as_ref()
+                .and_then(|(_, fields)| fields.get(name))
         };
-        Ok(Self {
+        let add_bos = setting("add_bos_token").and_then(Value::as_bool);
+        let mut made = Self {
+            bos: None,
             inner,
             file: file.to_owned(),
-            bos,
             ids,
+            vocab,
             add_bos,
-        })
+            beyond,
+            sha256: String::new(),
+        };
+        let named = setting("bos_token").and_then(added::content);
+        let named = named.and_then(|token| made.id(token));
+        let usable = |id: &u32| (*id as usize) < vocab;
+        made.bos = made.begin().filter(usable).or(named.filter(usable)).or(bos);
+        made.sha256 = made.identity(bytes, more);
+        Ok(made)
+    }
+
+    /// SHA-256 of `tokenizer.json` (`bytes`), and of all added tokens if other files name `more` of them.
+    fn identity(&self, bytes: &[u8], more: bool) -> String {
+        if !more {
+            return hash(bytes);
+        }
+        let added = Value::Array(self.added_tokens()).to_string();
+        hash(&[bytes, added.as_bytes()].concat())
     }
 
     /// The ids of `text`. With `special`, those of a whole prompt: the begin token and whatever else the
-    /// tokenizer's post-processor adds, as Hugging Face does; without, the text alone.
+    /// tokenizer's post-processor adds, as Hugging Face does, but no begin token before one that the text has;
+    /// without, the text alone.
+    ///
+    /// # Errors
+    /// [`Error::File`] when the library refuses the text or panics over it, or when the text holds an added token that
+    /// has no embedding.
     pub fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>> {
+        self.refuse_beyond(text)?;
         let encoding = self.call(|| self.inner.encode_fast(text, special))?;
         let mut ids = encoding.get_ids().to_vec();
-        if special && let (Some(add), Some(bos)) = (self.add_bos, self.bos) {
-            let starts = ids.first() == Some(&bos);
-            if add && !starts {
-                ids.insert(0, bos);
-            } else if !add && starts && self.inner_adds(bos)? {
-                ids.remove(0);
+        self.refuse_late(&ids)?;
+        if !special {
+            return Ok(ids);
+        }
+        let rest = ids.split_off(leading(&encoding));
+        let mut begin = ids;
+        if let (Some(add), Some(bos)) = (self.add_bos, self.bos) {
+            let there = begin.contains(&bos);
+            if add && !there {
+                begin.insert(0, bos);
+            } else if !add && begin.first() == Some(&bos) {
+                begin.remove(0);
             }
         }
-        Ok(ids)
+        // Also of nothing: an empty text has no begin token of its own.
+        if begin.is_empty() || rest.starts_with(&begin) {
+            return Ok(rest);
+        }
+        begin.extend(rest);
+        Ok(begin)
     }
 
-    /// Whether the post-processor (rather than the text) puts `bos` in front.
-    fn inner_adds(&self, bos: u32) -> Result<bool> {
-        let empty = self.call(|| self.inner.encode_fast("", true))?;
-        Ok(empty.get_ids().first() == Some(&bos))
+    /// The token that the post-processor puts before every text.
+    fn begin(&self) -> Option<u32> {
+        // One of these has tokens; a tokenizer that refuses them all says so when it gets a text.
+        ["a", "1", ".", " "].into_iter().find_map(|text| {
+            let encoding = self.call(|| self.inner.encode_fast(text, true)).ok()?;
+            let ids = encoding.get_ids();
+            let begin = leading(&encoding);
+            (begin < ids.len()).then(|| ids[..begin].first().copied())?
+        })
+    }
+
+    /// Refuses a text with an added token that has no embedding, of which its letters would be taken otherwise.
+    pub(super) fn refuse_beyond(&self, text: &str) -> Result<()> {
+        match self.beyond.iter().find(|token| text.contains(&***token)) {
+            None => Ok(()),
+            Some(token) => Err(Error::usage(
+                format!(
+                    "the text holds the token `{}`, which has no embedding in this model",
+                    show(token)
+                ),
+                "take it out of the text",
+            )),
+        }
+    }
+
+    /// Refuses ids that have no embedding: of tokens that the text holds in another form, or that the post-processor adds.
+    fn refuse_late(&self, ids: &[u32]) -> Result<()> {
+        let Some(&id) = ids.iter().find(|&&id| id as usize >= self.vocab) else {
+            return Ok(());
+        };
+        let token = self.token(id).unwrap_or_default();
+        Err(Error::file(
+            &self.file,
+            format!(
+                "makes the token `{}` with id {id} of the text, but the model has {} embeddings",
+                show(&token),
+                self.vocab
+            ),
+            "change the text, or take the tokenizer.json of this model",
+        ))
+    }
+
+    /// `text` in parts, in bytes: added tokens with their ids, and what stands between them. Without the normalizer,
+    /// so that tokens that are looked for in normalized text may not be found.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub(super) fn parts(&self, text: &str) -> Result<Vec<(Range<usize>, Option<u32>)>> {
+        use tokenizers::{NormalizerWrapper, OffsetReferential, OffsetType};
+        self.call(|| {
+            let added = self.inner.get_added_vocabulary();
+            let split = added.extract_and_normalize(None::<&NormalizerWrapper>, text);
+            let parts = split.get_splits(OffsetReferential::Original, OffsetType::Byte);
+            let id = |tokens: &Option<Vec<tokenizers::Token>>| Some(tokens.as_ref()?.first()?.id);
+            Ok(parts
+                .into_iter()
+                .map(|(_, (from, to), tokens)| (from..to, id(tokens)))
+                .collect())
+        })
+    }
+
+    /// All added tokens, in the form and the order of `tokenizer.json`.
+    pub(super) fn added_tokens(&self) -> Vec<Value> {
+        let tokens = self.inner.get_added_tokens_decoder();
+        let mut tokens: Vec<_> = tokens.into_iter().collect();
+        tokens.sort_by_key(|(id, _)| *id);
+        let value = |(id, token): (u32, tokenizers::AddedToken)| {
+            let mut value = serde_json::to_value(token).unwrap_or_default();
+            value["id"] = id.into();
+            value
+        };
+        tokens.into_iter().map(value).collect()
     }
 
     /// The text of `ids`, special tokens left out.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         self.call(|| self.inner.decode(ids, true))
-    }
-
-    /// A decoder for tokens that follow `prompt` and come one by one.
-    pub fn stream(&self, prompt: &[u32]) -> Result<Stream<'_>> {
-        let window = prompt.to_vec();
-        let shown = complete(&self.decode(&window)?).to_owned();
-        Ok(Stream {
-            tokenizer: self,
-            done: window.len(),
-            window,
-            shown,
-        })
     }
 
     /// The id of exactly this token.
@@ -131,9 +312,15 @@ impl Tokenizer {
         self.ids
     }
 
-    /// The model's begin token.
+    /// The begin token: the one that the post-processor puts before a text, or else `bos_token` of
+    /// `tokenizer_config.json`, or else that of the model's configuration.
     pub fn bos(&self) -> Option<u32> {
         self.bos
+    }
+
+    /// What identifies the tokenizer: SHA-256 of `tokenizer.json`, and of the added tokens if other files name more.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
     }
 
     /// Calls the library; what it refuses or panics over is an error.
@@ -148,66 +335,10 @@ impl Tokenizer {
     }
 }
 
-/// Text of tokens as they come: complete characters only, the same characters that decoding everything at once
-/// would give.
-///
-/// Tokens are decoded together with those before them that gave the last piece of text, because the text of a token
-/// depends on its neighbours (a leading space is dropped only at the very beginning; a character may be spread over
-/// several byte tokens).
-pub struct Stream<'t> {
-    tokenizer: &'t Tokenizer,
-    /// Tokens decoded together: the last ones shown, and those not shown yet.
-    window: Vec<u32>,
-    /// Tokens of the window that were shown.
-    done: usize,
-    /// Their text.
-    shown: String,
-}
-
-/// What a decoder writes for bytes that are not (yet) a character.
-const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
-
-impl Stream<'_> {
-    /// A character has at most four bytes, so that an unfinished one is finished or broken after so many tokens;
-    /// some more are waited for because broken runs may heal in the library's decoder.
-    const MOST_HELD: usize = 12;
-
-    /// Takes the next token; returns the text that is now certain (often one word, sometimes nothing).
-    pub fn push(&mut self, id: u32) -> Result<String> {
-        self.window.push(id);
-        let text = self.tokenizer.decode(&self.window)?;
-        let held = self.window.len() - self.done;
-        if text.ends_with(REPLACEMENT) && held < Self::MOST_HELD {
-            return Ok(String::new());
-        }
-        self.show(&text)
-    }
-
-    /// Ends the text; returns what was held back.
-    pub fn finish(mut self) -> Result<String> {
-        let text = self.tokenizer.decode(&self.window)?;
-        self.show(&text)
-    }
-
-    /// Emits what `text`, the text of the window, has beyond what was shown.
-    fn show(&mut self, text: &str) -> Result<String> {
-        let new = match text.strip_prefix(self.shown.as_str()) {
-            Some(new) => new.to_owned(),
-            // Bytes that were shown as a character now belong to a broken run: decode the rest by itself.
-            None => self.tokenizer.decode(&self.window[self.done..])?,
-        };
-        if !new.is_empty() {
-            self.window.drain(..self.done);
-            self.done = self.window.len();
-            self.shown = self.tokenizer.decode(&self.window)?;
-        }
-        Ok(new)
-    }
-}
-
-/// `text` without an unfinished character at its end.
-fn complete(text: &str) -> &str {
-    text.trim_end_matches(REPLACEMENT)
+/// How many tokens the post-processor put before those of the text.
+fn leading(encoding: &tokenizers::Encoding) -> usize {
+    let added = encoding.get_special_tokens_mask().iter();
+    added.take_while(|&&special| special == 1).count()
 }
 
 thread_local! {

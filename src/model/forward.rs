@@ -46,6 +46,8 @@ pub(super) struct Cache<'a, B: Backend> {
     pub v: &'a B::Buffer,
     /// Room for ranges of positions, before they are merged.
     pub ranges: &'a B::Buffer,
+    /// Positions that `k` and `v` have for each text.
+    pub context: usize,
 }
 
 /// One transformer block on a device.
@@ -77,8 +79,6 @@ pub(super) struct Scratch<B: Backend> {
     activation: B::Buffer,
     /// The last token alone.
     pub last: B::Buffer,
-    pub chosen: B::Buffer,
-    pub chosen_logits: B::Buffer,
     linear: LinearScratch<B>,
 }
 
@@ -105,8 +105,6 @@ impl<B: Backend> Scratch<B> {
             attention: backend.alloc("attention", rows * q)?,
             activation: backend.alloc("MLP activation", rows * c.intermediate)?,
             last: backend.alloc("last token", c.hidden)?,
-            chosen: backend.alloc("chosen ids", super::session::MAX_TOP_K)?,
-            chosen_logits: backend.alloc("chosen logits", super::session::MAX_TOP_K)?,
             linear: LinearScratch::new(
                 backend,
                 rows,
@@ -127,12 +125,8 @@ impl<B: Backend> Model<B> {
         let table = super::rope::table(&config.rope, config.head_dim, options.context);
         let rope = upload_new(&backend, "rope table", bytemuck::cast_slice(&table))?;
         let scratch = Scratch::new(&backend, config, &options)?;
-        let kv = options.kv.unwrap_or(backend.kv());
-        let kv = if kv.takes(config.head_dim) {
-            kv
-        } else {
-            Kv::F32
-        };
+        let kv = options.kv.unwrap_or(backend.facts().kv);
+        let kv = kv.for_heads(config.head_dim);
         Ok(Self {
             rope,
             kv,
@@ -264,7 +258,7 @@ impl<B: Backend> Model<B> {
             kv: self.kv,
             first: 0,
         };
-        let stride = self.options.context;
+        let stride = cache.context;
         match text {
             Text::Each if self.steps() => self.attend_step(heads, stride, cache).await,
             Text::One(0) if rows == 1 && self.steps() => {
@@ -272,7 +266,7 @@ impl<B: Backend> Model<B> {
             }
             Text::Each if rows > 1 => Err(Error::usage(
                 "several texts at once need a device with subgroups",
-                "use one stream, or another --device",
+                "use one text, or another device",
             )),
             Text::Each | Text::One(_) => {
                 let index = if let Text::One(index) = text {
@@ -292,17 +286,18 @@ impl<B: Backend> Model<B> {
 
     /// Whether the device runs [`AttentionStep`] for heads of this model.
     pub(super) fn steps(&self) -> bool {
-        kernel_for::<AttentionStep>(self.backend.level()).is_some()
-            && AttentionStep::fits(self.config.head_dim, self.backend.subgroup_size())
+        kernel_for::<AttentionStep>(self.backend.facts().features).is_some()
+            && AttentionStep::fits(self.config.head_dim, self.backend.facts().subgroup_size)
     }
 
     async fn attend_step(&self, heads: Heads, stride: usize, cache: &Cache<'_, B>) -> Result<()> {
         let s = &self.scratch;
-        let splits = AttentionStep::splits(&heads);
+        let splits = AttentionStep::splits(&heads, self.backend.facts().tuning.ranges);
         let step = AttentionStep {
             heads,
             splits,
             stride,
+            processors: self.backend.facts().tuning.processors,
         };
         let out = if splits == 1 {
             &s.attention
@@ -322,9 +317,9 @@ impl<B: Backend> Model<B> {
 
     /// Attention over the cache: over ranges of it in parallel where rows alone would not fill the device.
     async fn attend_rows(&self, heads: Heads, cache: &Cache<'_, B>) -> Result<()> {
-        let (s, Cache { k, v, ranges }) = (&self.scratch, cache);
-        let splits = heads.splits();
-        let coop = kernel_for::<AttentionCoop>(self.backend.level()).is_some();
+        let (s, Cache { k, v, ranges, .. }) = (&self.scratch, cache);
+        let splits = heads.splits(self.backend.facts().tuning.ranges);
+        let coop = kernel_for::<AttentionCoop>(self.backend.facts().features).is_some();
         if coop && !self.options.exact && heads.rows > 8 && AttentionCoop::fits(&heads) {
             let buffers = [&s.qkv, k, v, &s.attention];
             return self.backend.run(&AttentionCoop(heads), &buffers).await;

@@ -16,15 +16,9 @@ use crate::ops::phase::{
 use crate::quarter::{COLUMNS_PER_WORD, words_for};
 pub use apply::{Input, Run};
 
-/// Up to so many tokens the GEMV kernels, beyond them the GEMM kernels.
-pub const GEMV_ROWS: usize = 8;
-
 /// Up to so many tokens exact sums where cooperative matrices make them, so that a token of a batch that is decoded has
 /// the bits it has alone.
 pub const BITS_ROWS: usize = 16;
-
-/// From so many tokens on, cooperative matrices multiply with weights that were decoded before.
-const EXPAND_ROWS: usize = 512;
 
 /// A stack of linear layers with the same input, in device memory.
 pub struct Linear<B: Backend> {
@@ -70,7 +64,7 @@ pub struct LinearScratch<B: Backend> {
 
 /// Rows that buffers for `rows` tokens need on this device: whole tiles where cooperative matrices may be used.
 pub fn tile_rows<B: Backend>(backend: &B, rows: usize, exact: bool) -> usize {
-    match kernel_for::<PhaseGemmCoop>(backend.level()) {
+    match kernel_for::<PhaseGemmCoop>(backend.facts().features) {
         Some(_) if !exact => rows.next_multiple_of(COOP_TOKENS),
         _ => rows,
     }
@@ -85,13 +79,14 @@ impl<B: Backend> LinearScratch<B> {
         [widest, hidden, intermediate]: [usize; 3],
         (mode, exact): (Activations, bool),
     ) -> Result<Self> {
+        let tuning = &backend.facts().tuning;
         let integers = match mode {
             Activations::Float => 0,
             _ => rows * ActRound::row_words(widest, mode),
         };
-        let coop = kernel_for::<PhaseGemmCoop>(backend.level()).is_some() && !exact;
-        let expanded = match coop && rows >= EXPAND_ROWS {
-            true => (widest * hidden / 2).min(backend.max_words()),
+        let coop = kernel_for::<PhaseGemmCoop>(backend.facts().features).is_some() && !exact;
+        let expanded = match coop && rows >= tuning.expand_tokens {
+            true => (widest * hidden / 2).min(backend.facts().max_words),
             false => 0,
         };
         Ok(Self {
@@ -106,7 +101,8 @@ impl<B: Backend> LinearScratch<B> {
             normalized: backend.alloc("normalized", rows * hidden)?,
             tops: backend.alloc(
                 "largest magnitudes",
-                rows.min(GEMV_ROWS) * PhaseGemvRound::most_parts(intermediate),
+                rows.min(tuning.gemv_tokens)
+                    * PhaseGemvRound::most_parts(intermediate, tuning.processors),
             )?,
             pairs: backend.alloc(
                 "gate, up",
@@ -150,7 +146,7 @@ impl<B: Backend> Linear<B> {
         if columns > MAX_COLUMNS && activations != Activations::Float {
             return Err(Error::usage(
                 format!("{place}: {columns} complex columns could overflow 32-bit sums"),
-                "use --activations float",
+                "use float activations",
             ));
         }
         let words = words_for(columns);
@@ -201,7 +197,7 @@ impl<B: Backend> Linear<B> {
             Activations::Float => float_cells(&scales, segments.len()),
             mode => integer_cells(&scales, segments.len(), mode),
         };
-        let per_piece = (backend.max_words() / row_words).max(1);
+        let per_piece = (backend.facts().max_words / row_words).max(1);
         let mut pieces = Vec::new();
         for first in (0..complex_rows).step_by(per_piece) {
             let rows = per_piece.min(complex_rows - first);

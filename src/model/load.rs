@@ -38,7 +38,7 @@ impl<B: Backend> Model<B> {
         let Method::Phase { stages } = options.recipe.method else {
             return Err(Error::usage(
                 "synthetic weights are made for phase layers only",
-                "pass --method fairy2i and --stages",
+                "ask for stages of the method fairy2i",
             ));
         };
         let parts = synthetic_parts(&backend, config, options, stages).await?;
@@ -110,8 +110,7 @@ impl<'a, B: Backend> Loader<'a, B> {
     /// A dense tensor whose values are numbers.
     fn dense(&self, name: &str) -> Result<Tensor<'a>> {
         let tensor = self.required(name)?;
-        finite::check(name, &tensor, self.weights.allow_nonfinite())?;
-        Ok(tensor)
+        finite::numbers(name, tensor, self.weights.allow_nonfinite())
     }
 
     fn vector(&self, name: &str) -> Result<B::Buffer> {
@@ -162,9 +161,11 @@ impl<'a, B: Backend> Loader<'a, B> {
             || recipe.method == Method::Full
             || is_head && recipe.skip_head;
         if keep {
-            let tensor = match name.as_str() {
-                Config::EMBED => self.required(&name), // checked when it was loaded as the embedding
-                _ => self.dense(&name),
+            // A tied head was checked when it was loaded as the embedding.
+            let checked = name == Config::EMBED && !self.weights.allow_nonfinite();
+            let tensor = match checked {
+                true => self.required(&name),
+                false => self.dense(&name),
             };
             return tensor.map(Layer::Stored);
         }
@@ -242,7 +243,7 @@ async fn synthetic_parts<B: Backend>(
         });
     }
     let row_words = Stored::F16.words(config.hidden);
-    let per_shard = backend.max_words() / row_words;
+    let per_shard = backend.facts().max_words / row_words;
     let mut embed = Vec::new();
     for first in (0..config.vocab).step_by(per_shard) {
         let rows = per_shard.min(config.vocab - first);

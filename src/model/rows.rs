@@ -31,7 +31,7 @@ pub fn upload_rows<B: Backend>(
     row_words: usize,
 ) -> Result<Vec<Shard<B>>> {
     let total: usize = layers.iter().map(|l| l.count).sum();
-    let per_shard = (backend.max_words() / row_words).max(1);
+    let per_shard = (backend.facts().max_words / row_words).max(1);
     let mut shards = Vec::new();
     for first in (0..total).step_by(per_shard) {
         let rows = per_shard.min(total - first);

@@ -1,14 +1,17 @@
 //! Choosing the next token from logits.
 //!
 //! The filters, their order and their defaults are llama.cpp's: repetition penalty, top-k, top-p, min-p, then
-//! temperature. Everything is computed with IEEE additions, multiplications and divisions only, so that equal
-//! logits and an equal seed give the same token on every platform.
+//! temperature. Everything is computed with IEEE additions, multiplications and divisions (those of `libm::exp`
+//! included, while the exponential function of a system may differ in the last place), and random numbers are
+//! [`SplitMix64`]'s; so equal logits and an equal seed give the same token on every platform.
 
 use super::session::{Choice, MAX_TOP_K, Session};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::random::SplitMix64;
 use std::cmp::Ordering;
 use std::collections::{HashSet, VecDeque};
+use std::slice::from_mut;
 
 /// How to choose.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,7 +28,7 @@ pub struct Sampling {
     pub repetition_penalty: f32,
     /// How many tokens count as recent.
     pub penalty_window: usize,
-    /// Equal seeds give equal choices.
+    /// Equal seeds give equal choices: it is the seed of [`SplitMix64`].
     pub seed: u64,
 }
 
@@ -40,6 +43,15 @@ impl Default for Sampling {
             penalty_window: 64,
             seed: 0,
         }
+    }
+}
+
+impl Sampling {
+    /// The random numbers of `texts` texts that are decoded together: text i has the seed `seed + i` (modulo 2^64), so
+    /// that it is the text that its seed gives alone.
+    pub fn generators(&self, texts: usize) -> Vec<SplitMix64> {
+        let seeds = (0..texts as u64).map(|i| self.seed.wrapping_add(i));
+        seeds.map(SplitMix64::new).collect()
     }
 }
 
@@ -58,7 +70,7 @@ pub enum Wants {
 #[derive(Debug, Clone)]
 pub struct Sampler {
     how: Sampling,
-    random: fastrand::Rng,
+    random: SplitMix64,
     recent: VecDeque<u32>,
 }
 
@@ -91,7 +103,7 @@ impl Sampler {
         check("repetition penalty", r, positive, "above 0 (1 is off)")?;
         Ok(Self {
             how,
-            random: fastrand::Rng::with_seed(how.seed),
+            random: SplitMix64::new(how.seed),
             recent: VecDeque::new(),
         })
     }
@@ -139,7 +151,10 @@ impl Sampler {
     pub async fn next<B: Backend>(&mut self, session: &Session<'_, B>) -> Result<u32> {
         let token = match self.wants() {
             Wants::Argmax => session.argmax().await?,
-            Wants::TopK(_) => session.draw(&self.how, self.random.u32(..)).await?,
+            Wants::TopK(_) => {
+                let ids = session.draw(&self.how, from_mut(&mut self.random)).await?;
+                ids[0]
+            }
             Wants::All => self.pick_from_logits(&session.logits().await?)?,
         };
         self.accept(&[token]);
@@ -160,9 +175,7 @@ impl Sampler {
         let Wants::TopK(_) = self.wants() else {
             return session.decode(&[last], steps, Choice::Greedy).await;
         };
-        let random = &mut self.random;
-        let mut number = || random.u32(..);
-        let choice = Choice::Drawn(&self.how, &mut number);
+        let choice = Choice::Drawn(&self.how, from_mut(&mut self.random));
         session.decode(&[last], steps, choice).await
     }
 
@@ -231,7 +244,7 @@ impl Sampler {
         if top_k > 0 {
             candidates.sort_unstable_by(order);
         }
-        let weight = |c: &(u32, f32)| exp(f64::from(c.1) - top);
+        let weight = |c: &(u32, f32)| libm::exp(f64::from(c.1) - top);
         let total: f64 = candidates.iter().map(weight).sum();
         candidates.retain(|c| weight(c) >= f64::from(min_p));
         candidates.sort_unstable_by(order);
@@ -250,9 +263,9 @@ impl Sampler {
         let t = f64::from(self.how.temperature);
         let weights: Vec<f64> = candidates
             .iter()
-            .map(|c| exp((f64::from(c.1) - top) / t))
+            .map(|c| libm::exp((f64::from(c.1) - top) / t))
             .collect();
-        let target = self.random.f64() * weights.iter().sum::<f64>();
+        let target = self.random.next_f64() * weights.iter().sum::<f64>();
         let mut sum = 0.0;
         for (c, weight) in candidates.iter().zip(&weights) {
             sum += weight;
@@ -269,21 +282,6 @@ fn order(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
     b.1.partial_cmp(&a.1)
         .unwrap_or(Ordering::Equal)
         .then(a.0.cmp(&b.0))
-}
-
-/// `e^x` for `x <= 0`, the same bits on every platform (the system's differs in the last place).
-fn exp(x: f64) -> f64 {
-    const LN_2_HIGH: f64 = f64::from_bits(0x3fe6_2e42_fee0_0000);
-    const LN_2_LOW: f64 = f64::from_bits(0x3dea_39ef_3579_3c76);
-    if x < -708.0 {
-        return 0.0;
-    }
-    let k = (x * std::f64::consts::LOG2_E).round_ties_even();
-    let r = (x - k * LN_2_HIGH) - k * LN_2_LOW; // |r| <= 0.35
-    let series = (1..=14)
-        .rev()
-        .fold(1.0, |sum, i| 1.0 + sum * r / f64::from(i));
-    series * f64::from_bits(((k as i64 + 1023) as u64) << 52)
 }
 
 #[cfg(test)]

@@ -26,14 +26,30 @@ impl<B: Backend> Model<B> {
     /// [`Error::Usage`] for no texts, for more than [`LoadOptions::batch`](super::LoadOptions) ones, or for several on a
     /// device that cannot decode them together.
     pub fn sessions(&self, texts: usize) -> Result<Session<'_, B>> {
-        let most = if self.steps() { self.options.batch } else { 1 };
+        self.sessions_of(texts, self.options.context)
+    }
+
+    /// How many texts can go on together: [`LoadOptions::batch`](super::LoadOptions) of them, or one on a device that
+    /// cannot decode several.
+    pub fn most_sessions(&self) -> usize {
+        if self.steps() { self.options.batch } else { 1 }
+    }
+
+    /// [`Model::sessions`] whose texts have at most `context` tokens, no more than the model was loaded for: caches
+    /// are no larger than that.
+    ///
+    /// # Errors
+    /// As [`Model::sessions`].
+    pub fn sessions_of(&self, texts: usize, context: usize) -> Result<Session<'_, B>> {
+        let context = context.min(self.options.context);
+        let most = self.most_sessions();
         if texts == 0 || texts > most {
             return Err(Error::usage(
                 format!("{texts} texts at once; between 1 and {most} are possible here"),
                 "use fewer streams, a larger batch, or a device with subgroups",
             ));
         }
-        let values = self.options.context * self.config.kv_heads * self.config.head_dim;
+        let values = context * self.config.kv_heads * self.config.head_dim;
         let words = texts * self.kv.words(values);
         let caches = (0..self.config.layers)
             .map(|_| {
@@ -45,13 +61,23 @@ impl<B: Backend> Model<B> {
         Ok(Session {
             model: self,
             position: 0,
+            context,
             texts,
             caches,
             ranges: self.backend.alloc(
                 "attention ranges",
-                AttentionSplit::most_words(texts, self.config.head_dim),
+                AttentionSplit::most_words(
+                    texts,
+                    self.config.head_dim,
+                    self.backend.facts().tuning.ranges,
+                ),
             )?,
             logits: self.backend.alloc("logits", rows * self.config.vocab)?,
+            best: self.backend.alloc("best ids", texts * MAX_TOP_K)?,
+            best_logits: self.backend.alloc("best logits", texts * MAX_TOP_K)?,
+            random: self
+                .backend
+                .alloc("random numbers", texts * 2 * decode::ROUND)?,
             round: self
                 .backend
                 .alloc("decoded ids", texts * 2 * decode::ROUND)?,
@@ -63,14 +89,28 @@ impl<B: Backend> Model<B> {
 pub struct Session<'m, B: Backend> {
     model: &'m Model<B>,
     position: usize,
+    /// Most tokens of each text.
+    context: usize,
     texts: usize,
     caches: Vec<(B::Buffer, B::Buffer)>,
     /// Attention over ranges of positions, before they are merged.
     ranges: B::Buffer,
     /// [texts, vocab], of whole tiles.
     logits: B::Buffer,
+    /// [texts, k]: the most likely tokens of each text, best first.
+    best: B::Buffer,
+    best_logits: B::Buffer,
+    /// [2, ROUND, texts]: what decides where tokens are drawn, in two rounds of decoding.
+    random: B::Buffer,
     /// [2, ROUND, texts]: the ids that two rounds of decoding chose.
     round: B::Buffer,
+}
+
+impl<'m, B: Backend> Session<'m, B> {
+    /// The backend that the model lives on.
+    pub fn backend(&self) -> &'m B {
+        &self.model.backend
+    }
 }
 
 impl<B: Backend> Session<'_, B> {
@@ -86,8 +126,8 @@ impl<B: Backend> Session<'_, B> {
 
     /// Whether `new` positions are left.
     fn room(&self, new: usize) -> Result<()> {
-        let (prompt, context) = (self.position, self.model.options.context);
-        if prompt + new > context {
+        let (prompt, context) = (self.position, self.context);
+        if new > context.saturating_sub(prompt) {
             return Err(Error::Context {
                 prompt,
                 new,
@@ -121,6 +161,17 @@ impl<B: Backend> Session<'_, B> {
         Ok(())
     }
 
+    /// Whether it is one text: what follows moves the position of all of them, or gives the result of one.
+    fn alone(&self) -> Result<()> {
+        if self.texts == 1 {
+            return Ok(());
+        }
+        Err(Error::usage(
+            format!("this would process one text of {}", self.texts),
+            "give every text its tokens, with Session::feed_each and Session::decode",
+        ))
+    }
+
     /// Runs one batch of tokens of text `text` through all blocks; the position stays.
     async fn advance(&mut self, tokens: &[u32], text: usize) -> Result<()> {
         let m = self.model;
@@ -130,14 +181,29 @@ impl<B: Backend> Session<'_, B> {
             .await
     }
 
+    /// Appends `tokens` to text `text` in batches; returns how many tokens the last one had.
+    async fn extend(&mut self, tokens: &[u32], text: usize) -> Result<usize> {
+        let mut rows = 0;
+        for batch in tokens.chunks(self.model.options.batch) {
+            self.advance(batch, text).await?;
+            self.position += batch.len();
+            rows = batch.len();
+        }
+        Ok(rows)
+    }
+
     async fn blocks(&self, position: usize, rows: usize, text: Text) -> Result<()> {
         let m = self.model;
         for (l, block) in m.parts.blocks.iter().enumerate() {
             m.backend.at(&|| format!("layer {l}"));
             let (k, v) = &self.caches[l];
-            let ranges = &self.ranges;
-            m.block(block, Cache { k, v, ranges }, rows, position, text)
-                .await?;
+            let cache = Cache {
+                k,
+                v,
+                ranges: &self.ranges,
+                context: self.context,
+            };
+            m.block(block, cache, rows, position, text).await?;
         }
         Ok(())
     }
@@ -145,17 +211,13 @@ impl<B: Backend> Session<'_, B> {
     /// Appends `tokens` (at least one); the logits of the last one stay on the device.
     ///
     /// # Errors
-    /// [`Error::Context`] when they do not fit, [`Error::Usage`] for ids beyond the vocabulary.
+    /// [`Error::Context`] when they do not fit, [`Error::Usage`] for ids beyond the vocabulary, for no tokens, and where
+    /// the session has several texts.
     pub async fn feed(&mut self, tokens: &[u32]) -> Result<()> {
+        self.alone()?;
         self.check(tokens)?;
-        let m = self.model;
-        let mut rows = 0;
-        for batch in tokens.chunks(m.options.batch) {
-            self.advance(batch, 0).await?;
-            self.position += batch.len();
-            rows = batch.len();
-        }
-        let s = &m.scratch;
+        let rows = self.extend(tokens, 0).await?;
+        let (m, s) = (self.model, &self.model.scratch);
         if rows == 1 {
             return m.head(&s.x, 1, &self.logits).await;
         }
@@ -168,6 +230,7 @@ impl<B: Backend> Session<'_, B> {
     /// # Errors
     /// As [`Session::feed`].
     pub async fn feed_all(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
+        self.alone()?;
         self.check(tokens)?;
         let m = self.model;
         let rows = m.options.batch.min(tokens.len()).min(64);
@@ -185,37 +248,59 @@ impl<B: Backend> Session<'_, B> {
         Ok(all)
     }
 
-    /// Logits after the last token, `[vocab]`.
+    /// Logits after the last token, `[vocab]`; those of the first text where there are several.
     pub async fn logits(&self) -> Result<Vec<f32>> {
-        let m = self.model;
-        let words = m.backend.download(&self.logits, 0, m.config.vocab).await?;
+        self.logits_of(0).await
+    }
+
+    /// Logits after the last token of text `text`, `[vocab]`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where there is no such text.
+    pub async fn logits_of(&self, text: usize) -> Result<Vec<f32>> {
+        if text >= self.texts {
+            return Err(Error::usage(
+                format!("there is no text {text}"),
+                format!("give an index below {}", self.texts),
+            ));
+        }
+        let (m, n) = (self.model, self.model.config.vocab);
+        let words = m.backend.download(&self.logits, text * n, n).await?;
         Ok(words.into_iter().map(f32::from_bits).collect())
     }
 
     /// The most likely next token (lowest id among equals), chosen on the device.
+    ///
+    /// # Errors
+    /// Failures of the device; [`Error::Usage`] where the session has several texts.
     pub async fn argmax(&self) -> Result<u32> {
-        let (m, s) = (self.model, &self.model.scratch);
+        self.alone()?;
+        let m = self.model;
         m.backend.at(&|| "greedy choice".to_owned());
         let argmax = Argmax {
             rows: 1,
             n: m.config.vocab,
             to: 0,
         };
-        m.backend.run(&argmax, &[&self.logits, &s.chosen]).await?;
-        Ok(m.backend.download(&s.chosen, 0, 1).await?[0])
+        m.backend.run(&argmax, &[&self.logits, &self.best]).await?;
+        Ok(m.backend.download(&self.best, 0, 1).await?[0])
     }
 
     /// The `k` most likely next tokens with their logits, best first, chosen on the device; k at most
     /// [`MAX_TOP_K`] and the vocabulary.
+    ///
+    /// # Errors
+    /// Failures of the device; [`Error::Usage`] where the session has several texts.
     pub async fn top_k(&self, k: usize) -> Result<Vec<(u32, f32)>> {
-        let (m, s) = (self.model, &self.model.scratch);
+        self.alone()?;
+        let m = self.model;
         let n = m.config.vocab;
         let k = k.clamp(1, MAX_TOP_K.min(n));
         m.backend.at(&|| "top-k choice".to_owned());
-        let buffers = [&self.logits, &s.chosen, &s.chosen_logits];
-        m.backend.run(&TopK { n, k }, &buffers).await?;
-        let ids = m.backend.download(&s.chosen, 0, k).await?;
-        let logits = m.backend.download(&s.chosen_logits, 0, k).await?;
+        let buffers = [&self.logits, &self.best, &self.best_logits];
+        m.backend.run(&TopK { rows: 1, n, k }, &buffers).await?;
+        let ids = m.backend.download(&self.best, 0, k).await?;
+        let logits = m.backend.download(&self.best_logits, 0, k).await?;
         Ok(ids
             .into_iter()
             .zip(logits.into_iter().map(f32::from_bits))

@@ -7,16 +7,20 @@ use super::attention::Heads;
 use super::*;
 use bytemuck::Zeroable;
 
-/// Positions under which a range is not worth a workgroup: one tile of scores.
-const LEAST_RANGE: usize = 128;
-/// Workgroups after which a GPU has enough to do.
-pub(super) const ENOUGH_GROUPS: usize = 512;
+/// How far the positions of a step may be split.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ranges {
+    /// Workgroups after which the device has enough to do.
+    pub groups: usize,
+    /// Positions under which a range is not worth a workgroup.
+    pub least: usize,
+}
 
 impl Heads {
     /// Ranges the positions of this step should be split into; 1 means that the plain op is as good.
-    pub fn splits(&self) -> usize {
-        let room = ENOUGH_GROUPS / (self.rows * self.heads).max(1);
-        (self.positions() / LEAST_RANGE).min(room).max(1)
+    pub fn splits(&self, ranges: Ranges) -> usize {
+        let room = ranges.groups / (self.rows * self.heads).max(1);
+        (self.positions() / ranges.least).min(room).max(1)
     }
 }
 
@@ -56,8 +60,8 @@ impl AttentionSplit {
 
     /// Most words of `parts` that a step needs which [`Heads::splits`] asks to split, or one token of each of `texts`
     /// which [`super::attention_step::AttentionStep::splits`] does.
-    pub fn most_words(texts: usize, head_dim: usize) -> usize {
-        texts * ENOUGH_GROUPS * (2 + head_dim)
+    pub fn most_words(texts: usize, head_dim: usize, ranges: Ranges) -> usize {
+        texts * ranges.groups * (2 + head_dim)
     }
 
     fn range(&self) -> usize {

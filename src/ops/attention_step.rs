@@ -1,13 +1,9 @@
 //! Attention of one new token per text: rotation, cache and attention in one dispatch (flash-decoding).
 
 use super::attention::{Heads, noise_turns, turn};
-use super::attention_split::{AttentionSplit, ENOUGH_GROUPS};
-use super::phase::PROCESSORS;
+use super::attention_split::{AttentionSplit, Ranges};
 use super::*;
 use bytemuck::Zeroable;
-
-/// Positions under which a range is not worth a workgroup.
-const LEAST_RANGE: usize = 128;
 
 /// One token of each of `heads.rows` texts, all at position `heads.position`: q and k are rotated, k and v enter
 /// the caches, and the token attends to its text. With several ranges of positions, [`super::attention_split::AttentionMerge`]
@@ -24,6 +20,8 @@ pub struct AttentionStep {
     pub splits: usize,
     /// Cache rows from text to text.
     pub stride: usize,
+    /// Workgroups that keep the device busy; more of them share a processor and its registers.
+    pub processors: usize,
 }
 
 /// Uniform block of [`AttentionStep`].
@@ -41,9 +39,9 @@ pub struct AttentionStepParams {
 
 impl AttentionStep {
     /// Ranges that suit `heads`, however many texts there are: how sums are rounded must not depend on the others.
-    pub fn splits(heads: &Heads) -> usize {
-        let room = ENOUGH_GROUPS / heads.heads.max(1);
-        (heads.position / LEAST_RANGE).min(room).max(1)
+    pub fn splits(heads: &Heads, ranges: Ranges) -> usize {
+        let room = ranges.groups / heads.heads.max(1);
+        (heads.position / ranges.least).min(room).max(1)
     }
 
     /// Whether the kernel takes heads of this size where subgroups have `subgroup` invocations.
@@ -149,7 +147,7 @@ impl Op for AttentionStep {
     fn overrides(&self) -> Vec<(&'static str, f64)> {
         // loads that travel together take registers, which many workgroups on a processor lack
         let h = &self.heads;
-        let early = h.rows * h.heads * self.splits <= PROCESSORS;
+        let early = h.rows * h.heads * self.splits <= self.processors;
         vec![
             ("LANES", (h.head_dim / 8) as f64),
             ("EARLY", u32::from(early).into()),
@@ -253,6 +251,7 @@ impl Op for AttentionStep {
                     heads,
                     splits,
                     stride: position + 3,
+                    processors: 132,
                 };
                 let cache = rows * op.stride * heads.cache_row();
                 let kept = |seed| Data::u32(&kv.encode(&noise(seed, cache, 1.0)));
@@ -265,7 +264,7 @@ impl Op for AttentionStep {
                 ];
                 Case::new(name, op, data)
             };
-        vec![
+        let mut cases = vec![
             case("first token", [1, 8, 4, 8, 0], 1, Kv::F32),
             case("first token, halves", [1, 2, 2, 64, 0], 1, Kv::F16),
             case("few positions", [1, 6, 2, 64, 21], 1, Kv::F32),
@@ -282,7 +281,14 @@ impl Op for AttentionStep {
                 17,
                 Kv::F32,
             ),
-        ]
+        ];
+        // the same on a device of few processors
+        for i in [3, 6] {
+            let mut few = cases[i].clone();
+            (few.op.processors, few.name) = (2, format!("{}, two processors", few.name));
+            cases.push(few);
+        }
+        cases
     }
 }
 
@@ -293,7 +299,7 @@ mod tests {
     #[test]
     fn ranges_do_not_depend_on_other_texts() {
         let splits = |rows, position| {
-            AttentionStep::splits(&Heads {
+            let heads = Heads {
                 rows,
                 heads: 32,
                 kv_heads: 8,
@@ -301,7 +307,12 @@ mod tests {
                 position,
                 kv: Kv::F16,
                 first: 0,
-            })
+            };
+            let ranges = Ranges {
+                groups: 512,
+                least: 128,
+            };
+            AttentionStep::splits(&heads, ranges)
         };
         assert_eq!([0, 255, 300, 4096].map(|p| splits(1, p)), [1, 1, 2, 16]);
         for rows in [2, 8, 64] {

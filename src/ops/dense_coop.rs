@@ -8,9 +8,6 @@ use bytemuck::Zeroable;
 /// Outputs of a tile.
 const OUTS: usize = 128;
 
-/// Rows from which on [`MatmulGemmCoopTall`] is the faster one.
-pub const TALL_ROWS: usize = 1024;
-
 /// [`Dense`] with inputs in f16: tiles of 128 rows and 128 outputs, sums in f32, times a scale.
 ///
 /// Bindings: `x` [tokens, k] f16, as [`super::norm_half::NormHalf`] makes it; `w` [outs, k] f16 or bf16; `y`

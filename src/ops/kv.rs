@@ -30,6 +30,15 @@ impl Kv {
         }
     }
 
+    /// This, or single precision where heads of `head_dim` values cannot be kept so.
+    #[must_use]
+    pub fn for_heads(self, head_dim: usize) -> Self {
+        match self.takes(head_dim) {
+            true => self,
+            false => Self::F32,
+        }
+    }
+
     /// Whether heads of `head_dim` values can be kept so: pairs of halves must not straddle a half of the head.
     pub fn takes(self, head_dim: usize) -> bool {
         self == Self::F32 || head_dim.is_multiple_of(4)

@@ -4,7 +4,7 @@
 
 use super::activation::{ActRound, ActSnap, Activations};
 use super::attention::{Attention, Heads, Rope};
-use super::attention_split::{AttentionMerge, AttentionSplit};
+use super::attention_split::{AttentionMerge, AttentionSplit, Ranges};
 use super::copy::Copy;
 use super::dense::{Dense, MatmulGemm, MatmulGemv};
 use super::dense_coop::MatmulGemmCoop;
@@ -76,6 +76,12 @@ fn case<O: Op>(name: impl Into<String>, op: O, data: &[Made]) -> BenchCase<O> {
 
 /// Tokens of a prompt that is processed at once.
 const PROMPT: usize = 512;
+/// Workgroups and ranges, as on the GPU that these shapes were measured on.
+const PROCESSORS: usize = 132;
+const RANGES: Ranges = Ranges {
+    groups: 512,
+    least: 128,
+};
 /// Positions in the cache.
 const DEPTH: usize = 4096;
 const HIDDEN: usize = 4096;
@@ -276,7 +282,9 @@ pub(super) fn attention() -> Vec<BenchCase<Attention>> {
 
 /// Those steps that are split.
 fn split_heads() -> impl Iterator<Item = (String, Heads, usize)> {
-    let all = heads().into_iter().map(|(name, h)| (name, h, h.splits()));
+    let all = heads()
+        .into_iter()
+        .map(|(name, h)| (name, h, h.splits(RANGES)));
     all.filter(|(.., splits)| *splits > 1)
 }
 
@@ -339,10 +347,14 @@ pub(super) fn argmax() -> Vec<BenchCase<Argmax>> {
 }
 
 pub(super) fn top_k() -> Vec<BenchCase<TopK>> {
-    let each = |(name, n)| case(name, TopK { n, k: 40 }, &[Floats, Zeros, Zeros]);
+    let each = |(name, rows, n)| {
+        let op = TopK { rows, n, k: 40 };
+        case(name, op, &[Floats, Zeros, Zeros])
+    };
     [
-        ("vocabulary of 32000, k 40", VOCAB),
-        ("vocabulary of 128256, k 40", 128_256),
+        ("vocabulary of 32000, k 40", 1, VOCAB),
+        ("vocabulary of 128256, k 40", 1, 128_256),
+        ("8 rows of a vocabulary of 32000, k 40", 8, VOCAB),
     ]
     .map(each)
     .into()

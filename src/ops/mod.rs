@@ -145,6 +145,18 @@ impl Needs {
             && (self.matrix || !other.matrix)
     }
 
+    /// What `self` needs and a device with `level` lacks.
+    #[must_use]
+    pub fn without(self, level: Self) -> Self {
+        Self {
+            subgroup: self.subgroup && !level.subgroup,
+            f16: self.f16 && !level.f16,
+            int64: self.int64 && !level.int64,
+            int16: self.int16 && !level.int16,
+            matrix: self.matrix && !level.matrix,
+        }
+    }
+
     /// What both have.
     pub fn both(self, other: Self) -> Self {
         Self {

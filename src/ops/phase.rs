@@ -24,9 +24,6 @@ pub use float::{PhaseGemmFloat, PhaseGemvFloat};
 pub use integer::{PhaseGemm, PhaseGemv};
 pub use round::{Outcome, PhaseGemvRound};
 
-/// Processors of a large GPU (an H200): products with few tokens make so many workgroups at most.
-pub(super) const PROCESSORS: usize = 132;
-
 /// The instruction set of the integer products on the host.
 pub(super) fn host_simd() -> &'static str {
     host::Kernel::best().name()

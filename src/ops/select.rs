@@ -163,14 +163,17 @@ impl Op for Argmax {
     }
 }
 
-/// The `k` largest elements, best first, the lower index first among equals; exact.
+/// The `k` largest elements of each row, best first, the lower index first among equals; exact.
 ///
-/// Bindings: `x` `[n]` f32; `indices` `[k]` u32; `values` `[k]` f32 (the elements, bit for bit).
+/// Bindings: `x` `[rows, n]` f32; `indices` `[rows, k]` u32, each counted within its row; `values` `[rows, k]` f32 (the
+/// elements, bit for bit).
 #[derive(Debug, Clone)]
 pub struct TopK {
-    /// Elements to choose from.
+    /// Rows.
+    pub rows: usize,
+    /// Elements of a row.
     pub n: usize,
-    /// Elements to choose, 1 to [`LARGEST_K`], at most `n`.
+    /// Elements to choose of each row, 1 to [`LARGEST_K`], at most `n`.
     pub k: usize,
 }
 
@@ -178,6 +181,7 @@ pub struct TopK {
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 pub struct TopKParams {
+    rows: u32,
     n: u32,
     k: u32,
 }
@@ -195,6 +199,7 @@ impl Op for TopK {
 
     fn params(&self) -> TopKParams {
         TopKParams {
+            rows: self.rows as u32,
             n: self.n as u32,
             k: self.k as u32,
         }
@@ -202,48 +207,60 @@ impl Op for TopK {
 
     fn grid(&self) -> Grid {
         Grid {
-            groups: 1,
+            groups: self.rows as u32,
             batch: 1,
         }
     }
 
     fn lengths(&self) -> Vec<usize> {
-        vec![self.n, self.k, self.k]
+        let best = self.rows * self.k;
+        vec![self.rows * self.n, best, best]
     }
 
     fn cost(&self) -> Cost {
         Cost {
-            bytes: 4.0 * (self.n + 2 * self.k) as f64,
-            ops: self.n as f64,
+            bytes: 4.0 * (self.rows * (self.n + 2 * self.k)) as f64,
+            ops: (self.rows * self.n) as f64,
         }
     }
 
     fn reference(&self, b: &mut Bindings<'_>) {
         let x: &[f32] = b.read(0);
         let (indices, values): (&mut [u32], &mut [f32]) = (b.write(1), b.write(2));
-        let mut order: Vec<u32> = (0..self.n as u32).collect();
-        // stable: the lower index stays first among equals
-        order.sort_by(|&i, &j| by_value(x[i as usize], x[j as usize]));
-        for (rank, &i) in order[..self.k].iter().enumerate() {
-            indices[rank] = i;
-            values[rank] = x[i as usize];
+        for row in 0..self.rows {
+            let x = &x[row * self.n..][..self.n];
+            let mut order: Vec<u32> = (0..self.n as u32).collect();
+            // stable: the lower index stays first among equals
+            order.sort_by(|&i, &j| by_value(x[i as usize], x[j as usize]));
+            for (rank, &i) in order[..self.k].iter().enumerate() {
+                indices[row * self.k + rank] = i;
+                values[row * self.k + rank] = x[i as usize];
+            }
         }
     }
 
     fn host(&self, b: &mut Bindings<'_>) {
         let x: &[f32] = b.read(0);
         let (indices, values): (&mut [u32], &mut [f32]) = (b.write(1), b.write(2));
-        let better = |&i: &u32, &j: &u32| by_value(x[i as usize], x[j as usize]).then(i.cmp(&j));
-        let mut order: Vec<u32> = (0..self.n as u32).collect();
-        if self.k < self.n {
-            order.select_nth_unstable_by(self.k, better);
-        }
-        order.truncate(self.k);
-        order.sort_unstable_by(better);
-        for (rank, &i) in order.iter().enumerate() {
-            indices[rank] = i;
-            values[rank] = x[i as usize];
-        }
+        let out = indices
+            .chunks_exact_mut(self.k)
+            .zip(values.chunks_exact_mut(self.k));
+        let rows = out.take(self.rows).enumerate().collect();
+        // about 3 ns for an element, most of them for the selection
+        host::each_worth(rows, 3 * self.n, |(row, (indices, values))| {
+            let x = &x[row * self.n..][..self.n];
+            let better =
+                |&i: &u32, &j: &u32| by_value(x[i as usize], x[j as usize]).then(i.cmp(&j));
+            let mut order: Vec<u32> = (0..self.n as u32).collect();
+            if self.k < self.n {
+                order.select_nth_unstable_by(self.k, better);
+            }
+            order.truncate(self.k);
+            order.sort_unstable_by(better);
+            for ((index, value), i) in indices.iter_mut().zip(values).zip(order) {
+                (*index, *value) = (i, x[i as usize]);
+            }
+        });
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
@@ -251,10 +268,12 @@ impl Op for TopK {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        let case = |name: &str, k, x: &[f32]| {
-            let data = vec![Data::f32(x), Data::Out(k), Data::Out(k)];
-            Case::new(name, Self { n: x.len(), k }, data)
+        let rows_of = |name: &str, rows, k, x: &[f32]| {
+            let n = x.len() / rows;
+            let data = vec![Data::f32(x), Data::Out(rows * k), Data::Out(rows * k)];
+            Case::new(name, Self { rows, n, k }, data)
         };
+        let case = |name: &str, k, x: &[f32]| rows_of(name, 1, k, x);
         let logits = noise(81, 32000, 12.0);
         let coarse: Vec<f32> = noise(82, 5000, 4.0).iter().map(|v| v.round()).collect();
         let signs: Vec<f32> = (0..700)
@@ -278,6 +297,10 @@ impl Op for TopK {
             case("infinities", 300.min(LARGEST_K), &infinite),
             case("one element", 1, &[-1.0]),
             case("large vocabulary", 50, &noise(84, 131_073, 20.0)),
+            rows_of("several rows", 5, 40, &noise(85, 5 * 3001, 12.0)),
+            rows_of("rows of ties", 3, 256, &coarse[..3 * 1500]),
+            rows_of("rows of one element", 7, 1, &noise(86, 7, 1.0)),
+            rows_of("all of each row", 2, 77, &logits[..2 * 77]),
         ]
     }
 }

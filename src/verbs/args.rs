@@ -1,50 +1,20 @@
 //! Arguments that several verbs share.
 
+use crate::backend::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::model::{Granularity, Method, Recipe};
 use crate::ops::activation::Activations;
 use clap::{Args, ValueEnum};
 use etcetera::BaseStrategy;
 use serde::{Deserialize, Serialize};
-use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-
-/// Where to compute.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DeviceChoice {
-    /// A real GPU, or else the CPU.
-    Auto,
-    /// The CPU backend.
-    Cpu,
-    /// The best adapter, software ones included.
-    Gpu,
-    /// The adapter with this index.
-    Index(usize),
-    /// The best adapter whose name contains this.
-    Name(String),
-}
-
-impl FromStr for DeviceChoice {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(match text.trim().to_lowercase().as_str() {
-            "" | "auto" => Self::Auto,
-            "cpu" => Self::Cpu,
-            "gpu" => Self::Gpu,
-            other => other
-                .parse()
-                .map_or_else(|_| Self::Name(text.trim().to_owned()), Self::Index),
-        })
-    }
-}
 
 /// Which device, and whether to trust it.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Device")]
 pub struct DeviceArgs {
-    /// auto (a real GPU, else the CPU), cpu, gpu (software ones too), an index or part of a name of `info`
+    /// auto (a real GPU, else the CPU), cpu, gpu (software ones too), vulkan, dx12, metal, an index or part of a name of `info`
     #[arg(long, env = "FAIRY2I_DEVICE", value_name = "DEVICE", default_value = "auto", value_parser = DeviceChoice::from_str)]
     pub device: DeviceChoice,
     /// Folder for compiled kernels, or `off` [default: fairy2i-gpu in the user's cache folder]
@@ -101,7 +71,7 @@ pub struct RecipeArgs {
     /// Leave the output head as it is stored
     #[arg(long)]
     pub skip_lm_head: bool,
-    /// Go on when weights are NaN or infinite
+    /// Go on when weights are NaN or infinite: they count as 0 (export, and quantize where it keeps a weight, copy them)
     #[arg(long)]
     pub allow_nonfinite: bool,
 }

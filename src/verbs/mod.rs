@@ -17,8 +17,8 @@ mod generate;
 mod info;
 mod out;
 mod quantize;
+mod remedy;
 mod source;
-mod stop;
 mod train;
 
 /// What the program says about itself at the end of `--help`.
@@ -83,7 +83,7 @@ pub fn main() -> ExitCode {
     if out::reader_left(&error) {
         return ExitCode::SUCCESS; // `| head` has seen enough: nobody is left to tell
     }
-    out::note(&format!("error: {}", out::one_line(&error.to_string())));
+    out::note(&format!("error: {}", remedy::line(&error)));
     ExitCode::from(error.exit_code())
 }
 

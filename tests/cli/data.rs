@@ -2,6 +2,7 @@
 
 use super::{good, json, run};
 use fairy2i_gpu::files::corpus::{Corpus, IGNORED, Order, Packing, TextTokenizer, packing};
+use fairy2i_gpu::random::SplitMix64;
 use parquet::data_type::{ByteArray, ByteArrayType};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
@@ -17,7 +18,7 @@ pub fn dir() -> TempDir {
 
 /// `n` documents of made-up words, the same every time.
 pub fn documents(n: usize) -> Vec<String> {
-    let mut random = fastrand::Rng::with_seed(7);
+    let mut random = SplitMix64::new(7);
     let words = [
         "Once",
         "the",
@@ -30,8 +31,8 @@ pub fn documents(n: usize) -> Vec<String> {
         "  two",
     ];
     let document = |_| {
-        let n = random.usize(1..80);
-        let words = (0..n).map(|_| words[random.usize(..words.len())]);
+        let n = 1 + random.below(79) as usize;
+        let words = (0..n).map(|_| words[random.below(words.len() as u64) as usize]);
         words
             .collect::<Vec<_>>()
             .join(if n.is_multiple_of(3) { "\n" } else { " " })
@@ -70,7 +71,7 @@ fn zst(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Groups of 100 rows, snappy; every document is followed by a row without value if `nulls`.
-fn parquet(path: &Path, documents: &[String], nulls: bool) -> String {
+pub fn parquet(path: &Path, documents: &[String], nulls: bool) -> String {
     let kind = if nulls { "optional" } else { "required" };
     let schema = format!("message m {{ required int32 id; {kind} binary text (utf8); }}");
     let schema = Arc::new(parquet::schema::parser::parse_message_type(&schema).expect("a schema"));

@@ -12,6 +12,7 @@ mod reading;
 #[allow(dead_code)] // the small model of the file tests
 #[path = "../files/small.rs"]
 mod small;
+mod text;
 mod train;
 
 use serde_json::Value;

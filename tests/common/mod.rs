@@ -2,8 +2,9 @@
 #![allow(dead_code)] // each test uses its part
 
 use fairy2i_gpu::Result;
-use fairy2i_gpu::backend::{Backend, Cpu, Fill, Gpu, Options, adapters};
-use fairy2i_gpu::ops::{Kv, Needs, Op};
+pub use fairy2i_gpu::backend::Device;
+use fairy2i_gpu::backend::{Backend, DeviceFacts, Fill, Gpu, Options, adapters};
+use fairy2i_gpu::ops::{Needs, Op};
 
 /// An open GPU and how it was opened.
 pub struct Setup {
@@ -87,78 +88,61 @@ pub fn setups() -> Vec<Setup> {
 }
 
 /// A GPU that claims wide subgroups, so that a narrow software adapter runs what wide ones are given.
-pub struct Wide(pub Gpu);
+pub struct Wide {
+    gpu: Gpu,
+    facts: DeviceFacts,
+}
+
+impl Wide {
+    pub fn new(gpu: Gpu) -> Self {
+        let facts = gpu.facts().clone();
+        let facts = DeviceFacts {
+            name: format!("{}, as if its subgroups were wide", facts.name),
+            subgroup_size: facts.subgroup_size.max(32),
+            ..facts
+        };
+        Self { gpu, facts }
+    }
+}
 
 impl Backend for Wide {
     type Buffer = <Gpu as Backend>::Buffer;
 
-    fn name(&self) -> String {
-        format!("{}, as if its subgroups were wide", self.0.name())
-    }
-
-    fn max_words(&self) -> usize {
-        self.0.max_words()
-    }
-
-    fn workgroup_bytes(&self) -> usize {
-        self.0.workgroup_bytes()
-    }
-
-    fn subgroup_size(&self) -> usize {
-        self.0.subgroup_size().max(32)
-    }
-
-    fn kv(&self) -> Kv {
-        self.0.kv()
-    }
-
-    fn level(&self) -> Needs {
-        self.0.level()
+    fn facts(&self) -> &DeviceFacts {
+        &self.facts
     }
 
     fn alloc(&self, label: &str, words: usize) -> Result<Self::Buffer> {
-        self.0.alloc(label, words)
+        self.gpu.alloc(label, words)
     }
 
     fn upload(&self, buffer: &Self::Buffer, offset: usize, words: &[u32]) -> Result<()> {
-        self.0.upload(buffer, offset, words)
+        self.gpu.upload(buffer, offset, words)
     }
 
     fn upload_with(&self, buffer: &Self::Buffer, offset: usize, fill: &Fill<'_>) -> Result<()> {
-        self.0.upload_with(buffer, offset, fill)
+        self.gpu.upload_with(buffer, offset, fill)
     }
 
-    async fn download(&self, buffer: &Self::Buffer, offset: usize, len: usize) -> Result<Vec<u32>> {
-        self.0.download(buffer, offset, len).await
+    async fn download<'a>(
+        &'a self,
+        buffer: &'a Self::Buffer,
+        offset: usize,
+        len: usize,
+    ) -> Result<Vec<u32>> {
+        self.gpu.download(buffer, offset, len).await
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&Self::Buffer]) -> Result<()> {
-        self.0.run(op, buffers).await
+        self.gpu.run(op, buffers).await
     }
 
     fn flush(&self) -> Result<()> {
-        self.0.flush()
+        self.gpu.flush()
     }
 
     fn wait(&self) -> Result<()> {
-        self.0.wait()
-    }
-}
-
-/// The CPU backend or a GPU, as one type.
-pub enum Device {
-    Cpu(Cpu),
-    Gpu(Box<Gpu>),
-}
-
-pub enum DeviceBuffer {
-    Cpu(<Cpu as Backend>::Buffer),
-    Gpu(<Gpu as Backend>::Buffer),
-}
-
-impl Device {
-    pub fn is_cpu(&self) -> bool {
-        matches!(self, Self::Cpu(_))
+        self.gpu.wait()
     }
 }
 
@@ -167,127 +151,6 @@ pub fn devices() -> Vec<Device> {
     let gpus = setups()
         .into_iter()
         .filter(|s| s.name.contains("all features"));
-    let gpus = gpus.map(|s| Device::Gpu(Box::new(s.gpu)));
-    std::iter::once(Device::Cpu(Cpu::new()))
-        .chain(gpus)
-        .collect()
-}
-
-const FOREIGN: &str = "a buffer of another device";
-
-impl Backend for Device {
-    type Buffer = DeviceBuffer;
-
-    fn name(&self) -> String {
-        match self {
-            Self::Cpu(cpu) => cpu.name(),
-            Self::Gpu(gpu) => gpu.name(),
-        }
-    }
-
-    fn max_words(&self) -> usize {
-        match self {
-            Self::Cpu(cpu) => cpu.max_words(),
-            Self::Gpu(gpu) => gpu.max_words(),
-        }
-    }
-
-    fn memory(&self) -> Option<u64> {
-        match self {
-            Self::Cpu(cpu) => cpu.memory(),
-            Self::Gpu(gpu) => gpu.memory(),
-        }
-    }
-
-    fn workgroup_bytes(&self) -> usize {
-        match self {
-            Self::Cpu(cpu) => cpu.workgroup_bytes(),
-            Self::Gpu(gpu) => gpu.workgroup_bytes(),
-        }
-    }
-
-    fn subgroup_size(&self) -> usize {
-        match self {
-            Self::Cpu(cpu) => cpu.subgroup_size(),
-            Self::Gpu(gpu) => gpu.subgroup_size(),
-        }
-    }
-
-    fn kv(&self) -> Kv {
-        match self {
-            Self::Cpu(cpu) => cpu.kv(),
-            Self::Gpu(gpu) => gpu.kv(),
-        }
-    }
-
-    fn level(&self) -> Needs {
-        match self {
-            Self::Cpu(cpu) => cpu.level(),
-            Self::Gpu(gpu) => gpu.level(),
-        }
-    }
-
-    fn alloc(&self, label: &str, words: usize) -> Result<DeviceBuffer> {
-        match self {
-            Self::Cpu(cpu) => cpu.alloc(label, words).map(DeviceBuffer::Cpu),
-            Self::Gpu(gpu) => gpu.alloc(label, words).map(DeviceBuffer::Gpu),
-        }
-    }
-
-    fn upload(&self, buffer: &DeviceBuffer, offset: usize, words: &[u32]) -> Result<()> {
-        match (self, buffer) {
-            (Self::Cpu(cpu), DeviceBuffer::Cpu(b)) => cpu.upload(b, offset, words),
-            (Self::Gpu(gpu), DeviceBuffer::Gpu(b)) => gpu.upload(b, offset, words),
-            _ => panic!("{FOREIGN}"),
-        }
-    }
-
-    fn upload_with(&self, buffer: &DeviceBuffer, offset: usize, fill: &Fill<'_>) -> Result<()> {
-        match (self, buffer) {
-            (Self::Cpu(cpu), DeviceBuffer::Cpu(b)) => cpu.upload_with(b, offset, fill),
-            (Self::Gpu(gpu), DeviceBuffer::Gpu(b)) => gpu.upload_with(b, offset, fill),
-            _ => panic!("{FOREIGN}"),
-        }
-    }
-
-    async fn download(&self, buffer: &DeviceBuffer, offset: usize, len: usize) -> Result<Vec<u32>> {
-        match (self, buffer) {
-            (Self::Cpu(cpu), DeviceBuffer::Cpu(b)) => cpu.download(b, offset, len).await,
-            (Self::Gpu(gpu), DeviceBuffer::Gpu(b)) => gpu.download(b, offset, len).await,
-            _ => panic!("{FOREIGN}"),
-        }
-    }
-
-    async fn run<O: Op>(&self, op: &O, buffers: &[&DeviceBuffer]) -> Result<()> {
-        match self {
-            Self::Cpu(cpu) => {
-                let buffers = buffers.iter().map(|b| match b {
-                    DeviceBuffer::Cpu(b) => b,
-                    DeviceBuffer::Gpu(_) => panic!("{FOREIGN}"),
-                });
-                cpu.run(op, &buffers.collect::<Vec<_>>()).await
-            }
-            Self::Gpu(gpu) => {
-                let buffers = buffers.iter().map(|b| match b {
-                    DeviceBuffer::Gpu(b) => b,
-                    DeviceBuffer::Cpu(_) => panic!("{FOREIGN}"),
-                });
-                gpu.run(op, &buffers.collect::<Vec<_>>()).await
-            }
-        }
-    }
-
-    fn flush(&self) -> Result<()> {
-        match self {
-            Self::Cpu(cpu) => cpu.flush(),
-            Self::Gpu(gpu) => gpu.flush(),
-        }
-    }
-
-    fn wait(&self) -> Result<()> {
-        match self {
-            Self::Cpu(cpu) => cpu.wait(),
-            Self::Gpu(gpu) => gpu.wait(),
-        }
-    }
+    let gpus = gpus.map(|s| Device::from(s.gpu));
+    std::iter::once(Device::cpu()).chain(gpus).collect()
 }

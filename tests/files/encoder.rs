@@ -126,7 +126,7 @@ fn what_is_not_known_is_not_cut() {
 }
 
 #[test]
-fn texts_that_cannot_be_cut_go_in_pieces() {
+fn texts_that_cannot_be_cut_are_asked_for_as_a_whole() {
     let (tokenizer, _) = open(&parsed(NOVELLA));
     let words = Words::new(10);
     let mut encoder = Encoder::new(&tokenizer, &Cut::Never, &words);

@@ -4,6 +4,7 @@
 mod checkpoints;
 mod config;
 mod container;
+mod documents;
 mod encoder;
 mod folder;
 #[cfg(unix)]
@@ -11,6 +12,7 @@ mod hub;
 mod leftovers;
 mod packed;
 mod small;
+mod special;
 mod tokenizer;
 mod variants;
 

@@ -9,18 +9,19 @@ mod models;
 mod packing;
 mod quantizer;
 mod schedules;
+mod smollm2;
 mod training;
 
 use common::{Device, devices};
-use fairy2i_gpu::backend::{Backend, Cpu};
+use fairy2i_gpu::backend::Backend;
 use std::path::{Path, PathBuf};
 
 /// Every device there is, by name; the CPU first.
 pub fn all_devices() -> Vec<(String, Device)> {
-    let cpu = Cpu::new();
-    let mut all = vec![(cpu.name(), Device::Cpu(cpu))];
+    let cpu = Device::cpu();
+    let mut all = vec![(cpu.name(), cpu)];
     for setup in common::setups() {
-        all.push((setup.name, Device::Gpu(Box::new(setup.gpu))));
+        all.push((setup.name, setup.gpu.into()));
     }
     all
 }
@@ -81,6 +82,7 @@ fn judge(file: &Path, value: &serde_json::Value) -> Option<Report> {
             training::judge(value, &devices, &mut report);
             Some(report)
         }
+        "smollm2" => Some(smollm2::judge(value, devices)),
         "models" => Some(models::judge(value, file.parent()?, &devices())),
         _ => None,
     }

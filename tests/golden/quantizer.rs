@@ -67,11 +67,7 @@ pub fn judge(value: &serde_json::Value, devices: &[(String, Device)]) -> Report 
         let mut first: Option<Results> = None;
         for (name, device) in devices {
             let place = format!("{} x {}, seed {}, {name}", case.rows, case.cols, case.seed);
-            let results = match device {
-                Device::Cpu(cpu) => block_on(cpu, run(cpu, case, &r)),
-                Device::Gpu(gpu) => block_on(gpu.as_ref(), run(gpu.as_ref(), case, &r)),
-            };
-            let results = match results {
+            let results = match block_on(device, run(device, case, &r)) {
                 Ok(results) => results,
                 Err(error) => {
                     report.check(false, || format!("{place}: {error}"));

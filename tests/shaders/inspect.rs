@@ -1,9 +1,8 @@
 //! What is wrong with a kernel, without a GPU.
 
-use fairy2i_gpu::ops::{Access, Binding};
-use naga::back::{PipelineConstants, hlsl, msl, pipeline_constants::process_overrides, spv};
-use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
-use naga::{AddressSpace, Module, Scalar, ShaderStage, StorageAccess, TypeInner};
+use fairy2i_gpu::backend::translate::{Configured, Params, Parsed, Pipeline};
+use fairy2i_gpu::ops::Access;
+use naga::{AddressSpace, Module, Scalar, StorageAccess, TypeInner};
 
 /// Default limits of WebGPU, which every device has.
 const MOST_STORAGE_BUFFERS: usize = 8;
@@ -11,73 +10,48 @@ pub const MOST_WORKGROUP_BYTES: u32 = 16384;
 const MOST_INVOCATIONS: u32 = 256;
 /// Bytes of immediates that the backend has room for.
 const MOST_PARAMS: usize = 128;
-/// How kernels declare their parameters, and what the backend makes of it where the adapter has immediates.
-const PARAMS: [&str; 2] = [
-    "@group(0) @binding(0) var<uniform> p: Params;",
-    "var<immediate> p: Params;",
-];
+/// How kernels declare their parameters.
+const UNIFORM: &str = "@group(0) @binding(0) var<uniform> p: Params;";
 /// Lines of a kernel file and of one of its functions: what a reader keeps in mind.
 pub const MOST_LINES: usize = 150;
 pub const MOST_FUNCTION_LINES: usize = 60;
 
-/// What an op says about one of its kernels.
+/// A kernel, and the memory of a workgroup that it may use.
 #[derive(Clone)]
 pub struct Declared {
-    pub entry: &'static str,
-    pub source: String,
-    pub capabilities: Capabilities,
-    /// Memory of a workgroup it may use.
+    pub pipeline: Pipeline,
     pub workgroup_bytes: u32,
-    pub bindings: &'static [Binding],
-    pub params: usize,
-    pub overrides: Vec<(&'static str, f64)>,
 }
 
 /// The first thing that is wrong with a kernel, with its parameters in a uniform block or as immediates.
 pub fn inspect(declared: &Declared) -> Result<(), String> {
-    let [uniform, immediate] = PARAMS;
-    if declared.source.matches(uniform).count() != 1 {
-        return Err(format!("does not declare its parameters with `{uniform}`"));
+    let Declared {
+        pipeline,
+        workgroup_bytes,
+    } = declared;
+    let text = pipeline.wgsl(Params::Uniform);
+    if text.matches(UNIFORM).count() != 1 {
+        return Err(format!("does not declare its parameters with `{UNIFORM}`"));
     }
-    let capabilities = declared.capabilities;
-    let module = parsed(&declared.source, capabilities)?;
-    interface(declared, &module.0)?;
-    finish(declared, &module)?;
-    let source = declared.source.replace(uniform, immediate);
-    let module = parsed(&source, capabilities | Capabilities::IMMEDIATES)?;
-    finish(declared, &module).map_err(|e| format!("with immediates: {e}"))
-}
-
-fn parsed(source: &str, capabilities: Capabilities) -> Result<(Module, ModuleInfo), String> {
-    let module = naga::front::wgsl::parse_str(source).map_err(|e| e.emit_to_string(source))?;
-    let info = Validator::new(ValidationFlags::all(), capabilities)
-        .validate(&module)
-        .map_err(|e| e.emit_to_string(source))?;
-    Ok((module, info))
-}
-
-/// With its overrides applied, a kernel stays within limits and translates.
-fn finish(declared: &Declared, (module, info): &(Module, ModuleInfo)) -> Result<(), String> {
-    let constants: PipelineConstants = declared
-        .overrides
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), *value))
-        .collect();
-    let entry = Some((ShaderStage::Compute, declared.entry));
-    let (module, info) = process_overrides(module, info, entry, &constants)
-        .map_err(|e| format!("overrides: {e}"))?;
-    limits(&module, declared.workgroup_bytes)?;
-    translate(declared, &module, &info)
+    let parsed = Parsed::new(&text, pipeline.shader.needs, Params::Uniform)?;
+    interface(pipeline, &parsed.module)?;
+    let configured = parsed.configure(pipeline, Params::Uniform)?;
+    limits(&configured.module, *workgroup_bytes)?;
+    translate(pipeline, &configured)?;
+    pipeline
+        .configure(Params::Immediate)
+        .and_then(|configured| translate(pipeline, &configured))
+        .map_err(|e| format!("with immediates: {e}"))
 }
 
 /// Entry point, uniform block and storage buffers are those the op declares.
-fn interface(declared: &Declared, module: &Module) -> Result<(), String> {
+fn interface(pipeline: &Pipeline, module: &Module) -> Result<(), String> {
     let names: Vec<_> = module
         .entry_points
         .iter()
         .map(|e| e.name.as_str())
         .collect();
-    if names != [declared.entry] {
+    if names != [pipeline.shader.entry] {
         return Err(format!("entry points {names:?}"));
     }
     let mut found = Vec::new();
@@ -91,7 +65,7 @@ fn interface(declared: &Declared, module: &Module) -> Result<(), String> {
         }
         match global.space {
             AddressSpace::Uniform if at.binding == 0 => {
-                uniform(declared.params, &module.types[global.ty].inner, module)?;
+                uniform(pipeline.params, &module.types[global.ty].inner, module)?;
             }
             AddressSpace::Storage { access } => found.push((at.binding, name, access)),
             space => return Err(format!("`{name}` at {}, in {space:?}", at.binding)),
@@ -99,7 +73,7 @@ fn interface(declared: &Declared, module: &Module) -> Result<(), String> {
     }
     found.sort_unstable_by_key(|f| f.0);
     let expected: Vec<_> = (1..)
-        .zip(declared.bindings)
+        .zip(pipeline.bindings)
         .map(|(at, b)| match b.access {
             Access::Read => (at, b.name, StorageAccess::LOAD),
             Access::Held | Access::Write => {
@@ -160,51 +134,16 @@ fn limits(module: &Module, most: u32) -> Result<(), String> {
 }
 
 /// What wgpu does for Vulkan, Metal and DX12.
-fn translate(declared: &Declared, module: &Module, info: &ModuleInfo) -> Result<(), String> {
-    let entry = Some((ShaderStage::Compute, declared.entry.to_owned()));
-    let options = spv::Options {
-        lang_version: (1, 3),
-        ..Default::default()
-    };
-    let pipeline = spv::PipelineOptions {
-        shader_stage: ShaderStage::Compute,
-        entry_point: declared.entry.to_owned(),
-    };
-    let words = spv::write_vec(module, info, &options, Some(&pipeline))
-        .map_err(|e| format!("SPIR-V: {e}"))?;
-    if declared
-        .capabilities
-        .contains(Capabilities::COOPERATIVE_MATRIX)
-    {
-        // of 16 by 16 in Vulkan alone: Metal has 8 by 8, HLSL none
-        return (!words.is_empty())
-            .then_some(())
-            .ok_or("an empty translation".to_owned());
+fn translate(pipeline: &Pipeline, configured: &Configured) -> Result<(), String> {
+    let mut empty = configured.spirv()?.is_empty();
+    // cooperative matrices of 16 by 16 are in Vulkan alone
+    if !pipeline.shader.needs.matrix {
+        empty |= configured.msl()?.is_empty() || configured.hlsl()?.0.is_empty();
     }
-    let options = msl::Options {
-        lang_version: (2, 4),
-        ..Default::default()
-    };
-    let pipeline = msl::PipelineOptions {
-        entry_point: entry.clone(),
-        ..Default::default()
-    };
-    let (metal, _) =
-        msl::write_string(module, info, &options, &pipeline).map_err(|e| format!("MSL: {e}"))?;
-    let options = hlsl::Options {
-        shader_model: hlsl::ShaderModel::V6_0,
-        immediates_target: Some(hlsl::BindTarget::default()),
-        ..Default::default()
-    };
-    let pipeline = hlsl::PipelineOptions { entry_point: entry };
-    let mut text = String::new();
-    hlsl::Writer::new(&mut text, &options, &pipeline)
-        .write(module, info, None)
-        .map_err(|e| format!("HLSL: {e}"))?;
-    if words.is_empty() || metal.is_empty() || text.is_empty() {
-        return Err("an empty translation".to_owned());
+    match empty {
+        true => Err("an empty translation".to_owned()),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// What is promised about a kernel's text: it says what it does, and is short enough to be read.

@@ -1,11 +1,13 @@
 //! Every kernel in every configuration its cases use, without a GPU: parsed, checked against its declaration
 //! and the default WebGPU limits, and translated to SPIR-V, MSL and HLSL as drivers will get it.
 
+#[cfg(windows)]
+mod fxc;
 mod inspect;
 
-use fairy2i_gpu::ops::{Binding, Needs, Op, Visitor, for_each};
+use fairy2i_gpu::backend::translate::{Pipeline, pipelines};
+use fairy2i_gpu::ops::{Binding, Needs, Op, Shader, Visitor, for_each};
 use inspect::{Declared, MOST_FUNCTION_LINES, MOST_LINES, MOST_WORKGROUP_BYTES, inspect, style};
-use naga::valid::Capabilities;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -42,21 +44,6 @@ impl Inspection {
     }
 }
 
-/// Overrides and prelude of a pipeline.
-type Configuration = (Vec<(&'static str, f64)>, &'static str);
-
-/// Every different configuration that the cases of `O` use.
-fn configurations<O: Op>() -> Vec<Configuration> {
-    let mut all = Vec::new();
-    for case in O::cases() {
-        let configuration = (case.op.overrides(), case.op.prelude());
-        if !all.contains(&configuration) {
-            all.push(configuration);
-        }
-    }
-    all
-}
-
 impl Visitor for Inspection {
     fn visit<O: Op>(&mut self) {
         let last = O::SHADERS.last().expect("an op has a kernel");
@@ -64,45 +51,29 @@ impl Visitor for Inspection {
             self.failures
                 .push(format!("{}: the last kernel is not the plain one", O::NAME));
         }
-        let configurations = configurations::<O>();
         for shader in O::SHADERS {
             if !self.stems.insert(shader.stem) {
                 self.failures.push(format!("{}: in two ops", shader.stem));
             }
-            // unpack2x16float belongs to every WebGPU
-            let mut capabilities = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
-            capabilities.set(Capabilities::SUBGROUP, shader.needs.subgroup);
-            capabilities.set(Capabilities::SHADER_FLOAT16, shader.needs.f16);
-            capabilities.set(Capabilities::SHADER_INT64, shader.needs.int64);
-            capabilities.set(Capabilities::SHADER_INT16, shader.needs.int16);
-            let matrices = Capabilities::COOPERATIVE_MATRIX | Capabilities::SUBGROUP_BARRIER;
-            capabilities.set(matrices, shader.needs.matrix);
             self.entries.insert(shader.entry);
-            for (overrides, prelude) in &configurations {
-                let mut overrides = overrides.clone();
-                // as the backend does on devices that allow no more
-                let widths = overrides.iter_mut().filter(|o| o.0 == "WIDTH");
-                widths.for_each(|width| width.1 = width.1.min(256.0));
-                let declared = Declared {
-                    entry: shader.entry,
-                    source: format!("{}\n{prelude}", shader.source),
-                    capabilities,
-                    workgroup_bytes: match shader.needs {
-                        Needs { matrix: true, .. } => MATRIX_WORKGROUP_BYTES,
-                        Needs { int64: true, .. } => ABLE_WORKGROUP_BYTES,
-                        _ => MOST_WORKGROUP_BYTES,
-                    },
-                    bindings: O::BINDINGS,
-                    params: size_of::<O::Params>(),
-                    overrides: overrides.clone(),
-                };
-                self.note(
-                    &format!("{} {overrides:?}", shader.stem),
-                    inspect(&declared),
-                );
-                self.pipelines += 1;
-            }
         }
+    }
+}
+
+impl Inspection {
+    fn pipeline(&mut self, pipeline: Pipeline) {
+        let what = format!("{} {:?}", pipeline.shader.stem, pipeline.overrides);
+        let workgroup_bytes = match pipeline.shader.needs {
+            Needs { matrix: true, .. } => MATRIX_WORKGROUP_BYTES,
+            Needs { int64: true, .. } => ABLE_WORKGROUP_BYTES,
+            _ => MOST_WORKGROUP_BYTES,
+        };
+        let declared = Declared {
+            pipeline,
+            workgroup_bytes,
+        };
+        self.note(&what, inspect(&declared));
+        self.pipelines += 1;
     }
 }
 
@@ -127,6 +98,9 @@ fn kernel_files() -> Vec<(String, String)> {
 fn every_kernel_is_what_its_op_declares_and_translates_everywhere() {
     let mut inspection = Inspection::default();
     for_each(&mut inspection);
+    for pipeline in pipelines(&|_| true) {
+        inspection.pipeline(pipeline);
+    }
     let files = kernel_files();
     for (stem, text) in &files {
         inspection.note(stem, style(text));
@@ -169,18 +143,27 @@ fn broken(from: &str, to: &str, change: impl Fn(&mut Declared)) -> String {
             workgroupBarrier();
             if i < p.n { y[i] = p.a * held[i]; }
         }";
-    let mut declared = Declared {
-        entry: "twice",
-        source: source.to_owned(),
-        capabilities: Capabilities::empty(),
-        workgroup_bytes: MOST_WORKGROUP_BYTES,
+    let pipeline = |source: &str| Pipeline {
+        op: "twice",
+        shader: Box::leak(Box::new(Shader {
+            stem: "twice",
+            entry: "twice",
+            source: source.to_owned().leak(),
+            needs: Needs::NONE,
+            unchecked: false,
+        })),
+        prelude: "",
         bindings: &[READ, WRITE],
         params: 8,
         overrides: vec![("WIDTH", 128.0)],
     };
+    let mut declared = Declared {
+        pipeline: pipeline(source),
+        workgroup_bytes: MOST_WORKGROUP_BYTES,
+    };
     assert_eq!(inspect(&declared), Ok(()));
     assert!(source.contains(from));
-    declared.source = source.replace(from, to);
+    declared.pipeline = pipeline(&source.replace(from, to));
     change(&mut declared);
     inspect(&declared).expect_err("a broken kernel passed")
 }
@@ -206,9 +189,13 @@ fn a_broken_kernel_is_caught() {
         "workgroup memory",
     );
     caught("held[i] = x[i];", "held[i] = subgroupAdd(x[i]);", "");
-    let error = broken("p.n", "p.n", |d| d.overrides = vec![("WIDTH", 512.0)]);
+    let error = broken("p.n", "p.n", |d| {
+        d.pipeline.overrides = vec![("WIDTH", 512.0)]
+    });
     assert!(error.contains("512 invocations"), "{error}");
-    let error = broken("p.n", "p.n", |d| d.overrides = vec![("WITH", 64.0)]);
+    let error = broken("p.n", "p.n", |d| {
+        d.pipeline.overrides = vec![("WITH", 64.0)]
+    });
     assert!(error.contains("overrides"), "{error}");
 }
 

@@ -3,7 +3,7 @@
 use super::teacher::Taken;
 use super::{W2, config, options};
 use fairy2i_gpu::Result;
-use fairy2i_gpu::backend::{Backend, Cpu};
+use fairy2i_gpu::backend::{Backend, Cpu, DeviceFacts};
 use fairy2i_gpu::model::Method;
 use fairy2i_gpu::model::train::{Memory, Trainer};
 use fairy2i_gpu::ops::Op;
@@ -12,18 +12,15 @@ use std::cell::Cell;
 /// A CPU that counts what is allocated.
 struct Counting {
     cpu: Cpu,
+    facts: DeviceFacts,
     words: Cell<usize>,
 }
 
 impl Backend for Counting {
     type Buffer = <Cpu as Backend>::Buffer;
 
-    fn name(&self) -> String {
-        self.cpu.name()
-    }
-
-    fn max_words(&self) -> usize {
-        1 << 20
+    fn facts(&self) -> &DeviceFacts {
+        &self.facts
     }
 
     fn alloc(&self, label: &str, words: usize) -> Result<Self::Buffer> {
@@ -35,7 +32,12 @@ impl Backend for Counting {
         self.cpu.upload(buffer, offset, words)
     }
 
-    async fn download(&self, buffer: &Self::Buffer, offset: usize, len: usize) -> Result<Vec<u32>> {
+    async fn download<'a>(
+        &'a self,
+        buffer: &'a Self::Buffer,
+        offset: usize,
+        len: usize,
+    ) -> Result<Vec<u32>> {
         self.cpu.download(buffer, offset, len).await
     }
 
@@ -58,10 +60,19 @@ fn announced_memory_is_what_is_allocated() -> Result<()> {
             (options.texts, options.length) = (3, 40);
             options.distill = if checkpoint { 0.5 } else { 0.0 };
             let counting = Counting {
+                facts: DeviceFacts {
+                    max_words: 1 << 20,
+                    ..DeviceFacts::host("counting".to_owned())
+                },
                 cpu: Cpu::new(),
                 words: Cell::new(0),
             };
-            let announced = Memory::of(&config, &options, counting.level(), counting.max_words());
+            let announced = Memory::of(
+                &config,
+                &options,
+                counting.facts().features,
+                counting.facts().max_words,
+            );
             let mut trainer = Trainer::from_scratch(&counting, &config, options, 0)?;
             if checkpoint {
                 trainer.teach(&Taken::from(&trainer)?)?;

@@ -2,16 +2,21 @@
 
 use super::faults::Faults;
 use super::{Options, cache, params};
+use crate::backend::Tuning;
 use crate::error::{Error, Result};
 use crate::ops::{MATRIX_WORKGROUP_BYTES, Needs};
 
 /// What one adapter is and can do.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct AdapterSummary {
     /// Name the driver gives.
     pub name: String,
     /// Vulkan, Metal, Dx12, BrowserWebGpu.
     pub api: String,
+    /// Number of its maker, and the maker's number of the model: the same in every graphics interface; 0 if not told.
+    pub vendor: u32,
+    /// See `vendor`.
+    pub device: u32,
     /// Driver and its version.
     pub driver: String,
     /// Whether it runs on the CPU (lavapipe, WARP).
@@ -39,10 +44,31 @@ pub struct AdapterSummary {
     pub cache_file: Option<String>,
 }
 
+/// wgpu with its own defaults (validation by drivers in debug builds), but for one: it does not compile the shaders that
+/// look over indirect dispatches. This crate has none of these, so nothing is lost, and every device opens sooner. With
+/// them, a device is lost at once where the driver cannot compile such a shader (Wine's Direct3D 12).
 fn instance() -> wgpu::Instance {
     let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
     descriptor.backends = wgpu::Backends::PRIMARY;
+    descriptor
+        .flags
+        .remove(wgpu::InstanceFlags::VALIDATION_INDIRECT_CALL);
     wgpu::Instance::new(descriptor)
+}
+
+/// What buffers and bindings may have at most: kernels count bytes and words in 32 bits, in HLSL and in Metal's table of
+/// buffer lengths too. (wgpu has the same limit as long as it looks over indirect calls.)
+const MOST_BYTES: u64 = u32::MAX as u64 & !3;
+
+/// The adapter's limits, as far as kernels can use them.
+fn limits(adapter: &wgpu::Adapter) -> wgpu::Limits {
+    let limits = adapter.limits();
+    wgpu::Limits {
+        max_buffer_size: limits.max_buffer_size.min(MOST_BYTES),
+        max_storage_buffer_binding_size: limits.max_storage_buffer_binding_size.min(MOST_BYTES),
+        max_uniform_buffer_binding_size: limits.max_uniform_buffer_binding_size.min(MOST_BYTES),
+        ..limits
+    }
 }
 
 /// All adapters, in the order of their `--device` index.
@@ -89,10 +115,12 @@ fn matrices(adapter: &wgpu::Adapter) -> bool {
 }
 
 pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
-    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    let (info, limits, features) = (adapter.get_info(), limits(adapter), adapter.features());
     AdapterSummary {
         name: info.name,
         api: format!("{:?}", info.backend),
+        vendor: info.vendor,
+        device: info.device,
         driver: format!("{} {}", info.driver, info.driver_info)
             .trim()
             .to_owned(),
@@ -138,10 +166,6 @@ fn memory(_adapter: &wgpu::Adapter) -> Option<u64> {
     None
 }
 
-/// Sizes of the blocks that small buffers share; larger ones have their own. A loaded LLaMA-2-7B shape takes 2,184 MiB
-/// of an H200 so, 2,345 with wgpu's hint for little memory and 2,291 with the one for performance, at the same speed.
-const BLOCKS: std::ops::Range<u64> = 4 << 20..16 << 20;
-
 /// Opens a device with those abilities that `options` ask for and the adapter has, and its full limits.
 pub(super) async fn open(
     adapter: &wgpu::Adapter,
@@ -165,12 +189,15 @@ pub(super) async fn open(
         true => unsafe { wgpu::ExperimentalFeatures::enabled() },
         false => wgpu::ExperimentalFeatures::disabled(),
     };
+    // A loaded LLaMA-2-7B shape takes 2,184 MiB of an H200 with these blocks, 2,345 with wgpu's hint for little memory
+    // and 2,291 with the one for performance, at the same speed.
+    let (smallest, largest) = Tuning::default().memory_blocks;
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("fairy2i-gpu"),
         required_features: features & adapter.features(),
-        required_limits: adapter.limits(),
+        required_limits: limits(adapter),
         memory_hints: wgpu::MemoryHints::Manual {
-            suballocated_device_memory_block_size: BLOCKS,
+            suballocated_device_memory_block_size: smallest..largest,
         },
         experimental_features,
         ..Default::default()
@@ -178,7 +205,7 @@ pub(super) async fn open(
     let (device, queue) = adapter.request_device(&descriptor).await.map_err(|error| {
         Error::device(
             format!("{}: {error}", adapter.get_info().name),
-            "choose another --device, or --device cpu",
+            "choose another device, or the CPU backend",
         )
     })?;
     let faults = Faults::listen(&device);

@@ -7,9 +7,10 @@ mod adapter;
 mod cache;
 mod faults;
 mod options;
-mod params;
+pub(super) mod params;
 mod pipeline;
 mod profile;
+pub mod ranking;
 mod readback;
 mod recording;
 mod signal;
@@ -21,7 +22,7 @@ pub use options::Options;
 
 #[cfg(not(target_arch = "wasm32"))]
 use super::Fill;
-use super::{Backend, Timing, check_lengths, kernel_for};
+use super::{Backend, DeviceFacts, Timing, Tuning, check_lengths, kernel_for};
 use crate::error::{Error, Result};
 use crate::ops::{Kv, Needs, Op};
 use faults::Faults;
@@ -35,12 +36,6 @@ use std::rc::Rc;
 
 /// Dispatches per submission at most, and slots for their parameters.
 const MOST: usize = 8192;
-/// Dispatches of the first submission after somebody waited: the device starts on them while the host records more.
-const FIRST: usize = 32;
-/// Bytes and operations per submission at most: about a tenth of a second on a small GPU.
-const WORK: f64 = 1e11;
-/// The same on a GPU of its own with cooperative matrices; the pause between submissions is 30 us.
-const MATRIX_WORK: f64 = 1e12;
 /// Words above which an upload goes through the staging ring; a shorter one is copied by the driver's own means.
 #[cfg(not(target_arch = "wasm32"))]
 const SHORT: usize = 64 << 10;
@@ -50,12 +45,10 @@ pub struct Gpu {
     device: wgpu::Device,
     queue: wgpu::Queue,
     summary: AdapterSummary,
+    facts: DeviceFacts,
     faults: Faults,
-    level: Needs,
     max_binding: u64,
     max_groups: u32,
-    /// Bytes and operations per submission.
-    work: f64,
     pipelines: RefCell<Pipelines>,
     bind_groups: RefCell<HashMap<(usize, Vec<u64>), wgpu::BindGroup>>,
     /// Slots for parameters; `None` where they are immediates.
@@ -90,29 +83,39 @@ impl Gpu {
         let Some(chosen) = all.get(index) else {
             return Err(Error::device(
                 format!("there is no GPU adapter {index} ({} found)", all.len()),
-                "see `fairy2i-gpu info`, or use --device cpu",
+                "see the list of devices, or use the CPU backend",
             ));
         };
         let summary = adapter::summary(chosen);
         let (device, queue, faults) = adapter::open(chosen, &options).await?;
         let cache = options.cache.as_deref().zip(summary.cache_file.as_deref());
-        let cache = cache.map(|(folder, name)| cache::Cache::open(&device, folder, name));
+        let cache = cache.and_then(|(folder, name)| {
+            let open = || cache::Cache::open(&device, folder, name);
+            faults
+                .scoped(&device, &|| "opening the cache".to_owned(), open)
+                .ok()
+        });
         let level = options.level.both(summary.level);
-        let uniforms = (!params::immediate(&device)).then(|| params::uniforms(&device));
+        let uniforms = match params::immediate(&device) {
+            true => None,
+            false => {
+                let doing = || "allocating parameters".to_owned();
+                Some(faults.scoped(&device, &doing, || params::uniforms(&device))?)
+            }
+        };
         let largest = summary.max_binding.min(summary.max_buffer);
-        let fast = level.covers(Needs::MATRIX) && !summary.software && !summary.integrated;
+        let max_binding = options.max_binding.map_or(largest, |m| m.min(largest));
         Ok(Self {
             device,
             queue,
             faults,
-            level,
-            max_binding: options.max_binding.map_or(largest, |m| m.min(largest)),
+            facts: facts(&summary, level, max_binding),
+            max_binding,
             max_groups: options
                 .max_groups
                 .map_or(summary.groups_per_dimension, |m| {
                     m.min(summary.groups_per_dimension)
                 }),
-            work: if fast { MATRIX_WORK } else { WORK },
             summary,
             pipelines: RefCell::new(Pipelines::new(cache)),
             bind_groups: RefCell::default(),
@@ -132,11 +135,19 @@ impl Gpu {
         &self.summary
     }
 
+    /// A buffer. If there is no memory for it, that is the error of this call alone.
+    fn create_buffer(&self, descriptor: &wgpu::BufferDescriptor<'_>) -> Result<wgpu::Buffer> {
+        let label = descriptor.label.unwrap_or("buffer");
+        let doing = || format!("allocating {} bytes for `{label}`", descriptor.size);
+        let make = || self.device.create_buffer(descriptor);
+        self.faults.scoped(&self.device, &doing, make)
+    }
+
     fn bind_group<O: Op>(
         &self,
         pipeline: &pipeline::Pipeline,
         buffers: &[&GpuBuffer],
-    ) -> wgpu::BindGroup {
+    ) -> Result<wgpu::BindGroup> {
         let key = (pipeline.id, buffers.iter().map(|b| b.id).collect());
         let mut known = self.bind_groups.borrow_mut();
         if self.dropped.replace(false) {
@@ -165,7 +176,13 @@ impl Gpu {
                 entries: &entries,
             })
         };
-        known.entry(key).or_insert_with(make).clone()
+        if let Some(group) = known.get(&key) {
+            return Ok(group.clone());
+        }
+        let doing = || format!("binding buffers to `{}`", O::NAME);
+        let group = self.faults.scoped(&self.device, &doing, make)?;
+        known.insert(key, group.clone());
+        Ok(group)
     }
 
     fn fold(&self, groups: u32) -> (u32, u32) {
@@ -174,42 +191,41 @@ impl Gpu {
     }
 }
 
+/// The class that an adapter belongs to.
+fn tuning(summary: &AdapterSummary, features: Needs) -> Tuning {
+    match (summary.software, features.covers(Needs::MATRIX)) {
+        (true, _) => Tuning::SOFTWARE,
+        (false, true) if !summary.integrated => Tuning::LARGE_GPU,
+        (false, _) => Tuning::GPU,
+    }
+}
+
+/// The facts of an adapter of which `features` and bindings of `max_binding` bytes are used.
+fn facts(summary: &AdapterSummary, features: Needs, max_binding: u64) -> DeviceFacts {
+    DeviceFacts {
+        name: format!("{} ({})", summary.name, summary.api),
+        max_words: (max_binding / 4) as usize,
+        memory: summary.memory,
+        workgroup_bytes: summary.workgroup_memory as usize,
+        subgroup_size: match features.subgroup {
+            true => summary.subgroup_size as usize,
+            false => 1,
+        },
+        kv: Kv::F16,
+        tuning: tuning(summary, features),
+        features,
+    }
+}
+
 impl Backend for Gpu {
     type Buffer = GpuBuffer;
 
-    fn name(&self) -> String {
-        format!("{} ({})", self.summary.name, self.summary.api)
-    }
-
-    fn max_words(&self) -> usize {
-        (self.max_binding / 4) as usize
-    }
-
-    fn memory(&self) -> Option<u64> {
-        self.summary.memory
-    }
-
-    fn workgroup_bytes(&self) -> usize {
-        self.summary.workgroup_memory as usize
-    }
-
-    fn subgroup_size(&self) -> usize {
-        match self.level.subgroup {
-            true => self.summary.subgroup_size as usize,
-            false => 1,
-        }
-    }
-
-    fn kv(&self) -> Kv {
-        Kv::F16
-    }
-
-    fn level(&self) -> Needs {
-        self.level
+    fn facts(&self) -> &DeviceFacts {
+        &self.facts
     }
 
     fn runs<O: Op>(&self) -> bool {
-        kernel_for::<O>(self.level).is_some()
+        kernel_for::<O>(self.facts.features).is_some()
     }
 
     fn alloc(&self, label: &str, words: usize) -> Result<GpuBuffer> {
@@ -220,19 +236,17 @@ impl Backend for Gpu {
                     "`{label}` needs {bytes} bytes in one binding, {} has {}",
                     self.summary.name, self.max_binding
                 ),
-                "lower the context length (-c) or use --device cpu",
+                "use a shorter context or the CPU backend",
             ));
         }
-        let buffer = self.device.create_buffer(&wgpu::BufferDescriptor {
+        let buffer = self.create_buffer(&wgpu::BufferDescriptor {
             label: Some(label),
             size: bytes,
             usage: wgpu::BufferUsages::STORAGE
                 | wgpu::BufferUsages::COPY_DST
                 | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
-        });
-        self.faults
-            .check(&format!("allocating {bytes} bytes for `{label}`"))?;
+        })?;
         let id = self.next_buffer.get();
         self.next_buffer.set(id + 1);
         Ok(GpuBuffer {
@@ -266,9 +280,9 @@ impl Backend for Gpu {
         self.upload_filled(buffer, offset, fill)
     }
 
-    fn download(
-        &self,
-        buffer: &GpuBuffer,
+    fn download<'a>(
+        &'a self,
+        buffer: &'a GpuBuffer,
         offset: usize,
         len: usize,
     ) -> impl Future<Output = Result<Vec<u32>>> {
@@ -276,7 +290,7 @@ impl Backend for Gpu {
         let asked = (!nothing).then(|| self.ask_for(buffer, offset, len));
         async move {
             match asked {
-                Some(asked) => self.read_back(asked).await,
+                Some(asked) => self.read_back(asked?).await,
                 None => Ok(vec![0; len]),
             }
         }
@@ -289,7 +303,7 @@ impl Backend for Gpu {
         if grid.groups == 0 || grid.batch == 0 {
             return Ok(());
         }
-        let shader = kernel_for::<O>(self.level).ok_or_else(|| {
+        let shader = kernel_for::<O>(self.facts.features).ok_or_else(|| {
             let what = format!("no kernel of `{}` runs on {}", O::NAME, self.summary.name);
             Error::device(what, "report this: the model chose an op the device lacks")
         })?;
@@ -298,12 +312,13 @@ impl Backend for Gpu {
             subgroup: self.summary.subgroup_size,
         };
         let mut pipelines = self.pipelines.borrow_mut();
-        let Some(pipeline) = pipelines.get(&self.device, op, shader, limits) else {
+        let made = pipelines.get(&self.device, &self.faults, op, shader, limits)?;
+        let Some(pipeline) = made else {
             return Ok(()); // a rehearsal
         };
         drop(pipelines);
         self.faults.check(shader.stem)?;
-        let group = self.bind_group::<O>(&pipeline, buffers);
+        let group = self.bind_group::<O>(&pipeline, buffers)?;
         let (x, y) = self.fold(grid.groups);
         if let Some(profile) = &mut *self.profile.borrow_mut() {
             profile.next::<O>(op);
@@ -315,18 +330,19 @@ impl Backend for Gpu {
             bytemuck::bytes_of(&params),
             [x, y, grid.batch],
         );
+        let tuning = &self.facts.tuning;
         let (full, cost) = {
             let mut recording = self.recording.borrow_mut();
             let cost = op.cost();
             recording.work += cost.bytes + cost.ops;
             let timed = self.profile.borrow().as_ref().is_some_and(Profile::full);
             (
-                timed || recording.dispatches >= recording.burst(),
+                timed || recording.dispatches >= recording.burst(tuning.first_submission),
                 recording.work,
             )
         };
-        if full || cost > self.work {
-            self.recording.borrow_mut().longer();
+        if full || cost > tuning.submission_work {
+            self.recording.borrow_mut().longer(tuning.first_submission);
             self.flush()?;
         }
         Ok(())
@@ -362,7 +378,7 @@ impl Backend for Gpu {
         if on {
             pipelines.rehearse();
         } else {
-            pipelines.perform(&self.device);
+            pipelines.perform(&self.device, &self.faults)?;
         }
         self.faults.check("compiling kernels")?;
         Ok(true)

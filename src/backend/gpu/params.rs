@@ -28,7 +28,7 @@ pub(super) fn immediate(device: &wgpu::Device) -> bool {
 }
 
 /// The kernel with its parameters declared as they come.
-pub(super) fn declare(source: String, immediate: bool) -> String {
+pub(in crate::backend) fn declare(source: String, immediate: bool) -> String {
     match immediate {
         true => source.replace(UNIFORM, "var<immediate> p: Params;"),
         false => source,

@@ -1,7 +1,9 @@
 //! Compute pipelines, made once per kernel and set of override values.
 
 use super::cache::Cache;
+use super::faults::Faults;
 use super::params;
+use crate::error::Result;
 use crate::ops::{Access, Binding, Op, Shader};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -52,14 +54,16 @@ impl Pipelines {
     }
 
     /// The pipeline of `op` on kernel `shader`; its teams and workgroups are no larger than `limits` allow.
-    /// `None` during a rehearsal, which only notes that it is needed.
+    /// `None` during a rehearsal, which only notes that it is needed. One that cannot be made is this call's error, and
+    /// the next call tries again.
     pub fn get<O: Op>(
         &mut self,
         device: &wgpu::Device,
+        faults: &Faults,
         op: &O,
         shader: &'static Shader,
         limits: Limits,
-    ) -> Option<Rc<Pipeline>> {
+    ) -> Result<Option<Rc<Pipeline>>> {
         let mut overrides = op.overrides();
         for (name, value) in &mut overrides {
             let most = match *name {
@@ -78,7 +82,7 @@ impl Pipelines {
         );
         let made = self.made.get(&key).cloned();
         if self.wanted.is_none() && made.is_some() {
-            return made;
+            return Ok(made);
         }
         let job = Job {
             shader,
@@ -90,14 +94,15 @@ impl Pipelines {
             if made.is_none() {
                 wanted.insert(key, job);
             }
-            return None;
+            return Ok(None);
         }
-        let pipeline = Rc::new(job.make(device, self.made.len(), self.cache.as_ref()));
+        let id = self.made.len();
+        let pipeline = Rc::new(job.make(device, faults, id, self.cache.as_ref())?);
         self.made.insert(key, pipeline.clone());
         if let Some(cache) = &mut self.cache {
             cache.touch();
         }
-        Some(pipeline)
+        Ok(Some(pipeline))
     }
 
     /// Starts a rehearsal.
@@ -110,12 +115,13 @@ impl Pipelines {
         self.wanted.is_some()
     }
 
-    /// Ends the rehearsal: makes what it asked for, on all threads.
-    pub fn perform(&mut self, device: &wgpu::Device) {
+    /// Ends the rehearsal: makes what it asked for, on all threads. What can be made is kept, whatever else fails.
+    pub fn perform(&mut self, device: &wgpu::Device, faults: &Faults) -> Result<()> {
         let wanted = self.wanted.take().unwrap_or_default();
-        let jobs: Vec<_> = wanted.into_iter().zip(self.made.len()..).collect();
+        let mut jobs: Vec<_> = wanted.into_iter().collect();
+        jobs.sort_unstable_by(|a, b| a.0.cmp(&b.0)); // of several failures, the same one is told every time
         let cache = self.cache.as_ref();
-        let make = |((key, job), id): ((Key, Job), usize)| (key, job.make(device, id, cache));
+        let make = |(key, job): (Key, Job)| (key, job.make(device, faults, 0, cache));
         #[cfg(all(feature = "threads", not(target_arch = "wasm32")))]
         let made: Vec<_> = {
             use rayon::prelude::*;
@@ -129,8 +135,17 @@ impl Pipelines {
             cache.touch();
             cache.save();
         }
-        let made = made.into_iter().map(|(key, p)| (key, Rc::new(p)));
-        self.made.extend(made);
+        let mut failure = Ok(());
+        for (key, result) in made {
+            match result {
+                Ok(pipeline) => {
+                    let id = self.made.len();
+                    self.made.insert(key, Rc::new(Pipeline { id, ..pipeline }));
+                }
+                Err(error) => failure = failure.and(Err(error)),
+            }
+        }
+        failure
     }
 }
 
@@ -144,7 +159,19 @@ fn source(shader: &Shader, prelude: &'static str) -> String {
 }
 
 impl Job {
-    fn make(&self, device: &wgpu::Device, id: usize, cache: Option<&Cache>) -> Pipeline {
+    /// Makes it; an error is this pipeline's alone.
+    fn make(
+        &self,
+        device: &wgpu::Device,
+        faults: &Faults,
+        id: usize,
+        cache: Option<&Cache>,
+    ) -> Result<Pipeline> {
+        let doing = || format!("compiling `{}`", self.shader.stem);
+        faults.scoped(device, &doing, || self.create(device, id, cache))
+    }
+
+    fn create(&self, device: &wgpu::Device, id: usize, cache: Option<&Cache>) -> Pipeline {
         let shader = self.shader;
         let label = Some(shader.stem);
         let immediate = params::immediate(device);

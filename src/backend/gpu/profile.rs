@@ -127,7 +127,7 @@ pub(super) async fn read(gpu: &Gpu, submissions: Vec<Timed>) -> Result<Vec<Timin
         let Some(view) = view else {
             return Err(Error::device(
                 "GPU, reading timestamps: the buffer could not be mapped",
-                "try again without --profile",
+                "try again without profiling",
             ));
         };
         let stamps: Vec<u64> = bytemuck::pod_collect_to_vec(&view);

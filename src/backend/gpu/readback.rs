@@ -30,27 +30,28 @@ pub(super) struct Asked {
 fn lost() -> Error {
     Error::device(
         "GPU, reading back: the buffer could not be mapped",
-        "try again, or use --device cpu",
+        "try again, or use the CPU backend",
     )
 }
 
 impl Gpu {
-    fn staging(&self, bytes: u64) -> wgpu::Buffer {
+    fn staging(&self, bytes: u64) -> Result<wgpu::Buffer> {
         let spare = self.readbacks.borrow_mut().spare.take();
-        spare.filter(|b| b.size() >= bytes).unwrap_or_else(|| {
-            self.device.create_buffer(&wgpu::BufferDescriptor {
-                label: Some("readback"),
-                size: bytes.max(LEAST),
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })
+        if let Some(spare) = spare.filter(|b| b.size() >= bytes) {
+            return Ok(spare);
+        }
+        self.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("readback"),
+            size: bytes.max(LEAST),
+            usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+            mapped_at_creation: false,
         })
     }
 
     /// Submits everything recorded and a copy of `len` words from `offset` on.
-    pub(super) fn ask_for(&self, buffer: &GpuBuffer, offset: usize, len: usize) -> Asked {
+    pub(super) fn ask_for(&self, buffer: &GpuBuffer, offset: usize, len: usize) -> Result<Asked> {
         let bytes = len as u64 * 4;
-        let staging = self.staging(bytes);
+        let staging = self.staging(bytes)?;
         let mut encoder = self.device.create_command_encoder(&Default::default());
         encoder.copy_buffer_to_buffer(&buffer.buffer, offset as u64 * 4, &staging, 0, bytes);
         let submission = self.submit(Some(encoder.finish()));
@@ -63,12 +64,12 @@ impl Gpu {
         staging.map_async(wgpu::MapMode::Read, ..bytes, move |r| {
             raised.raise(r.is_ok())
         });
-        Asked {
+        Ok(Asked {
             staging,
             bytes,
             signal,
             submissions,
-        }
+        })
     }
 
     /// Waits for the copy; more may have been recorded meanwhile.
@@ -102,7 +103,7 @@ impl Gpu {
         polled.map(|_| ()).map_err(|error| {
             Error::device(
                 format!("GPU, waiting: {error}"),
-                "try again, or use --device cpu",
+                "try again, or use the CPU backend",
             )
         })
     }

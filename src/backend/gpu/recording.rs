@@ -3,7 +3,7 @@
 use super::params::SLOT;
 use super::pipeline::Pipeline;
 use super::profile::Profile;
-use super::{FIRST, Gpu, MOST};
+use super::{Gpu, MOST};
 
 /// What was recorded since the last submission.
 #[derive(Default)]
@@ -18,20 +18,20 @@ pub(super) struct Recording {
     pub work: f64,
     /// Submissions so far.
     pub submissions: u64,
-    /// Doublings of [`FIRST`] since the device was idle.
+    /// Doublings of the first submission since the device was idle.
     doublings: u32,
 }
 
 impl Recording {
     /// Dispatches to gather before the next submission. Each submission costs the device a pause, so they grow while
     /// it has enough to do.
-    pub fn burst(&self) -> usize {
-        (FIRST << self.doublings).min(MOST)
+    pub fn burst(&self, first: usize) -> usize {
+        (first << self.doublings).min(MOST)
     }
 
     /// A submission went out because it was full.
-    pub fn longer(&mut self) {
-        self.doublings = (self.doublings + 1).min((MOST / FIRST).ilog2());
+    pub fn longer(&mut self, first: usize) {
+        self.doublings = (self.doublings + 1).min((MOST / first).ilog2());
     }
 
     /// The device has done the first `submissions`; if there are no others, it is idle.

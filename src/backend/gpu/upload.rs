@@ -51,20 +51,18 @@ impl Ring {
 
 /// A mapped staging buffer.
 fn create(gpu: &Gpu, bytes: u64) -> Result<wgpu::Buffer> {
-    let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+    gpu.create_buffer(&wgpu::BufferDescriptor {
         label: Some("staging"),
         size: bytes.max(PIECE),
         usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
         mapped_at_creation: true,
-    });
-    gpu.faults.check("allocating staging memory")?;
-    Ok(buffer)
+    })
 }
 
 fn failed(what: &str) -> Error {
     Error::device(
         format!("GPU, uploading: {what}"),
-        "try again, or use --device cpu",
+        "try again, or use the CPU backend",
     )
 }
 

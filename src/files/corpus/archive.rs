@@ -2,27 +2,47 @@
 
 use crate::error::{Error, Result};
 use crate::files::json::show;
-use flate2::bufread::MultiGzDecoder;
+use crate::files::text::{self, UTF8_MARK};
+use flate2::bufread::GzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 use std::fs::File;
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read};
 use std::path::Path;
 
 const BUFFER: usize = 1 << 18;
 /// What `zstd --long` (27) and its highest levels need.
 const LARGEST_WINDOW: u64 = 128 << 20;
 
-/// Opens a file; the format follows from its name.
-pub(super) fn open(path: &Path) -> Result<Box<dyn BufRead>> {
-    let file = File::open(path).map_err(|e| Error::io(path, e))?;
-    let file = BufReader::with_capacity(BUFFER, file);
+/// Opens a text file; what it is packed with follows from its name. A byte order mark is passed over.
+///
+/// # Errors
+/// [`Error::File`] for a text in UTF-16, as [`bad`] otherwise.
+pub(super) fn open_text(path: &Path) -> Result<Box<dyn BufRead>> {
+    let name = show(&path.to_string_lossy());
+    let mut source = open_bytes(path).map_err(|e| Error::io(path, e))?;
+    let mut first = Vec::new();
+    let read = source.by_ref().take(UTF8_MARK.len() as u64);
+    let read = { read }.read_to_end(&mut first);
+    read.map_err(|e| bad(&name, e))?;
+    text::refuse_utf16(&name, &first)?;
+    let first = if first == UTF8_MARK {
+        Vec::new()
+    } else {
+        first
+    };
+    Ok(Box::new(Cursor::new(first).chain(source)))
+}
+
+/// [`open_text`], the byte order mark included.
+pub(super) fn open_bytes(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
+    let file = BufReader::with_capacity(BUFFER, File::open(path)?);
     let ends = |end: &str| {
         path.extension()
             .is_some_and(|e| e.eq_ignore_ascii_case(end))
     };
     Ok(if ends("gz") {
-        Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file)))
+        Box::new(BufReader::with_capacity(BUFFER, Members::new(file)))
     } else if ends("zst") {
         Box::new(BufReader::with_capacity(BUFFER, Frames::new(file)))
     } else {
@@ -40,6 +60,55 @@ pub(super) fn bad(file: &str, error: std::io::Error) -> Error {
         _ => format!("cannot be unpacked: {}", show(&error.to_string())),
     };
     Error::file(file, what, "get the file again, or leave it out")
+}
+
+/// All members of a gzip file. Zeros behind a member are passed over, as gzip and Python do: tapes and block devices
+/// fill up with them. Anything else behind one is an error.
+struct Members<R: BufRead> {
+    /// `None` only between two members.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Members<R> {
+    fn new(source: R) -> Self {
+        Self {
+            member: Some(GzDecoder::new(source)),
+        }
+    }
+
+    /// Goes to the next member; false at the end of the file.
+    fn next(&mut self) -> std::io::Result<bool> {
+        let Some(mut source) = self.member.take().map(GzDecoder::into_inner) else {
+            return Ok(false);
+        };
+        loop {
+            let buffer = source.fill_buf()?;
+            let zeros = buffer.iter().take_while(|&&b| b == 0).count();
+            let (empty, more) = (buffer.is_empty(), zeros < buffer.len());
+            source.consume(zeros);
+            if empty {
+                return Ok(false);
+            }
+            if more {
+                break;
+            }
+        }
+        self.member = Some(GzDecoder::new(source));
+        Ok(true)
+    }
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let read = member.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            self.next()?;
+        }
+        Ok(0)
+    }
 }
 
 /// All frames of a Zstandard file; parallel compressors write several, and frames to be skipped between them.

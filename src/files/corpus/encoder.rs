@@ -11,8 +11,8 @@ use crate::files::Tokenizer;
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// Where a text may be cut without changing its tokens. A text that holds an added token is never cut: those are found
-/// before anything else, and what follows them begins anew.
+/// Where a text may be cut without changing its tokens. Added tokens are found before anything else, and what stands
+/// between two of them is cut as a text of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cut {
     /// Nowhere that we know of.
@@ -24,6 +24,8 @@ pub enum Cut {
     /// Before a space alone, which goes into the mark that the tokenizer puts before every text (LLaMA 2). No token
     /// may hold that mark after another character, or merges would cross the cut.
     Marked(Added),
+    /// Before a space alone, which becomes the mark that a text would get that begins without one (Metaspace).
+    Spaced(Added),
 }
 
 /// Tokens that are found in a text before it is split into words.
@@ -32,34 +34,44 @@ pub struct Added {
     tokens: Vec<String>,
     /// Bytes that one of them begins with.
     first: [bool; 256],
+    /// Whether what stands between them has the tokens that it has as a text of its own.
+    apart: bool,
 }
 
 impl Added {
-    fn new(tokens: Vec<String>) -> Self {
+    fn new(tokens: Vec<String>, apart: bool) -> Self {
         let mut first = [false; 256];
         for token in &tokens {
             first[usize::from(token.as_bytes()[0])] = true;
         }
-        Self { tokens, first }
+        Self {
+            tokens,
+            first,
+            apart,
+        }
+    }
+
+    /// Whether one begins at `at`.
+    fn begins(&self, bytes: &[u8], at: usize) -> bool {
+        let rest = &bytes[at..];
+        let first = rest.first().is_some_and(|&b| self.first[usize::from(b)]);
+        first && self.tokens.iter().any(|t| rest.starts_with(t.as_bytes()))
     }
 
     /// Whether there is one in `text`.
     fn is_in(&self, text: &str) -> bool {
         let bytes = text.as_bytes();
-        let begins = |at: usize| {
-            let rest = &bytes[at..];
-            self.tokens.iter().any(|t| rest.starts_with(t.as_bytes()))
-        };
-        let mut places = bytes
-            .iter()
-            .enumerate()
-            .filter(|(_, b)| self.first[usize::from(**b)]);
-        places.any(|(at, _)| begins(at))
+        (0..bytes.len()).any(|at| self.begins(bytes, at))
+    }
+
+    /// Bytes of the longest.
+    fn longest(&self) -> usize {
+        self.tokens.iter().map(String::len).max().unwrap_or(0)
     }
 }
 
 /// What LLaMA 2 writes for a space.
-const MARK: &str = "\u{2581}";
+const MARK: char = '\u{2581}';
 
 /// Patterns of pre-tokenizers known to be cut as [`Cut::Words`] says: GPT-2; GPT-4 and LLaMA 3; Qwen 2.
 const PATTERNS: [&str; 3] = [
@@ -74,29 +86,112 @@ impl Cut {
         let model = &tokenizer["model"];
         let bpe = model["type"] == "BPE" || (model["type"].is_null() && model["merges"].is_array());
         let empty = Vec::new();
-        let added = tokenizer["added_tokens"].as_array().unwrap_or(&empty);
+        let tokens = tokenizer["added_tokens"].as_array().unwrap_or(&empty);
         let content = |t: &Value| plain(t).map(str::to_owned);
-        let added: Option<Vec<String>> = added.iter().map(content).collect();
-        let Some(added) = added.filter(|_| bpe && model["dropout"].is_null()) else {
+        let added: Option<Vec<String>> = tokens.iter().map(content).collect();
+        let once = takes_text_once(&tokenizer["post_processor"]);
+        let Some(added) = added.filter(|_| bpe && once && model["dropout"].is_null()) else {
             return Self::Never;
         };
+        // Whether a token is a single word depends on its neighbours.
+        let apart = tokens.iter().all(|t| t["single_word"] != true);
         let (normalizer, splitter) = (&tokenizer["normalizer"], &tokenizer["pre_tokenizer"]);
         if normalizer.is_null() && is_byte_level(splitter) {
-            return Self::Words(Added::new(added));
+            return Self::Words(Added::new(added, apart));
         }
-        let known = model["byte_fallback"] == true || model["fuse_unk"] == false;
-        if known && splitter.is_null() && marks_spaces(normalizer) && marks_begin(&model["vocab"]) {
-            return Self::Marked(Added::new(added));
+        if !merges_words(model) {
+            return Self::Never;
+        }
+        if splitter.is_null() && marks_spaces(normalizer) {
+            // Those that are looked for behind the normalizer take the mark with them.
+            let apart = apart && tokens.iter().all(|t| t["normalized"] == false);
+            return Self::Marked(Added::new(added, apart));
+        }
+        if normalizer.is_null()
+            && splitter["type"] == "Metaspace"
+            && splitter["replacement"] == "\u{2581}"
+        {
+            // A text that begins behind an added token gets no mark then.
+            let apart = apart && splitter["prepend_scheme"] != "first";
+            return Self::Spaced(Added::new(added, apart));
         }
         Self::Never
+    }
+
+    fn added(&self) -> Option<&Added> {
+        match self {
+            Self::Never => None,
+            Self::Words(added) | Self::Marked(added) | Self::Spaced(added) => Some(added),
+        }
+    }
+
+    /// A place in `text`, not before `from`, where what follows may be tokenized apart from what is before it, as the
+    /// next piece of the same text ([`Encoder::encode`]). Near the end of `text` none is found: what comes next
+    /// matters.
+    pub fn place(&self, text: &[u8], from: usize) -> Option<usize> {
+        let added = self.added()?;
+        let last = text.len().checked_sub(self.lookahead())?;
+        (from.max(1)..last).find(|&at| {
+            let space = text[at] == b' ';
+            let line = matches!(self, Self::Words(_)) && text[at - 1] == b'\n';
+            let before = if space { at } else { at - 1 };
+            let after = if space { at + 1 } else { at };
+            (space || line)
+                && is_solid(char_before(text, before))
+                && is_solid(char_at(text, after))
+                && !added.begins(text, after)
+                && !added
+                    .tokens
+                    .iter()
+                    .any(|t| text[..before].ends_with(t.as_bytes()))
+        })
+    }
+
+    /// Bytes behind a place to cut that have to be known.
+    pub(super) fn lookahead(&self) -> usize {
+        self.added().map_or(0, Added::longest).max(4) + 1
     }
 }
 
 /// The letters of an added token, if the text has them wherever the token is found.
 fn plain(token: &Value) -> Option<&str> {
     let content = token["content"].as_str()?;
-    let other = |c: char| c.is_whitespace() || MARK.contains(c);
+    let other = |c: char| c.is_whitespace() || c == MARK;
     (!content.is_empty() && !content.contains(other)).then_some(content)
+}
+
+/// Whether the post-processor leaves the tokens of a text as they are, special tokens aside.
+fn takes_text_once(processor: &Value) -> bool {
+    let kind = processor["type"].as_str().unwrap_or_default();
+    match kind {
+        "ByteLevel" | "BertProcessing" | "RobertaProcessing" => true,
+        "TemplateProcessing" => {
+            let empty = Vec::new();
+            let pieces = processor["single"].as_array().unwrap_or(&empty);
+            pieces
+                .iter()
+                .filter(|p| p.get("Sequence").is_some())
+                .count()
+                == 1
+        }
+        "Sequence" => {
+            let all = processor["processors"].as_array();
+            all.is_some_and(|all| all.iter().all(takes_text_once))
+        }
+        _ => processor.is_null(),
+    }
+}
+
+/// Whether merging stops at every space alone: the mark that stands for it is a token, no token has it behind another
+/// character, and none has a form of its own at the beginning or the end of a text.
+fn merges_words(model: &Value) -> bool {
+    let none = |field: &str| model[field].is_null() || model[field] == "";
+    let begins = |token: &String| !token.trim_start_matches(MARK).contains(MARK);
+    let vocab = model["vocab"].as_object();
+    none("continuing_subword_prefix")
+        && none("end_of_word_suffix")
+        && model["ignore_merges"] != true
+        && vocab.is_some_and(|v| v.contains_key("\u{2581}") && v.keys().all(begins))
 }
 
 fn is_byte_level(splitter: &Value) -> bool {
@@ -129,16 +224,10 @@ fn marks_spaces(normalizer: &Value) -> bool {
         return false;
     };
     prepend["type"] == "Prepend"
-        && prepend["prepend"] == MARK
+        && prepend["prepend"] == "\u{2581}"
         && replace["type"] == "Replace"
         && replace["pattern"]["String"] == " "
-        && replace["content"] == MARK
-}
-
-/// Whether the mark only ever stands at the beginning of a token.
-fn marks_begin(vocab: &Value) -> bool {
-    let begins = |token: &String| !token.trim_start_matches(MARK).contains(MARK);
-    vocab.as_object().is_some_and(|v| v.keys().all(begins))
+        && replace["content"] == "\u{2581}"
 }
 
 /// A tokenizer with a memory; every worker has its own, and asks the others' before it asks the library.
@@ -153,8 +242,6 @@ pub struct Encoder<'a> {
 
 /// Words a worker keeps for itself; all are forgotten when there are more. About 4 MB.
 const OWN_WORDS: usize = 1 << 15;
-/// Longest text the library is asked for at once, in bytes.
-const LONGEST_TEXT: usize = 1 << 16;
 /// Longest word kept, in bytes.
 const LONGEST_WORD: usize = 64;
 
@@ -171,37 +258,52 @@ impl<'a> Encoder<'a> {
     }
 
     /// Appends the tokens of `text`, no specials added: exactly what the library gives for it. `begins` says that it
-    /// is not the next piece of a longer text, cut before a space. Only where a text cannot be cut for 64 KiB is it cut
-    /// all the same, where that may change a token.
+    /// is not the next piece of a longer text, cut at a [`Cut::place`]. What cannot be cut is asked for as a whole,
+    /// which takes the library some 200 bytes for each byte of the text.
     ///
     /// # Errors
-    /// When the library refuses the text, as [`Tokenizer::encode`].
+    /// As [`Tokenizer::encode`].
     pub fn encode(&mut self, mut text: &str, begins: bool, out: &mut Vec<u32>) -> Result<()> {
-        let (added, marked) = match self.cut {
-            Cut::Never => return self.ask(text, out),
-            Cut::Words(added) => (added, false),
-            Cut::Marked(added) => (added, true),
+        self.tokenizer.refuse_beyond(text)?;
+        let Some(added) = self.cut.added() else {
+            return self.ask(text, out);
         };
-        if marked && !begins {
+        if !begins && matches!(self.cut, Cut::Marked(_)) {
             text = text.strip_prefix(' ').unwrap_or(text);
         }
-        if added.is_in(text) {
+        if !added.is_in(text) {
+            return self.words(text, out);
+        }
+        if !added.apart {
             return self.ask(text, out);
         }
+        for (part, id) in self.tokenizer.parts(text)? {
+            match id {
+                Some(id) => out.push(id),
+                None => self.words(&text[part], out)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The tokens of a text without added tokens, word by word.
+    fn words(&mut self, text: &str, out: &mut Vec<u32>) -> Result<()> {
+        let by_words = matches!(self.cut, Cut::Words(_));
+        // The tokenizer puts the mark back that stands for the space.
+        let dropped = usize::from(matches!(self.cut, Cut::Marked(_)));
         let bytes = text.as_bytes();
         let mut start = 0;
         for at in 1..bytes.len() {
-            let here = match bytes[at] {
-                b' ' if is_alone(text, at) => at,
-                _ if marked => continue,
-                b'\n' if is_alone(text, at) => at + 1,
+            let (here, next) = match bytes[at] {
+                b' ' if is_alone(text, at) => (at, at + dropped),
+                _ if !by_words => continue,
+                b'\n' if is_alone(text, at) => (at + 1, at + 1),
                 b'\'' => continue,
-                b if b.is_ascii_punctuation() && bytes[at - 1].is_ascii_alphabetic() => at,
+                b if b.is_ascii_punctuation() && bytes[at - 1].is_ascii_alphabetic() => (at, at),
                 _ => continue,
             };
             self.word(&text[start..here], out)?;
-            // The tokenizer puts the mark back that stands for the space.
-            start = here + usize::from(marked);
+            start = next;
         }
         self.word(&text[start..], out)
     }
@@ -230,24 +332,35 @@ impl<'a> Encoder<'a> {
         Ok(())
     }
 
-    /// Asks the library. It needs some 200 bytes for each byte of a text, so what is very long goes in pieces.
-    fn ask(&self, mut text: &str, out: &mut Vec<u32>) -> Result<()> {
-        while text.len() > LONGEST_TEXT {
-            let boundary = (0..=LONGEST_TEXT).rev().find(|&i| text.is_char_boundary(i));
-            let at = boundary.unwrap_or(text.len());
-            let (piece, _) = text.split_at(at);
-            let line = piece.rfind('\n').map(|i| i + 1);
-            let cut = line.or(piece.rfind(' ')).filter(|&i| i > 0).unwrap_or(at);
-            out.extend(self.tokenizer.encode(&text[..cut], false)?);
-            text = &text[cut..];
-        }
+    fn ask(&self, text: &str, out: &mut Vec<u32>) -> Result<()> {
         out.extend(self.tokenizer.encode(text, false)?);
         Ok(())
     }
 }
 
-/// Whether the white space at `at`, one byte, stands between characters that are none.
+/// Whether the white space at `at`, one byte, stands between solid characters.
 fn is_alone(text: &str, at: usize) -> bool {
-    let solid = |c: Option<char>| c.is_some_and(|c| !c.is_whitespace());
-    solid(text[..at].chars().next_back()) && solid(text[at + 1..].chars().next())
+    is_solid(text[..at].chars().next_back()) && is_solid(text[at + 1..].chars().next())
+}
+
+/// Whether a character is there and is neither white space nor the mark for it, which merges with its like.
+fn is_solid(c: Option<char>) -> bool {
+    c.is_some_and(|c| !c.is_whitespace() && c != MARK)
+}
+
+/// The character of a UTF-8 text that ends at `at`; `None` where bytes are no text.
+fn char_before(text: &[u8], at: usize) -> Option<char> {
+    let from = (at.saturating_sub(4)..at)
+        .rev()
+        .find(|&i| text[i] & 0xC0 != 0x80)?;
+    std::str::from_utf8(&text[from..at])
+        .ok()?
+        .chars()
+        .next_back()
+}
+
+/// The character of a UTF-8 text that begins at `at`; `None` where bytes are no text.
+fn char_at(text: &[u8], at: usize) -> Option<char> {
+    let to = (at + 1..=at + 4).find(|&i| text.get(i).is_none_or(|b| b & 0xC0 != 0x80))?;
+    std::str::from_utf8(text.get(at..to)?).ok()?.chars().next()
 }

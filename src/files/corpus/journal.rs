@@ -9,6 +9,7 @@ use super::packing::Packer;
 use crate::error::{Error, Result};
 use crate::files::json::{differences, show};
 use crate::files::staging::{replace, sync_folder};
+use crate::files::text::UTF8_MARK;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -152,7 +153,8 @@ fn recover(part: &Path, settings: &Settings) -> Result<Option<State>> {
         Err(e) => return Err(Error::io(path, e)),
     };
     let remove = format!("or remove {}", show(&part.to_string_lossy()));
-    let journal: serde_json::Value = serde_json::from_slice(&bytes)
+    let text = bytes.strip_prefix(UTF8_MARK).unwrap_or(&bytes);
+    let journal: serde_json::Value = serde_json::from_slice(text)
         .map_err(|e| Error::file(&place, show(&e.to_string()), remove.as_str()))?;
     let now = serde_json::to_value(settings).unwrap_or_default();
     let differing = differences(&journal["settings"], &now);

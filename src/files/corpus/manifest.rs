@@ -16,7 +16,7 @@ pub const FORMAT: &str = "fairy2i-gpu corpus 1";
 /// Which tokenizer made the ids.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenizerId {
-    /// SHA-256 of `tokenizer.json`.
+    /// SHA-256 of `tokenizer.json`, and of the added tokens if other files name more.
     pub sha256: String,
     /// All ids are below this.
     pub vocab: usize,

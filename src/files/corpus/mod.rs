@@ -21,10 +21,12 @@ pub mod journal;
 pub mod manifest;
 pub mod order;
 pub mod packing;
+#[cfg(feature = "text")]
+mod pieces;
 pub(in crate::files) mod reader;
 #[cfg(feature = "text")]
 pub mod records;
-#[cfg(feature = "text")]
+#[cfg(feature = "parquet")]
 mod rows;
 pub mod shards;
 mod tokens;

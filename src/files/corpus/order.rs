@@ -4,6 +4,7 @@
 //! that fall outside are walked on until they fall inside. So the whole state is a seed and a cursor, whatever the
 //! size of the corpus, and going on after a restart is exact.
 
+use crate::random::{self, mix};
 use serde::{Deserialize, Serialize};
 
 /// Where training is in the corpus.
@@ -53,7 +54,7 @@ fn permuted(index: u64, n: u64, seed: u64, epoch: u64) -> u64 {
     // Two halves of the same width; never zero bits.
     let half = bits.div_ceil(2).max(1);
     let mask = (1u64 << half) - 1;
-    let key = mix(mix(seed) ^ epoch);
+    let key = random::at(seed, epoch);
     let mut at = index;
     loop {
         let (mut left, mut right) = (at >> half, at & mask);
@@ -67,14 +68,6 @@ fn permuted(index: u64, n: u64, seed: u64, epoch: u64) -> u64 {
             return at;
         }
     }
-}
-
-/// The finalizer of SplitMix64: every bit of the result depends on every bit of `x`.
-pub(super) fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
 }
 
 #[cfg(test)]

@@ -134,13 +134,13 @@ impl Corpus {
         Ok(())
     }
 
-    /// Refuses a tokenizer (the bytes of `tokenizer.json`) that is not the one the folder was made with; `model`
-    /// names it in the message.
+    /// Refuses a tokenizer ([`Tokenizer::sha256`](crate::files::Tokenizer::sha256)) that is not the one the folder was
+    /// made with; `model` names it in the message.
     ///
     /// # Errors
     /// [`Error::Usage`].
-    pub fn check_tokenizer(&self, model: &str, tokenizer: &[u8]) -> Result<()> {
-        if hash(tokenizer) == self.manifest.settings.tokenizer.sha256 {
+    pub fn check_tokenizer(&self, model: &str, sha256: &str) -> Result<()> {
+        if sha256 == self.manifest.settings.tokenizer.sha256 {
             return Ok(());
         }
         Err(Error::usage(
@@ -148,7 +148,7 @@ impl Corpus {
                 "{} was made with another tokenizer than that of {model}",
                 self.source.name()
             ),
-            "make it again with `data --tokenizer` and this model",
+            "make it again with the tokenizer of this model",
         ))
     }
 }

@@ -1,13 +1,18 @@
 //! Documents of text files, one after the other: .txt, .jsonl and .parquet, the first two also as .gz and .zst.
 //!
-//! Nothing here grows with the size of a file. What is wrong with one line is told with the line and does not stop
-//! the reading; what is wrong with a whole file (a truncated archive) is an error.
+//! Memory grows with the longest line, and with a .txt file that is one document only as far as the tokenizer needs the
+//! text in one piece. What is wrong with one line is told with the line and does not stop the reading; what is wrong
+//! with a whole file (a truncated archive) is an error.
 
 use super::archive;
+use super::encoder::Cut;
 use super::manifest::TextUnit;
+use super::pieces::Pieces;
+#[cfg(feature = "parquet")]
 use super::rows::Rows;
 use crate::error::{Error, Result};
 use crate::files::json::show;
+use crate::files::text::UTF8_MARK;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 use std::io::{BufRead, Read};
@@ -22,12 +27,16 @@ pub struct Reading {
     pub unit: TextUnit,
     /// Longest line, in bytes; longer ones are bad.
     pub longest: usize,
+    /// Where a .txt file that is one document may be cut.
+    pub cut: Cut,
+    /// Whether a file of another name is taken for a .txt file.
+    pub any_name: bool,
 }
 
 /// A part of a file that may be a document.
 #[derive(Debug)]
 pub struct Record {
-    /// Line or row, from 1; for pieces of a text file, their number.
+    /// Line or row, from 1; of several lines, the first.
     pub number: u64,
     /// What is there.
     pub body: Body,
@@ -37,6 +46,39 @@ pub struct Record {
     pub ends: bool,
 }
 
+impl Record {
+    /// [`Body::text`].
+    ///
+    /// # Errors
+    /// What is wrong, and in which line or row.
+    pub fn text(self, field: &str) -> Result<String, (u64, String)> {
+        let first = self.number;
+        match self.body {
+            Body::Lines(bytes) => String::from_utf8(bytes).map_err(|e| {
+                let good = e.utf8_error().valid_up_to();
+                let (line, byte) = position(&e.as_bytes()[..good]);
+                (first + line, not_utf8(byte))
+            }),
+            body => body.text(field).map_err(|why| (first, why)),
+        }
+    }
+}
+
+/// The line, from 0, that comes after `text`, and how many bytes of it are there.
+pub(super) fn position(text: &[u8]) -> (u64, usize) {
+    let lines = text.iter().filter(|&&b| b == b'\n').count() as u64;
+    let start = text
+        .iter()
+        .rposition(|&b| b == b'\n')
+        .map_or(0, |at| at + 1);
+    (lines, text.len() - start)
+}
+
+/// Says that a line is not UTF-8 behind its first `byte` bytes.
+pub(super) fn not_utf8(byte: usize) -> String {
+    format!("not UTF-8 at byte {byte} of the line")
+}
+
 /// Bytes of a record, not looked at yet: that is work for another thread.
 #[derive(Debug)]
 pub enum Body {
@@ -44,6 +86,8 @@ pub enum Body {
     Json(Vec<u8>),
     /// Plain text.
     Text(Vec<u8>),
+    /// Plain text of several lines of a file.
+    Lines(Vec<u8>),
     /// Nothing that can be used, and why.
     Bad(String),
 }
@@ -52,7 +96,7 @@ impl Body {
     /// Bytes it holds.
     pub fn len(&self) -> usize {
         match self {
-            Self::Json(bytes) | Self::Text(bytes) => bytes.len(),
+            Self::Json(bytes) | Self::Text(bytes) | Self::Lines(bytes) => bytes.len(),
             Self::Bad(_) => 0,
         }
     }
@@ -69,15 +113,12 @@ impl Body {
     pub fn text(self, field: &str) -> Result<String, String> {
         match self {
             Self::Json(bytes) => json_text(&bytes, field),
-            Self::Text(bytes) => String::from_utf8(bytes)
+            Self::Text(bytes) | Self::Lines(bytes) => String::from_utf8(bytes)
                 .map_err(|e| format!("not UTF-8 at byte {}", e.utf8_error().valid_up_to())),
             Self::Bad(why) => Err(why),
         }
     }
 }
-
-/// Pieces of a text file are this long, up to the end of the line, in bytes.
-const PIECE: usize = 1 << 18;
 
 /// The records of one file.
 pub struct Records {
@@ -91,12 +132,13 @@ pub struct Records {
 enum Kind {
     Json(Box<dyn BufRead>),
     Lines(Box<dyn BufRead>),
-    Pieces(Box<dyn BufRead>, Vec<u8>),
+    Pieces(Box<Pieces>),
+    #[cfg(feature = "parquet")]
     Rows(Box<Rows>),
 }
 
 impl Records {
-    /// Opens `path`; the format follows from its name.
+    /// Opens `path`; the format follows from its name. A byte order mark before the text is passed over.
     ///
     /// # Errors
     /// [`Error::Usage`] for a name of no known format, [`Error::Io`], or [`Error::File`] for what is not what its
@@ -106,20 +148,16 @@ impl Records {
         let lower = name.to_lowercase();
         let plain = lower.strip_suffix(".gz").or(lower.strip_suffix(".zst"));
         let kind = match plain.unwrap_or(&lower) {
-            n if n.ends_with(".jsonl") => Kind::Json(archive::open(path)?),
-            n if n.ends_with(".txt") && reading.unit == TextUnit::Line => {
-                Kind::Lines(archive::open(path)?)
-            }
-            n if n.ends_with(".txt") => Kind::Pieces(archive::open(path)?, Vec::new()),
-            n if n.ends_with(".parquet") && plain.is_none() => {
-                Kind::Rows(Box::new(Rows::open(path, &reading.field)?))
-            }
-            _ => {
+            n if n.ends_with(".jsonl") => Kind::Json(archive::open_text(path)?),
+            n if n.ends_with(".parquet") && plain.is_none() => rows(path, reading)?,
+            n if !n.ends_with(".txt") && !reading.any_name => {
                 return Err(Error::usage(
                     format!("{} is of no format that is read here", show(&name)),
                     "pass .txt, .jsonl (both also as .gz or .zst) or .parquet files",
                 ));
             }
+            _ if reading.unit == TextUnit::Line => Kind::Lines(archive::open_text(path)?),
+            _ => Kind::Pieces(Box::new(Pieces::open(path, &reading.cut)?)),
         };
         Ok(Self {
             file: show(&name),
@@ -149,6 +187,7 @@ impl Records {
                     self.next()?;
                 }
             }
+            #[cfg(feature = "parquet")]
             Kind::Rows(rows) => rows.skip(n)?,
         }
         self.taken = n;
@@ -159,20 +198,19 @@ impl Records {
     #[allow(clippy::should_implement_trait)] // an iterator could not fail
     pub fn next(&mut self) -> Result<Option<Record>> {
         loop {
-            let (body, ends) = match &mut self.kind {
-                Kind::Rows(rows) => (rows.next()?, true),
-                Kind::Pieces(source, rest) => {
-                    let piece = piece(source.as_mut(), rest, PIECE);
-                    match piece.map_err(|e| archive::bad(&self.file, e))? {
-                        None => (None, true),
-                        Some((piece, ends)) => (Some(Body::Text(piece)), ends),
-                    }
+            if let Kind::Pieces(pieces) = &mut self.kind {
+                let piece = pieces.next().map_err(|e| archive::bad(&self.file, e))?;
+                self.taken += 1;
+                return Ok(piece);
+            }
+            let body = match &mut self.kind {
+                #[cfg(feature = "parquet")]
+                Kind::Rows(rows) => rows.next()?,
+                Kind::Json(lines) => line(lines.as_mut(), self.longest, &self.file)?.map(json),
+                Kind::Lines(lines) => {
+                    line(lines.as_mut(), self.longest, &self.file)?.map(without_mark)
                 }
-                Kind::Json(lines) => (
-                    line(lines.as_mut(), self.longest, &self.file)?.map(json),
-                    true,
-                ),
-                Kind::Lines(lines) => (line(lines.as_mut(), self.longest, &self.file)?, true),
+                Kind::Pieces(_) => None,
             };
             let Some(body) = body else { return Ok(None) };
             self.taken += 1;
@@ -184,10 +222,37 @@ impl Records {
             return Ok(Some(Record {
                 number: self.taken,
                 body,
-                begins: self.taken == 1 || !matches!(self.kind, Kind::Pieces(..)),
-                ends,
+                begins: true,
+                ends: true,
             }));
         }
+    }
+}
+
+#[cfg(feature = "parquet")]
+fn rows(path: &Path, reading: &Reading) -> Result<Kind> {
+    Ok(Kind::Rows(Box::new(Rows::open(path, &reading.field)?)))
+}
+
+#[cfg(not(feature = "parquet"))]
+fn rows(path: &Path, _reading: &Reading) -> Result<Kind> {
+    Err(Error::usage(
+        format!(
+            "{} needs the feature `parquet`, which this program was built without",
+            show(&path.to_string_lossy())
+        ),
+        "build with it, or convert the file to .jsonl",
+    ))
+}
+
+/// A line without a byte order mark: files that were joined have one in the middle.
+fn without_mark(body: Body) -> Body {
+    match body {
+        Body::Text(mut bytes) if bytes.starts_with(UTF8_MARK) => {
+            bytes.drain(..UTF8_MARK.len());
+            Body::Text(bytes)
+        }
+        other => other,
     }
 }
 
@@ -222,39 +287,41 @@ fn line(source: &mut dyn BufRead, longest: usize, file: &str) -> Result<Option<B
     Ok(Some(Body::Text(bytes)))
 }
 
-/// The next `size` bytes or so of a text, cut before a space alone, or else after a line end, or else between
-/// characters. What was read beyond the cut waits in `rest`. With each piece comes whether it is the last.
-fn piece(
-    source: &mut dyn BufRead,
-    rest: &mut Vec<u8>,
-    size: usize,
-) -> std::io::Result<Option<(Vec<u8>, bool)>> {
-    let mut bytes = std::mem::take(rest);
-    let wanted = (2 * size).saturating_sub(bytes.len());
-    (&mut *source).take(wanted as u64).read_to_end(&mut bytes)?;
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    if bytes.len() > size {
-        *rest = bytes.split_off(cut(&bytes, size));
-    }
-    let ends = rest.is_empty() && source.fill_buf()?.is_empty();
-    Ok(Some((bytes, ends)))
-}
-
-/// Where to cut, not before `from`.
-fn cut(bytes: &[u8], from: usize) -> usize {
-    let alone = |w: &[u8]| w[0].is_ascii_graphic() && w[1] == b' ' && w[2].is_ascii_graphic();
-    let tail = &bytes[from..];
-    let space = tail.windows(3).position(alone).map(|at| at + 1);
-    let line = || tail.iter().position(|&b| b == b'\n').map(|at| at + 1);
-    let character = || tail.iter().position(|&b| b & 0xC0 != 0x80);
-    let at = space.or_else(line).or_else(character);
-    from + at.unwrap_or(tail.len())
-}
-
-/// The string `field` of a JSON object.
+/// The string `field` of a JSON object. Python writes NaN and infinity into JSON; they do not lose the line where they
+/// are in other fields.
 fn json_text(bytes: &[u8], field: &str) -> Result<String, String> {
+    let bytes = bytes.strip_prefix(UTF8_MARK).unwrap_or(bytes);
+    strict_text(bytes, field).or_else(|why| match without_nonfinite(bytes) {
+        Some(bytes) => strict_text(&bytes, field),
+        None => Err(why),
+    })
+}
+
+/// `bytes` with a list instead of every NaN, Infinity and -Infinity that is a value, all of the same length; `None`
+/// without any.
+fn without_nonfinite(bytes: &[u8]) -> Option<Vec<u8>> {
+    const WORDS: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
+    let mut changed = None;
+    let (mut at, mut in_string) = (0, false);
+    while at < bytes.len() {
+        let word = WORDS.iter().find(|w| bytes[at..].starts_with(w));
+        match (bytes[at], word) {
+            (b'\\', _) if in_string => at += 1,
+            (b'"', _) => in_string = !in_string,
+            (_, Some(word)) if !in_string => {
+                let copy: &mut Vec<u8> = changed.get_or_insert_with(|| bytes.to_vec());
+                copy[at..at + word.len()].fill(b' ');
+                copy[at..at + 2].copy_from_slice(b"[]");
+                at += word.len() - 1;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    changed
+}
+
+fn strict_text(bytes: &[u8], field: &str) -> Result<String, String> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let text = Field(field).deserialize(&mut reader);
     let text = text.and_then(|text| reader.end().map(|()| text));
@@ -323,22 +390,21 @@ mod tests {
     }
 
     #[test]
-    fn texts_come_in_pieces_that_join_again() {
-        for text in [
-            "line one\nline two\nthree",
-            "no line end at all here",
-            "ääääääääääääää",
-            "ab",
-        ] {
-            let mut source = text.as_bytes();
-            let (mut rest, mut pieces) = (Vec::new(), Vec::new());
-            while let Some((bytes, ends)) = piece(&mut source, &mut rest, 5).unwrap() {
-                pieces.push(String::from_utf8(bytes).unwrap());
-                assert_eq!(ends, pieces.concat().len() == text.len());
+    fn numbers_that_are_none_do_not_lose_a_line() {
+        let text = |json: &str| Body::Json(json.as_bytes().to_vec()).text("text");
+        for number in ["NaN", "Infinity", "-Infinity"] {
+            for line in [
+                format!(r#"{{"a":{number},"text":"NaN \" Infinity"}}"#),
+                format!(
+                    r#"{{"text": "NaN \" Infinity", "a": [1, {{"b\\": {number} }}, {number}]}}"#
+                ),
+            ] {
+                assert_eq!(text(&line), Ok("NaN \" Infinity".into()), "{line}");
             }
-            assert_eq!(pieces.concat(), text);
-            assert!(pieces.iter().all(|p| p.len() <= 10), "{pieces:?}");
+            assert!(text(&format!(r#"{{"text": {number}}}"#)).is_err());
+            assert!(text(&format!(r#"{{"text": "a", "b": {number}x}}"#)).is_err());
         }
+        assert_eq!(text("\u{feff}{\"text\":\"a\"}"), Ok("a".into()));
     }
 
     #[test]

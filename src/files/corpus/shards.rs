@@ -164,7 +164,7 @@ fn seal(path: &Path, length: u64) -> std::io::Result<String> {
 
 /// The place that block `index` takes if it is in the sample: uniform over 0..=index.
 fn draw(seed: u64, index: u64) -> u64 {
-    let random = super::order::mix(super::order::mix(seed) ^ index);
+    let random = crate::random::at(seed, index);
     ((u128::from(random) * (u128::from(index) + 1)) >> 64) as u64
 }
 

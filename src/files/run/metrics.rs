@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::files::json::show;
+use crate::files::text::UTF8_MARK;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -117,7 +118,8 @@ fn scan(path: &Path, file: &File, steps: u64) -> Result<(Vec<Step>, u64)> {
         if read == 0 || line.last() != Some(&b'\n') {
             return Ok((kept, length));
         }
-        let step: Step = serde_json::from_slice(&line).map_err(|e| {
+        let text = line.strip_prefix(UTF8_MARK).unwrap_or(&line);
+        let step: Step = serde_json::from_slice(text).map_err(|e| {
             let place = format!("{}:{}", show(&path.to_string_lossy()), kept.len() + 1);
             Error::file(
                 place,

@@ -1,6 +1,6 @@
 //! Running a layer: which ops, in which order, for how many tokens on which device.
 
-use super::{GEMV_ROWS, Linear, LinearScratch, Phase, Shard, Weight};
+use super::{Linear, LinearScratch, Phase, Shard, Weight};
 use crate::backend::{Backend, kernel_for};
 use crate::error::Result;
 use crate::ops::Stored;
@@ -12,9 +12,6 @@ use crate::ops::phase::{
     PhaseShape,
 };
 use crate::ops::pointwise::{RmsNorm, SwiGlu};
-
-/// Invocations of a subgroup from which a device counts as a GPU rather than as a processor that plays one.
-const WIDE_SUBGROUP: usize = 16;
 
 /// What a layer reads: rows of f32, normalized first if a norm is given.
 pub struct Input<'a, B: Backend> {
@@ -111,10 +108,11 @@ impl<B: Backend> Linear<B> {
         let Weight::Phase(phase) = &self.weight else {
             return Ok(None);
         };
+        let tuning = &backend.facts().tuning;
         // every workgroup rounds the token for itself: nothing for devices with few and narrow processors
-        let wide = backend.subgroup_size() >= WIDE_SUBGROUP;
-        let kernel = kernel_for::<PhaseGemvRound>(backend.level());
-        let few = run.rows <= GEMV_ROWS && run.activations != Activations::Float;
+        let wide = backend.facts().subgroup_size >= tuning.fused_subgroup;
+        let kernel = kernel_for::<PhaseGemvRound>(backend.facts().features);
+        let few = run.rows <= tuning.gemv_tokens && run.activations != Activations::Float;
         if !wide || kernel.is_none() || !few || self.by_bits(backend, run) {
             return Ok(None);
         }
@@ -124,9 +122,10 @@ impl<B: Backend> Linear<B> {
             norm: input.norm.map(|(_, eps)| eps),
             outcome,
             known: input.known,
+            processors: tuning.processors,
         };
         let products: Vec<_> = phase.pieces.iter().map(product).collect();
-        let memory = backend.workgroup_bytes();
+        let memory = backend.facts().workgroup_bytes;
         if !products.iter().all(|product| product.fits(memory)) {
             return Ok(None);
         }
@@ -146,8 +145,8 @@ impl<B: Backend> Linear<B> {
             return false;
         };
         run.activations != Activations::Float
-            && run.rows >= PhaseGemmBits::least_tokens(run.activations)
-            && kernel_for::<PhaseGemmBits>(backend.level()).is_some()
+            && run.rows >= backend.facts().tuning.bits_tokens[run.activations.planes() - 1]
+            && kernel_for::<PhaseGemmBits>(backend.facts().features).is_some()
             // what it asks for is the same in all pieces
             && phase.pieces.first().is_some_and(|piece| PhaseGemmBits::fits(&self.shape(phase, run, piece)))
     }
@@ -227,7 +226,7 @@ impl<B: Backend> Linear<B> {
         for shard in shards {
             let matmul = self.product(run, stored, shard);
             let buffers = [x, &shard.buffer, y];
-            if run.rows <= GEMV_ROWS {
+            if run.rows <= backend.facts().tuning.gemv_tokens {
                 backend.run(&MatmulGemv(matmul), &buffers).await?;
             } else {
                 backend.run(&MatmulGemm(matmul), &buffers).await?;
@@ -272,13 +271,18 @@ impl<B: Backend> Linear<B> {
     ) -> Result<()> {
         let (mode, cells) = (run.activations, &phase.cells);
         let bits = self.by_bits(backend, run);
+        let tuning = &backend.facts().tuning;
         for piece in &phase.pieces {
             let shape = self.shape(phase, run, piece);
             let buffers = [&piece.buffer, &scratch.rounded, &scratch.absmax, cells, y];
             if bits {
-                let product = PhaseGemmBits { shape, mode };
+                let product = PhaseGemmBits {
+                    shape,
+                    mode,
+                    processors: tuning.processors,
+                };
                 backend.run(&product, &buffers).await?;
-            } else if run.rows <= GEMV_ROWS {
+            } else if run.rows <= backend.facts().tuning.gemv_tokens {
                 backend.run(&PhaseGemv { shape, mode }, &buffers).await?;
             } else {
                 backend.run(&PhaseGemm { shape, mode }, &buffers).await?;
@@ -298,7 +302,7 @@ impl<B: Backend> Linear<B> {
         for piece in &phase.pieces {
             let shape = self.shape(phase, run, piece);
             let buffers = [&piece.buffer, x, &phase.cells, y];
-            if run.rows <= GEMV_ROWS {
+            if run.rows <= backend.facts().tuning.gemv_tokens {
                 backend.run(&PhaseGemvFloat { shape }, &buffers).await?;
             } else {
                 backend.run(&PhaseGemmFloat { shape }, &buffers).await?;

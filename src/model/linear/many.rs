@@ -1,13 +1,13 @@
 //! Running a layer for many tokens by cooperative matrices.
 
 use super::apply::{Input, Run};
-use super::{BITS_ROWS, EXPAND_ROWS, GEMV_ROWS, Linear, LinearScratch, Phase, Shard, Weight};
+use super::{BITS_ROWS, Linear, LinearScratch, Phase, Shard, Weight};
 use crate::backend::{Backend, kernel_for};
 use crate::error::Result;
 use crate::ops::Stored;
 use crate::ops::activation::Activations;
 use crate::ops::dense::Dense;
-use crate::ops::dense_coop::{MatmulGemmCoop, MatmulGemmCoopTall, TALL_ROWS};
+use crate::ops::dense_coop::{MatmulGemmCoop, MatmulGemmCoopTall};
 use crate::ops::norm_half::NormHalf;
 use crate::ops::phase::{LIFT, PhaseExpand, PhaseGemmCoop};
 
@@ -16,21 +16,21 @@ impl<B: Backend> Linear<B> {
     pub(super) fn many(&self, backend: &B, run: Run) -> bool {
         let few = match self.by_bits(backend, run) {
             true => BITS_ROWS,
-            false => GEMV_ROWS,
+            false => backend.facts().tuning.gemv_tokens,
         };
         if run.exact || run.rows <= few {
             return false;
         }
         match &self.weight {
             Weight::Phase(phase) => {
-                kernel_for::<PhaseGemmCoop>(backend.level()).is_some()
+                kernel_for::<PhaseGemmCoop>(backend.facts().features).is_some()
                     && phase
                         .pieces
                         .iter()
                         .all(|p| PhaseGemmCoop::fits(&self.shape(phase, run, p)))
             }
             Weight::Dense { stored, shards } => {
-                kernel_for::<MatmulGemmCoop>(backend.level()).is_some()
+                kernel_for::<MatmulGemmCoop>(backend.facts().features).is_some()
                     && shards
                         .iter()
                         .all(|s| MatmulGemmCoop::fits(&self.product(run, *stored, s)))
@@ -65,7 +65,9 @@ impl<B: Backend> Linear<B> {
         backend.run(&half, &buffers).await?;
         match &self.weight {
             Weight::Phase(phase) => {
-                if self.expands(scratch, run, &phase.pieces) {
+                if run.rows >= backend.facts().tuning.expand_tokens
+                    && self.expands(scratch, &phase.pieces)
+                {
                     return self.apply_expanded(backend, scratch, phase, y, run).await;
                 }
                 self.apply_codes(backend, scratch, phase, y, run).await
@@ -101,12 +103,10 @@ impl<B: Backend> Linear<B> {
     }
 
     /// Whether weights are decoded once for all tokens: if there are enough of those, and room for the weights.
-    fn expands(&self, scratch: &LinearScratch<B>, run: Run, pieces: &[Shard<B>]) -> bool {
+    fn expands(&self, scratch: &LinearScratch<B>, pieces: &[Shard<B>]) -> bool {
         let layers = self.segments.iter();
         let words = layers.map(|s| s * self.in_features / 2).max();
-        run.rows >= EXPAND_ROWS
-            && pieces.len() == 1
-            && words.is_some_and(|words| words <= scratch.expanded.1)
+        pieces.len() == 1 && words.is_some_and(|words| words <= scratch.expanded.1)
     }
 
     /// By dense products with weights that are decoded before, one layer of the stack after the other.
@@ -152,7 +152,7 @@ async fn run_coop<B: Backend>(
     matmul: MatmulGemmCoop,
     buffers: &[&B::Buffer],
 ) -> Result<()> {
-    if matmul.dense.rows >= TALL_ROWS {
+    if matmul.dense.rows >= backend.facts().tuning.tall_tokens {
         return backend.run(&MatmulGemmCoopTall(matmul), buffers).await;
     }
     backend.run(&matmul, buffers).await

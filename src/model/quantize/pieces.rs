@@ -29,10 +29,10 @@ pub(super) fn rows_per_piece<B: Backend>(
     complex: bool,
 ) -> Result<usize> {
     let words = columns * if complex { 2 } else { 1 };
-    match backend.max_words() / words {
+    match backend.facts().max_words / words {
         0 => Err(Error::device(
             format!("one row of {words} weights does not fit a binding"),
-            "use --device cpu",
+            "use the CPU backend",
         )),
         rows => Ok(rows),
     }

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::sampling::Sampling;
 use crate::ops::sample::Sample;
 use crate::ops::select::{Argmax, TopK};
+use crate::random::SplitMix64;
 
 /// Most steps of a round: ids are read after each, while the device works on the next one.
 pub const ROUND: usize = 32;
@@ -15,8 +16,10 @@ pub const ROUND: usize = 32;
 pub enum Choice<'a> {
     /// The most likely one.
     Greedy,
-    /// One of the `top_k` most likely (between 1 and [`MAX_TOP_K`]), as [`Sample`] draws; the function gives random numbers.
-    Drawn(&'a Sampling, &'a mut dyn FnMut() -> u32),
+    /// For each text one of its `top_k` most likely tokens (between 1 and [`MAX_TOP_K`]), as [`Sample`] draws. In each
+    /// step text i takes one number, [`SplitMix64::next_u32`], from generator i, of which there are as many as texts:
+    /// what a text draws does not depend on the others. [`Sampling::generators`] makes them.
+    Drawn(&'a Sampling, &'a mut [SplitMix64]),
 }
 
 impl<B: Backend> Session<'_, B> {
@@ -45,9 +48,9 @@ impl<B: Backend> Session<'_, B> {
         let begin = self.position;
         for (i, tokens) in texts.iter().enumerate() {
             self.position = begin;
-            for batch in tokens.chunks(self.model.options.batch) {
-                self.advance(batch, i).await?;
-                self.position += batch.len();
+            if let Err(error) = self.extend(tokens, i).await {
+                self.position = begin; // what only some texts have counts for none
+                return Err(error);
             }
         }
         Ok(())
@@ -57,7 +60,8 @@ impl<B: Backend> Session<'_, B> {
     /// last of which is not appended. Returns the chosen ids, `[steps, texts]`.
     ///
     /// # Errors
-    /// As [`Session::feed`]; [`Error::NonFinite`] when nothing can be drawn.
+    /// As [`Session::feed`]; [`Error::Usage`] for another number of tokens or generators than there are texts;
+    /// [`Error::NonFinite`] when nothing can be drawn.
     pub async fn decode(
         &mut self,
         last: &[u32],
@@ -72,6 +76,7 @@ impl<B: Backend> Session<'_, B> {
         }
         self.known(last)?;
         self.room(steps)?;
+        self.provided(&choice)?;
         let m = self.model;
         m.backend.upload(&self.round, self.place(0, -1), last)?;
         let mut all = Vec::with_capacity(steps * self.texts);
@@ -113,6 +118,7 @@ impl<B: Backend> Session<'_, B> {
         choice: &mut Choice<'_>,
     ) -> Result<()> {
         let (m, texts) = (self.model, self.texts);
+        self.bring_numbers(self.place(round, 0), steps, choice)?;
         for step in 0..steps {
             let (before, to) = (
                 self.place(round, step as isize - 1),
@@ -126,39 +132,71 @@ impl<B: Backend> Session<'_, B> {
         Ok(())
     }
 
-    /// Draws the next token of the one text on the device.
+    /// Whether `choice` has a generator for each text.
+    fn provided(&self, choice: &Choice<'_>) -> Result<()> {
+        match choice {
+            Choice::Drawn(_, generators) if generators.len() != self.texts => Err(Error::usage(
+                format!("{} generators for {} texts", generators.len(), self.texts),
+                "give each text its own",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Brings the random numbers of `steps` steps to the device, those of the first one to place `to` of the round.
+    fn bring_numbers(&self, to: usize, steps: usize, choice: &mut Choice<'_>) -> Result<()> {
+        let Choice::Drawn(_, generators) = choice else {
+            return Ok(());
+        };
+        let mut numbers = Vec::with_capacity(steps * generators.len());
+        for _ in 0..steps {
+            numbers.extend(generators.iter_mut().map(SplitMix64::next_u32));
+        }
+        match numbers.is_empty() {
+            true => Ok(()),
+            false => self.model.backend.upload(&self.random, to, &numbers),
+        }
+    }
+
+    /// Draws the next token of each text on the device, from the logits that are there; none is appended.
     ///
     /// # Errors
-    /// Failures of the device; [`Error::NonFinite`] when nothing can be drawn.
-    pub async fn draw(&self, sampling: &Sampling, random: u32) -> Result<u32> {
-        let mut random = || random;
-        self.choose(0, &mut Choice::Drawn(sampling, &mut random))
-            .await?;
-        let ids = self.model.backend.download(&self.round, 0, 1).await?;
-        Ok(numbers(ids)?[0])
+    /// Failures of the device; [`Error::Usage`] for another number of generators than there are texts;
+    /// [`Error::NonFinite`] when nothing can be drawn.
+    pub async fn draw(
+        &self,
+        sampling: &Sampling,
+        generators: &mut [SplitMix64],
+    ) -> Result<Vec<u32>> {
+        let mut choice = Choice::Drawn(sampling, generators);
+        self.provided(&choice)?;
+        self.bring_numbers(0, 1, &mut choice)?;
+        self.choose(0, &choice).await?;
+        let ids = self.model.backend.download(&self.round, 0, self.texts);
+        numbers(ids.await?)
     }
 
     /// Chooses from the logits; the ids go to place `to` of the round.
-    async fn choose(&self, to: usize, choice: &mut Choice<'_>) -> Result<()> {
-        let (m, s) = (self.model, &self.model.scratch);
+    async fn choose(&self, to: usize, choice: &Choice<'_>) -> Result<()> {
+        let m = self.model;
         let (rows, n) = (self.texts, m.config.vocab);
         m.backend.at(&|| "choice".to_owned());
-        let Choice::Drawn(how, random) = choice else {
+        let Choice::Drawn(how, _) = choice else {
             let argmax = Argmax { rows, n, to };
             return m.backend.run(&argmax, &[&self.logits, &self.round]).await;
         };
         let k = how.top_k.clamp(1, MAX_TOP_K.min(n));
-        let buffers = [&self.logits, &s.chosen, &s.chosen_logits];
-        m.backend.run(&TopK { n, k }, &buffers).await?;
+        let buffers = [&self.logits, &self.best, &self.best_logits];
+        m.backend.run(&TopK { rows, n, k }, &buffers).await?;
         let sample = Sample {
+            rows,
             k,
             to,
             temperature: how.temperature,
             top_p: how.top_p,
             min_p: how.min_p,
-            random: random(),
         };
-        let buffers = [&s.chosen, &s.chosen_logits, &self.round];
+        let buffers = [&self.best, &self.best_logits, &self.random, &self.round];
         m.backend.run(&sample, &buffers).await
     }
 }

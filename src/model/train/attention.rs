@@ -102,7 +102,7 @@ impl<B: Backend> Trainer<B> {
     /// The heads of a micro-batch, in portions.
     fn portions(&self, shape: Shape) -> Vec<Heads> {
         let c = &self.config;
-        let portion = Portion::of(c, shape, self.backend.max_words());
+        let portion = Portion::of(c, shape, self.backend.facts().max_words);
         let group = c.heads / c.kv_heads;
         let (d, length, row) = (c.head_dim, shape.length, qkv_row(c));
         let square = length * score_stride(length);

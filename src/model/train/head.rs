@@ -63,7 +63,7 @@ impl<B: Backend> Trainer<B> {
         let (c, s) = (&self.config, &self.scratch);
         let (weight, norm, h) = (head(c), final_norm(c), c.hidden);
         let x = &s.inputs[c.layers];
-        let portion = logit_rows(c, self.options.rows(), self.backend.max_words());
+        let portion = logit_rows(c, self.options.rows(), self.backend.facts().max_words);
         let inputs = self.head_input(rows).await?;
         let logits = Columns::all(&s.logits, c.vocab);
         for row in (0..rows).step_by(portion) {

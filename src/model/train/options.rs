@@ -121,7 +121,7 @@ impl TrainOptions {
                 "texts of {} tokens for a model with a context of {}",
                 self.length, config.context
             );
-            return refuse(what, "lower --seq");
+            return refuse(what, "train on shorter sequences");
         }
         for (name, beta) in [("first", self.betas.first), ("second", self.betas.second)] {
             if !(0.0..1.0).contains(&beta) {

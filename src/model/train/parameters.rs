@@ -3,7 +3,7 @@
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::{Config, Weights, finite};
-use crate::ops::hash32;
+use crate::random::{self, SplitMix64};
 
 /// What a parameter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,13 +137,13 @@ impl<B: Backend> Held<B> {
     /// Zeros; what is not `trained` has room for its value only.
     fn new(backend: &B, parameter: &Parameter, trained: bool) -> Result<Self> {
         let (name, words) = (&parameter.name, parameter.len());
-        if words > backend.max_words() {
+        if words > backend.facts().max_words {
             return Err(Error::device(
                 format!(
                     "`{name}` has {words} weights, a binding of this device {}",
-                    backend.max_words()
+                    backend.facts().max_words
                 ),
-                "train on another device, or --device cpu",
+                "train on another device, or the CPU backend",
             ));
         }
         let beside = if trained { words } else { 1 };
@@ -178,18 +178,12 @@ impl<B: Backend> Held<B> {
                 let what = format!("is {:?}, expected {:?}", tensor.shape, parameter.shape());
                 return Err(problem(what));
             }
-            finite::check(&parameter.name, &tensor, weights.allow_nonfinite())?;
-            let mut values = tensor.to_f32(0..tensor.elements());
+            let tensor = finite::numbers(&parameter.name, tensor, weights.allow_nonfinite())?;
+            let values = tensor.to_f32(0..tensor.elements());
             if values.len() != parameter.len() {
                 return Err(problem(
                     "holds codes; train from the dense checkpoint".into(),
                 ));
-            }
-            if weights.allow_nonfinite() {
-                // As the quantizer takes them: nothing can be learned from a loss that is no number.
-                for value in values.iter_mut().filter(|value| !value.is_finite()) {
-                    *value = 0.0;
-                }
             }
             let held = Self::new(backend, parameter, trained)?;
             backend.upload(&held.value, 0, bytemuck::cast_slice(&values))?;
@@ -198,17 +192,18 @@ impl<B: Backend> Held<B> {
         Ok(all)
     }
 
-    /// Every parameter from scratch: norms of one, matrices normal with deviation 0.02.
+    /// Every parameter from scratch: norms of one, matrices normal with deviation 0.02. Row r of parameter i takes its
+    /// numbers from [`SplitMix64`] with the seed `at(at(seed, i), r)` of [`crate::random`].
     pub fn random(backend: &B, parameters: &[Parameter], seed: u64) -> Result<Vec<Self>> {
         let fill = |(i, parameter): (usize, &Parameter)| {
             let held = Self::new(backend, parameter, true)?;
-            let seed = hash32(i as u32, seed as u32) ^ hash32(i as u32, (seed >> 32) as u32);
+            let seed = random::at(seed, i as u64);
             let write = |first: usize, words: &mut [u32]| {
                 for (row, words) in words.chunks_exact_mut(parameter.columns).enumerate() {
                     let values: &mut [f32] = bytemuck::cast_slice_mut(words);
                     match parameter.kind {
                         Kind::Norm => values.fill(1.0),
-                        _ => normal(u64::from(seed) << 32 | (first + row) as u64, values),
+                        _ => normal(random::at(seed, (first + row) as u64), values),
                     }
                 }
             };
@@ -223,14 +218,12 @@ impl<B: Backend> Held<B> {
 /// Deviation of initial weights.
 const DEVIATION: f64 = 0.02;
 
-/// Normal values by pairs (Box-Muller).
+/// Normal values of the deviation of initial weights, by pairs.
 fn normal(seed: u64, values: &mut [f32]) {
-    let mut random = fastrand::Rng::with_seed(seed);
+    let mut random = SplitMix64::new(seed);
     for pair in values.chunks_mut(2) {
-        let radius = (-2.0 * (1.0 - random.f64()).ln()).sqrt() * DEVIATION;
-        let (sin, cos) = (std::f64::consts::TAU * random.f64()).sin_cos();
-        for (to, turn) in pair.iter_mut().zip([cos, sin]) {
-            *to = (radius * turn) as f32;
+        for (value, number) in pair.iter_mut().zip(random.normal_pair()) {
+            *value = (DEVIATION * number) as f32;
         }
     }
 }

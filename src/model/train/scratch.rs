@@ -197,7 +197,7 @@ impl<B: Backend> Scratch<B> {
             texts: o.texts,
             length: o.length,
         };
-        let most = backend.max_words();
+        let most = backend.facts().max_words;
         let scores = Portion::of(c, shape, most).words(c, o.length);
         let table = rope::trained_table(&c.rope, c.head_dim, o.length);
         let kept = if o.checkpoint { 1 } else { c.layers };

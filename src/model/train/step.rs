@@ -84,7 +84,7 @@ impl<B: Backend> Trainer<B> {
         options.check(config)?;
         let config = options.untied(config);
         let list = parameters(&config);
-        let half = options.halves(&config, backend.level());
+        let half = options.halves(&config, backend.facts().features);
         let held = hold(&backend, &list)?;
         let shares = list.iter().map(|p| norm_of(p, 0).shares()).sum();
         Ok(Self {

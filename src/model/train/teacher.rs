@@ -70,7 +70,7 @@ impl<B: Backend> Trainer<B> {
         }
         let (backend, config, rows) = (&self.backend, &self.config, self.options.rows());
         let half = self.scratch.halves.is_some();
-        let logits = logit_rows(config, rows, backend.max_words()) * config.vocab;
+        let logits = logit_rows(config, rows, backend.facts().max_words) * config.vocab;
         self.teacher = Some(Teacher {
             held: Held::load(backend, &self.list, weights, false)?,
             quantizer: Quantizer::new(backend, RECIPE, config, &self.list, half)?,

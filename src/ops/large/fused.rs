@@ -28,7 +28,11 @@ pub fn phase_gemv_round() -> Vec<BenchCase<PhaseGemvRound>> {
                 mode,
                 norm,
                 outcome,
-                known: if name.starts_with("down") { 132 } else { 0 },
+                known: match name.starts_with("down") {
+                    true => PROCESSORS,
+                    false => 0,
+                },
+                processors: PROCESSORS,
             };
             all.push(case(format!("{name}, {mode_name}"), op, &data));
         }
@@ -46,7 +50,13 @@ pub fn phase_gemm_coop() -> Vec<BenchCase<PhaseGemmCoop>> {
 
 /// Eight texts that are decoded together, and a prompt.
 pub fn phase_gemm_bits() -> Vec<BenchCase<PhaseGemmBits>> {
-    let of = |rows| integer(rows, |shape, mode| PhaseGemmBits { shape, mode });
+    let of = |rows| {
+        integer(rows, |shape, mode| PhaseGemmBits {
+            shape,
+            mode,
+            processors: PROCESSORS,
+        })
+    };
     let few = of(8).into_iter().map(|mut case| {
         case.name += ", 8 tokens";
         case
@@ -122,7 +132,8 @@ pub fn attention_step() -> Vec<BenchCase<AttentionStep>> {
         let heads = step_heads(texts, kv_heads, position);
         let op = AttentionStep {
             heads,
-            splits: AttentionStep::splits(&heads),
+            splits: AttentionStep::splits(&heads, RANGES),
+            processors: PROCESSORS,
             stride: position + 1,
         };
         let name = format!("{texts} texts at depth {position}, {kv_heads} kv heads");
@@ -144,13 +155,18 @@ pub fn attention_coop() -> Vec<BenchCase<AttentionCoop>> {
 }
 
 pub fn sample() -> Vec<BenchCase<Sample>> {
-    let op = Sample {
-        k: 40,
-        to: 0,
-        temperature: 0.8,
-        top_p: 0.95,
-        min_p: 0.05,
-        random: 1 << 30,
+    let each = |(name, rows)| {
+        let op = Sample {
+            rows,
+            k: 40,
+            to: 0,
+            temperature: 0.8,
+            top_p: 0.95,
+            min_p: 0.05,
+        };
+        case(name, op, &[Bits, Floats, Bits, Zeros])
     };
-    vec![case("40 candidates", op, &[Bits, Floats, Zeros])]
+    [("40 candidates", 1), ("8 rows of 40 candidates", 8)]
+        .map(each)
+        .into()
 }

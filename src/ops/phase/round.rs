@@ -49,6 +49,8 @@ pub struct PhaseGemvRound {
     /// How many magnitudes `tops` has of each token, of which the largest is that of the whole token; 0: it is not known,
     /// every workgroup looks for it.
     pub known: usize,
+    /// Workgroups that keep the device busy: no more are made, as each rounds the token for itself.
+    pub processors: usize,
 }
 
 impl PhaseGemvRound {
@@ -118,8 +120,7 @@ impl PhaseGemvRound {
 
     fn groups(&self) -> usize {
         let rows = self.rows();
-        // each rounds the token for itself, so no more than keep a large GPU busy
-        let usual = rows.div_ceil(LEAST_ROWS).min(PROCESSORS);
+        let usual = rows.div_ceil(LEAST_ROWS).min(self.processors);
         usual.max(rows.div_ceil(self.most_slots() >> u32::from(self.paired())))
     }
 
@@ -132,10 +133,10 @@ impl PhaseGemvRound {
         self.shape.outputs() >> u32::from(self.paired())
     }
 
-    /// Most of them that gated layers of so many outputs each write.
-    pub fn most_parts(outputs: usize) -> usize {
+    /// Most of them that gated layers of so many outputs each write on a device of so many processors.
+    pub fn most_parts(outputs: usize, processors: usize) -> usize {
         let least_slots = TERM_SLOTS / 8;
-        PROCESSORS.max(outputs.div_ceil(2).div_ceil(least_slots / 2))
+        processors.max(outputs.div_ceil(2).div_ceil(least_slots / 2))
     }
 
     /// Largest magnitudes that are written (gated) or read (known) of each token.

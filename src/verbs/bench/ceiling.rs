@@ -50,7 +50,7 @@ impl Ceilings {
 
 /// Operations per second of the device's best product of large dense matrices.
 pub fn matmul<B: Backend>(backend: &B) -> Result<f64> {
-    if kernel_for::<MatmulGemmCoop>(backend.level()).is_some() {
+    if kernel_for::<MatmulGemmCoop>(backend.facts().features).is_some() {
         let tall = |dense| MatmulGemmCoopTall(MatmulGemmCoop::plain(dense));
         let (work, seconds) = product(backend, Stored::F16, tall)?;
         return Ok(work / seconds.median);
@@ -65,7 +65,7 @@ pub fn matmul<B: Backend>(backend: &B) -> Result<f64> {
 
 /// Words of a copy and its seconds.
 fn copy<B: Backend>(backend: &B) -> Result<(usize, Samples)> {
-    let most = COPIED.min(backend.max_words());
+    let most = COPIED.min(backend.facts().max_words);
     let mut words = LEAST_COPIED.min(most);
     loop {
         let op = Copy { quads: words / 4 };
@@ -112,7 +112,10 @@ fn product<B: Backend, O: Op>(
         });
         let buffers = buffers.collect::<Result<Vec<_>>>()?;
         let buffers: Vec<_> = buffers.iter().collect();
-        let larger = op.lengths().iter().all(|l| 4 * l <= backend.max_words());
+        let larger = op
+            .lengths()
+            .iter()
+            .all(|l| 4 * l <= backend.facts().max_words);
         if n * 2 > MATRIX || !larger || once(backend, &op, &buffers)? > ENOUGH {
             return Ok((op.cost().ops, repeat(backend, &op, &buffers)?));
         }

@@ -126,7 +126,7 @@ impl Bench {
                     format: self.output,
                     progress,
                 };
-                device.run(self.device.check, bench)
+                device::run(&device, bench)
             }
         }
     }
@@ -149,7 +149,7 @@ impl Bench {
             format: self.output,
             profile: self.profile,
         };
-        device::open_with(&self.device, self.profile)?.run(self.device.check, bench)
+        device::run(&device::open_with(&self.device, self.profile)?, bench)
     }
 
     fn model(self, progress: bool) -> Result<()> {
@@ -174,7 +174,7 @@ impl Bench {
                 format: self.output,
                 progress,
             };
-            return device::open_with(&self.device, true)?.run(self.device.check, bench);
+            return device::run(&device::open_with(&self.device, true)?, bench);
         }
         let bench = ModelBench {
             subject,

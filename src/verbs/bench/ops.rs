@@ -159,7 +159,7 @@ impl<B: Backend> Walk<'_, B> {
         if self.bench.large && !large.is_empty() {
             for case in large {
                 let longest = case.op.lengths().into_iter().max().unwrap_or(0);
-                if longest > self.backend.max_words() {
+                if longest > self.backend.facts().max_words {
                     let (op, case) = (O::NAME, &case.name);
                     out::note(&format!("{op}, {case}: does not fit one binding, left out"));
                     continue;

@@ -5,7 +5,7 @@ use super::model::{Subject, once, prepare, warm_up};
 use super::report::{self, Format};
 use super::test::Test;
 use super::timing::sync;
-use crate::backend::{Backend, Fill, Timing, block_on};
+use crate::backend::{Backend, DeviceFacts, Fill, Timing, block_on};
 use crate::error::Result;
 use crate::model::Session;
 use crate::ops::Op;
@@ -237,12 +237,8 @@ impl<'b, B: Backend> HostClock<'b, B> {
 impl<B: Backend> Backend for HostClock<'_, B> {
     type Buffer = B::Buffer;
 
-    fn name(&self) -> String {
-        self.backend.name()
-    }
-
-    fn max_words(&self) -> usize {
-        self.backend.max_words()
+    fn facts(&self) -> &DeviceFacts {
+        self.backend.facts()
     }
 
     fn alloc(&self, label: &str, words: usize) -> Result<B::Buffer> {
@@ -257,7 +253,12 @@ impl<B: Backend> Backend for HostClock<'_, B> {
         self.backend.upload_with(buffer, offset, fill)
     }
 
-    async fn download(&self, buffer: &B::Buffer, offset: usize, len: usize) -> Result<Vec<u32>> {
+    async fn download<'a>(
+        &'a self,
+        buffer: &'a B::Buffer,
+        offset: usize,
+        len: usize,
+    ) -> Result<Vec<u32>> {
         self.backend.download(buffer, offset, len).await
     }
 

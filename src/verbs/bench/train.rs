@@ -95,8 +95,8 @@ impl Task for TrainBench {
         let memory = Memory::of(
             &self.config,
             &self.options,
-            backend.level(),
-            backend.max_words(),
+            backend.facts().features,
+            backend.facts().max_words,
         );
         for (part, bytes) in memory.parts().into_iter().filter(|p| p.1 > 0) {
             out::note(&format!("{part}: {}", out::memory(bytes as u64)));

@@ -23,7 +23,11 @@ mod run;
 FILEs are .txt, .jsonl (both also as .gz or .zst) and .parquet; what they hold does not depend on --workers. A run that
 was stopped goes on where it was when it is started again with the same options; until it is done, its files are in
 OUT.part. Lines that cannot be used are told and counted. The papers' packing joins batches of documents and throws
-away what fills no block; stream throws away nothing but the end.")]
+away what fills no block; stream throws away nothing but the end.
+
+Every document has exactly the tokens that the tokenizer gives for the whole of it. Byte-level tokenizers and those of
+the LLaMA 2 family go from word to word; others take a document as a whole, with some 200 bytes of memory for each byte
+of the longest one.")]
 pub struct Data {
     /// Text files
     #[arg(value_name = "FILE", required = true)]

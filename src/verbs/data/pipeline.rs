@@ -5,7 +5,7 @@
 
 use crate::error::Result;
 use crate::files::corpus::TextTokenizer;
-use crate::files::corpus::encoder::Encoder;
+use crate::files::corpus::encoder::{Cut, Encoder};
 use crate::files::corpus::manifest::Settings;
 use crate::files::corpus::records::{Reading, Record, Records};
 use crate::files::corpus::words::Words;
@@ -122,7 +122,8 @@ pub fn tokenize(
         let _over = Over(&budget);
         let budget = &budget;
         let (order, dealt) = sync_channel(2 * WAITING * workers);
-        scope.spawn(move || read(settings, start, &Dealer { to, order, budget }));
+        let cut = &tokenizer.cut;
+        scope.spawn(move || read(settings, cut, start, &Dealer { to, order, budget }));
         for worker in &dealt {
             // A worker without a result has panicked, which the scope passes on.
             let Ok(tokenized) = from[worker].recv() else {
@@ -163,19 +164,20 @@ impl Dealer<'_> {
 }
 
 /// Deals chunks until there are no more, or nobody takes them.
-fn read(settings: &Settings, start: Place, dealer: &Dealer) {
+fn read(settings: &Settings, cut: &Cut, start: Place, dealer: &Dealer) {
     let mut turn = 0;
     let mut deal = |chunk| {
         turn += 1;
         dealer.deal(chunk, turn)
     };
-    if let Err(error) = read_all(settings, start, &mut deal) {
+    if let Err(error) = read_all(settings, cut, start, &mut deal) {
         deal(Err(error));
     }
 }
 
 fn read_all(
     settings: &Settings,
+    cut: &Cut,
     start: Place,
     deal: &mut impl FnMut(Result<Chunk>) -> bool,
 ) -> Result<()> {
@@ -183,6 +185,8 @@ fn read_all(
         field: settings.field.clone(),
         unit: settings.text_unit,
         longest: settings.longest_line,
+        cut: cut.clone(),
+        any_name: false,
     };
     for (source, file) in settings.sources.iter().enumerate().skip(start.source) {
         let mut records = Records::open(Path::new(&file.path), &reading)?;
@@ -244,14 +248,15 @@ fn encode(encoder: &mut Encoder, field: &str, chunk: Chunk) -> Result<Tokenized>
         bytes: chunk.bytes,
     };
     for record in chunk.records {
-        match record.body.text(field) {
+        let (begins, ends) = (record.begins, record.ends);
+        match record.text(field) {
             Ok(text) => {
                 made.text_bytes += text.len() as u64;
-                encoder.encode(&text, record.begins, &mut made.ids)?;
+                encoder.encode(&text, begins, &mut made.ids)?;
             }
-            Err(why) => made.bad.push((record.number, why)),
+            Err(bad) => made.bad.push(bad),
         }
-        made.records.push((made.ids.len(), record.ends));
+        made.records.push((made.ids.len(), ends));
     }
     Ok(made)
 }

@@ -4,9 +4,8 @@ use super::args::{ActivationName, DeviceArgs, PathArgs, RecipeArgs};
 use super::source::{self, ModelArgs};
 use super::{device, out};
 use crate::error::{Error, Result};
-use crate::files::tokenizer::TOKENIZER;
-use crate::files::{Opened, Tokenizer};
-use crate::model::{LoadOptions, Sampler};
+use crate::generate::{ModelFiles, Options};
+use crate::model::Sampler;
 use std::time::Instant;
 
 mod prompt;
@@ -62,7 +61,8 @@ pub struct Generate {
 impl Generate {
     /// Generates and prints; `started` is when the program did.
     pub fn run(self, started: Instant) -> Result<()> {
-        let sampler = Sampler::new(self.sampling.sampling())?;
+        let sampling = self.sampling.sampling();
+        Sampler::new(sampling)?; // what makes no sense is said before anything is loaded
         if self.stop.iter().any(String::is_empty) {
             return Err(Error::usage(
                 "--stop is empty",
@@ -72,46 +72,36 @@ impl Generate {
         let prompt = self.prompt.read()?;
         let opened = source::open(self.model.model.as_deref())?;
         let recipe = source::recipe(&opened, &self.recipe)?;
-        let place = opened.source.place(TOKENIZER);
-        let Opened {
-            config,
-            weights,
-            tokenizer,
-            ..
-        } = opened;
-        let tokenizer = tokenizer.ok_or_else(|| {
-            Error::file(
-                place,
-                "is missing",
-                "copy it from where the model came from",
-            )
-        })?;
-        let prompt_ids = encode(&tokenizer, &prompt, config.bos)?;
-        let new = self.new_tokens(prompt_ids.len(), config.context)?;
-        let options = LoadOptions {
-            recipe,
-            activations: self.activations.into(),
-            kv: self.paths.kv.into(),
-            exact: self.paths.exact,
-            context: prompt_ids.len() + new,
-            batch: prompt_ids.len().min(self.batch_size as usize),
-        };
-        let task = run::Run {
+        let files = ModelFiles::from(opened);
+        let prompt_ids = files.encode(prompt.as_str())?;
+        let new = self.new_tokens(prompt_ids.len(), files.config().context)?;
+        let run = run::Run {
             started,
-            weights: source::allowing(weights, self.recipe.allow_nonfinite),
-            config,
-            tokenizer,
-            options,
-            sampler,
+            options: Options {
+                recipe: Some(recipe),
+                activations: self.activations.into(),
+                context: Some(prompt_ids.len() + new),
+                batch: prompt_ids.len().min(self.batch_size as usize),
+                kv: self.paths.kv.into(),
+                exact: self.paths.exact,
+                allow_nonfinite: self.recipe.allow_nonfinite,
+            },
+            generate: crate::Generate {
+                max_tokens: Some(new),
+                stop: self.stop,
+                sampling,
+            },
+            files,
             echo: (!self.json && out::on_terminal()).then_some(prompt),
             prompt_ids,
-            new,
-            stop: self.stop,
             json: self.json,
             activations: self.activations,
             model: source::name(self.model.model.as_deref()),
         };
-        device::run_on(&self.device, task)
+        let device = device::open(&self.device)?;
+        run.run(&device)?;
+        device::report_check(&device);
+        Ok(())
     }
 
     /// How many tokens may be made after a prompt of `prompt` tokens.
@@ -133,18 +123,4 @@ impl Generate {
         }
         Ok(new)
     }
-}
-
-/// The ids of `prompt`; of an empty one the begin token, if the model has one.
-fn encode(tokenizer: &Tokenizer, prompt: &str, bos: Option<u32>) -> Result<Vec<u32>> {
-    let ids = tokenizer.encode(prompt, true)?;
-    if !ids.is_empty() {
-        return Ok(ids);
-    }
-    bos.map(|id| vec![id]).ok_or_else(|| {
-        Error::usage(
-            "the prompt is empty and the model has no begin token",
-            "give it some text to continue",
-        )
-    })
 }

@@ -1,6 +1,7 @@
 //! Where the prompt comes from.
 
 use crate::error::{Error, Result};
+use crate::files::text::decode;
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
@@ -47,14 +48,7 @@ fn read(path: &Path, from: impl Read) -> Result<String> {
         let what = format!("is longer than {} MB", LONGEST >> 20);
         return Err(Error::file(name, what, "no context holds that; shorten it"));
     }
-    let mut text = String::from_utf8(bytes).map_err(|e| {
-        let at = e.utf8_error().valid_up_to();
-        Error::file(
-            name,
-            format!("byte {at} is not UTF-8"),
-            "convert it to UTF-8",
-        )
-    })?;
+    let mut text = decode(&name, bytes)?;
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -75,6 +69,7 @@ mod tests {
         assert_eq!(text(b"a\r\n"), "a");
         assert_eq!(text(b"a\n\n"), "a\n");
         assert_eq!(text(b""), "");
+        assert_eq!(text(b"\xef\xbb\xbfa\n"), "a");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! How tokens are chosen, in llama.cpp's words.
 
 use crate::model::Sampling;
+use std::hash::{BuildHasher, RandomState};
 
 /// Settings of the sampler; defaults are llama.cpp's.
 #[derive(Debug, clap::Args)]
@@ -62,7 +63,12 @@ impl SamplingArgs {
             repetition_penalty: self.repeat_penalty,
             penalty_window: self.repeat_last_n,
             // short enough to be typed, and exact as a JSON number
-            seed: self.seed.unwrap_or_else(|| fastrand::u32(..).into()),
+            seed: self.seed.unwrap_or_else(|| random_seed().into()),
         }
     }
+}
+
+/// A seed that nobody can foresee, from the keys that the standard library takes from the system for its hash maps.
+fn random_seed() -> u32 {
+    RandomState::new().hash_one(()) as u32
 }

@@ -1,10 +1,11 @@
 //! `info` without a model: the devices of this machine and the paths chosen on each.
 
+use crate::backend::{APIS, DeviceChoice, candidates};
 use crate::backend::{AdapterSummary, Backend, Cpu, adapters, kernel_for};
 use crate::error::Result;
 use crate::ops::{Needs, Op, Visitor, for_each};
-use crate::verbs::args::{DeviceArgs, DeviceChoice};
-use crate::verbs::{device, out};
+use crate::verbs::args::DeviceArgs;
+use crate::verbs::out;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ struct GpuInfo {
     limits: Limits,
     /// The kernel each op runs there.
     kernels: BTreeMap<&'static str, &'static str>,
+    /// Ops without a kernel there, with the features that they would need; models run others instead.
+    without_kernel: BTreeMap<&'static str, Vec<&'static str>>,
     /// File that keeps compiled kernels; `null` where the driver hands none out, or with `--cache off`.
     pipeline_cache: Option<PathBuf>,
 }
@@ -54,20 +57,40 @@ struct Limits {
 struct Kernels {
     level: Needs,
     chosen: BTreeMap<&'static str, &'static str>,
+    without: BTreeMap<&'static str, Vec<&'static str>>,
 }
 
 impl Visitor for Kernels {
     fn visit<O: Op>(&mut self) {
-        let kernel = kernel_for::<O>(self.level);
-        self.chosen
-            .insert(O::NAME, kernel.map_or("none", |k| k.stem));
+        if let Some(kernel) = kernel_for::<O>(self.level) {
+            self.chosen.insert(O::NAME, kernel.stem);
+            return;
+        }
+        let lacking = O::SHADERS
+            .iter()
+            .map(|s| names(s.needs.without(self.level)));
+        let least = lacking.min_by_key(Vec::len).unwrap_or_default();
+        self.without.insert(O::NAME, least);
     }
+}
+
+/// Features by the names that `info` gives them.
+pub(super) fn names(needs: Needs) -> Vec<&'static str> {
+    let all = [
+        ("f16", needs.f16),
+        ("subgroup", needs.subgroup),
+        ("int64", needs.int64),
+        ("int16", needs.int16),
+        ("matrix", needs.matrix),
+    ];
+    let there = all.into_iter().filter(|feature| feature.1);
+    there.map(|feature| feature.0).collect()
 }
 
 /// Prints them.
 pub fn run(args: &DeviceArgs, json: bool) -> Result<()> {
     let all = pollster::block_on(adapters());
-    let auto = device::candidates(&DeviceChoice::Auto, &all, false)?;
+    let auto = candidates(&DeviceChoice::Auto, &all, false)?;
     let devices = Devices {
         version: env!("CARGO_PKG_VERSION"),
         auto: auto.first().map_or("cpu".to_owned(), usize::to_string),
@@ -90,15 +113,9 @@ fn gpu((index, adapter): (usize, &AdapterSummary), cache: Option<PathBuf>) -> Gp
     let mut kernels = Kernels {
         level: adapter.level,
         chosen: BTreeMap::new(),
+        without: BTreeMap::new(),
     };
     for_each(&mut kernels);
-    let features = [
-        ("f16", adapter.level.f16),
-        ("subgroup", adapter.level.subgroup),
-        ("int64", adapter.level.int64),
-        ("int16", adapter.level.int16),
-        ("matrix", adapter.level.matrix),
-    ];
     GpuInfo {
         index,
         name: adapter.name.clone(),
@@ -109,7 +126,7 @@ fn gpu((index, adapter): (usize, &AdapterSummary), cache: Option<PathBuf>) -> Gp
             (_, true) => "integrated",
             _ => "discrete",
         },
-        features: features.iter().filter(|f| f.1).map(|f| f.0).collect(),
+        features: names(adapter.level),
         limits: Limits {
             max_binding_bytes: adapter.max_binding,
             max_buffer_bytes: adapter.max_buffer,
@@ -119,6 +136,7 @@ fn gpu((index, adapter): (usize, &AdapterSummary), cache: Option<PathBuf>) -> Gp
             workgroups_per_dimension: adapter.groups_per_dimension,
         },
         kernels: kernels.chosen,
+        without_kernel: kernels.without,
         pipeline_cache: cache
             .zip(adapter.cache_file.as_ref())
             .map(|(folder, file)| folder.join(file)),
@@ -167,22 +185,35 @@ fn text(devices: &Devices) -> String {
                 Some(path) => format!("{}, not there yet", path.display()),
             },
         );
-        let special: Vec<_> = gpu.kernels.iter().filter(|(op, k)| op != k).collect();
-        field(
-            "kernels",
-            match special.as_slice() {
-                [] => format!("{}, all plain", gpu.kernels.len()),
-                some => format!(
-                    "{}, plain but for {}",
-                    gpu.kernels.len(),
-                    some.iter().map(|s| *s.1).collect::<Vec<_>>().join(", ")
-                ),
-            },
-        );
+        field("kernels", kernels(gpu));
+        if !gpu.without_kernel.is_empty() {
+            field("none for", without_kernel(gpu));
+        }
     }
     if devices.gpus.is_empty() {
-        lines.push(format!("no GPU was found ({})", device::BACKENDS));
+        lines.push(format!("no GPU was found ({})", APIS));
     }
     lines.push(format!("\n--device auto takes {}", devices.auto));
     lines.join("\n") + "\n"
+}
+
+/// How many ops have a kernel there, and which are not the plain ones.
+fn kernels(gpu: &GpuInfo) -> String {
+    let special = gpu.kernels.iter().filter(|(op, kernel)| op != kernel);
+    let special: Vec<_> = special.map(|(_, kernel)| *kernel).collect();
+    match special.as_slice() {
+        [] => format!("{}, all plain", gpu.kernels.len()),
+        some => format!("{}, plain but for {}", gpu.kernels.len(), some.join(", ")),
+    }
+}
+
+/// The ops without a kernel, by what they would need.
+fn without_kernel(gpu: &GpuInfo) -> String {
+    let mut by_need: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (op, needs) in &gpu.without_kernel {
+        by_need.entry(needs.join(" and ")).or_default().push(op);
+    }
+    let groups = by_need.iter();
+    let groups = groups.map(|(needs, ops)| format!("{} (need {needs})", ops.join(", ")));
+    groups.collect::<Vec<_>>().join("; ")
 }

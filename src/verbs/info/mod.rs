@@ -1,4 +1,4 @@
-//! `info`: devices, or a model.
+//! `info`: devices, a model, or a kernel.
 
 use super::args::{DeviceArgs, RecipeArgs};
 use super::device;
@@ -8,8 +8,9 @@ use std::path::PathBuf;
 mod check;
 mod devices;
 mod model;
+mod shader;
 
-/// Show the devices of this machine, or what a model is.
+/// Show the devices of this machine, what a model is, or what a device gets for a kernel.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   fairy2i-gpu info                     devices, their limits and the kernels chosen for them
@@ -17,7 +18,10 @@ mod model;
   fairy2i-gpu info llama-folder        configuration, parameters, bits per weight, sizes
   fairy2i-gpu info llama-folder --stages 2
                                        what it would be in two bits
-  fairy2i-gpu info builtin             the built-in model")]
+  fairy2i-gpu info builtin             the built-in model
+  fairy2i-gpu info --shader            the names of all kernels
+  fairy2i-gpu info --shader rms_norm --to hlsl
+                                       what Direct3D 12 gets for a kernel")]
 pub struct Info {
     /// A model folder, or `builtin`
     model: Option<PathBuf>,
@@ -28,16 +32,21 @@ pub struct Info {
     recipe: RecipeArgs,
     #[command(flatten)]
     device: DeviceArgs,
+    #[command(flatten)]
+    shader: shader::ShaderArgs,
 }
 
 impl Info {
     /// Prints it.
     pub fn run(self) -> Result<()> {
+        if let Some(name) = &self.shader.shader {
+            return shader::run(name, &self.shader, self.json);
+        }
         if self.device.check {
             return device::run_on(&self.device, check::SelfTest);
         }
         match &self.model {
-            Some(model) => model::run(model, &self.recipe, self.json),
+            Some(model) => model::run(model, &self.recipe, &self.device, self.json),
             None => devices::run(&self.device, self.json),
         }
     }

@@ -1,15 +1,15 @@
 //! `info MODEL`: what a model is and what it needs.
 
+use crate::backend::Backend;
 use crate::error::Result;
 use crate::files::{Opened, plan};
 use crate::model::{Config, Recipe, RopeScaling};
-use crate::verbs::args::RecipeArgs;
+use crate::ops::Kv;
+use crate::verbs::args::{DeviceArgs, RecipeArgs};
+use crate::verbs::device::{self, Task};
 use crate::verbs::{out, source};
 use serde::Serialize;
 use std::path::Path;
-
-/// Bytes of a value in the KV cache.
-const CACHE_VALUE: usize = 4;
 
 #[derive(Serialize)]
 struct ModelInfo {
@@ -41,6 +41,10 @@ struct ModelInfo {
     /// All tensors over all parameters.
     bits_per_parameter: f64,
     files: Vec<File>,
+    /// Where it would run.
+    device: String,
+    /// How that device keeps keys and values: `f16` or `f32`.
+    cache: &'static str,
     cache_bytes_per_token: usize,
     /// Weights and the cache of a full context.
     memory_bytes: usize,
@@ -52,21 +56,40 @@ struct File {
     bytes: u64,
 }
 
-/// Prints what `model` is, with its linear layers as `args` say.
-pub fn run(model: &Path, args: &RecipeArgs, json: bool) -> Result<()> {
+/// A device's name, and how it keeps keys and values.
+struct Cache;
+
+impl Task for Cache {
+    type Output = (String, Kv);
+
+    fn run<B: Backend>(self, backend: &B) -> Result<Self::Output> {
+        Ok((backend.name(), backend.facts().kv))
+    }
+}
+
+/// Prints what `model` is, with its linear layers as `args` say, and its cache as the chosen device keeps it.
+pub fn run(model: &Path, args: &RecipeArgs, device: &DeviceArgs, json: bool) -> Result<()> {
     let opened = source::open(Some(model))?;
     let recipe = source::recipe(&opened, args)?;
-    let info = gather(model, &opened, &recipe)?;
+    let (device, kv) = device::run_on(device, Cache)?;
+    let info = gather(model, &opened, &recipe, device, kv)?;
     if json {
         return out::json(&info);
     }
     out::print(&text(&info))
 }
 
-fn gather(model: &Path, opened: &Opened, recipe: &Recipe) -> Result<ModelInfo> {
+fn gather(
+    model: &Path,
+    opened: &Opened,
+    recipe: &Recipe,
+    device: String,
+    kv: Kv,
+) -> Result<ModelInfo> {
     let config = &opened.config;
     let storage = Storage::of(opened, recipe)?;
-    let cache = 2 * config.layers * config.kv_heads * config.head_dim * CACHE_VALUE;
+    let kv = kv.for_heads(config.head_dim);
+    let cache = 2 * config.layers * config.kv_heads * config.head_dim * kv.bytes();
     let files = source::sizes(Some(model))?;
     Ok(ModelInfo {
         model: model.display().to_string(),
@@ -99,6 +122,11 @@ fn gather(model: &Path, opened: &Opened, recipe: &Recipe) -> Result<ModelInfo> {
             .into_iter()
             .map(|(name, bytes)| File { name, bytes })
             .collect(),
+        device,
+        cache: match kv {
+            Kv::F16 => "f16",
+            Kv::F32 => "f32",
+        },
         cache_bytes_per_token: cache,
         memory_bytes: storage.all + cache * config.context,
     })
@@ -189,9 +217,11 @@ fn text(info: &ModelInfo) -> String {
         fields.push(("file", format!("{size}  {}", file.name)));
     }
     let memory = format!(
-        "{} of weights, {} of cache per token, {} with a full context",
+        "{} of weights, {} of cache per token ({} on {}), {} with a full context",
         out::bytes(info.weight_bytes as f64),
         out::bytes(info.cache_bytes_per_token as f64),
+        info.cache,
+        info.device,
         out::bytes(info.memory_bytes as f64)
     );
     fields.push(("memory", memory));

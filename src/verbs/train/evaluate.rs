@@ -3,7 +3,9 @@
 use crate::backend::{Backend, block_on};
 use crate::error::{Error, Result};
 use crate::files::Tokenizer;
-use crate::files::corpus::packing;
+use crate::files::corpus::encoder::Cut;
+use crate::files::corpus::records::{Body, Reading, Records};
+use crate::files::corpus::{TextUnit, packing};
 use crate::model::train::{Batch, Trainer};
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -40,7 +42,7 @@ impl Protocol {
 /// A text in blocks of equal length, filled up where they are short.
 #[derive(Default)]
 pub struct Text {
-    /// The file's stem.
+    /// The file's name, without its endings where that is enough to tell it from the others.
     pub name: String,
     tokens: Vec<u32>,
     labels: Vec<i32>,
@@ -48,31 +50,37 @@ pub struct Text {
     count: Option<usize>,
 }
 
-/// Tokenizes the files.
+/// Tokenizes the files, which are read as `data` reads them; a file of another name is plain text.
 ///
 /// # Errors
-/// [`Error::Io`], and [`Error::File`] for a text that fills no block.
+/// [`Error::Io`], and [`Error::File`] for a file that holds anything but text, or that fills no block.
 pub fn open(
     files: &[PathBuf],
     protocol: Protocol,
     words: &Words<'_>,
     length: usize,
 ) -> Result<Vec<Text>> {
-    let text = |file: &PathBuf| text(file, protocol, words, length);
-    files.iter().map(text).collect()
+    let named = files.iter().zip(names(files));
+    named
+        .map(|(file, name)| text(file, name, protocol, words, length))
+        .collect()
 }
 
-fn text(file: &Path, protocol: Protocol, words: &Words<'_>, length: usize) -> Result<Text> {
-    let bytes = std::fs::read(file).map_err(|e| Error::io(file, e))?;
-    let content = String::from_utf8_lossy(&bytes);
-    let name = file.file_stem().map(|s| s.to_string_lossy().into_owned());
+fn text(
+    file: &Path,
+    name: String,
+    protocol: Protocol,
+    words: &Words<'_>,
+    length: usize,
+) -> Result<Text> {
+    let content = Content::read(file)?;
     let mut text = Text {
-        name: name.unwrap_or_default(),
+        name,
         ..Text::default()
     };
     match protocol {
-        Protocol::Blocks => text.blocks(&content, words, length)?,
-        Protocol::Papers => text.documents(&content, words, length)?,
+        Protocol::Blocks => text.blocks(&content.documents(), words, length)?,
+        Protocol::Papers => text.documents(&content.lines(), words, length)?,
     }
     if text.tokens.is_empty() {
         return Err(Error::file(
@@ -82,6 +90,117 @@ fn text(file: &Path, protocol: Protocol, words: &Words<'_>, length: usize) -> Re
         ));
     }
     Ok(text)
+}
+
+/// What a file holds.
+enum Content {
+    /// One text.
+    Whole(String),
+    /// Lines of JSON or rows.
+    Documents(Vec<String>),
+}
+
+impl Content {
+    fn read(file: &Path) -> Result<Self> {
+        let reading = Reading {
+            field: "text".to_owned(),
+            unit: TextUnit::File,
+            longest: 1 << 30,
+            cut: Cut::Never,
+            any_name: true,
+        };
+        let mut records = Records::open(file, &reading)?;
+        let mut documents = Vec::new();
+        while let Some(record) = records.next()? {
+            let bad = |line: u64, what: String| {
+                let place = format!("{}:{line}", file.display());
+                Error::file(place, what, "give a text in UTF-8")
+            };
+            let whole = matches!(record.body, Body::Lines(_));
+            let text = record.text(&reading.field);
+            let text = text.map_err(|(line, why)| bad(line, why))?;
+            if !whole {
+                documents.push(text);
+                continue;
+            }
+            // No text has zeros, but most other files do, and they are UTF-8.
+            if let Some(zero) = text.find('\0') {
+                let lines = text[..zero].matches('\n').count() as u64;
+                return Err(bad(lines + 1, "a byte is 0: this is no text".to_owned()));
+            }
+            return Ok(Self::Whole(text));
+        }
+        Ok(Self::Documents(documents))
+    }
+
+    /// Texts between which the model may not look.
+    fn documents(&self) -> Vec<&str> {
+        match self {
+            Self::Whole(text) => vec![text],
+            Self::Documents(all) => all.iter().map(String::as_str).collect(),
+        }
+    }
+
+    /// Documents of the papers' protocol.
+    fn lines(&self) -> Vec<&str> {
+        match self {
+            Self::Whole(text) => text.split('\n').collect(),
+            Self::Documents(_) => self.documents(),
+        }
+    }
+}
+
+/// A name for every file: its stem, or as much of its path as tells it from others with that stem.
+fn names(files: &[PathBuf]) -> Vec<String> {
+    let same = |a: &Path, b: &Path| stem(a) == stem(b);
+    let mut names: Vec<String> = Vec::with_capacity(files.len());
+    for file in files {
+        let alike: Vec<&PathBuf> = files.iter().filter(|other| same(other, file)).collect();
+        let mut forms = (0..).map(|n| form(file, n));
+        let longest = forms.clone().take_while(Option::is_some).count();
+        let mut alone =
+            forms.by_ref().take(longest).enumerate().filter(|(n, own)| {
+                alike.iter().filter(|other| form(other, *n) == *own).count() == 1
+            });
+        let name = alone.next().and_then(|(_, own)| own);
+        let name = name.unwrap_or_else(|| file.display().to_string());
+        // The same file twice is measured twice.
+        let number = |n: usize| {
+            if n == 1 {
+                name.clone()
+            } else {
+                format!("{name} ({n})")
+            }
+        };
+        let free = (1..).map(number).find(|name| !names.contains(name));
+        names.extend(free);
+    }
+    names
+}
+
+/// Names of a file, longer and longer: stem, file name, both with the folder, and so on.
+fn form(file: &Path, n: usize) -> Option<String> {
+    let mut parts: Vec<String> = file
+        .components()
+        .map(|c| c.as_os_str().to_string_lossy().into_owned())
+        .collect();
+    let last = parts.pop()?;
+    let folders = parts.len().checked_sub(n / 2)?;
+    let mut kept = parts.split_off(folders);
+    kept.push(if n % 2 == 0 { stem(file) } else { last });
+    Some(kept.join("/"))
+}
+
+/// The name of a file without its folder, its ending, and that of an archive around it.
+fn stem(file: &Path) -> String {
+    let archive =
+        |e: &std::ffi::OsStr| e.eq_ignore_ascii_case("gz") || e.eq_ignore_ascii_case("zst");
+    let inner = match file.extension() {
+        Some(ending) if archive(ending) => Path::new(file.file_stem().unwrap_or_default()),
+        _ => file,
+    };
+    let stem = inner.file_stem().map(|s| s.to_string_lossy().into_owned());
+    stem.unwrap_or_default()
 }
 
 /// A tokenizer and the tokens that begin blocks and end documents.
@@ -98,8 +217,13 @@ fn special(id: Option<u32>, what: &str) -> Result<u32> {
 }
 
 impl Text {
-    fn blocks(&mut self, content: &str, words: &Words<'_>, length: usize) -> Result<()> {
-        let ids = words.tokenizer.encode(content, false)?;
+    /// Documents follow each other with eos between them, where the model has one.
+    fn blocks(&mut self, documents: &[&str], words: &Words<'_>, length: usize) -> Result<()> {
+        let mut ids = Vec::new();
+        for (i, document) in documents.iter().enumerate() {
+            ids.extend(words.eos.filter(|_| i > 0));
+            ids.extend(words.tokenizer.encode(document, false)?);
+        }
         let bos = special(words.bos, "begin")?;
         for block in ids.chunks_exact(length - 1) {
             self.tokens.push(bos);
@@ -110,10 +234,10 @@ impl Text {
     }
 
     /// As the papers do (method of arXiv 2512.02901, evaluation).
-    fn documents(&mut self, content: &str, words: &Words<'_>, length: usize) -> Result<()> {
+    fn documents(&mut self, lines: &[&str], words: &Words<'_>, length: usize) -> Result<()> {
         let (bos, eos) = (special(words.bos, "begin")?, special(words.eos, "end")?);
         let mut documents = Vec::new();
-        for line in content.split('\n').filter(|l| !l.is_empty()) {
+        for line in lines.iter().filter(|l| !l.is_empty()) {
             let mut ids = words.tokenizer.encode(line, false)?;
             ids.push(eos);
             documents.push(ids);
@@ -182,7 +306,8 @@ mod tests {
         let long = "far too many words for a block as short as that one is";
         let mut text = Text::default();
         let content = format!("Once\n\n{long}\nupon a time\n");
-        text.documents(&content, &words, 8).expect("a block");
+        let lines: Vec<&str> = content.split('\n').collect();
+        text.documents(&lines, &words, 8).expect("a block");
         let mut tokens = [&[1][..], &first, &[2], &second, &[2]].concat();
         assert_eq!(text.count, Some(tokens.len() - 1));
         let mut labels: Vec<i32> = tokens.iter().map(|&t| t as i32).collect();
@@ -201,10 +326,41 @@ mod tests {
             eos: None,
         };
         let mut text = Text::default();
-        text.blocks("Once upon a time, there was a", &words, 4)
+        text.blocks(&["Once upon a time, there was a"], &words, 4)
             .expect("blocks");
         assert!(text.tokens.len().is_multiple_of(4) && !text.tokens.is_empty());
         assert!(text.tokens.chunks(4).all(|block| block[0] == 1));
-        assert!(text.documents("Once", &words, 4).is_err());
+        assert!(text.documents(&["Once"], &words, 4).is_err());
+    }
+
+    #[test]
+    fn every_file_has_a_name_of_its_own() {
+        let names = |files: &[&str]| {
+            let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
+            super::names(&files)
+        };
+        for (files, want) in [
+            (
+                &["a/val.txt", "wiki.test.raw"][..],
+                &["val", "wiki.test"][..],
+            ),
+            (
+                &["a/val.txt", "b/val.txt", "c.txt.gz"],
+                &["a/val", "b/val", "c"],
+            ),
+            (
+                &["val.txt", "val.jsonl", "val.txt.gz"],
+                &["val.txt", "val.jsonl", "val.txt.gz"],
+            ),
+            (&["x/a/val.txt", "y/a/val.txt"], &["x/a/val", "y/a/val"]),
+            (
+                &["a/val.txt", "a/val.txt", "val.txt"],
+                &["a/val.txt", "a/val.txt (2)", "val.txt"],
+            ),
+            (&["val.txt", "b/val.txt"], &["val.txt", "b/val"]),
+            (&["val", "val.txt"], &["val", "val.txt"]),
+        ] {
+            assert_eq!(names(files), want, "{files:?}");
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::args::{DeviceArgs, MethodName};
 use super::device;
 use crate::error::{Error, Result};
 use crate::files::run::config;
+use crate::files::text::decode;
 use clap::Args;
 use serde::Serialize;
 use settings::Settings;
@@ -190,5 +191,6 @@ impl Train {
 }
 
 fn read(path: &std::path::Path) -> Result<String> {
-    std::fs::read_to_string(path).map_err(|e| Error::io(path, e))
+    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    decode(&path.display().to_string(), bytes)
 }

@@ -17,9 +17,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Longest tokenizer that is read.
-const LONGEST: usize = 256 << 20;
-
 /// A run with all its settings.
 pub struct Run {
     pub out: PathBuf,
@@ -39,7 +36,12 @@ impl Task for Run {
         let checkpoints = Checkpoints::open(&self.out, self.settings.keep)?;
         let saved = self.newest(&checkpoints)?;
         let texts = self.texts(&base, length)?;
-        let memory = Memory::of(&base.config, &options, backend.level(), backend.max_words());
+        let memory = Memory::of(
+            &base.config,
+            &options,
+            backend.facts().features,
+            backend.facts().max_words,
+        );
         out::note(&format!("device memory: {}", by_part(&memory)));
         fits(&memory, backend)?;
         let trainer = self.trainer(backend, &base, options)?;
@@ -76,7 +78,7 @@ fn by_part(memory: &Memory) -> String {
 
 /// Refuses what the device has no room for, before anything is allocated.
 fn fits<B: Backend>(memory: &Memory, backend: &B) -> Result<()> {
-    match backend.memory() {
+    match backend.facts().memory {
         Some(bytes) if memory.total() as u64 > bytes => Err(Error::device(
             format!(
                 "training takes {}, {} has {}",
@@ -152,10 +154,15 @@ impl Run {
         Ok(opened)
     }
 
-    /// The texts to measure, in tokens; none without a tokenizer.
+    /// The texts to measure, in tokens.
     fn texts(&self, base: &Opened, length: usize) -> Result<Vec<Text>> {
-        let Some(tokenizer) = &base.tokenizer else {
+        if self.settings.eval.is_empty() {
             return Ok(Vec::new());
+        }
+        let Some(tokenizer) = &base.tokenizer else {
+            let place = base.source.place(TOKENIZER);
+            let hint = "copy it from where the model came from, or measure no text";
+            return Err(Error::file(place, "is missing", hint));
         };
         let words = Words {
             tokenizer,
@@ -184,8 +191,8 @@ impl Run {
                 "make it from more text",
             ));
         }
-        if let Some(bytes) = base.source.read_optional(TOKENIZER, LONGEST)? {
-            corpus.check_tokenizer(base.source.name(), &bytes)?;
+        if let Some(tokenizer) = &base.tokenizer {
+            corpus.check_tokenizer(base.source.name(), tokenizer.sha256())?;
         }
         Ok(block)
     }

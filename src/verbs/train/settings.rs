@@ -6,7 +6,7 @@ use crate::files::run::Step;
 use crate::model::train::schedule::{Decay, Schedule, WeightDecay};
 use crate::model::train::{Betas, TrainOptions};
 use crate::model::{Granularity, Method, Recipe};
-use crate::ops::hash32;
+use crate::random;
 use crate::verbs::args::{self, MethodName};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -23,6 +23,9 @@ pub const FREE: [&str; 6] = [
 
 /// Steps that say what a usual gradient is.
 const RECENT: usize = 64;
+
+/// Keeps the draws of nested steps apart from those of the order of the data, which has the same seed.
+const NESTED: u64 = u64::from_be_bytes(*b"nested\0\0");
 
 /// Settings with their defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -236,7 +239,7 @@ impl Settings {
 
     /// Stages of the step after `step`, if they may change: they follow from the seed and the step alone.
     pub fn stages_after(&self, step: u64) -> Option<usize> {
-        let drawn = f64::from(hash32(step as u32, self.seed as u32)) / 2f64.powi(32);
+        let drawn = random::unit(random::at(self.seed ^ NESTED, step));
         (self.nested > 0.0).then(|| match drawn < self.nested {
             true => 1,
             false => self.stages.into(),

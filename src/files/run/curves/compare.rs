@@ -24,7 +24,7 @@ pub fn comparison(runs: &[(String, Vec<Step>)], text: &str) -> Result<String> {
     if lines.is_empty() {
         return Err(Error::usage(
             format!("no run has measured a text `{text}`"),
-            "name a file given to train --eval, without its ending",
+            "name a text that the run measured, without its ending",
         ));
     }
     let mut svg = String::new();

@@ -21,6 +21,7 @@ pub(super) fn all() -> Vec<Case<PhaseGemvRound>> {
                     norm,
                     outcome,
                     known,
+                    processors: [132, 3][cases.len() % 2],
                 };
                 if op.sensible() && op.fits(1 << 15) {
                     let tokens = noise(12, op.shape.rows * op.shape.in_features, 3.0);
@@ -46,6 +47,7 @@ fn rounding_cases(mode: Activations) -> Vec<Case<PhaseGemvRound>> {
         norm: None,
         outcome: Outcome::Plain,
         known: 0,
+        processors: 132,
     };
     let scaled = |by: f32| -> Vec<f32> { noise(14, 1024, 1.0).iter().map(|x| x * by).collect() };
     let faint = PhaseGemvRound {

@@ -1,0 +1,312 @@
+//! A model as a caller has it: first its files, then on a device.
+
+use super::batch::Batch;
+use super::generator::Generator;
+use super::options::{Generate, Options, Prompt};
+use super::sequence::Sequence;
+use crate::backend::Device;
+use crate::error::{Error, Result};
+use crate::files::tokenizer::TOKENIZER;
+use crate::files::{self, Opened, Source, Tokenizer};
+use crate::model::{self, Config, LoadOptions, Method, Recipe, Tensor, Weights};
+use std::path::Path;
+
+/// New tokens where a caller names no number and the context has room.
+const DEFAULT_NEW: usize = 128;
+
+/// The files of a model, opened and checked against each other, and not on a device yet.
+pub struct ModelFiles {
+    opened: Opened,
+}
+
+/// A model on a device, with its tokenizer.
+///
+/// ```
+/// use fairy2i_gpu::{Device, Generate, Model, Options};
+/// let device = Device::auto()?; // a GPU if there is one, else the CPU
+/// let model = Model::builtin()?.load(&device, Options::default())?; // or Model::open("folder")
+/// for piece in model.generate("Once upon a time", Generate { max_tokens: Some(4), ..Generate::greedy() })? {
+///     print!("{}", piece?);
+/// }
+/// # Ok::<(), fairy2i_gpu::Error>(())
+/// ```
+pub struct Model {
+    inner: model::Model<Device>,
+    tokenizer: Option<Tokenizer>,
+    /// Where its tokenizer should be, for messages.
+    place: String,
+    recipe: Recipe,
+}
+
+impl Model {
+    /// Opens the model in the folder `path`: a Hugging Face checkpoint, in full precision or packed by this crate.
+    ///
+    /// # Errors
+    /// One line that names the file, field or tensors that are not as they must be.
+    pub fn open(path: impl AsRef<Path>) -> Result<ModelFiles> {
+        Ok(files::open(path)?.into())
+    }
+
+    /// [`Model::open`] for files that are in memory: their names and contents. `name` stands for the folder in
+    /// messages.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn from_bytes<B: Into<files::Bytes>>(
+        name: &str,
+        files: impl IntoIterator<Item = (String, B)>,
+    ) -> Result<ModelFiles> {
+        Ok(files::open_source(Source::memory(name, files))?.into())
+    }
+
+    /// The model of 12.6 million parameters that is part of this crate.
+    ///
+    /// # Errors
+    /// None, unless the crate itself is damaged.
+    pub fn builtin() -> Result<ModelFiles> {
+        Ok(files::open_source(crate::builtin::source())?.into())
+    }
+}
+
+impl From<Opened> for ModelFiles {
+    fn from(opened: Opened) -> Self {
+        Self { opened }
+    }
+}
+
+impl ModelFiles {
+    /// Shapes and constants.
+    pub fn config(&self) -> &Config {
+        &self.opened.config
+    }
+
+    /// How linear layers are packed; `None` for a full-precision checkpoint.
+    pub fn recipe(&self) -> Option<Recipe> {
+        self.opened.recipe
+    }
+
+    /// The tokenizer, if the files have one.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.opened.tokenizer.as_ref()
+    }
+
+    /// What was ignored in the files, one line each.
+    pub fn notes(&self) -> &[String] {
+        &self.opened.notes
+    }
+
+    /// The files as the rooms below have them.
+    pub fn opened(&self) -> &Opened {
+        &self.opened
+    }
+
+    /// The ids of `prompt`; of an empty text the begin token, if the model has one.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an empty prompt of a model without a begin token, [`Error::File`] without a tokenizer.
+    pub fn encode(&self, prompt: impl Into<Prompt>) -> Result<Vec<u32>> {
+        let place = self.opened.source.place(TOKENIZER);
+        let tokenizer = self.opened.tokenizer.as_ref();
+        encode(tokenizer, &place, prompt.into())
+    }
+
+    /// Brings the model onto `device`, which may carry several.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when it does not fit or the device fails, [`Error::NonFinite`] for a weight that is no number.
+    #[cfg(feature = "blocking")]
+    pub fn load(self, device: &Device, options: Options) -> Result<Model> {
+        crate::backend::block_on(device, self.load_async(device, options, &mut |_| {}))
+    }
+
+    /// [`ModelFiles::load`] for those who must not block; `progress` hears the name of each linear layer that is ready.
+    ///
+    /// # Errors
+    /// As [`ModelFiles::load`].
+    pub async fn load_async(
+        self,
+        device: &Device,
+        options: Options,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Model> {
+        let config = &self.opened.config;
+        let recipe = self.resolve(options.recipe)?;
+        let load = LoadOptions {
+            recipe,
+            activations: options.activations,
+            context: options.context.unwrap_or(config.context),
+            batch: options.batch.max(1),
+            kv: options.kv,
+            exact: options.exact,
+        };
+        let weights = &*self.opened.weights;
+        let lenient = Lenient(weights);
+        let weights: &dyn Weights = match options.allow_nonfinite {
+            true => &lenient,
+            false => weights,
+        };
+        let inner = model::Model::load(device.clone(), config, weights, load, progress).await?;
+        Ok(Model {
+            inner,
+            place: self.opened.source.place(TOKENIZER),
+            tokenizer: self.opened.tokenizer,
+            recipe,
+        })
+    }
+
+    /// The recipe that `asked` means for these files.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when packed layers are to be something else: their full-precision weights are gone.
+    pub fn resolve(&self, asked: Option<Recipe>) -> Result<Recipe> {
+        match (self.opened.recipe, asked) {
+            (Some(packed), Some(asked)) if asked != packed => Err(Error::usage(
+                format!("{} is packed already", self.opened.source.name()),
+                "quantize the full-precision model instead",
+            )),
+            (Some(packed), _) => Ok(packed),
+            (None, asked) => Ok(asked.unwrap_or(Recipe {
+                method: Method::Full,
+                granularity: model::Granularity::Tensor,
+                skip_head: false,
+            })),
+        }
+    }
+}
+
+/// Weights of which NaN and infinity are accepted.
+struct Lenient<'a>(&'a dyn Weights);
+
+impl Weights for Lenient<'_> {
+    fn tensor(&self, name: &str) -> Result<Option<Tensor<'_>>> {
+        self.0.tensor(name)
+    }
+
+    fn recipe(&self) -> Recipe {
+        self.0.recipe()
+    }
+
+    fn allow_nonfinite(&self) -> bool {
+        true
+    }
+}
+
+impl Model {
+    /// Shapes and constants.
+    pub fn config(&self) -> &Config {
+        self.inner.config()
+    }
+
+    /// How its linear layers are represented.
+    pub fn recipe(&self) -> Recipe {
+        self.recipe
+    }
+
+    /// Its tokenizer, if the files had one.
+    pub fn tokenizer(&self) -> Option<&Tokenizer> {
+        self.tokenizer.as_ref()
+    }
+
+    /// The device it lives on.
+    pub fn device(&self) -> &Device {
+        self.inner.backend()
+    }
+
+    /// The model as the rooms below have it: sessions, logits, steps.
+    pub fn inner(&self) -> &model::Model<Device> {
+        &self.inner
+    }
+
+    /// Continues `prompt`: an iterator of pieces of text.
+    ///
+    /// # Errors
+    /// [`Error::Context`] when prompt and new tokens do not fit, [`Error::Usage`] for options that make no sense or
+    /// an empty prompt of a model without a begin token, failures of the device.
+    #[cfg(feature = "blocking")]
+    pub fn generate(
+        &self,
+        prompt: impl Into<Prompt>,
+        options: Generate,
+    ) -> Result<Generator<'_, Device>> {
+        crate::backend::block_on(self.device(), self.generate_async(prompt, options))
+    }
+
+    /// [`Model::generate`] for those who must not block; go on with [`Generator::next_piece`].
+    ///
+    /// # Errors
+    /// As [`Model::generate`].
+    pub async fn generate_async(
+        &self,
+        prompt: impl Into<Prompt>,
+        options: Generate,
+    ) -> Result<Generator<'_, Device>> {
+        let sequence = self.sequence(prompt.into(), &options)?;
+        let context = sequence.prompt_ids.len() + sequence.max_tokens;
+        let session = self.inner.sessions_of(1, context)?;
+        Generator::new(session, sequence, &options).await
+    }
+
+    /// Continues several prompts: those of the same length together, in one pass over the weights for each token.
+    ///
+    /// # Errors
+    /// As [`Model::generate`].
+    pub fn batch<P: Into<Prompt>>(
+        &self,
+        prompts: impl IntoIterator<Item = P>,
+        options: Generate,
+    ) -> Result<Batch<'_>> {
+        let sequences = prompts
+            .into_iter()
+            .map(|prompt| self.sequence(prompt.into(), &options))
+            .collect::<Result<_>>()?;
+        Batch::new(&self.inner, sequences, options)
+    }
+
+    /// A text that has not begun.
+    fn sequence(&self, prompt: Prompt, options: &Generate) -> Result<Sequence<'_>> {
+        if options.stop.iter().any(String::is_empty) {
+            let hint = "give the string that ends the text";
+            return Err(Error::usage("a stop string is empty", hint));
+        }
+        let config = self.inner.config();
+        let ids = encode(self.tokenizer.as_ref(), &self.place, prompt)?;
+        let new = new_tokens(ids.len(), self.inner.options().context, options.max_tokens)?;
+        let (tokenizer, stop) = (self.tokenizer.as_ref(), options.stop.clone());
+        Sequence::new(tokenizer, &config.eos, ids, new, stop)
+    }
+}
+
+/// How many tokens may follow a prompt of `prompt` tokens where `asked` are wanted.
+pub(super) fn new_tokens(prompt: usize, context: usize, asked: Option<usize>) -> Result<usize> {
+    let room = context.checked_sub(prompt);
+    let new = asked.unwrap_or_else(|| DEFAULT_NEW.min(room.unwrap_or(1).max(1)));
+    match room {
+        Some(room) if new <= room => Ok(new),
+        _ => Err(Error::Context {
+            prompt,
+            new,
+            context,
+        }),
+    }
+}
+
+fn encode(tokenizer: Option<&Tokenizer>, place: &str, prompt: Prompt) -> Result<Vec<u32>> {
+    let ids = match prompt {
+        Prompt::Ids(ids) => ids,
+        Prompt::Text(text) => {
+            let hint = "copy it from where the model came from";
+            let missing = || Error::file(place, "is missing", hint);
+            tokenizer.ok_or_else(missing)?.encode(&text, true)?
+        }
+    };
+    if !ids.is_empty() {
+        return Ok(ids);
+    }
+    let bos = tokenizer.and_then(Tokenizer::bos);
+    bos.map(|id| vec![id]).ok_or_else(|| {
+        Error::usage(
+            "the prompt is empty and the model has no begin token",
+            "give it some text to continue",
+        )
+    })
+}

@@ -1,0 +1,100 @@
+//! What a caller may ask for, with defaults for everything.
+
+use crate::model::{Recipe, Sampling};
+use crate::ops::Kv;
+use crate::ops::activation::Activations;
+
+/// How a model is put onto a device.
+///
+/// ```
+/// use fairy2i_gpu::Options;
+/// let options = Options { context: Some(512), ..Options::default() };
+/// # let _ = options;
+/// ```
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How linear layers are represented. `None` takes them as they are stored; anything else quantizes a
+    /// full-precision checkpoint while it is loaded, by rounding alone.
+    pub recipe: Option<Recipe>,
+    /// How activations enter quantized layers. Integers make their sums exact.
+    pub activations: Activations,
+    /// Most tokens of a prompt and its continuation together; `None` is what the model was trained for. Caches are
+    /// allocated for a text when it begins, no longer than it can become.
+    pub context: Option<usize>,
+    /// Most tokens of a prompt that are processed at once, and most sequences that decode at once. Scratch memory grows
+    /// with it.
+    pub batch: usize,
+    /// How keys and values are cached; `None` is what suits the device.
+    pub kv: Option<Kv>,
+    /// Integer sums for prompts too, where cooperative matrices would be faster: the bits do not depend on the
+    /// device, nor on what is processed together.
+    pub exact: bool,
+    /// Go on when weights are NaN or infinite.
+    pub allow_nonfinite: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            recipe: None,
+            activations: Activations::Int16,
+            context: None,
+            batch: 256,
+            kv: None,
+            exact: false,
+            allow_nonfinite: false,
+        }
+    }
+}
+
+/// How a text goes on and when it ends.
+#[derive(Debug, Clone, Default)]
+pub struct Generate {
+    /// Most new tokens. `None` is 128, or what the context leaves if that is less; a number that does not fit is an
+    /// error.
+    pub max_tokens: Option<usize>,
+    /// The text ends before the first of these strings, however tokens cut it. None of them may be empty.
+    pub stop: Vec<String>,
+    /// How tokens are chosen. Equal seeds give equal texts on the same device.
+    pub sampling: Sampling,
+}
+
+impl Generate {
+    /// The most likely token each time.
+    pub fn greedy() -> Self {
+        Self {
+            sampling: Sampling {
+                temperature: 0.0,
+                ..Sampling::default()
+            },
+            ..Self::default()
+        }
+    }
+}
+
+/// What a text begins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prompt {
+    /// Text; the model's tokenizer adds the begin token if the model has one.
+    Text(String),
+    /// Token ids, taken as they are.
+    Ids(Vec<u32>),
+}
+
+impl From<&str> for Prompt {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Prompt {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Vec<u32>> for Prompt {
+    fn from(ids: Vec<u32>) -> Self {
+        Self::Ids(ids)
+    }
+}

@@ -1,0 +1,99 @@
+//! `smollm2.json`: SmolLM2-135M-Instruct in full precision, as transformers runs it in float32: the ids of prompts and
+//! chats, and what it continues them with.
+//!
+//! The model has 269 MB and is no part of the repository: `FAIRY2I_SMOLLM2` names its folder.
+
+use super::Report;
+use super::common::Device;
+use fairy2i_gpu::backend::{Backend, block_on};
+use fairy2i_gpu::files::{self, Opened, Tokenizer};
+use fairy2i_gpu::model::{LoadOptions, Model};
+use fairy2i_gpu::ops::Kv;
+use fairy2i_gpu::ops::activation::Activations;
+use serde_json::Value;
+use std::io::Write;
+
+const FOLDER: &str = "FAIRY2I_SMOLLM2";
+
+fn ids(value: &Value) -> Vec<u32> {
+    let ids = value.as_array().expect("a list of ids").iter();
+    ids.map(|id| id.as_u64().expect("an id") as u32).collect()
+}
+
+/// Judges the fixture on the devices that `open` opens, if the model is there.
+pub fn judge(fixture: &Value, open: impl FnOnce() -> Vec<Device>) -> Report {
+    let mut report = Report::default();
+    let Some(folder) = std::env::var_os(FOLDER) else {
+        // Not by a macro, whose output is shown only where a test fails.
+        let skip = format!("\n*** SmolLM2 was SKIPPED: {FOLDER} does not name its folder ***\n\n");
+        let _ = std::io::stderr().write_all(skip.as_bytes());
+        return report;
+    };
+    let opened = files::open(folder).expect("the model opens");
+    let tokenizer = opened.tokenizer.as_ref().expect("it has a tokenizer");
+    let lists = ["greedy", "chat"].map(|kind| fixture[kind].as_array().expect("a list"));
+    let cases: Vec<&Value> = lists.into_iter().flatten().collect();
+    for case in &cases {
+        texts(tokenizer, case, &mut report);
+    }
+    for device in open() {
+        let done = block_on(&device, greedy(&device, &opened, &cases, &mut report));
+        let name = device.name();
+        report.check(done.is_ok(), || format!("{name}: {}", done.unwrap_err()));
+    }
+    report
+}
+
+/// Text to ids and back.
+fn texts(tokenizer: &Tokenizer, case: &Value, report: &mut Report) {
+    let (prompt, text) = (case["prompt"].as_str(), case["text"].as_str());
+    let (prompt, text) = (prompt.expect("a prompt"), text.expect("a text"));
+    let (prompt_ids, ids) = (ids(&case["prompt_ids"]), ids(&case["ids"]));
+    let got = tokenizer.encode(prompt, true).expect("ids");
+    report.check(got == prompt_ids, || format!("{prompt:?}: {got:?}"));
+    let mut stream = tokenizer.stream(&prompt_ids).expect("a stream");
+    let mut got: String = ids
+        .iter()
+        .map(|&id| stream.push(id).expect("text"))
+        .collect();
+    got += &stream.finish().expect("text");
+    let want = text.strip_suffix("<|im_end|>").unwrap_or(text);
+    report.check(got == want, || format!("{prompt:?}: {got:?}"));
+}
+
+/// The continuations, which no rounding of float32 changes: the best logit is 0.02 above the second everywhere.
+async fn greedy(
+    device: &Device,
+    opened: &Opened,
+    cases: &[&Value],
+    report: &mut Report,
+) -> fairy2i_gpu::Result<()> {
+    let options = LoadOptions {
+        recipe: opened.weights.recipe(),
+        activations: Activations::Float,
+        context: 128,
+        batch: 64,
+        kv: Some(Kv::F32),
+        exact: true,
+    };
+    let weights = &*opened.weights;
+    let model = Model::load(device, &opened.config, weights, options, &mut |_| {}).await?;
+    let mut session = model.session()?;
+    for case in cases {
+        let want = ids(&case["ids"]);
+        session.rewind(0);
+        session.feed(&ids(&case["prompt_ids"])).await?;
+        let mut got = Vec::new();
+        while got.len() < want.len() {
+            got.push(session.argmax().await?);
+            session.feed(&got[got.len() - 1..]).await?;
+        }
+        report.check(got == want, || {
+            format!("{}: {}: {got:?}", device.name(), case["prompt"])
+        });
+        if got.last() == Some(&2) {
+            report.check(opened.config.eos.contains(&2), || "2 is no end".to_owned());
+        }
+    }
+    Ok(())
+}
