@@ -33,8 +33,10 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     file: String,
     bos: Option<u32>,
-    /// One more than the largest id.
+    /// One more than the largest id that has an embedding.
     ids: usize,
+    /// Embeddings of the model.
+    vocab: usize,
     /// `add_bos_token` of `tokenizer_config.json`, which overrides what the post-processor does.
     add_bos: Option<bool>,
     /// Added tokens that have no embedding.
@@ -118,10 +120,13 @@ impl Tokenizer {
             let before = inner.get_added_tokens_decoder();
             let beyond = stated.add(&mut inner, vocab);
             let more = inner.get_added_tokens_decoder() != before;
-            let top = inner.get_vocab(true).into_iter().max_by_key(|(_, id)| *id);
-            Ok((inner, top, beyond, more))
+            let added = inner.get_added_tokens_decoder();
+            let words = inner.get_vocab(false).into_iter();
+            let words = words.filter(|(_, id)| !added.contains_key(id));
+            let top = words.max_by_key(|(_, id)| *id);
+            Ok((inner, top, added, beyond, more))
         });
-        let (inner, top, beyond, more) = match read {
+        let (inner, top, added, beyond, more) = match read {
             Ok(Ok(read)) => read,
             Ok(Err(e)) => {
                 let why = show(&e.to_string());
@@ -129,14 +134,23 @@ impl Tokenizer {
             }
             Err(why) => return Err(bad(format!("makes the tokenizer library panic: {why}"))),
         };
-        let beyond = beyond?;
-        let ids = top.as_ref().map_or(0, |(_, id)| *id as usize + 1);
+        let mut beyond = beyond?;
+        let usable = added.keys().copied().filter(|&id| (id as usize) < vocab);
+        let usable = usable.chain(top.iter().map(|(_, id)| *id)).max();
+        let ids = usable.map_or(0, |id| id as usize + 1);
         if let Some((token, id)) = top.filter(|(_, id)| *id as usize >= vocab) {
             let token = show(&token);
             return Err(bad(format!(
                 "token `{token}` has id {id}, but the model has {vocab} embeddings"
             )));
         }
+        // Such as the padding token that a tokenizer got after its model was trained: no text has to hold it.
+        let late = added.iter().filter(|(id, _)| **id as usize >= vocab);
+        let late: Vec<(u32, &str)> = late.map(|(id, t)| (*id, t.content.as_str())).collect();
+        if let Some(what) = added::misnumbered(bytes, &late) {
+            return Err(bad(what));
+        }
+        beyond.extend(late.iter().map(|(_, token)| (*token).to_owned()));
         let setting = |name: &str| {
             beside
                 .settings
@@ -149,13 +163,15 @@ impl Tokenizer {
             inner,
             file: file.to_owned(),
             ids,
+            vocab,
             add_bos,
             beyond,
             sha256: String::new(),
         };
         let named = setting("bos_token").and_then(added::content);
         let named = named.and_then(|token| made.id(token));
-        made.bos = made.begin().or(named).or(bos);
+        let usable = |id: &u32| (*id as usize) < vocab;
+        made.bos = made.begin().filter(usable).or(named.filter(usable)).or(bos);
         made.sha256 = made.identity(bytes, more);
         Ok(made)
     }
@@ -180,6 +196,7 @@ impl Tokenizer {
         self.refuse_beyond(text)?;
         let encoding = self.call(|| self.inner.encode_fast(text, special))?;
         let mut ids = encoding.get_ids().to_vec();
+        self.refuse_late(&ids)?;
         if !special {
             return Ok(ids);
         }
@@ -224,6 +241,23 @@ impl Tokenizer {
                 "take it out of the text",
             )),
         }
+    }
+
+    /// Refuses ids that have no embedding: of tokens that the text holds in another form, or that the post-processor adds.
+    fn refuse_late(&self, ids: &[u32]) -> Result<()> {
+        let Some(&id) = ids.iter().find(|&&id| id as usize >= self.vocab) else {
+            return Ok(());
+        };
+        let token = self.token(id).unwrap_or_default();
+        Err(Error::file(
+            &self.file,
+            format!(
+                "makes the token `{}` with id {id} of the text, but the model has {} embeddings",
+                show(&token),
+                self.vocab
+            ),
+            "change the text, or take the tokenizer.json of this model",
+        ))
     }
 
     /// `text` in parts, in bytes: added tokens with their ids, and what stands between them. Without the normalizer,

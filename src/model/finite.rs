@@ -24,6 +24,26 @@ pub fn check(name: &str, tensor: &Tensor<'_>, allow: bool) -> Result<()> {
     Ok(())
 }
 
+/// The dense tensor `name` with numbers alone: NaN and infinity are refused, or become 0 if `allow` accepts them, so
+/// that all devices go on with the same weights.
+///
+/// # Errors
+/// As [`check`].
+pub fn numbers<'a>(name: &str, mut tensor: Tensor<'a>, allow: bool) -> Result<Tensor<'a>> {
+    match check(name, &tensor, false) {
+        Err(_) if allow => {
+            for start in 0..tensor.elements() {
+                if !tensor.to_f32(start..start + 1)[0].is_finite() {
+                    let size = tensor.dtype.bytes();
+                    tensor.bytes.to_mut()[start * size..][..size].fill(0);
+                }
+            }
+            Ok(tensor)
+        }
+        checked => checked.map(|()| tensor),
+    }
+}
+
 /// [`check`] for values that begin at element `start` of `name`.
 ///
 /// # Errors
@@ -117,6 +137,12 @@ mod tests {
                     "{dtype:?} {bits:x}"
                 );
                 assert!(check("t", &tensor, true).is_ok());
+                let expected = match finite {
+                    true => tensor.bytes.to_vec(),
+                    false => vec![0; 4],
+                };
+                let made = numbers("t", tensor, true).expect("allowed");
+                assert_eq!(*made.bytes, *expected);
             }
         }
     }

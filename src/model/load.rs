@@ -110,8 +110,7 @@ impl<'a, B: Backend> Loader<'a, B> {
     /// A dense tensor whose values are numbers.
     fn dense(&self, name: &str) -> Result<Tensor<'a>> {
         let tensor = self.required(name)?;
-        finite::check(name, &tensor, self.weights.allow_nonfinite())?;
-        Ok(tensor)
+        finite::numbers(name, tensor, self.weights.allow_nonfinite())
     }
 
     fn vector(&self, name: &str) -> Result<B::Buffer> {
@@ -162,9 +161,11 @@ impl<'a, B: Backend> Loader<'a, B> {
             || recipe.method == Method::Full
             || is_head && recipe.skip_head;
         if keep {
-            let tensor = match name.as_str() {
-                Config::EMBED => self.required(&name), // checked when it was loaded as the embedding
-                _ => self.dense(&name),
+            // A tied head was checked when it was loaded as the embedding.
+            let checked = name == Config::EMBED && !self.weights.allow_nonfinite();
+            let tensor = match checked {
+                true => self.required(&name),
+                false => self.dense(&name),
             };
             return tensor.map(Layer::Stored);
         }

@@ -79,7 +79,7 @@ pub trait Weights {
     /// the method (and granularity) a packed folder was quantized with.
     fn recipe(&self) -> super::Recipe;
 
-    /// Whether weights that are NaN or infinite are accepted.
+    /// Whether weights that are NaN or infinite are accepted; they count as 0.
     fn allow_nonfinite(&self) -> bool {
         false
     }

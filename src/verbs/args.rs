@@ -55,7 +55,7 @@ pub struct RecipeArgs {
     /// Leave the output head as it is stored
     #[arg(long)]
     pub skip_lm_head: bool,
-    /// Go on when weights are NaN or infinite
+    /// Go on when weights are NaN or infinite: they count as 0 (export, and quantize where it keeps a weight, copy them)
     #[arg(long)]
     pub allow_nonfinite: bool,
 }

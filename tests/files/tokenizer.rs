@@ -181,6 +181,57 @@ fn tokenizers_larger_than_the_embedding_are_refused() {
     refused(open(&files), &["small/tokenizer.json"]);
 }
 
+/// Published folders have a padding token that the model got no embedding for.
+#[test]
+fn added_tokens_without_an_embedding_matter_to_texts_that_hold_them() {
+    let pad = json!({
+        "id": 512, "content": "<pad>", "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": false, "special": true
+    });
+    let mut added: Value = serde_json::from_slice(STORIES).unwrap();
+    added["added_tokens"].as_array_mut().unwrap().push(pad);
+    let mut both = added.clone();
+    both["model"]["vocab"]["<pad>"] = json!(512);
+    let mut several = added.clone();
+    let mut more = several["added_tokens"][0].clone();
+    (more["content"], more["id"]) = (json!("<image>"), json!(513));
+    several["added_tokens"].as_array_mut().unwrap().push(more);
+    for json in [&added, &both, &several] {
+        let mut files = whole();
+        files.insert("tokenizer.json".to_owned(), json.to_string().into_bytes());
+        let tokenizer = open(&files).unwrap().tokenizer.unwrap();
+        assert_eq!(tokenizer.ids(), 512);
+        let text = "Once upon a time <pa";
+        assert_eq!(
+            tokenizer.encode(text, true).unwrap(),
+            stories().encode(text, true).unwrap()
+        );
+        for text in ["<pad>", "Once upon<pad> a time"] {
+            refused(tokenizer.encode(text, true), &["`<pad>`", "embedding"]);
+            refused(tokenizer.encode(text, false), &["`<pad>`"]);
+        }
+    }
+    // One that stands before every text is needed by all of them.
+    added["post_processor"] = json!({
+        "type": "TemplateProcessing", "pair": [],
+        "single": [{"SpecialToken": {"id": "<pad>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "special_tokens": {"<pad>": {"id": "<pad>", "ids": [512], "tokens": ["<pad>"]}}
+    });
+    let mut files = whole();
+    files.insert("tokenizer.json".to_owned(), added.to_string().into_bytes());
+    let tokenizer = open(&files).unwrap().tokenizer.unwrap();
+    assert_eq!(tokenizer.bos(), Some(1));
+    assert!(tokenizer.encode("Once", false).is_ok());
+    refused(
+        tokenizer.encode("Once", true),
+        &["tokenizer.json", "`<pad>`", "512"],
+    );
+    // Words of the vocabulary are another thing: any text may hold them.
+    added["model"]["vocab"]["zzz"] = json!(513);
+    files.insert("tokenizer.json".to_owned(), added.to_string().into_bytes());
+    refused(open(&files), &["`zzz`", "513", "512 embeddings"]);
+}
+
 #[test]
 fn crafted_tokenizers_are_errors_not_panics() {
     let mut cases: Vec<Vec<u8>> = vec![

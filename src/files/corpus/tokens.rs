@@ -41,6 +41,7 @@ impl TextTokenizer {
         let token = settings.get("eos_token");
         let token = token.and_then(|token| token.as_str().or_else(|| token["content"].as_str()));
         let named = token.and_then(|token| tokenizer.id(token));
+        let named = named.filter(|&id| vocab.is_none_or(|vocab| (id as usize) < vocab));
         let Some(eos) = named.or_else(|| number("eos")) else {
             let what = "there is no eos token to end documents with";
             let hint =

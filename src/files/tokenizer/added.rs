@@ -180,6 +180,26 @@ impl Stated {
     }
 }
 
+/// Why `late`, added tokens with the ids that the library gave them, are not those of `tokenizer.json` (`bytes`): it
+/// gives ids one after the other, whatever the file says.
+pub(super) fn misnumbered(bytes: &[u8], late: &[(u32, &str)]) -> Option<String> {
+    if late.is_empty() {
+        return None; // large files are not read twice
+    }
+    let json: Value = serde_json::from_slice(bytes).ok()?;
+    let stated = json["added_tokens"].as_array()?;
+    late.iter().find_map(|(id, token)| {
+        let stated = stated.iter().find(|t| t["content"] == *token)?;
+        let other = stated["id"]
+            .as_u64()
+            .filter(|other| other != &u64::from(*id))?;
+        let token = show(token);
+        Some(format!(
+            "token `{token}` has id {other}, far from all others"
+        ))
+    })
+}
+
 /// More unused ids than this before a token are no vocabulary.
 const LARGEST_GAP: u32 = 1 << 16;
 

@@ -178,18 +178,12 @@ impl<B: Backend> Held<B> {
                 let what = format!("is {:?}, expected {:?}", tensor.shape, parameter.shape());
                 return Err(problem(what));
             }
-            finite::check(&parameter.name, &tensor, weights.allow_nonfinite())?;
-            let mut values = tensor.to_f32(0..tensor.elements());
+            let tensor = finite::numbers(&parameter.name, tensor, weights.allow_nonfinite())?;
+            let values = tensor.to_f32(0..tensor.elements());
             if values.len() != parameter.len() {
                 return Err(problem(
                     "holds codes; train from the dense checkpoint".into(),
                 ));
-            }
-            if weights.allow_nonfinite() {
-                // As the quantizer takes them: nothing can be learned from a loss that is no number.
-                for value in values.iter_mut().filter(|value| !value.is_finite()) {
-                    *value = 0.0;
-                }
             }
             let held = Self::new(backend, parameter, trained)?;
             backend.upload(&held.value, 0, bytemuck::cast_slice(&values))?;
