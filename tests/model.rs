@@ -297,7 +297,8 @@ fn texts_drawn_together_are_those_drawn_alone() {
             let mut generators = hot(seed).generators(1);
             let how = hot(seed);
             let choice = Choice::Drawn(&how, &mut generators);
-            let ids = session.decode(&[*last], NEW, choice);
+            let own = [*last];
+            let ids = session.decode(&own, NEW, choice);
             block_on(&device, ids).unwrap()
         };
         let texts: Vec<_> = (7..10).map(alone).collect();
