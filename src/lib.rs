@@ -94,6 +94,7 @@ pub mod fixed;
 pub mod generate;
 pub mod model;
 pub mod ops;
+#[cfg(feature = "blocking")]
 pub mod quantize;
 pub mod quarter;
 pub mod random;

@@ -86,6 +86,20 @@ impl ModelFiles {
         self.opened.recipe
     }
 
+    /// Refuses a packed model where the original weights are needed.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when linear layers are packed.
+    pub fn require_full_precision(&self) -> Result<()> {
+        match &self.opened.recipe {
+            Some(packed) => Err(Error::usage(
+                format!("{} is packed already ({packed})", self.opened.source.name()),
+                "start from the full-precision folder",
+            )),
+            None => Ok(()),
+        }
+    }
+
     /// The tokenizer, if the files have one.
     pub fn tokenizer(&self) -> Option<&Tokenizer> {
         self.opened.tokenizer.as_ref()

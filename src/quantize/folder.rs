@@ -2,7 +2,7 @@
 
 use super::Progress;
 use crate::backend::{Backend, Device, block_on};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files::staging::{Destination, Replaced};
 use crate::files::{Inputs, Opened, packed};
 use crate::generate::ModelFiles;
@@ -71,8 +71,8 @@ pub struct QuantizedLayer {
 /// ```
 ///
 /// # Errors
-/// [`Error::Usage`] when `files` are packed already or `out` is, lies in or holds what is read; [`Error::Occupied`]
-/// when something is there that may not be replaced; [`Error::NonFinite`] for a weight that is no number; failures of
+/// [`crate::Error::Usage`] when `files` are packed already or `out` is, lies in or holds what is read; [`crate::Error::Occupied`]
+/// when something is there that may not be replaced; [`crate::Error::NonFinite`] for a weight that is no number; failures of
 /// the device and the disk. Nothing half-written is left behind.
 pub fn quantize_folder(
     files: &ModelFiles,
@@ -82,12 +82,7 @@ pub fn quantize_folder(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Quantized> {
     let opened = files.opened();
-    if let Some(packed) = &opened.recipe {
-        return Err(Error::usage(
-            format!("{} is packed already ({packed})", opened.source.name()),
-            "start from the full-precision folder",
-        ));
-    }
+    files.require_full_precision()?;
     let inputs = opened.source.path().map(|root| Inputs::new().with(root));
     let inputs = inputs.unwrap_or_default();
     let job = Job {

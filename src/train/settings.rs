@@ -172,10 +172,7 @@ impl Settings {
     pub fn check(&self) -> Result<()> {
         let bad = |what: &str, hint: &str| Err(Error::usage(what, hint));
         if self.model.as_os_str().is_empty() || self.data.as_os_str().is_empty() {
-            return bad(
-                "a run needs a model and data",
-                "give -m FOLDER and `data` DATA",
-            );
+            return bad("a run needs a model and data", "give `model` and `data`");
         }
         if self.steps == 0 || self.micro_batch == 0 || self.save_every == 0 || self.eval_every == 0
         {
@@ -208,7 +205,7 @@ impl Settings {
         if self.distill > 0.0 && self.from_scratch && !taught {
             return bad(
                 "`distill` from scratch has no full-precision model to learn from",
-                "give `teacher` FOLDER",
+                "give a `teacher`",
             );
         }
         if !(self.outlier == 0.0 || self.outlier > 1.0) {

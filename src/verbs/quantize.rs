@@ -86,6 +86,7 @@ impl Quantize {
         let started = Instant::now();
         let recipe = self.recipe.recipe(MethodName::Fairy2i)?;
         let files = ModelFiles::from(source::open(Some(&self.input))?);
+        files.require_full_precision()?;
         let options = QuantizeOptions {
             recipe,
             replace: self.force,

@@ -5,7 +5,7 @@
 use crate::error::Error;
 
 /// Words of the library's advice, and the option that follows it.
-const OPTIONS: [(&str, &str); 12] = [
+const OPTIONS: [(&str, &str); 13] = [
     ("the CPU backend", "--device cpu"),
     ("another device", "--device"),
     ("the list of devices", "fairy2i-gpu info"),
@@ -18,6 +18,7 @@ const OPTIONS: [(&str, &str); 12] = [
     ("shorter sequences", "--seq"),
     ("the tokenizer of this model", "data --tokenizer"),
     ("replace it", "--force"),
+    ("resume it", "--resume"),
 ];
 
 /// `error` in one line, with the options that do what it advises.

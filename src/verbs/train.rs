@@ -4,10 +4,10 @@ use super::args::{DeviceArgs, MethodName};
 use super::bench::ceiling;
 use super::{device, out};
 use crate::backend::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::files::run::{Step, config};
 use crate::train::{self, Event, Job, Protocol, Settings, read_settings};
-use clap::Args;
+use clap::{Arg, Args};
 use serde::Serialize;
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -168,7 +168,7 @@ impl Train {
             .as_ref()
             .map(|(name, text)| (name.as_str(), text.as_str()));
         let settings: Settings = config::merged(file, &self.given)?;
-        settings.check()?;
+        settings.check().map_err(as_options)?;
         if let Some(text) = &before {
             let then = (path.display().to_string(), text.as_str());
             config::check_same((&then.0, then.1), &settings, &train::FREE)?;
@@ -187,10 +187,29 @@ impl Train {
         };
         let device = device::open(&self.device)?;
         let mut shown = Shown::new(&device);
-        train::train(job, &device, &mut |event| shown.event(event))?;
+        let trained = train::train(job, &device, &mut |event| shown.event(event));
+        trained.map_err(as_options)?;
         shown.bar.finish_and_clear();
         device::report_check(&device);
         Ok(())
+    }
+}
+
+/// The error of a setting, whose field in `config.toml` is named, as one of the option that gives it.
+fn as_options(error: Error) -> Error {
+    let command = <Train as Args>::augment_args(clap::Command::new("train"));
+    let options: Vec<_> = command.get_arguments().filter_map(Arg::get_long).collect();
+    let renamed = |mut text: String| {
+        for option in &options {
+            let field = format!("`{}`", option.replace('-', "_"));
+            text = text.replace(&field, &format!("--{option}"));
+        }
+        text
+    };
+    match error {
+        Error::Usage { what, hint } => Error::usage(renamed(what), renamed(hint)),
+        Error::Device { what, hint } => Error::device(renamed(what), renamed(hint)),
+        error => error,
     }
 }
 

@@ -31,6 +31,9 @@ pub fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         let kind = std::fs::symlink_metadata(&path).expect("it is there");
+        if path.to_string_lossy().ends_with("lock") {
+            continue; // one that a killed process left is cleared away
+        }
         if kind.is_dir() {
             all.extend(contents(&path));
             all.insert(path, b"folder".to_vec());

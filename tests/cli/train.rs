@@ -154,7 +154,7 @@ fn what_cannot_be_trained_is_refused() {
         args.iter().chain(more).map(|a| (*a).to_owned()).collect()
     };
     for (more, word) in [
-        (&["--seq", "64"][..], "--seq 64"),
+        (&["--seq", "64"][..], "--seq"),
         (&["--batch-tokens", "100"], "--batch-tokens"),
         (&["--schedule", "spiral"], "spiral"),
         (&["--clip", "0"], "clip"),
