@@ -11,6 +11,8 @@ use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read};
 use std::path::Path;
 
 const BUFFER: usize = 1 << 18;
+/// The first byte of every gzip member.
+const GZIP: u8 = 0x1f;
 /// What `zstd --long` (27) and its highest levels need.
 const LARGEST_WINDOW: u64 = 128 << 20;
 
@@ -84,13 +86,16 @@ impl<R: BufRead> Members<R> {
         loop {
             let buffer = source.fill_buf()?;
             let zeros = buffer.iter().take_while(|&&b| b == 0).count();
-            let (empty, more) = (buffer.is_empty(), zeros < buffer.len());
+            let (empty, next) = (buffer.is_empty(), buffer.get(zeros).copied());
             source.consume(zeros);
-            if empty {
-                return Ok(false);
-            }
-            if more {
-                break;
+            match next {
+                None if empty => return Ok(false),
+                None => {}
+                Some(GZIP) => break,
+                Some(_) => {
+                    let what = "what follows the packed text is no gzip";
+                    return Err(std::io::Error::new(ErrorKind::InvalidData, what));
+                }
             }
         }
         self.member = Some(GzDecoder::new(source));
