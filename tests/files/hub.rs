@@ -51,6 +51,9 @@ fn all_layouts_of_the_cache_are_read() {
             fs::create_dir(&local).unwrap();
             for entry in fs::read_dir(from).unwrap() {
                 let link = entry.unwrap();
+                if link.path().is_dir() {
+                    continue; // a model of its own
+                }
                 let target = match through {
                     true => link.path(),
                     false => from.join(fs::read_link(link.path()).unwrap()),

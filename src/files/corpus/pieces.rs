@@ -18,7 +18,7 @@ pub(super) struct Pieces {
     over: bool,
     /// What was read beyond the last piece.
     rest: Vec<u8>,
-    /// The beginning of a character whose end is not read yet.
+    /// The beginning of a line whose last character has not been read to its end.
     begun: Vec<u8>,
     /// The line that is read next, from 1.
     line: u64,
@@ -85,7 +85,9 @@ impl Pieces {
                 && let Err(e) = std::str::from_utf8(&lines)
                 && e.error_len().is_none()
             {
-                self.begun = lines.split_off(e.valid_up_to());
+                // The whole line waits: whether it is text is known when its last character is.
+                let begin = lines.iter().rposition(|&b| b == b'\n').map_or(0, |i| i + 1);
+                self.begun = lines.split_off(begin);
             }
             self.keep(&lines, bytes);
         }
