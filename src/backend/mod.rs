@@ -7,6 +7,7 @@ pub mod compare;
 pub mod cpu;
 mod fill;
 mod gpu;
+mod host;
 mod twin;
 
 pub use cpu::Cpu;
@@ -42,6 +43,17 @@ pub trait Backend {
     /// Bytes of memory that buffers share, if the device tells.
     fn memory(&self) -> Option<u64> {
         None
+    }
+
+    /// Bytes that new buffers can still take, as far as anybody can tell: of a GPU what its memory has beside the
+    /// buffers of this process, of the host what the system has left.
+    fn available(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether buffers lie in the host's memory.
+    fn on_host(&self) -> bool {
+        false
     }
 
     /// Bytes of workgroup memory a kernel may use.
@@ -136,6 +148,14 @@ impl<B: Backend> Backend for &B {
 
     fn memory(&self) -> Option<u64> {
         (**self).memory()
+    }
+
+    fn available(&self) -> Option<u64> {
+        (**self).available()
+    }
+
+    fn on_host(&self) -> bool {
+        (**self).on_host()
     }
 
     fn workgroup_bytes(&self) -> usize {

@@ -78,6 +78,19 @@ impl<B: Backend> Backend for Twin<B> {
         self.device.memory()
     }
 
+    fn available(&self) -> Option<u64> {
+        // every buffer lies in the host's memory too, beside the device's own
+        let host = self.reference.available();
+        if self.device.on_host() {
+            return host.map(|bytes| bytes / 2);
+        }
+        [self.device.available(), host].into_iter().flatten().min()
+    }
+
+    fn on_host(&self) -> bool {
+        self.device.on_host()
+    }
+
     fn workgroup_bytes(&self) -> usize {
         self.device.workgroup_bytes()
     }

@@ -8,6 +8,9 @@ mod data_stops;
 mod devices;
 mod folders;
 mod generate;
+mod memory;
+#[cfg(unix)]
+mod paths;
 #[allow(dead_code)] // the small model of the file tests
 #[path = "../files/small.rs"]
 mod small;

@@ -63,6 +63,8 @@ pub struct Gpu {
     recording: RefCell<Recording>,
     profile: RefCell<Option<Profile>>,
     dropped: Rc<Cell<bool>>,
+    /// Bytes of all buffers that there are.
+    held: Rc<Cell<u64>>,
     next_buffer: Cell<u64>,
     #[cfg(not(target_arch = "wasm32"))]
     staging_ring: RefCell<upload::Ring>,
@@ -75,11 +77,13 @@ pub struct GpuBuffer {
     words: usize,
     id: u64,
     dropped: Rc<Cell<bool>>,
+    held: Rc<Cell<u64>>,
 }
 
 impl Drop for GpuBuffer {
     fn drop(&mut self) {
         self.dropped.set(true);
+        self.held.set(self.held.get() - self.buffer.size());
     }
 }
 
@@ -120,6 +124,7 @@ impl Gpu {
             recording: RefCell::default(),
             profile: RefCell::new(None),
             dropped: Rc::default(),
+            held: Rc::default(),
             next_buffer: Cell::new(0),
             #[cfg(not(target_arch = "wasm32"))]
             staging_ring: RefCell::default(),
@@ -189,6 +194,17 @@ impl Backend for Gpu {
         self.summary.memory
     }
 
+    fn available(&self) -> Option<u64> {
+        let own = self.summary.memory;
+        let own = own.map(|bytes| bytes.saturating_sub(self.held.get()));
+        let host = super::host::available().filter(|_| self.on_host());
+        [own, host].into_iter().flatten().min()
+    }
+
+    fn on_host(&self) -> bool {
+        self.summary.software || self.summary.integrated
+    }
+
     fn workgroup_bytes(&self) -> usize {
         self.summary.workgroup_memory as usize
     }
@@ -213,7 +229,7 @@ impl Backend for Gpu {
     }
 
     fn alloc(&self, label: &str, words: usize) -> Result<GpuBuffer> {
-        let bytes = (words.max(4) as u64) * 4;
+        let bytes = (words.max(4) as u64).saturating_mul(4);
         if bytes > self.max_binding {
             return Err(Error::device(
                 format!(
@@ -235,11 +251,13 @@ impl Backend for Gpu {
             .check(&format!("allocating {bytes} bytes for `{label}`"))?;
         let id = self.next_buffer.get();
         self.next_buffer.set(id + 1);
+        self.held.set(self.held.get() + bytes);
         Ok(GpuBuffer {
             buffer,
             words,
             id,
             dropped: self.dropped.clone(),
+            held: self.held.clone(),
         })
     }
 

@@ -10,6 +10,7 @@ use crate::model::train::{Batch, Memory, StepReport, TrainOptions, Trainer};
 use crate::ops::hash32;
 use crate::verbs::device::Task;
 use crate::verbs::out;
+use crate::verbs::train::fits;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -101,6 +102,7 @@ impl Task for TrainBench {
         for (part, bytes) in memory.parts().into_iter().filter(|p| p.1 > 0) {
             out::note(&format!("{part}: {}", out::memory(bytes as u64)));
         }
+        fits(&memory, backend)?;
         let mut trainer = Trainer::from_scratch(backend, &self.config, self.options, 42)?;
         let id = |i: usize| hash32(i as u32, 7) % self.config.vocab as u32;
         let tokens: Vec<u32> = (0..self.options.rows()).map(id).collect();

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 mod evaluate;
 mod outputs;
 mod run;
+pub use run::fits;
 mod settings;
 mod steps;
 

@@ -10,6 +10,7 @@ use crate::files::corpus::{Corpus, Order};
 use crate::files::run::{Checkpoints, LossScale, RUN_CONFIG, RunState, Saved, config};
 use crate::files::tokenizer::TOKENIZER;
 use crate::files::{self, Opened};
+use crate::model::memory::list;
 use crate::model::train::{Memory, TrainOptions, Trainer};
 use crate::verbs::device::Task;
 use crate::verbs::{out, source};
@@ -67,27 +68,19 @@ impl Task for Run {
 
 /// Memory by part in one line.
 fn by_part(memory: &Memory) -> String {
-    let part = |(name, bytes): (&str, usize)| format!("{name} {}", out::memory(bytes as u64));
-    let parts = memory.parts().into_iter().filter(|p| p.1 > 0);
-    let parts: Vec<_> = parts.map(part).collect();
     let total = out::memory(memory.total() as u64);
-    format!("{total} ({})", parts.join(", "))
+    format!("{total} ({})", list(&memory.parts()))
 }
 
 /// Refuses what the device has no room for, before anything is allocated.
-fn fits<B: Backend>(memory: &Memory, backend: &B) -> Result<()> {
-    match backend.memory() {
-        Some(bytes) if memory.total() as u64 > bytes => Err(Error::device(
-            format!(
-                "training takes {}, {} has {}",
-                by_part(memory),
-                backend.name(),
-                out::memory(bytes)
-            ),
+pub fn fits<B: Backend>(memory: &Memory, backend: &B) -> Result<()> {
+    memory.check(backend).map_err(|error| match error {
+        Error::Device { what, .. } => Error::device(
+            what,
             "lower --micro-batch or --seq, drop --keep-activations, or train on a larger device",
-        )),
-        _ => Ok(()),
-    }
+        ),
+        other => other,
+    })
 }
 
 impl Run {
