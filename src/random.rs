@@ -148,7 +148,9 @@ mod tests {
         // two thirds of 2^64: without drawing again, even numbers would come up twice as often as odd ones
         let end = (1u64 << 63) / 3 * 4;
         let mut random = SplitMix64::new(9);
-        let even = (0..30_000).filter(|_| random.below(end) % 2 == 0).count();
+        let even = (0..30_000)
+            .filter(|_| random.below(end).is_multiple_of(2))
+            .count();
         assert!((14_500..15_500).contains(&even), "{even}");
         let mut counts = [0; 6];
         (0..60_000).for_each(|_| counts[random.below(6) as usize] += 1);

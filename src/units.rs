@@ -7,9 +7,9 @@ pub fn bytes(n: f64) -> String {
 
 /// `128 MiB`, powers of two as limits of devices are.
 pub fn memory(n: u64) -> String {
-    let step = (n.max(1).ilog2() / 10).min(4);
+    let step = n.max(1).ilog2() / 10;
     let value = n as f64 / f64::from(step * 10).exp2();
-    let unit = ["B", "KiB", "MiB", "GiB", "TiB"][step as usize];
+    let unit = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"][step as usize];
     let digits = usize::from(value.fract() != 0.0);
     format!("{value:.digits$} {unit}")
 }

@@ -217,3 +217,28 @@ fn every_op_agrees_with_its_reference() {
         check.failures.join("\n")
     );
 }
+
+/// That there was no adapter is seen in the output of a plain `cargo test`, which hides what passing tests print.
+#[test]
+#[cfg(target_os = "linux")] // drivers cannot be hidden elsewhere
+fn the_lack_of_adapters_is_seen() {
+    let itself = std::env::current_exe().expect("this program");
+    let output = std::process::Command::new(itself)
+        .args(["--exact", "every_op_agrees_with_its_reference"])
+        .env("FAIRY2I_OP", "argmax")
+        .env("VK_DRIVER_FILES", "/nonexistent")
+        .env("VK_ICD_FILENAMES", "/nonexistent")
+        .env_remove("CI")
+        .output()
+        .expect("runs");
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{out}{err}");
+    assert!(err.contains("NO GPU ADAPTER WAS FOUND"), "{out}{err}");
+    assert!(
+        out.contains("1 passed") && !out.contains("cross-check:"),
+        "{out}"
+    );
+}

@@ -1,6 +1,8 @@
 //! Loading: what arrives on a device is what the plain path would have written, whatever the sizes.
 
 mod common;
+#[path = "load/memory.rs"]
+mod memory;
 
 use common::devices;
 use fairy2i_gpu::Result;

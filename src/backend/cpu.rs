@@ -1,7 +1,7 @@
 //! The host as a backend: buffers are words in memory, ops run their references or something faster.
 
 use super::{Backend, DeviceFacts, Fill, check_lengths};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::{Access, Bindings, Op};
 use std::future::{Future, ready};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -56,8 +56,21 @@ impl Backend for Cpu {
         &self.facts
     }
 
-    fn alloc(&self, _label: &str, words: usize) -> Result<CpuBuffer> {
-        Ok(CpuBuffer(Arc::new(RwLock::new(vec![0; words]))))
+    fn available(&self) -> Option<u64> {
+        super::host::available()
+    }
+
+    fn alloc(&self, label: &str, words: usize) -> Result<CpuBuffer> {
+        let zeros = bytemuck::allocation::try_zeroed_vec(words).map_err(|()| {
+            Error::device(
+                format!(
+                    "`{label}` needs {} bytes of memory, which the system does not give",
+                    4 * words as u128
+                ),
+                "close other programs, take a shorter context or smaller batches",
+            )
+        })?;
+        Ok(CpuBuffer(Arc::new(RwLock::new(zeros))))
     }
 
     fn upload(&self, buffer: &CpuBuffer, offset: usize, words: &[u32]) -> Result<()> {

@@ -227,6 +227,14 @@ impl Backend for Device {
         }
     }
 
+    fn available(&self) -> Option<u64> {
+        match &self.0 {
+            Kind::Cpu(cpu) => cpu.available(),
+            Kind::Gpu(gpu) => gpu.available(),
+            Kind::Checked(twin) => twin.available(),
+        }
+    }
+
     fn runs<O: Op>(&self) -> bool {
         match &self.0 {
             Kind::Cpu(cpu) => cpu.runs::<O>(),

@@ -13,6 +13,8 @@ pub struct DeviceFacts {
     pub max_words: usize,
     /// Bytes of memory that all buffers share, where the device tells.
     pub memory: Option<u64>,
+    /// Whether buffers lie in the host's memory.
+    pub on_host: bool,
     /// Bytes of workgroup memory that a kernel may use.
     pub workgroup_bytes: usize,
     /// Fewest invocations of a subgroup; 1 without subgroups.
@@ -32,6 +34,7 @@ impl DeviceFacts {
             name,
             max_words: usize::MAX / 8,
             memory: None,
+            on_host: true,
             workgroup_bytes: usize::MAX,
             subgroup_size: 1,
             kv: Kv::F32,

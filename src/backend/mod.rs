@@ -10,6 +10,7 @@ mod device;
 mod facts;
 mod fill;
 mod gpu;
+mod host;
 #[cfg(feature = "translate")]
 pub mod translate;
 mod tuning;
@@ -48,6 +49,12 @@ pub trait Backend {
     /// Name of the device, for people.
     fn name(&self) -> String {
         self.facts().name.clone()
+    }
+
+    /// Bytes that new buffers can still take, as far as anybody can tell: of a GPU what its memory has beside the
+    /// buffers of this process, of the host what the system has left.
+    fn available(&self) -> Option<u64> {
+        None
     }
 
     /// Whether it can run `O`: hosts run every op, GPUs those that they have a kernel for.
@@ -114,6 +121,10 @@ impl<B: Backend> Backend for &B {
 
     fn facts(&self) -> &DeviceFacts {
         (**self).facts()
+    }
+
+    fn available(&self) -> Option<u64> {
+        (**self).available()
     }
 
     fn runs<O: Op>(&self) -> bool {

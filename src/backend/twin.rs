@@ -81,6 +81,15 @@ impl<B: Backend> Backend for Twin<B> {
         &self.facts
     }
 
+    fn available(&self) -> Option<u64> {
+        // every buffer lies in the host's memory too, beside the device's own
+        let host = self.reference.available();
+        if self.facts.on_host {
+            return host.map(|bytes| bytes / 2);
+        }
+        [self.device.available(), host].into_iter().flatten().min()
+    }
+
     fn runs<O: Op>(&self) -> bool {
         self.device.runs::<O>()
     }

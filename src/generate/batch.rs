@@ -31,7 +31,7 @@ pub struct Batch<'m> {
 
 enum Running<'m> {
     Alone(usize, Box<Generator<'m, Device>>),
-    Together(Group<'m>),
+    Together(Box<Group<'m>>),
 }
 
 /// Texts that go on together.
@@ -151,13 +151,13 @@ impl<'m> Batch<'m> {
         let random = members
             .iter()
             .map(|&i| SplitMix64::new(seed(&self.options, i)));
-        Ok(Running::Together(Group {
+        Ok(Running::Together(Box::new(Group {
             random: random.collect(),
             session,
             members,
             last,
             round: 1,
-        }))
+        })))
     }
 
     /// Chooses some more tokens of each text of `group`; whether it goes on.

@@ -8,10 +8,13 @@ use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::files::tokenizer::TOKENIZER;
 use crate::files::{self, Opened, Source, Tokenizer};
+use crate::model::memory::Memory;
 use crate::model::weights::Lenient;
 use crate::model::{self, Config, LoadOptions, Method, Recipe, Weights};
 use std::path::Path;
 
+/// A context that is not made shorter: where it does not fit, that is an error.
+const SHORTEST: usize = 512;
 /// New tokens where a caller names no number and the context has room.
 const DEFAULT_NEW: usize = 128;
 
@@ -146,7 +149,8 @@ impl ModelFiles {
     ) -> Result<Model> {
         let config = &self.opened.config;
         let recipe = self.resolve(options.recipe)?;
-        let load = LoadOptions {
+        let weights = &*self.opened.weights;
+        let mut load = LoadOptions {
             recipe,
             activations: options.activations,
             context: options.context.unwrap_or(config.context),
@@ -154,7 +158,9 @@ impl ModelFiles {
             kv: options.kv,
             exact: options.exact,
         };
-        let weights = &*self.opened.weights;
+        if options.context.is_none() {
+            load.context = roomy(device, config, weights, load)?;
+        }
         let lenient = Lenient(weights);
         let weights: &dyn Weights = match options.allow_nonfinite {
             true => &lenient,
@@ -272,6 +278,23 @@ impl Model {
         let (tokenizer, stop) = (self.tokenizer.as_ref(), options.stop.clone());
         Sequence::new(tokenizer, &config.eos, ids, new, stop)
     }
+}
+
+/// The longest context, halved from that of `options`, that `device` has room for beside the model.
+fn roomy(
+    device: &Device,
+    config: &Config,
+    weights: &dyn Weights,
+    mut options: LoadOptions,
+) -> Result<usize> {
+    while options.context > SHORTEST
+        && Memory::of(device, config, Some(weights), &options, 1)?
+            .check(device)
+            .is_err()
+    {
+        options.context /= 2;
+    }
+    Ok(options.context)
 }
 
 /// How many tokens may follow a prompt of `prompt` tokens where `asked` are wanted.

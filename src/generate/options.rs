@@ -18,8 +18,9 @@ pub struct Options {
     pub recipe: Option<Recipe>,
     /// How activations enter quantized layers. Integers make their sums exact.
     pub activations: Activations,
-    /// Most tokens of a prompt and its continuation together; `None` is what the model was trained for. Caches are
-    /// allocated for a text when it begins, no longer than it can become.
+    /// Most tokens of a prompt and its continuation together; `None` is what the model was trained for,
+    /// or half of it, a quarter and so on where the device has no room for that. Caches are allocated for a text when it
+    /// begins, no longer than it can become.
     pub context: Option<usize>,
     /// Most tokens of a prompt that are processed at once, and most sequences that decode at once. Scratch memory grows
     /// with it.

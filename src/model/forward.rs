@@ -1,9 +1,10 @@
 //! A model in device memory, and one pass of tokens through it.
 
 use super::linear::{Input, Linear, LinearScratch, Run, tile_rows};
+use super::memory::product;
 use super::rows::Shard;
 use super::{Config, Recipe};
-use crate::backend::{Backend, kernel_for, upload_new};
+use crate::backend::{Backend, Fill, kernel_for};
 use crate::error::{Error, Result};
 use crate::ops::activation::Activations;
 use crate::ops::attention::{Attention, Heads, Rope};
@@ -93,26 +94,56 @@ pub struct Model<B: Backend> {
     rope: B::Buffer,
 }
 
+/// Words of the buffers of [`Scratch`] beside [`LinearScratch`], in their order.
+pub(super) fn scratch_words<B: Backend>(
+    backend: &B,
+    c: &Config,
+    options: &LoadOptions,
+) -> [usize; 6] {
+    let rows = tile_rows(backend, options.batch, options.exact);
+    let q = c.heads * c.head_dim;
+    let qkv = q + 2 * c.kv_heads * c.head_dim;
+    [
+        rows,
+        product(&[rows, c.hidden]),
+        product(&[rows, qkv]),
+        product(&[rows, q]),
+        product(&[rows, c.intermediate]),
+        c.hidden,
+    ]
+}
+
+/// How keys and values are kept.
+pub(super) fn kv<B: Backend>(backend: &B, c: &Config, options: &LoadOptions) -> Kv {
+    let kv = options.kv.unwrap_or(backend.facts().kv);
+    kv.for_heads(c.head_dim)
+}
+
 impl<B: Backend> Scratch<B> {
     fn new(backend: &B, c: &Config, options: &LoadOptions) -> Result<Self> {
-        let rows = tile_rows(backend, options.batch, options.exact);
-        let q = c.heads * c.head_dim;
-        let widest = c.hidden.max(c.intermediate).max(q);
+        let [ids, x, qkv, attention, activation, last] = scratch_words(backend, c, options);
         Ok(Self {
-            ids: backend.alloc("token ids", rows)?,
-            x: backend.alloc("residual stream", rows * c.hidden)?,
-            qkv: backend.alloc("q, k, v", rows * (q + 2 * c.kv_heads * c.head_dim))?,
-            attention: backend.alloc("attention", rows * q)?,
-            activation: backend.alloc("MLP activation", rows * c.intermediate)?,
-            last: backend.alloc("last token", c.hidden)?,
-            linear: LinearScratch::new(
-                backend,
-                rows,
-                [widest, c.hidden, c.intermediate],
-                (options.activations, options.exact),
-            )?,
+            ids: backend.alloc("token ids", ids)?,
+            x: backend.alloc("residual stream", x)?,
+            qkv: backend.alloc("q, k, v", qkv)?,
+            attention: backend.alloc("attention", attention)?,
+            activation: backend.alloc("MLP activation", activation)?,
+            last: backend.alloc("last token", last)?,
+            linear: LinearScratch::new(backend, c, options)?,
         })
     }
+}
+
+/// The rotary table on the device, which never lies on the host as a whole.
+fn rope_table<B: Backend>(backend: &B, c: &Config, context: usize) -> Result<B::Buffer> {
+    let frequencies = super::rope::frequencies(&c.rope, c.head_dim);
+    let write = |first: usize, words: &mut [u32]| {
+        super::rope::write(&frequencies, first, bytemuck::cast_slice_mut(words));
+    };
+    let rows = Fill::new(context, 2 * frequencies.len(), &write);
+    let table = backend.alloc("rope table", rows.words())?;
+    backend.upload_with(&table, 0, &rows)?;
+    Ok(table)
 }
 
 impl<B: Backend> Model<B> {
@@ -122,15 +153,10 @@ impl<B: Backend> Model<B> {
         options: LoadOptions,
         parts: Parts<B>,
     ) -> Result<Self> {
-        let table = super::rope::table(&config.rope, config.head_dim, options.context);
-        let rope = upload_new(&backend, "rope table", bytemuck::cast_slice(&table))?;
-        let scratch = Scratch::new(&backend, config, &options)?;
-        let kv = options.kv.unwrap_or(backend.facts().kv);
-        let kv = kv.for_heads(config.head_dim);
         Ok(Self {
-            rope,
-            kv,
-            scratch,
+            rope: rope_table(&backend, config, options.context)?,
+            kv: kv(&backend, config, &options),
+            scratch: Scratch::new(&backend, config, &options)?,
             config: config.clone(),
             options,
             parts,

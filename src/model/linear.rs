@@ -3,8 +3,11 @@
 mod apply;
 mod many;
 
+use super::config::LinearShape;
+use super::forward::LoadOptions;
+use super::memory::{product, sum};
 use super::rows::{Rows, Shard, code_rows, upload_rows};
-use super::{Granularity, PackedView};
+use super::{Config, Granularity, Method, Packed, PackedView};
 use crate::backend::{Backend, kernel_for, upload_new};
 use crate::error::{Error, Result};
 use crate::ops::Stored;
@@ -65,49 +68,64 @@ pub struct LinearScratch<B: Backend> {
 /// Rows that buffers for `rows` tokens need on this device: whole tiles where cooperative matrices may be used.
 pub fn tile_rows<B: Backend>(backend: &B, rows: usize, exact: bool) -> usize {
     match kernel_for::<PhaseGemmCoop>(backend.facts().features) {
-        Some(_) if !exact => rows.next_multiple_of(COOP_TOKENS),
+        Some(_) if !exact => rows
+            .checked_next_multiple_of(COOP_TOKENS)
+            .unwrap_or(usize::MAX),
         _ => rows,
     }
 }
 
 impl<B: Backend> LinearScratch<B> {
-    /// For up to `rows` tokens of up to `widest` inputs, `hidden` of them normalized, and gated layers of
-    /// `intermediate` outputs.
-    pub fn new(
-        backend: &B,
-        rows: usize,
-        [widest, hidden, intermediate]: [usize; 3],
-        (mode, exact): (Activations, bool),
-    ) -> Result<Self> {
+    /// Words of its buffers, in this order: decoded weights, rounded activations, absmax, snapped and half-precision
+    /// activations, normalized, largest magnitudes, gate and up.
+    pub fn words(backend: &B, c: &Config, options: &LoadOptions) -> [usize; 8] {
         let tuning = &backend.facts().tuning;
-        let integers = match mode {
+        let rows = tile_rows(backend, options.batch, options.exact);
+        let widest = c.hidden.max(c.intermediate).max(c.heads * c.head_dim);
+        let integers = match options.activations {
             Activations::Float => 0,
-            _ => rows * ActRound::row_words(widest, mode),
+            mode => ActRound::row_words(widest, mode),
         };
-        let coop = kernel_for::<PhaseGemmCoop>(backend.facts().features).is_some() && !exact;
+        let features = backend.facts().features;
+        let coop = kernel_for::<PhaseGemmCoop>(features).is_some() && !options.exact;
         let expanded = match coop && rows >= tuning.expand_tokens {
-            true => (widest * hidden / 2).min(backend.facts().max_words),
+            true => (widest * c.hidden / 2).min(backend.facts().max_words),
             false => 0,
         };
+        [
+            expanded,
+            product(&[rows, integers]),
+            rows,
+            product(&[rows, widest]),
+            product(&[rows, widest]) / 2,
+            product(&[rows, c.hidden]),
+            rows.min(tuning.gemv_tokens)
+                * PhaseGemvRound::most_parts(c.intermediate, tuning.processors),
+            product(&[rows, 2, c.intermediate]),
+        ]
+    }
+
+    /// For up to as many tokens as `options` say.
+    pub fn new(backend: &B, c: &Config, options: &LoadOptions) -> Result<Self> {
+        let [
+            expanded,
+            rounded,
+            absmax,
+            snapped,
+            halves,
+            normalized,
+            tops,
+            pairs,
+        ] = Self::words(backend, c, options);
         Ok(Self {
             expanded: (backend.alloc("decoded weights", expanded)?, expanded),
-            rounded: backend.alloc("rounded activations", integers)?,
-            absmax: backend.alloc("absmax", rows)?,
-            snapped: backend.alloc("snapped activations", rows * widest)?,
-            halves: backend.alloc(
-                "half-precision activations",
-                tile_rows(backend, rows, exact) * widest / 2,
-            )?,
-            normalized: backend.alloc("normalized", rows * hidden)?,
-            tops: backend.alloc(
-                "largest magnitudes",
-                rows.min(tuning.gemv_tokens)
-                    * PhaseGemvRound::most_parts(intermediate, tuning.processors),
-            )?,
-            pairs: backend.alloc(
-                "gate, up",
-                tile_rows(backend, rows, exact) * 2 * intermediate,
-            )?,
+            rounded: backend.alloc("rounded activations", rounded)?,
+            absmax: backend.alloc("absmax", absmax)?,
+            snapped: backend.alloc("snapped activations", snapped)?,
+            halves: backend.alloc("half-precision activations", halves)?,
+            normalized: backend.alloc("normalized", normalized)?,
+            tops: backend.alloc("largest magnitudes", tops)?,
+            pairs: backend.alloc("gate, up", pairs)?,
         })
     }
 }
@@ -222,6 +240,24 @@ impl<B: Backend> Linear<B> {
             }),
             place,
         })
+    }
+
+    /// Words of one layer of a stack that [`Linear::phase`] brings to the device: codes, and cells of scales.
+    pub fn phase_words(layer: &LinearShape, stages: usize, granularity: Granularity) -> usize {
+        let (rows, columns) = (
+            layer.out_features.div_ceil(2),
+            layer.in_features.div_ceil(2),
+        );
+        let cells = match granularity {
+            Granularity::Tensor => 1,
+            _ => rows,
+        };
+        let method = Method::Phase { stages };
+        let (_, scales) =
+            Packed::shapes(method, granularity, layer.out_features, layer.in_features);
+        let codes = product(&[rows, 2, stages, words_for(columns)]);
+        // a cell begins with its exponent
+        sum([codes, cells, product(&scales)])
     }
 
     /// Real outputs of the whole stack.

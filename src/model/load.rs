@@ -2,6 +2,7 @@
 
 use super::forward::{Block, LoadOptions, Model, Parts};
 use super::linear::Linear;
+use super::memory::Memory;
 use super::rows::{Rows, Shard, float_rows, held_rows, padded_rows, upload_rows};
 use super::weights::packed_view;
 use super::{Config, Dtype, Method, PackedView, Tensor, Weights, dequantize, finite, quantize};
@@ -14,6 +15,10 @@ use crate::ops::noise::Noise;
 impl<B: Backend> Model<B> {
     /// Loads (and quantizes, if `options.recipe` asks for it) every tensor. `progress` hears the name of each
     /// linear layer when it is ready.
+    ///
+    /// # Errors
+    /// [`Error::Device`] before anything is allocated where the device has no room for the model and one text; those
+    /// of reading weights and of the device.
     pub async fn load(
         backend: B,
         config: &Config,
@@ -21,6 +26,7 @@ impl<B: Backend> Model<B> {
         options: LoadOptions,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self> {
+        Memory::of(&backend, config, Some(weights), &options, 1)?.check(&backend)?;
         let mut loader = Loader {
             backend: &backend,
             config,
@@ -41,13 +47,14 @@ impl<B: Backend> Model<B> {
                 "ask for stages of the method fairy2i",
             ));
         };
+        Memory::of(&backend, config, None, &options, 1)?.check(&backend)?;
         let parts = synthetic_parts(&backend, config, options, stages).await?;
         Self::from_parts(backend, config, options, parts)
     }
 }
 
 /// How a tensor's elements lie in buffers.
-fn stored_dtype(dtype: Dtype) -> Stored {
+pub(super) fn stored_dtype(dtype: Dtype) -> Stored {
     match dtype {
         Dtype::F32 | Dtype::U32 => Stored::F32,
         Dtype::F16 => Stored::F16,

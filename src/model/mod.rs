@@ -5,6 +5,7 @@ pub mod finite;
 mod forward;
 mod linear;
 mod load;
+pub mod memory;
 pub mod quantize;
 pub mod rope;
 mod rows;
@@ -15,6 +16,7 @@ pub mod weights;
 
 pub use config::{Config, Rope, RopeScaling};
 pub use forward::{LoadOptions, Model};
+pub use memory::Memory;
 pub use quantize::{Granularity, Method, Packed, PackedView, Recipe, dequantize, quantize};
 pub use sampling::{Sampler, Sampling, Wants};
 pub use session::{Choice, MAX_TOP_K, Session};

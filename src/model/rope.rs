@@ -40,14 +40,20 @@ fn scale(scaling: RopeScaling, frequency: f64) -> f64 {
 /// (cos, sin) of every position and pair, `[context, head_dim / 2, 2]`: the `table` of [`crate::ops::attention::Rope`].
 pub fn table(rope: &Rope, head_dim: usize, context: usize) -> Vec<f32> {
     let frequencies = frequencies(rope, head_dim);
-    let mut table = Vec::with_capacity(context * head_dim);
-    for position in 0..context {
-        for frequency in &frequencies {
+    let mut table = vec![0.0; context * 2 * frequencies.len()];
+    write(&frequencies, 0, &mut table);
+    table
+}
+
+/// The rows of [`table`] from position `first` on, as many as there is room for in `table`.
+pub fn write(frequencies: &[f64], first: usize, table: &mut [f32]) {
+    let rows = table.chunks_exact_mut((2 * frequencies.len()).max(1));
+    for (position, row) in (first..).zip(rows) {
+        for (pair, frequency) in row.chunks_exact_mut(2).zip(frequencies) {
             let (sin, cos) = (position as f64 * frequency).sin_cos();
-            table.extend([cos as f32, sin as f32]);
+            pair.copy_from_slice(&[cos as f32, sin as f32]);
         }
     }
-    table
 }
 
 /// [`table`] with the roundings of Hugging Face transformers, whose frequencies and angles are f32: what checkpoints were

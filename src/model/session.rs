@@ -1,7 +1,9 @@
 //! One text running through a model.
 
-use super::forward::{Cache, Model, Text};
+use super::Config;
+use super::forward::{self, Cache, LoadOptions, Model, Text};
 use super::linear::tile_rows;
+use super::memory::{self, product, sum};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::ops::attention_split::AttentionSplit;
@@ -14,6 +16,30 @@ mod prepare;
 /// Largest k of [`Session::top_k`].
 pub const MAX_TOP_K: usize = 256;
 
+/// Words of a session of `texts` texts: of all caches, and of the rest.
+pub(super) fn words<B: Backend>(
+    backend: &B,
+    c: &Config,
+    options: &LoadOptions,
+    texts: usize,
+) -> [usize; 2] {
+    let cache = product(&[2, c.layers, cache_words(backend, c, options, texts)]);
+    let rows = tile_rows(backend, texts, options.exact);
+    let rest = [
+        AttentionSplit::most_words(texts, c.head_dim, backend.facts().tuning.ranges),
+        product(&[rows, c.vocab]),
+        product(&[2, texts, MAX_TOP_K]),
+        product(&[2, texts, 2 * decode::ROUND]),
+    ];
+    [cache, sum(rest)]
+}
+
+/// Words of the keys, or of the values, of one layer.
+fn cache_words<B: Backend>(backend: &B, c: &Config, options: &LoadOptions, texts: usize) -> usize {
+    let values = product(&[options.context, c.kv_heads, c.head_dim]);
+    product(&[texts, forward::kv(backend, c, options).words(values)])
+}
+
 impl<B: Backend> Model<B> {
     /// A new text.
     pub fn session(&self) -> Result<Session<'_, B>> {
@@ -24,7 +50,7 @@ impl<B: Backend> Model<B> {
     ///
     /// # Errors
     /// [`Error::Usage`] for no texts, for more than [`LoadOptions::batch`](super::LoadOptions) ones, or for several on a
-    /// device that cannot decode them together.
+    /// device that cannot decode them together; [`Error::Device`] where the device has no room for them.
     pub fn sessions(&self, texts: usize) -> Result<Session<'_, B>> {
         self.sessions_of(texts, self.options.context)
     }
@@ -49,8 +75,16 @@ impl<B: Backend> Model<B> {
                 "use fewer streams, a larger batch, or a device with subgroups",
             ));
         }
-        let values = context * self.config.kv_heads * self.config.head_dim;
-        let words = texts * self.kv.words(values);
+        let options = &LoadOptions {
+            context,
+            ..self.options
+        };
+        let (backend, c) = (&self.backend, &self.config);
+        let [cache, rest] = words(backend, c, options, texts);
+        let parts = [("KV cache", cache), ("the rest", rest)];
+        let parts = parts.map(|(name, words)| (name, product(&[4, words])));
+        memory::check(backend, "a session", &parts, memory::HINT)?;
+        let words = cache_words(backend, c, options, texts);
         let caches = (0..self.config.layers)
             .map(|_| {
                 let k = self.backend.alloc("K cache", words)?;
@@ -235,8 +269,15 @@ impl<B: Backend> Session<'_, B> {
         let m = self.model;
         let rows = m.options.batch.min(tokens.len()).min(64);
         let padded = tile_rows(&m.backend, rows, m.options.exact);
+        let mut all = Vec::new();
+        let values = product(&[tokens.len(), m.config.vocab]);
+        all.try_reserve_exact(values).map_err(|_| {
+            Error::device(
+                format!("the logits of all tokens are {values} numbers, more than fit"),
+                "process fewer tokens at a time",
+            )
+        })?;
         let logits = m.backend.alloc("all logits", padded * m.config.vocab)?;
-        let mut all = Vec::with_capacity(tokens.len() * m.config.vocab);
         for batch in tokens.chunks(rows) {
             self.advance(batch, 0).await?;
             self.position += batch.len();

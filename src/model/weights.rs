@@ -178,34 +178,6 @@ fn unfit(problem: String) -> Error {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ternary_code_two_is_found() {
-        assert_eq!(
-            bad_ternary(Method::Ternary, &[0, 0b1101_0000, 0b10]),
-            Some(2)
-        );
-        assert_eq!(
-            bad_ternary(Method::Ternary, &[0xFFFF_FFFF, 0x5555_5555]),
-            None
-        );
-        assert_eq!(bad_ternary(Method::Binary, &[0b10]), None);
-    }
-
-    #[test]
-    fn scales_are_finite_and_positive() {
-        let phase = Method::Phase { stages: 1 };
-        assert_eq!(bad_scale(phase, [1.0, 0.0]), Some((1, 0.0)));
-        assert_eq!(bad_scale(Method::Binary, [0.0]), None);
-        assert_eq!(bad_scale(Method::Binary, [-1.0]), Some((0, -1.0)));
-        assert!(bad_scale(phase, [f32::NAN]).is_some());
-        assert!(bad_scale(phase, [1e-6, f32::INFINITY]).is_some());
-    }
-}
-
 /// Weights of which NaN and infinity are accepted.
 pub struct Lenient<W>(pub W);
 
@@ -244,4 +216,32 @@ pub fn values(weights: &dyn Weights, name: &str) -> Result<Vec<f32>> {
         problems: vec![format!("`{name}` is missing")],
     })?;
     Ok(tensor.to_f32(0..tensor.elements()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ternary_code_two_is_found() {
+        assert_eq!(
+            bad_ternary(Method::Ternary, &[0, 0b1101_0000, 0b10]),
+            Some(2)
+        );
+        assert_eq!(
+            bad_ternary(Method::Ternary, &[0xFFFF_FFFF, 0x5555_5555]),
+            None
+        );
+        assert_eq!(bad_ternary(Method::Binary, &[0b10]), None);
+    }
+
+    #[test]
+    fn scales_are_finite_and_positive() {
+        let phase = Method::Phase { stages: 1 };
+        assert_eq!(bad_scale(phase, [1.0, 0.0]), Some((1, 0.0)));
+        assert_eq!(bad_scale(Method::Binary, [0.0]), None);
+        assert_eq!(bad_scale(Method::Binary, [-1.0]), Some((0, -1.0)));
+        assert!(bad_scale(phase, [f32::NAN]).is_some());
+        assert!(bad_scale(phase, [1e-6, f32::INFINITY]).is_some());
+    }
 }

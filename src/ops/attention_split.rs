@@ -61,7 +61,7 @@ impl AttentionSplit {
     /// Most words of `parts` that a step needs which [`Heads::splits`] asks to split, or one token of each of `texts`
     /// which [`super::attention_step::AttentionStep::splits`] does.
     pub fn most_words(texts: usize, head_dim: usize, ranges: Ranges) -> usize {
-        texts * ranges.groups * (2 + head_dim)
+        texts.saturating_mul(ranges.groups * (2 + head_dim))
     }
 
     fn range(&self) -> usize {

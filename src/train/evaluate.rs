@@ -190,7 +190,11 @@ fn form(file: &Path, n: usize) -> Option<String> {
     let last = parts.pop()?;
     let folders = parts.len().checked_sub(n / 2)?;
     let mut kept = parts.split_off(folders);
-    kept.push(if n % 2 == 0 { stem(file) } else { last });
+    kept.push(if n.is_multiple_of(2) {
+        stem(file)
+    } else {
+        last
+    });
     Some(kept.join("/"))
 }
 

@@ -38,6 +38,7 @@ mod settings;
 mod steps;
 
 pub use evaluate::Protocol;
+pub use run::fits;
 pub use settings::{FREE, MethodName, Settings};
 
 /// A run to be made.

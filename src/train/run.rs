@@ -4,6 +4,7 @@ use super::evaluate::{Text, Words};
 use super::steps::Running;
 use super::{Event, Job, begun, evaluate, outputs, room};
 use crate::backend::Backend;
+use crate::builtin;
 use crate::error::{Error, Result};
 use crate::files::corpus::{Corpus, Order};
 use crate::files::run::{Checkpoints, LossScale, RUN_CONFIG, RunFolder, RunState, Saved, config};
@@ -12,7 +13,6 @@ use crate::files::{self, Opened, packed};
 use crate::model::Method;
 use crate::model::train::{Memory, TrainOptions, Trainer};
 use crate::model::weights;
-use crate::{builtin, units};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -114,19 +114,14 @@ fn verify(corpus: &Corpus, events: &mut dyn FnMut(Event<'_>)) -> Result<()> {
 }
 
 /// Refuses what the device has no room for, before anything is allocated.
-fn fits<B: Backend>(memory: &Memory, backend: &B) -> Result<()> {
-    match backend.facts().memory {
-        Some(bytes) if memory.total() as u64 > bytes => Err(Error::device(
-            format!(
-                "training takes {}, {} has {}",
-                memory,
-                backend.name(),
-                units::memory(bytes)
-            ),
+pub fn fits<B: Backend>(memory: &Memory, backend: &B) -> Result<()> {
+    memory.check(backend).map_err(|error| match error {
+        Error::Device { what, .. } => Error::device(
+            what,
             "lower `micro_batch` or `seq`, drop `keep_activations`, or train on another device with more memory",
-        )),
-        _ => Ok(()),
-    }
+        ),
+        other => other,
+    })
 }
 
 impl Run {

@@ -345,7 +345,7 @@ impl Settings {
     /// # Errors
     /// [`Error::Usage`] when a step is no whole number of them.
     pub fn micro_batches(&self, length: usize) -> Result<usize> {
-        let tokens = self.micro_batch * length;
+        let tokens = self.micro_batch.saturating_mul(length);
         match self.batch_tokens {
             0 => Ok(1),
             all if all >= tokens && all.is_multiple_of(tokens) => Ok(all / tokens),
@@ -353,7 +353,10 @@ impl Settings {
                 format!(
                     "`batch_tokens` {all} is no multiple of {tokens}, the tokens of a micro-batch"
                 ),
-                format!("give a multiple, like {}", all.next_multiple_of(tokens)),
+                match all.checked_next_multiple_of(tokens) {
+                    Some(next) => format!("give a multiple, like {next}"),
+                    None => "lower --micro-batch".to_owned(),
+                },
             )),
         }
     }

@@ -140,6 +140,25 @@ impl From<ActivationName> for Activations {
     }
 }
 
+/// How many tokens of a prompt are processed together, in llama.cpp's words.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct BatchArgs {
+    /// Most tokens of a prompt given to the model together; -ub of them are processed at once
+    #[arg(short, long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..))]
+    pub batch_size: u64,
+    /// Most tokens processed at once (also -ub)
+    #[arg(long, short_alias = 'u', alias = "batch", value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..))]
+    pub ubatch_size: u64,
+}
+
+impl BatchArgs {
+    /// Most tokens of a prompt processed at once: micro-batches are parts of batches.
+    pub fn at_once(&self) -> usize {
+        let most = self.batch_size.min(self.ubatch_size);
+        usize::try_from(most).unwrap_or(usize::MAX)
+    }
+}
+
 /// Which of several ways to the same result are taken.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct PathArgs {

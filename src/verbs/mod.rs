@@ -78,7 +78,7 @@ impl Verb {
 pub fn main() -> ExitCode {
     let started = Instant::now();
     device::silence_layers();
-    let Err(error) = Cli::parse_from(spelled(std::env::args_os().collect()))
+    let Err(error) = Cli::parse_from(spelled(std::env::args_os()))
         .verb
         .run(started)
     else {
@@ -97,17 +97,41 @@ pub fn main() -> ExitCode {
 /// What the program would say about them.
 pub fn parses(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<(), String> {
     let named = std::iter::once("fairy2i-gpu".into()).chain(arguments);
-    match Cli::try_parse_from(spelled(named.collect())) {
+    match Cli::try_parse_from(spelled(named)) {
         Err(error) if error.use_stderr() => Err(error.to_string()),
         _ => Ok(()),
     }
 }
 
-/// Arguments with llama-bench's `-pg`, which clap would read as `-p g`, in clap's spelling.
-fn spelled(mut all: Vec<OsString>) -> Vec<OsString> {
-    if all.get(1).is_some_and(|verb| verb == "bench") {
-        for pg in all.iter_mut().filter(|a| *a == "-pg") {
-            *pg = "--pg".into();
+/// Short options of several letters, as llama.cpp has them, and what they are called in full. Clap would read `-pg` as
+/// `-p g`.
+const SHORT: [(&str, &str); 3] = [
+    ("-np", "--parallel"),
+    ("-pg", "--pg"),
+    ("-ub", "--ubatch-size"),
+];
+
+/// The arguments, with the options of [`SHORT`] in full where the command has them.
+fn spelled(all: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut all: Vec<_> = all.collect();
+    let cli = Cli::command();
+    let command = all.get(1).and_then(|verb| cli.find_subcommand(verb));
+    let Some(command) = command else {
+        return all;
+    };
+    let known = |long: &str| {
+        let mut options = command.get_arguments().filter_map(|a| a.get_long());
+        options.any(|name| long.strip_prefix("--") == Some(name))
+    };
+    let known: Vec<_> = SHORT.iter().filter(|(_, long)| known(long)).collect();
+    for argument in all.iter_mut().skip(2).take_while(|a| *a != "--") {
+        // alone, or with its value behind an equals sign
+        let Some(text) = argument.to_str() else {
+            continue;
+        };
+        let (option, value) = text.split_at(text.find('=').unwrap_or(text.len()));
+        if let Some((_, long)) = known.iter().find(|(short, _)| *short == option) {
+            *argument = format!("{long}{value}").into();
         }
     }
     all
@@ -115,6 +139,34 @@ fn spelled(mut all: Vec<OsString>) -> Vec<OsString> {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Vec<String> {
+        let all = spelled(line.split(' ').map(OsString::from));
+        let text = |a: OsString| a.into_string().expect("was text");
+        all.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn short_options_of_several_letters_are_understood_where_they_are() {
+        let line = "fairy2i-gpu bench -p 8 -pg 8,4 -ub=16 -np 1,2 -b 32";
+        let full = "fairy2i-gpu bench -p 8 --pg 8,4 --ubatch-size=16 --parallel 1,2 -b 32";
+        assert_eq!(parsed(line).join(" "), full);
+        assert!(Cli::try_parse_from(parsed(line)).is_ok());
+        let line = "fairy2i-gpu generate -ub 16 -b 8 -p Hello -n 2";
+        assert_eq!(parsed(line)[2], "--ubatch-size");
+        assert!(Cli::try_parse_from(parsed(line)).is_ok());
+        // what a command does not have, and what is text, stays as it is
+        for line in [
+            "fairy2i-gpu info -np",
+            "fairy2i-gpu generate -- -ub",
+            "fairy2i-gpu nonsense -ub",
+            "fairy2i-gpu",
+        ] {
+            assert_eq!(parsed(line).join(" "), line);
+        }
+    }
+
     #[test]
     fn arguments_are_consistent() {
         <super::Cli as clap::CommandFactory>::command().debug_assert();

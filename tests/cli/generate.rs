@@ -167,13 +167,25 @@ fn nothing_new_is_fine_and_the_context_can_be_filled() {
 #[test]
 fn a_long_prompt_in_small_batches_changes_nothing() {
     let long = PROMPT.repeat(12);
-    let ids = |batch: &str| {
-        let args = [
-            "generate", "--json", "--temp", "0", "-n", "4", "-b", batch, &long,
-        ];
-        json(&args)["ids"].clone()
+    let ids = |args: &[&str]| {
+        let usual = ["generate", "--json", "--temp", "0", "-n", "4", &long];
+        json(&[&usual, args].concat())["ids"].clone()
     };
-    assert_eq!(ids("7"), ids("256"));
+    let whole = ids(&[]);
+    // llama.cpp's names: batches are processed in micro-batches
+    for args in [
+        &["-b", "7"][..],
+        &["-ub", "7"],
+        &["--batch-size", "7"],
+        &["-ub=7", "-b", "64"],
+        &["--ubatch-size", "7", "-b", "3"],
+    ] {
+        assert_eq!(ids(args), whole, "{args:?}");
+    }
+    for args in [["-b", "0"], ["-ub", "0"], ["-ub", "x"]] {
+        let run = run(&[&["generate", &long], &args[..]].concat());
+        assert_eq!(run.code, 2, "{}", run.stderr);
+    }
 }
 
 #[test]

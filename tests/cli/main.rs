@@ -8,6 +8,9 @@ mod data_stops;
 mod devices;
 mod folders;
 mod generate;
+mod memory;
+#[cfg(unix)]
+mod paths;
 mod protect;
 mod reading;
 mod runs;

@@ -296,7 +296,7 @@ fn texts_are_measured_whatever_they_are_packed_in_and_called() {
     std::fs::create_dir(at("b")).expect("a folder");
     let text = documents(12).join(" ");
     let other = documents(40)[20..].join(" ");
-    let one = jsonl(&[text.clone()]);
+    let one = jsonl(std::slice::from_ref(&text));
     let files = [
         write(&at("a/val.txt"), text.as_bytes()),
         write(&at("b/val.txt"), other.as_bytes()),

@@ -82,9 +82,25 @@ pub fn setups() -> Vec<Setup> {
             std::env::var_os("CI").is_none(),
             "CI must have a GPU adapter (lavapipe: apt-get install mesa-vulkan-drivers libvulkan1)"
         );
-        eprintln!("\n*** NO GPU ADAPTER: the GPU half of this test was SKIPPED ***\n");
+        say_skipped();
     }
     setups
+}
+
+/// Says once, past the capture of test output (which `eprintln!` does not pass), that GPUs were left out.
+fn say_skipped() {
+    use std::io::Write;
+    static SAID: std::sync::Once = std::sync::Once::new();
+    SAID.call_once(|| {
+        let program = std::env::args().next().unwrap_or_default();
+        let name = std::path::Path::new(&program).file_stem();
+        let name = name.unwrap_or_default().to_string_lossy();
+        let name = name.split('-').next().unwrap_or_default();
+        let _ = writeln!(
+            std::io::stderr(),
+            "\n*** NO GPU ADAPTER WAS FOUND: `{name}` tested the CPU alone; its GPU half was SKIPPED ***\n"
+        );
+    });
 }
 
 /// A GPU that claims wide subgroups, so that a narrow software adapter runs what wide ones are given.

@@ -7,6 +7,7 @@ mod common;
 mod llama;
 mod models;
 mod packing;
+mod plain;
 mod quantizer;
 mod schedules;
 mod smollm2;

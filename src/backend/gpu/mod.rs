@@ -56,6 +56,8 @@ pub struct Gpu {
     recording: RefCell<Recording>,
     profile: RefCell<Option<Profile>>,
     dropped: Rc<Cell<bool>>,
+    /// Bytes of all buffers that there are.
+    held: Rc<Cell<u64>>,
     next_buffer: Cell<u64>,
     #[cfg(not(target_arch = "wasm32"))]
     staging_ring: RefCell<upload::Ring>,
@@ -68,11 +70,13 @@ pub struct GpuBuffer {
     words: usize,
     id: u64,
     dropped: Rc<Cell<bool>>,
+    held: Rc<Cell<u64>>,
 }
 
 impl Drop for GpuBuffer {
     fn drop(&mut self) {
         self.dropped.set(true);
+        self.held.set(self.held.get() - self.buffer.size());
     }
 }
 
@@ -123,6 +127,7 @@ impl Gpu {
             recording: RefCell::default(),
             profile: RefCell::new(None),
             dropped: Rc::default(),
+            held: Rc::default(),
             next_buffer: Cell::new(0),
             #[cfg(not(target_arch = "wasm32"))]
             staging_ring: RefCell::default(),
@@ -206,6 +211,7 @@ fn facts(summary: &AdapterSummary, features: Needs, max_binding: u64) -> DeviceF
         name: format!("{} ({})", summary.name, summary.api),
         max_words: (max_binding / 4) as usize,
         memory: summary.memory,
+        on_host: summary.software || summary.integrated,
         workgroup_bytes: summary.workgroup_memory as usize,
         subgroup_size: match features.subgroup {
             true => summary.subgroup_size as usize,
@@ -224,12 +230,19 @@ impl Backend for Gpu {
         &self.facts
     }
 
+    fn available(&self) -> Option<u64> {
+        let own = self.facts.memory;
+        let own = own.map(|bytes| bytes.saturating_sub(self.held.get()));
+        let host = super::host::available().filter(|_| self.facts.on_host);
+        [own, host].into_iter().flatten().min()
+    }
+
     fn runs<O: Op>(&self) -> bool {
         kernel_for::<O>(self.facts.features).is_some()
     }
 
     fn alloc(&self, label: &str, words: usize) -> Result<GpuBuffer> {
-        let bytes = (words.max(4) as u64) * 4;
+        let bytes = (words.max(4) as u64).saturating_mul(4);
         if bytes > self.max_binding {
             return Err(Error::device(
                 format!(
@@ -249,11 +262,13 @@ impl Backend for Gpu {
         })?;
         let id = self.next_buffer.get();
         self.next_buffer.set(id + 1);
+        self.held.set(self.held.get() + bytes);
         Ok(GpuBuffer {
             buffer,
             words,
             id,
             dropped: self.dropped.clone(),
+            held: self.held.clone(),
         })
     }
 

@@ -3,7 +3,10 @@
 use super::options::TrainOptions;
 use super::parameters::parameters;
 use super::{quantizer, scratch, teacher};
+use crate::backend::Backend;
+use crate::error::Result;
 use crate::model::Config;
+use crate::model::memory::{self, product, sum};
 use crate::ops::Needs;
 
 /// Bytes of device memory by what they are for.
@@ -40,15 +43,15 @@ impl Memory {
             moments: 2 * all,
             gradients: all,
             quantized: 4 * (codes + dense),
-            activations: 4 * activations,
-            scratch: 4 * (rest + meanwhile),
-            teacher: 4 * teacher::words(config, options, max_words, half),
+            activations: product(&[4, activations]),
+            scratch: product(&[4, sum([rest, meanwhile])]),
+            teacher: product(&[4, teacher::words(config, options, max_words, half)]),
         }
     }
 
     /// All together.
     pub fn total(&self) -> usize {
-        self.parts().iter().map(|p| p.1).sum()
+        sum(self.parts().map(|p| p.1))
     }
 
     /// The parts with their names.
@@ -62,6 +65,15 @@ impl Memory {
             ("scratch", self.scratch),
             ("teacher", self.teacher),
         ]
+    }
+
+    /// Refuses what `backend` has no room for.
+    ///
+    /// # Errors
+    /// [`Error::Device`](crate::Error::Device) with the bytes needed and available.
+    pub fn check<B: Backend>(&self, backend: &B) -> Result<()> {
+        let hint = "take smaller micro-batches, shorter texts or another device";
+        memory::check(backend, "training", &self.parts(), hint)
     }
 }
 

@@ -67,7 +67,7 @@ impl TrainOptions {
 
     /// Tokens of the largest micro-batch.
     pub fn rows(&self) -> usize {
-        self.texts * self.length
+        self.texts.saturating_mul(self.length)
     }
 
     /// The model as it is trained: a quantized head has a weight of its own, which begins as the shared matrix of

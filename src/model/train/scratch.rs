@@ -3,6 +3,7 @@
 use super::options::TrainOptions;
 use crate::backend::{Backend, upload_new};
 use crate::error::Result;
+use crate::model::memory::{product, sum};
 use crate::model::{Config, rope};
 use crate::ops::train::matmul::CAUSAL_BLOCK;
 
@@ -37,14 +38,14 @@ pub(super) struct Portion {
 
 /// Values from row to row of attention weights over `length` positions.
 pub(super) fn score_stride(length: usize) -> usize {
-    length.next_multiple_of(8)
+    length.checked_next_multiple_of(8).unwrap_or(usize::MAX)
 }
 
 impl Portion {
     /// As much as fits [`SCORES`] and `most` words, at least one key/value head of one text.
     pub fn of(config: &Config, shape: Shape, most: usize) -> Self {
         let group = config.heads / config.kv_heads;
-        let head = group * shape.length * score_stride(shape.length);
+        let head = product(&[group, shape.length, score_stride(shape.length)]);
         let kv = (SCORES.min(most) / head).max(1);
         Self {
             texts: (kv / config.kv_heads).clamp(1, shape.texts),
@@ -55,7 +56,7 @@ impl Portion {
     /// Words of its weights.
     pub fn words(self, config: &Config, length: usize) -> usize {
         let heads = self.texts * self.kv_heads * (config.heads / config.kv_heads);
-        heads * length * score_stride(length)
+        product(&[heads, length, score_stride(length)])
     }
 }
 
@@ -154,9 +155,9 @@ pub(super) struct Scratch<B: Backend> {
 /// Words of [`Scratch::halves`].
 fn half_words(c: &Config, o: &TrainOptions, most: usize) -> [usize; 2] {
     let (rows, q) = (o.rows(), c.heads * c.head_dim);
-    let wide = rows * (2 * c.intermediate).max(qkv_row(c)).max(c.hidden);
+    let wide = product(&[rows, (2 * c.intermediate).max(qkv_row(c)).max(c.hidden)]);
     let logits = logit_rows(c, rows, most) * c.vocab;
-    let narrow = rows * c.intermediate.max(q).max(c.hidden);
+    let narrow = product(&[rows, c.intermediate.max(q).max(c.hidden)]);
     [wide.max(logits).div_ceil(2), narrow.div_ceil(2)]
 }
 
@@ -173,12 +174,17 @@ pub(super) fn words(c: &Config, o: &TrainOptions, most: usize, half: bool) -> [u
     let portion = Portion::of(c, shape, most);
     let gradients = 3 * c.hidden + qkv_row(c) + c.heads * c.head_dim + c.intermediate + 8;
     [
-        rows * (c.hidden * (c.layers + 1) + c.heads * c.head_dim * c.layers + kept * acts),
-        rows * gradients
-            + 2 * portion.words(c, o.length)
-            + logit_rows(c, rows, most) * c.vocab
-            + o.length * c.head_dim
-            + halves.iter().sum::<usize>(),
+        product(&[
+            rows,
+            c.hidden * (c.layers + 1) + c.heads * c.head_dim * c.layers + kept * acts,
+        ]),
+        sum([
+            product(&[rows, gradients]),
+            product(&[2, portion.words(c, o.length)]),
+            logit_rows(c, rows, most) * c.vocab,
+            product(&[o.length, c.head_dim]),
+            sum(halves),
+        ]),
     ]
 }
 

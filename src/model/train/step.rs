@@ -1,5 +1,6 @@
 //! The trainer and its step.
 
+use super::memory::Memory;
 use super::options::{Batch, TrainOptions};
 use super::parameters::{Held, Parameter, parameters};
 use super::quantizer::Quantizer;
@@ -48,7 +49,7 @@ impl<B: Backend> Trainer<B> {
     ///
     /// # Errors
     /// [`Error::Usage`] for options that make no sense, [`Error::Tensors`] and [`Error::NonFinite`] for weights that
-    /// do not fit, [`Error::Device`] when memory runs out.
+    /// do not fit, [`Error::Device`] when memory does not suffice, which is found out before anything is allocated.
     pub fn load(
         backend: B,
         config: &Config,
@@ -82,6 +83,8 @@ impl<B: Backend> Trainer<B> {
         hold: impl FnOnce(&B, &[Parameter]) -> Result<Vec<Held<B>>>,
     ) -> Result<Self> {
         options.check(config)?;
+        let (level, most) = (backend.facts().features, backend.facts().max_words);
+        Memory::of(config, &options, level, most).check(&backend)?;
         let config = options.untied(config);
         let list = parameters(&config);
         let half = options.halves(&config, backend.facts().features);

@@ -8,6 +8,7 @@ use super::quantizer::{self, Quantizer};
 use super::scratch::logit_rows;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::model::memory::{product, sum};
 use crate::model::{Config, Granularity, Method, Recipe, Weights};
 use crate::ops::copy::Copy;
 use crate::ops::train::distill::TokenDistill;
@@ -32,9 +33,9 @@ pub(super) struct Teacher<B: Backend> {
 
 /// Words of [`Teacher::head_in`].
 fn input_words(config: &Config, rows: usize, half: bool) -> usize {
-    let all = rows * config.hidden;
+    let all = product(&[rows, config.hidden]);
     let words = if half { all / 2 } else { all };
-    words.next_multiple_of(4)
+    words.checked_next_multiple_of(4).unwrap_or(usize::MAX)
 }
 
 /// Words of device memory a teacher takes.
@@ -46,7 +47,7 @@ pub(super) fn words(c: &Config, o: &TrainOptions, most: usize, half: bool) -> us
     let values: usize = list.iter().map(|p| p.len()).sum();
     let dense: usize = quantizer::words(RECIPE, c, &list, half).iter().sum();
     let logits = logit_rows(c, o.rows(), most) * c.vocab;
-    values + dense + logits + input_words(c, o.rows(), half)
+    sum([values, dense, logits, input_words(c, o.rows(), half)])
 }
 
 impl<B: Backend> Trainer<B> {

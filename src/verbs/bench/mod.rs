@@ -1,6 +1,6 @@
 //! `bench`: how fast, and how far from what the device could do.
 
-use super::args::{ActivationName, DeviceArgs, MethodName, PathArgs, RecipeArgs};
+use super::args::{ActivationName, BatchArgs, DeviceArgs, MethodName, PathArgs, RecipeArgs};
 use super::source::{self, ModelArgs};
 use super::{device, out};
 use crate::error::{Error, Result};
@@ -66,9 +66,8 @@ pub struct Bench {
     /// Repetitions, whose median counts
     #[arg(short, long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u64).range(1..))]
     repetitions: u64,
-    /// Most tokens of a prompt processed at once
-    #[arg(short, long, alias = "batch", value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..))]
-    ubatch_size: u64,
+    #[command(flatten)]
+    batch: BatchArgs,
     /// How activations enter quantized layers
     #[arg(long, value_enum, default_value = "16")]
     activations: ActivationName,
@@ -205,7 +204,7 @@ impl Bench {
             let why = why.trim_start_matches("error: ");
             Error::usage(
                 format!("--compare: setting `{setting}`: {why}"),
-                "write options of bench without their dashes, like \"activations=8 batch=256\"",
+                "write options of bench without their dashes, like \"activations=8 ubatch-size=256\"",
             )
         })?;
         Ok(changed)
@@ -245,7 +244,7 @@ impl Bench {
                 kv: self.paths.kv.into(),
                 exact: self.paths.exact,
                 context,
-                batch: prompt.min(self.ubatch_size as usize).max(streams),
+                batch: prompt.min(self.batch.at_once()).max(streams),
             },
             activations: self.activations,
         };
@@ -275,7 +274,7 @@ mod tests {
             .with("activations=8 batch=32 stages=3")
             .expect("known");
         assert_eq!(changed.activations, ActivationName::Int8);
-        assert_eq!((changed.ubatch_size, changed.repetitions), (32, 3));
+        assert_eq!((changed.batch.ubatch_size, changed.repetitions), (32, 3));
         assert_eq!(
             (changed.recipe.stages, bench.recipe.stages),
             (Some(3), Some(1))

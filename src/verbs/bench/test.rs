@@ -37,16 +37,16 @@ impl Test {
 
     /// Tokens it processes in one stream.
     pub fn tokens(self) -> usize {
-        self.prompt + self.generate
+        self.prompt.saturating_add(self.generate)
     }
 
     /// Positions of the cache it needs.
     pub fn context(self) -> usize {
-        self.depth + self.tokens()
+        self.depth.saturating_add(self.tokens())
     }
 }
 
-/// The values of `-p`, `-n`, `--pg`, `-d` and `-b`.
+/// The values of `-p`, `-n`, `-pg`, `-d` and `-np`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TestArgs {
     /// Prompt lengths (0: none)
@@ -79,10 +79,10 @@ pub struct TestArgs {
         default_value = "0"
     )]
     pub depth: Vec<usize>,
-    /// Numbers of texts generated at the same time
+    /// Numbers of texts generated at the same time (also -np)
     #[arg(
-        short = 'b',
-        long,
+        long = "parallel",
+        alias = "streams",
         value_name = "N,..",
         value_delimiter = ',',
         default_value = "1"
@@ -99,7 +99,7 @@ impl TestArgs {
         if self.streams.contains(&0) {
             return Err(Error::usage(
                 "0 streams generate nothing",
-                "give -b above 0",
+                "give -np above 0",
             ));
         }
         let mut tests = Vec::new();

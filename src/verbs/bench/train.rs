@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::model::Config;
 use crate::model::train::{Batch, Memory, StepReport, TrainOptions, Trainer};
 use crate::ops::hash32;
+use crate::train::fits;
 use crate::verbs::device::Task;
 use crate::verbs::out;
 use serde::Serialize;
@@ -101,6 +102,7 @@ impl Task for TrainBench {
         for (part, bytes) in memory.parts().into_iter().filter(|p| p.1 > 0) {
             out::note(&format!("{part}: {}", out::memory(bytes as u64)));
         }
+        fits(&memory, backend)?;
         let mut trainer = Trainer::from_scratch(backend, &self.config, self.options, 42)?;
         let id = |i: usize| hash32(i as u32, 7) % self.config.vocab as u32;
         let tokens: Vec<u32> = (0..self.options.rows()).map(id).collect();

@@ -1,6 +1,6 @@
 //! `generate`: continue a text.
 
-use super::args::{ActivationName, DeviceArgs, PathArgs, RecipeArgs};
+use super::args::{ActivationName, BatchArgs, DeviceArgs, PathArgs, RecipeArgs};
 use super::source::{self, ModelArgs};
 use super::{device, out};
 use crate::error::{Error, Result};
@@ -36,9 +36,8 @@ pub struct Generate {
     /// Most tokens of prompt and text together [default: the model's context]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     ctx_size: Option<u64>,
-    /// Most tokens of the prompt processed at once
-    #[arg(short, long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..))]
-    batch_size: u64,
+    #[command(flatten)]
+    batch: BatchArgs,
     /// End the text before this string, however tokens cut it; may be given several times
     #[arg(long, value_name = "STRING")]
     stop: Vec<String>,
@@ -81,7 +80,7 @@ impl Generate {
                 recipe: Some(recipe),
                 activations: self.activations.into(),
                 context: Some(prompt_ids.len() + new),
-                batch: prompt_ids.len().min(self.batch_size as usize),
+                batch: prompt_ids.len().min(self.batch.at_once()),
                 kv: self.paths.kv.into(),
                 exact: self.paths.exact,
                 allow_nonfinite: self.recipe.allow_nonfinite,
