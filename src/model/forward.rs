@@ -25,7 +25,7 @@ pub struct LoadOptions {
     pub context: usize,
     /// Most tokens processed at once.
     pub batch: usize,
-    /// How keys and values are kept; `None`: as suits the device ([`Backend::kv`]).
+    /// How keys and values are kept; `None`: as suits the device ([`crate::backend::DeviceFacts`]).
     pub kv: Option<Kv>,
     /// Integer sums for any number of tokens: bits that depend neither on the device nor on what is processed together.
     /// Otherwise many tokens go through cooperative matrices where there are some.

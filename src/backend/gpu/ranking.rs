@@ -2,7 +2,7 @@
 //!
 //! - Real GPUs come before those that share memory with the host, and software comes last.
 //! - A GPU that several graphics interfaces offer is one GPU. It is taken through the interface that stands first in
-//!   [`Api`]; the others are tried after it, before the next GPU, because a driver may fail in one of them only.
+//!   the list of interfaces; the others are tried after it, before the next GPU, because a driver may fail in one of them only.
 
 use super::AdapterSummary;
 use std::collections::HashMap;
