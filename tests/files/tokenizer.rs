@@ -213,7 +213,8 @@ fn added_tokens_without_an_embedding_matter_to_texts_that_hold_them() {
     }
     // One that stands before every text is needed by all of them.
     added["post_processor"] = json!({
-        "type": "TemplateProcessing", "pair": [],
+        "type": "TemplateProcessing",
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
         "single": [{"SpecialToken": {"id": "<pad>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
         "special_tokens": {"<pad>": {"id": "<pad>", "ids": [512], "tokens": ["<pad>"]}}
     });
