@@ -355,7 +355,7 @@ impl Settings {
                 ),
                 match all.checked_next_multiple_of(tokens) {
                     Some(next) => format!("give a multiple, like {next}"),
-                    None => "lower --micro-batch".to_owned(),
+                    None => "lower `micro_batch`".to_owned(),
                 },
             )),
         }
