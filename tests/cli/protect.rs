@@ -82,7 +82,8 @@ fn quantize_and_export_keep_off_what_they_read() {
     }
     for (out, how) in outs {
         for force in [&["--force"][..], &[]] {
-            let quantize = [&["quantize", &input, &at(out)][..], force].concat();
+            let out = at(out);
+            let quantize = [&["quantize", &input, &out][..], force].concat();
             untouched(folder.path(), &quantize, &[how, "which is read"]);
         }
         let export = ["export", &input, &at(out), "--stages", "2", "--force"];
