@@ -241,7 +241,10 @@ fn checkpoints_with_notes_beside_them_stay() {
         .expect("a checkpoint");
     let note = place.path("run").join(step).join("notes.txt");
     write(&note, b"the best one");
+    // As of a version that kept no record: its checkpoint says that it is a run, and it has a record from now on.
+    std::fs::remove_file(place.path("run/run.json")).expect("removed");
     good_run(&place.resume("run"));
+    assert!(place.path("run/run.json").exists());
     assert!(note.exists());
     assert_eq!(steps(&place.path("run")).len(), 2);
 }
