@@ -164,7 +164,8 @@ impl Staging {
     pub fn begin(destination: &Destination<'_>) -> Result<Self> {
         let places = destination.places()?;
         if let Some(parent) = parent(&places.out) {
-            fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
+            // The folder that was asked for is named, not the one above it.
+            fs::create_dir_all(parent).map_err(|e| Error::io(&places.shown, e))?;
         }
         let Some(lock) = Lock::take(&places.lock)? else {
             let what = format!("another process is writing {}", places.shown);

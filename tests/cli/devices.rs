@@ -15,7 +15,7 @@ fn unknown_devices_are_device_errors_in_every_command() {
             &["bench", "ops", "--op", "fill"],
             &["bench", "train", "--shape", "tinyllama-1.1b"],
             &["info", "--check"],
-            &["quantize", "builtin", &out],
+            &["export", "builtin", &out],
         ] {
             refused(&[args, &[&device]].concat(), 3, &["cpu"]);
         }

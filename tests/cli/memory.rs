@@ -103,10 +103,14 @@ fn micro_batches_that_do_not_fit_are_refused() {
         "Once upon a time there was a cat. ".repeat(200),
     )
     .expect("writes");
-    good(&["data", "--block", "16", "--out", &at("d"), &at("t.txt")]);
-    for micro_batch in ["1000000000", "1000000000000000000", "18446744073709551615"] {
+    let (data, text) = (at("d"), at("t.txt"));
+    let prepare = ["--tokenizer", "builtin", "--block", "16", "--out", &data];
+    good(&[&["data"], &prepare[..], &[&text]].concat());
+    for micro_batch in ["1000000000", "1000000000000000000", "9223372036854775807"] {
         let run = run(&[
             "train",
+            "-m",
+            "builtin",
             "--from-scratch",
             "--data",
             &at("d"),

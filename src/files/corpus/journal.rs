@@ -82,7 +82,7 @@ impl Work {
             return Err(occupied(out, "exists already".into(), false));
         }
         if let Some(parent) = out.parent().filter(|p| !p.as_os_str().is_empty()) {
-            fs::create_dir_all(parent).map_err(|e| Error::io(parent, e))?;
+            fs::create_dir_all(parent).map_err(|e| Error::io(out, e))?;
         }
         let Some(lock) = Lock::take(&lock)? else {
             let what = format!("another process is writing {shown}");
