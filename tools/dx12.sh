@@ -33,7 +33,7 @@ mirror() {
 # A Debian with Wine and a lavapipe that is new enough for Wine's Direct3D 12, and FXC.
 install() {
     local mirror packages=()
-    for tool in debootstrap python3:python3-minimal unshare:util-linux; do
+    for tool in debootstrap python3 unshare:util-linux; do
         command -v "${tool%%:*}" >/dev/null || packages+=("${tool##*:}")
     done
     [ -n "${DX12_FXC:-}" ] || python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
@@ -41,7 +41,11 @@ install() {
     [ ${#packages[@]} = 0 ] || apt-get install -y -qq --no-install-recommends "${packages[@]}"
     mirror=${DX12_MIRROR:-$(mirror)}
     [ -n "$mirror" ] || fail "apt knows no Debian mirror; name one in DX12_MIRROR"
+    # an installation that was broken off is begun anew; a folder that is somebody else's is left alone
+    [ ! -e "$root" ] || [ -e "$root/.fairy2i-dx12" ] || rmdir "$root" 2>/dev/null || fail "$root is there already and not ours"
     rm -rf "$root"
+    mkdir -p "$root"
+    touch "$root/.fairy2i-dx12"
     debootstrap --variant=minbase trixie "$root" "$mirror" >/dev/null
     printf 'deb %s %s main\n' "$mirror" trixie "$mirror" trixie-backports >"$root/etc/apt/sources.list"
     cp /etc/resolv.conf /etc/hosts "$root/etc/"
