@@ -31,6 +31,7 @@ use std::path::{Path, PathBuf};
 
 mod begun;
 mod evaluate;
+mod method;
 mod outputs;
 mod room;
 mod run;
@@ -38,8 +39,9 @@ mod settings;
 mod steps;
 
 pub use evaluate::Protocol;
+pub use method::MethodName;
 pub use run::fits;
-pub use settings::{FREE, MethodName, Settings};
+pub use settings::{FREE, Settings};
 
 /// A run to be made.
 #[derive(Debug, Clone)]

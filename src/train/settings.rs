@@ -1,6 +1,7 @@
 //! All settings of a run: what `config.toml` holds.
 
 use super::evaluate::Protocol;
+use super::method::MethodName;
 use crate::error::{Error, Result};
 use crate::files::run::Step;
 use crate::model::train::schedule::{Decay, Schedule, WeightDecay};
@@ -25,23 +26,6 @@ const RECENT: usize = 64;
 
 /// Keeps the draws of nested steps apart from those of the order of the data, which has the same seed.
 const NESTED: u64 = u64::from_be_bytes(*b"nested\0\0");
-
-/// Representations by the names the papers' code gives them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum MethodName {
-    /// Widely-linear {1, i, -1, -i}, `stages` bits a weight
-    Fairy2i,
-    /// Real binary baseline, 1 bit
-    Bitnet,
-    /// Real ternary baseline
-    #[cfg_attr(feature = "cli", value(name = "bitnet_1_58", alias = "bitnet-1-58"))]
-    #[serde(rename = "bitnet_1_58")]
-    Bitnet158,
-    /// As stored
-    Full,
-}
 
 /// Settings with their defaults.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,0 +1,20 @@
+//! How linear layers are represented, by name.
+
+use serde::{Deserialize, Serialize};
+
+/// Representations by the names the papers' code gives them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum MethodName {
+    /// Widely-linear {1, i, -1, -i}, `stages` bits a weight
+    Fairy2i,
+    /// Real binary baseline, 1 bit
+    Bitnet,
+    /// Real ternary baseline
+    #[cfg_attr(feature = "cli", value(name = "bitnet_1_58", alias = "bitnet-1-58"))]
+    #[serde(rename = "bitnet_1_58")]
+    Bitnet158,
+    /// As stored
+    Full,
+}
