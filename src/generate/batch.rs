@@ -20,6 +20,8 @@ use web_time::Instant;
 pub struct Batch<'m> {
     model: &'m model::Model<Device>,
     options: Generate,
+    /// Whether tokens are drawn, rather than the most likely ones taken.
+    draws: bool,
     /// `None` while a generator has it.
     texts: Vec<Option<Sequence<'m>>>,
     /// Numbers of the texts that have not begun, in groups that go on together.
@@ -51,7 +53,8 @@ impl<'m> Batch<'m> {
         texts: Vec<Sequence<'m>>,
         options: Generate,
     ) -> Result<Self> {
-        let most = match Sampler::new(options.sampling)?.wants() {
+        let wants = Sampler::new(options.sampling)?.wants();
+        let most = match wants {
             Wants::All => 1,
             Wants::Argmax | Wants::TopK(_) => model.most_sessions(),
         };
@@ -66,6 +69,7 @@ impl<'m> Batch<'m> {
             texts: texts.into_iter().map(Some).collect(),
             model,
             options,
+            draws: matches!(wants, Wants::TopK(_)),
             running: None,
             ready: VecDeque::new(),
             failed: false,
@@ -174,9 +178,9 @@ impl<'m> Batch<'m> {
         let clock = Instant::now();
         let steps = group.round.min(room);
         let how = self.options.sampling;
-        let choice = match Sampler::new(how)?.wants() {
-            Wants::TopK(_) => Choice::Drawn(&how, &mut group.random),
-            _ => Choice::Greedy,
+        let choice = match self.draws {
+            true => Choice::Drawn(&how, &mut group.random),
+            false => Choice::Greedy,
         };
         let ids = group.session.decode(&group.last, steps, choice).await?;
         group.round = next_round(clock.elapsed(), steps);

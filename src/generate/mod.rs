@@ -14,6 +14,8 @@ pub mod stop;
 
 pub use batch::Batch;
 pub use generator::Generator;
+#[cfg(feature = "cli")]
+pub(crate) use model::new_tokens;
 pub use model::{Model, ModelFiles};
 pub use options::{Generate, Options, Prompt};
 pub use sequence::{Finish, Piece, Timings};

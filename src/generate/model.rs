@@ -298,7 +298,7 @@ fn roomy(
 }
 
 /// How many tokens may follow a prompt of `prompt` tokens where `asked` are wanted.
-pub(super) fn new_tokens(prompt: usize, context: usize, asked: Option<usize>) -> Result<usize> {
+pub(crate) fn new_tokens(prompt: usize, context: usize, asked: Option<usize>) -> Result<usize> {
     let room = context.checked_sub(prompt);
     let new = asked.unwrap_or_else(|| DEFAULT_NEW.min(room.unwrap_or(1).max(1)));
     match room {

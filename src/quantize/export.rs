@@ -5,7 +5,7 @@ use super::folder::quantized;
 use crate::backend::{Backend, Device, block_on};
 use crate::error::Result;
 use crate::files::staging::{Destination, Replaced};
-use crate::files::{Inputs, Opened, export};
+use crate::files::{Opened, export};
 use crate::generate::ModelFiles;
 use crate::model::config::LinearShape;
 use crate::model::weights::values;
@@ -51,8 +51,6 @@ pub fn export_folder(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<(usize, Option<Replaced>)> {
     let opened = files.opened();
-    let inputs = opened.source.path().map(|root| Inputs::new().with(root));
-    let inputs = inputs.unwrap_or_default();
     let export = Export {
         opened,
         recipe: files.resolve(options.recipe)?,
@@ -60,7 +58,6 @@ pub fn export_folder(
     };
     let destination = Destination {
         replace: options.replace,
-        inputs: &inputs,
         ..Destination::new(out.as_ref(), "export")
     };
     export.run(device, &destination, progress)

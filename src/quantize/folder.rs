@@ -4,7 +4,7 @@ use super::Progress;
 use crate::backend::{Backend, Device, block_on};
 use crate::error::Result;
 use crate::files::staging::{Destination, Replaced};
-use crate::files::{Inputs, Opened, packed};
+use crate::files::{Opened, packed};
 use crate::generate::ModelFiles;
 use crate::model::config::LinearShape;
 use crate::model::weights::values;
@@ -83,13 +83,10 @@ pub fn quantize_folder(
 ) -> Result<Quantized> {
     let opened = files.opened();
     files.require_full_precision()?;
-    let inputs = opened.source.path().map(|root| Inputs::new().with(root));
-    let inputs = inputs.unwrap_or_default();
     let job = Job {
         opened,
         destination: Destination {
             replace: options.replace,
-            inputs: &inputs,
             ..Destination::new(out.as_ref(), "quantize")
         },
         card: None,

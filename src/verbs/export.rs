@@ -4,8 +4,6 @@ use super::args::{DeviceArgs, RecipeArgs};
 use super::{device, folders, out, source};
 use crate::builtin;
 use crate::error::Result;
-use crate::files::Inputs;
-use crate::files::staging::Destination;
 use crate::generate::ModelFiles;
 use crate::model::Dtype;
 use crate::quantize::{ExportOptions, Progress, export_folder};
@@ -76,13 +74,7 @@ impl Export {
             replace: self.force,
             allow_nonfinite: self.recipe.allow_nonfinite,
         };
-        let inputs = Inputs::new().with(&self.input);
-        let destination = Destination {
-            replace: self.force,
-            inputs: &inputs,
-            ..Destination::new(&self.output, "export")
-        };
-        folders::with_force("export", destination.check())?;
+        folders::check("export", &self.input, &self.output, self.force)?;
         let device = device::open(&self.device)?;
         let bar = out::progress(!self.json, 1);
         let mut show = |progress: Progress<'_>| {

@@ -2,13 +2,26 @@
 
 use super::out;
 use crate::error::{Error, Result};
-use crate::files::staging::Replaced;
+use crate::files::Inputs;
+use crate::files::staging::{Destination, Replaced};
+use std::path::Path;
 
 /// Says what was replaced.
 pub fn tell(replaced: Option<Replaced>) {
     if let Some(replaced) = replaced {
         out::note(&format!("note: {replaced}"));
     }
+}
+
+/// Refuses at once, before a device is opened, an `output` that `command` could not write while it reads `input`.
+pub fn check(command: &str, input: &Path, output: &Path, force: bool) -> Result<()> {
+    let inputs = Inputs::new().with(input);
+    let destination = Destination {
+        replace: force,
+        inputs: &inputs,
+        ..Destination::new(output, command)
+    };
+    with_force(command, destination.check())
 }
 
 /// Adds to the refusal of a folder in use what `--force` does about it in `command`.

@@ -5,8 +5,6 @@ use super::{device, folders, out, source};
 use crate::backend::Backend;
 use crate::builtin;
 use crate::error::Result;
-use crate::files::Inputs;
-use crate::files::staging::Destination;
 use crate::generate::ModelFiles;
 use crate::model::Recipe;
 use crate::quantize::{Progress, QuantizeOptions, QuantizedLayer, quantize_folder};
@@ -92,13 +90,7 @@ impl Quantize {
             replace: self.force,
             allow_nonfinite: self.recipe.allow_nonfinite,
         };
-        let inputs = Inputs::new().with(&self.input);
-        let destination = Destination {
-            replace: self.force,
-            inputs: &inputs,
-            ..Destination::new(&self.output, "quantize")
-        };
-        folders::with_force("quantize", destination.check())?;
+        folders::check("quantize", &self.input, &self.output, self.force)?;
         let device = device::open(&self.device)?;
         let bar = out::progress(!self.json, files.config().linears().len());
         let mut show = |progress: Progress<'_>| {

@@ -4,16 +4,13 @@ use super::args::{ActivationName, BatchArgs, DeviceArgs, PathArgs, RecipeArgs};
 use super::source::{self, ModelArgs};
 use super::{device, out};
 use crate::error::{Error, Result};
-use crate::generate::{ModelFiles, Options};
+use crate::generate::{ModelFiles, Options, new_tokens};
 use crate::model::Sampler;
 use std::time::Instant;
 
 mod prompt;
 mod run;
 mod sampling;
-
-/// New tokens where `-n` says nothing and the context has room.
-const DEFAULT_NEW: usize = 128;
 
 /// Continue a text.
 #[derive(Debug, clap::Args)]
@@ -105,21 +102,12 @@ impl Generate {
 
     /// How many tokens may be made after a prompt of `prompt` tokens.
     fn new_tokens(&self, prompt: usize, model_context: usize) -> Result<usize> {
-        let asked = self.ctx_size.map_or(model_context, |c| c as usize);
-        let context = asked.min(model_context);
-        let room = context.checked_sub(prompt);
-        let new = match self.n_predict {
-            Some(n @ 0..) => n as usize,
-            Some(_) => room.unwrap_or(1).max(1),
-            None => DEFAULT_NEW.min(room.unwrap_or(1).max(1)),
-        };
-        if room.is_none_or(|room| new > room) {
-            return Err(Error::Context {
-                prompt,
-                new,
-                context,
-            });
-        }
-        Ok(new)
+        let context = self.ctx_size.map_or(model_context, |c| c as usize);
+        let context = context.min(model_context);
+        let asked = self.n_predict.map(|n| match n {
+            0.. => n as usize,
+            _ => context.saturating_sub(prompt).max(1),
+        });
+        new_tokens(prompt, context, asked)
     }
 }
