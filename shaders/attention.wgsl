@@ -10,6 +10,7 @@ struct Params {
     position: u32, // of row 0
     scale: f32,
     first: u32,    // cache row of position 0
+    offset: u32,   // row of qkv and out that row 0 is
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -29,8 +30,8 @@ fn attention(
         return;
     }
     let row = group / p.heads;
-    let found = attend(lane, row, group % p.heads, 0u, p.position + row + 1u);
+    let found = attend(lane, p.offset + row, group % p.heads, 0u, p.position + row + 1u);
     if lane < p.head_dim / 2u {
-        out[group * (p.head_dim / 2u) + lane] = found.sums.yz / found.sums.x;
+        out[(p.offset * p.heads + group) * (p.head_dim / 2u) + lane] = found.sums.yz / found.sums.x;
     }
 }

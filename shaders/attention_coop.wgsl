@@ -12,6 +12,7 @@ struct Params {
     position: u32, // of row 0
     scale: f32,    // of scores, times log2(e)
     first: u32,    // cache row of position 0
+    offset: u32,   // row of qkv and out that row 0 is
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -77,7 +78,7 @@ fn stage_queries(first_row: u32, head: u32, index: u32, column: u32) {
     workgroupBarrier();
     for (var i = index; i < ROWS * 8u; i += WIDTH) {
         let row = min(first_row + i / 8u, p.rows - 1u);
-        let at = (row * (p.heads + 2u * p.kv_heads) + head) * HEAD + column;
+        let at = ((p.offset + row) * (p.heads + 2u * p.kv_heads) + head) * HEAD + column;
         weights[i / 8u * PPITCH + i % 8u] = vec4<f16>(qkv[at / 4u + i % 8u] * p.scale);
     }
     workgroupBarrier();
@@ -132,6 +133,6 @@ fn attention_coop(
         add_values(&o, mine);
     }
     total += subgroupShuffleXor(total, 16u);
-    let to = ((row * p.heads + head) * HEAD) / 4u + part * 4u;
+    let to = (((p.offset + row) * p.heads + head) * HEAD) / 4u + part * 4u;
     write_out(&o, mine, at, to, 1.0 / total, row < p.rows);
 }

@@ -10,6 +10,7 @@ struct Params {
     position: u32, // of row 0
     first: u32,    // cache row of position 0
     half_kept: u32, // keys and values are kept in half precision
+    offset: u32,    // row of qkv that row 0 is
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -63,7 +64,7 @@ fn rope(
     let j = i % half;
     let slot = (i / half) % slots; // heads of q, then of k, then of v
     let row = i / half / slots;
-    let at = (row * slots + slot) * p.head_dim + j;
+    let at = ((p.offset + row) * slots + slot) * p.head_dim + j;
     let angle = 2u * ((p.position + row) * half + j);
     if slot < p.heads {
         let q = turned(at, angle);

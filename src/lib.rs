@@ -89,6 +89,8 @@ pub mod backend;
 pub mod builtin;
 pub mod docs;
 pub mod error;
+#[cfg(feature = "evaluate")]
+pub mod evaluate;
 pub mod files;
 pub mod fixed;
 pub mod generate;

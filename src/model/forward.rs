@@ -34,11 +34,22 @@ pub struct LoadOptions {
 
 /// Whose tokens the rows of a step are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Text {
+pub(super) enum Text<'a> {
     /// Consecutive tokens of the text with this index.
     One(usize),
     /// The next token of each text.
     Each,
+    /// Runs of tokens that follow each other in the step, all of them in the cache of the first text.
+    Spans(&'a [Span]),
+}
+
+/// Consecutive tokens of a sequence, among others of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    /// Position of the first one.
+    pub position: usize,
+    /// How many.
+    pub rows: usize,
 }
 
 /// What attention of one layer works with.
@@ -246,7 +257,7 @@ impl<B: Backend> Model<B> {
         cache: Cache<'_, B>,
         rows: usize,
         position: usize,
-        text: Text,
+        text: Text<'_>,
     ) -> Result<()> {
         let s = &self.scratch;
         let input = self.input(&s.x, Some(&block.attention_norm));
@@ -272,7 +283,7 @@ impl<B: Backend> Model<B> {
         cache: &Cache<'_, B>,
         rows: usize,
         position: usize,
-        text: Text,
+        text: Text<'_>,
     ) -> Result<()> {
         let (c, s) = (&self.config, &self.scratch);
         let heads = Heads {
@@ -283,6 +294,7 @@ impl<B: Backend> Model<B> {
             position,
             kv: self.kv,
             first: 0,
+            offset: 0,
         };
         let stride = cache.context;
         match text {
@@ -294,6 +306,7 @@ impl<B: Backend> Model<B> {
                 "several texts at once need a device with subgroups",
                 "use one text, or another device",
             )),
+            Text::Spans(spans) => self.attend_spans(heads, spans, cache).await,
             Text::Each | Text::One(_) => {
                 let index = if let Text::One(index) = text {
                     index
@@ -308,6 +321,20 @@ impl<B: Backend> Model<B> {
                 self.attend_rows(heads, cache).await
             }
         }
+    }
+
+    /// Span after span, as if each were a step of its own: one that begins at an earlier position overwrites what the
+    /// spans before it left there, and reads what they left below.
+    async fn attend_spans(&self, all: Heads, spans: &[Span], cache: &Cache<'_, B>) -> Result<()> {
+        let mut heads = all;
+        for span in spans {
+            (heads.rows, heads.position) = (span.rows, span.position);
+            let buffers = [&self.scratch.qkv, &self.rope, cache.k, cache.v];
+            self.backend.run(&Rope(heads), &buffers).await?;
+            self.attend_rows(heads, cache).await?;
+            heads.offset += span.rows;
+        }
+        Ok(())
     }
 
     /// Whether the device runs [`AttentionStep`] for heads of this model.
@@ -344,7 +371,10 @@ impl<B: Backend> Model<B> {
     /// Attention over the cache: over ranges of it in parallel where rows alone would not fill the device.
     async fn attend_rows(&self, heads: Heads, cache: &Cache<'_, B>) -> Result<()> {
         let (s, Cache { k, v, ranges, .. }) = (&self.scratch, cache);
-        let splits = heads.splits(self.backend.facts().tuning.ranges);
+        let splits = match heads.offset {
+            0 => heads.splits(self.backend.facts().tuning.ranges),
+            _ => 1, // several sequences fill the device together
+        };
         let coop = kernel_for::<AttentionCoop>(self.backend.facts().features).is_some();
         if coop && !self.options.exact && heads.rows > 8 && AttentionCoop::fits(&heads) {
             let buffers = [&s.qkv, k, v, &s.attention];
@@ -361,20 +391,25 @@ impl<B: Backend> Model<B> {
         self.backend.run(&merge, &[ranges, &s.attention]).await
     }
 
-    /// Copies row `row` of the residual stream to `scratch.last`: an embedding whose table is the stream.
+    /// Copies row `row` of the residual stream to `scratch.last`.
     pub(super) async fn take_row(&self, row: usize) -> Result<()> {
+        self.take_rows(&[row as u32], &self.scratch.last).await
+    }
+
+    /// Copies rows of the residual stream to `to`, in this order: an embedding whose table is the stream.
+    pub(super) async fn take_rows(&self, rows: &[u32], to: &B::Buffer) -> Result<()> {
         let s = &self.scratch;
-        self.backend.upload(&s.ids, 0, &[row as u32])?;
+        self.backend.upload(&s.ids, 0, rows)?;
         let take = TokenEmbed {
-            rows: 1,
+            rows: rows.len(),
             hidden: self.config.hidden,
             stored: Stored::F32,
             row_words: self.config.hidden,
             first_row: 0,
-            table_rows: row + 1,
+            table_rows: rows.iter().max().map_or(0, |&row| row as usize + 1),
             ids_from: 0,
         };
-        self.backend.run(&take, &[&s.x, &s.ids, &s.last]).await
+        self.backend.run(&take, &[&s.x, &s.ids, to]).await
     }
 
     /// Logits of the `rows` tokens in `x`, into `logits`.

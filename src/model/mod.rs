@@ -19,5 +19,5 @@ pub use forward::{LoadOptions, Model};
 pub use memory::Memory;
 pub use quantize::{Granularity, Method, Packed, PackedView, Recipe, dequantize, quantize};
 pub use sampling::{Sampler, Sampling, Wants};
-pub use session::{Choice, MAX_TOP_K, Session};
+pub use session::{Choice, MAX_TOP_K, Scored, Scorer, Segment, Session};
 pub use weights::{Dtype, Tensor, Weights};

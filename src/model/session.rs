@@ -12,6 +12,8 @@ use crate::ops::select::{Argmax, TopK};
 mod decode;
 pub use decode::Choice;
 mod prepare;
+mod score;
+pub use score::{IGNORED, Reference, Scored, Scorer, Segment};
 
 /// Largest k of [`Session::top_k`].
 pub const MAX_TOP_K: usize = 256;
@@ -226,7 +228,7 @@ impl<B: Backend> Session<'_, B> {
         Ok(rows)
     }
 
-    async fn blocks(&self, position: usize, rows: usize, text: Text) -> Result<()> {
+    async fn blocks(&self, position: usize, rows: usize, text: Text<'_>) -> Result<()> {
         let m = self.model;
         for (l, block) in m.parts.blocks.iter().enumerate() {
             m.backend.at(&|| format!("layer {l}"));

@@ -31,6 +31,9 @@ pub struct Heads {
     pub kv: Kv,
     /// Cache row of the text's position 0: several texts may share a buffer.
     pub first: usize,
+    /// Row of `qkv` and `out` that row 0 is: several sequences, each with a step of its own, may share a pass.
+    /// [`super::attention_split`] and [`super::attention_step`] know 0 only.
+    pub offset: usize,
 }
 
 impl Heads {
@@ -80,6 +83,7 @@ pub struct AttentionParams {
     position: u32,
     scale: f32,
     first: u32,
+    offset: u32,
 }
 
 impl Op for Attention {
@@ -104,6 +108,7 @@ impl Op for Attention {
             position: self.0.position as u32,
             scale: (self.0.head_dim as f64).powf(-0.5) as f32,
             first: self.0.first as u32,
+            offset: self.0.offset as u32,
         }
     }
 
@@ -120,8 +125,13 @@ impl Op for Attention {
 
     fn lengths(&self) -> Vec<usize> {
         let h = &self.0;
-        let (cache, out) = (h.cache_words(), h.rows * h.heads * h.head_dim);
-        vec![h.rows * h.qkv_row(), cache, cache, out]
+        let (cache, rows) = (h.cache_words(), h.offset + h.rows);
+        vec![
+            rows * h.qkv_row(),
+            cache,
+            cache,
+            rows * h.heads * h.head_dim,
+        ]
     }
 
     fn cost(&self) -> Cost {
@@ -139,6 +149,7 @@ impl Op for Attention {
         let (qkv, out): (&[f32], &mut [f32]) = (b.read(0), b.write(3));
         let (k, v) = (h.cache(b.read(1)), h.cache(b.read(2)));
         let d = h.head_dim;
+        let (qkv, out) = h.rows_of(qkv, out);
         for row in 0..h.rows {
             for head in 0..h.heads {
                 let q = &qkv[row * h.qkv_row() + head * d..][..d];
@@ -172,6 +183,7 @@ impl Op for Attention {
         let (qkv, out): (&[f32], &mut [f32]) = (b.read(0), b.write(3));
         let (k, v) = (self.0.cache(b.read(1)), self.0.cache(b.read(2)));
         let (h, d) = (&self.0, self.0.head_dim);
+        let (qkv, out) = h.rows_of(qkv, out);
         let outs: Vec<_> = out
             .chunks_exact_mut(d)
             .take(h.rows * h.heads)
@@ -195,10 +207,10 @@ impl Op for Attention {
             let cache = (h.first + h.positions() + 2) * h.cache_row();
             let kept = |seed| Data::u32(&h.kv.encode(&noise(seed, cache, 1.0)));
             let data = vec![
-                Data::f32(&noise(51, h.rows * h.qkv_row(), amplitude)),
+                Data::f32(&noise(51, (h.offset + h.rows) * h.qkv_row(), amplitude)),
                 kept(52),
                 kept(53),
-                Data::Out(h.rows * h.heads * h.head_dim),
+                Data::Out((h.offset + h.rows) * h.heads * h.head_dim),
             ];
             Case::new(name, Self(h), data)
         };
@@ -214,7 +226,13 @@ impl Op for Attention {
             position: 1200,
             kv: Kv::F32,
             first: 0,
+            offset: 0,
         };
+        let later = Heads {
+            offset: 3,
+            ..shapes()[2].1
+        };
+        cases.push(case("a later sequence of a pass", later, 2.0));
         cases.push(case("long", long, 1.0));
         cases.push(case("sharp", long, 30.0));
         cases.push(growing(long));
@@ -241,6 +259,12 @@ fn growing(h: Heads) -> Case<Attention> {
 }
 
 impl Heads {
+    /// The rows of this step in `qkv` and `out`.
+    fn rows_of<'a>(&self, qkv: &'a [f32], out: &'a mut [f32]) -> (&'a [f32], &'a mut [f32]) {
+        let qkv = &qkv[self.offset * self.qkv_row()..];
+        (qkv, &mut out[self.offset * self.heads * self.head_dim..])
+    }
+
     /// The text's values in a cache.
     pub(super) fn cache<'a>(&self, words: &'a [u32]) -> std::borrow::Cow<'a, [f32]> {
         self.kv
@@ -284,6 +308,7 @@ pub(super) fn shapes() -> Vec<(&'static str, Heads)> {
         position,
         kv: Kv::F32,
         first: 0,
+        offset: 0,
     };
     let kept = |kv, first, heads| Heads { kv, first, ..heads };
     vec![

@@ -23,6 +23,7 @@ pub struct AttentionCoopParams {
     position: u32,
     scale: f32,
     first: u32,
+    offset: u32,
 }
 
 impl AttentionCoop {
@@ -59,6 +60,7 @@ impl Op for AttentionCoop {
             position: h.position as u32,
             scale: ((h.head_dim as f64).powf(-0.5) * std::f64::consts::LOG2_E) as f32,
             first: h.first as u32,
+            offset: h.offset as u32,
         }
     }
 
@@ -92,6 +94,8 @@ impl Op for AttentionCoop {
     fn cases() -> Vec<Case<Self>> {
         let scaled =
             |name: &str, q: f32, [rows, heads, kv_heads, head_dim, position, first]: [usize; 6]| {
+                // every shape that begins in the middle of a cache begins in the middle of a pass, too
+                let offset = first.min(5);
                 let h = Heads {
                     rows,
                     heads,
@@ -100,14 +104,15 @@ impl Op for AttentionCoop {
                     position,
                     kv: Kv::F16,
                     first,
+                    offset,
                 };
                 let cache = (first + h.positions() + 2) * h.cache_row();
                 let kept = |seed| Data::u32(&h.kv.encode(&noise(seed, cache, 1.0)));
                 let data = vec![
-                    Data::f32(&noise(58, rows * h.qkv_row(), q)),
+                    Data::f32(&noise(58, (offset + rows) * h.qkv_row(), q)),
                     kept(59),
                     kept(60),
-                    Data::Out(rows * heads * head_dim),
+                    Data::Out((offset + rows) * heads * head_dim),
                 ];
                 Case::new(name, Self(h), data)
             };

@@ -322,6 +322,7 @@ impl Op for AttentionMerge {
                 position: 1000,
                 kv: Kv::F32,
                 first: 0,
+                offset: 0,
             };
             let words = AttentionSplit::part_words(&heads, splits);
             let mut parts = noise(55, words, 3.0);

@@ -246,6 +246,7 @@ impl Op for AttentionStep {
                     position,
                     kv,
                     first: 0,
+                    offset: 0,
                 };
                 let op = Self {
                     heads,
@@ -307,6 +308,7 @@ mod tests {
                 position,
                 kv: Kv::F16,
                 first: 0,
+                offset: 0,
             };
             let ranges = Ranges {
                 groups: 512,

@@ -260,6 +260,7 @@ fn heads() -> Vec<(String, Heads)> {
                 position: DEPTH - rows,
                 kv: crate::ops::Kv::F16,
                 first: 0,
+                offset: 0,
             };
             all.push((format!("{step} at depth 4096, {kv_heads} kv heads"), heads));
         }

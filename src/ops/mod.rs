@@ -330,6 +330,7 @@ pub mod baseline;
 pub mod copy;
 pub mod dense;
 pub mod dense_coop;
+pub mod nll;
 pub mod noise;
 pub mod norm_half;
 pub mod norm_round;
@@ -372,6 +373,7 @@ list![
     select::Argmax,
     select::TopK,
     sample::Sample,
+    nll::TokenNll,
     widely::WidelySplit,
     widely::WidelyMerge,
     quantizer::PhaseScale,

@@ -154,6 +154,28 @@ fn softmax_lanes(scale: f32, x: &mut [f32]) -> f32 {
     (total.ln() + f64::from(scale) * f64::from(top)) as f32
 }
 
+/// `log sum exp(x)`.
+pub(super) fn log_sum_exp(x: &[f32]) -> f32 {
+    dispatch!(Level::new(), _ => log_sum_exp_lanes(x))
+}
+
+#[inline(always)]
+fn log_sum_exp_lanes(x: &[f32]) -> f32 {
+    let top = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sums = [0.0f64; LANES];
+    let (blocks, rest) = x.as_chunks::<LANES>();
+    for block in blocks {
+        for i in 0..LANES {
+            sums[i] += f64::from(exp(block[i] - top));
+        }
+    }
+    let mut total: f64 = sums.iter().sum();
+    for &v in rest {
+        total += f64::from(exp(v - top));
+    }
+    (total.ln() + f64::from(top)) as f32
+}
+
 /// `y = x / sqrt(mean(x^2) + eps) weight`.
 pub(super) fn normed(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
     dispatch!(Level::new(), _ => normed_lanes(x, weight, eps, y));

@@ -1,266 +1,71 @@
 //! Perplexity of texts with the weights as they are deployed.
 
 use crate::backend::{Backend, block_on};
-use crate::error::{Error, Result};
-use crate::files::Tokenizer;
-use crate::files::corpus::encoder::Cut;
-use crate::files::corpus::records::{Body, Reading, Records};
-use crate::files::corpus::{TextUnit, packing};
+use crate::error::Result;
+use crate::evaluate::protocol::{self, Cutting, Words};
+use crate::files::corpus::packing;
 use crate::model::train::{Batch, Trainer};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// How a text is cut and its losses are counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// Blocks of bos and text, every predicted token counted; what fills no block is left out
-    #[default]
-    Blocks,
-    /// As the papers measure WikiText-2: lines are documents with eos, blocks of bos and whole documents
-    Papers,
-}
-
-impl Protocol {
-    /// In words, for blocks of `length` tokens.
-    pub fn words(self, length: usize) -> String {
-        match self {
-            Self::Blocks => format!(
-                "Blocks of bos and {} tokens, unfinished blocks dropped, every predicted token counted.",
-                length - 1
-            ),
-            Self::Papers => format!(
-                "Every line that is not empty is a document and ends with eos; blocks of bos and whole documents of up \
-                 to {length} tokens; losses after eos are left out of the sum but not of the count."
-            ),
-        }
-    }
-}
+pub use crate::evaluate::protocol::Protocol;
 
 /// A text in blocks of equal length, filled up where they are short.
-#[derive(Default)]
 pub struct Text {
     /// The file's name, without its endings where that is enough to tell it from the others.
     pub name: String,
     tokens: Vec<u32>,
     labels: Vec<i32>,
-    /// What the sum of losses is divided by; otherwise the number of those that count.
-    count: Option<usize>,
+    /// What the sum of losses is divided by.
+    count: usize,
 }
 
-/// Tokenizes the files, which are read as `data` reads them; a file of another name is plain text.
+/// Tokenizes the files and cuts them into blocks of `length` tokens.
 ///
 /// # Errors
-/// [`Error::Io`], and [`Error::File`] for a file that holds anything but text, or that fills no block.
+/// As [`protocol::open`].
 pub fn open(
     files: &[PathBuf],
     protocol: Protocol,
     words: &Words<'_>,
     length: usize,
 ) -> Result<Vec<Text>> {
-    let named = files.iter().zip(names(files));
-    named
-        .map(|(file, name)| text(file, name, protocol, words, length))
-        .collect()
-}
-
-fn text(
-    file: &Path,
-    name: String,
-    protocol: Protocol,
-    words: &Words<'_>,
-    length: usize,
-) -> Result<Text> {
-    let content = Content::read(file)?;
-    let mut text = Text {
-        name,
-        ..Text::default()
+    let stride = length.div_ceil(2);
+    let cutting = Cutting {
+        protocol,
+        length,
+        stride,
     };
-    match protocol {
-        Protocol::Blocks => text.blocks(&content.documents(), words, length)?,
-        Protocol::Papers => text.documents(&content.lines(), words, length)?,
-    }
-    if text.tokens.is_empty() {
-        return Err(Error::file(
-            file.display().to_string(),
-            format!("fills no block of {length} tokens"),
-            "give a longer text",
-        ));
-    }
-    Ok(text)
-}
-
-/// What a file holds.
-enum Content {
-    /// One text.
-    Whole(String),
-    /// Lines of JSON or rows.
-    Documents(Vec<String>),
-}
-
-impl Content {
-    fn read(file: &Path) -> Result<Self> {
-        let reading = Reading {
-            field: "text".to_owned(),
-            unit: TextUnit::File,
-            longest: 1 << 30,
-            cut: Cut::Never,
-            any_name: true,
-        };
-        let mut records = Records::open(file, &reading)?;
-        let mut documents = Vec::new();
-        while let Some(record) = records.next()? {
-            let bad = |line: u64, what: String| {
-                let place = format!("{}:{line}", file.display());
-                Error::file(place, what, "give a text in UTF-8")
-            };
-            if let Some((line, why)) = record.bad.into_iter().next() {
-                return Err(bad(line, why));
-            }
-            let whole = matches!(record.body, Body::Lines(_));
-            let text = record.body.text(&reading.field);
-            let text = text.map_err(|why| bad(record.number, why))?;
-            if !whole {
-                documents.push(text);
-                continue;
-            }
-            // No text has zeros, but most other files do, and they are UTF-8.
-            if let Some(zero) = text.find('\0') {
-                let lines = text[..zero].matches('\n').count() as u64;
-                return Err(bad(lines + 1, "a byte is 0: this is no text".to_owned()));
-            }
-            return Ok(Self::Whole(text));
-        }
-        Ok(Self::Documents(documents))
-    }
-
-    /// Texts between which the model may not look.
-    fn documents(&self) -> Vec<&str> {
-        match self {
-            Self::Whole(text) => vec![text],
-            Self::Documents(all) => all.iter().map(String::as_str).collect(),
-        }
-    }
-
-    /// Documents of the papers' protocol.
-    fn lines(&self) -> Vec<&str> {
-        match self {
-            Self::Whole(text) => text.split('\n').collect(),
-            Self::Documents(_) => self.documents(),
-        }
-    }
-}
-
-/// A name for every file: its stem, or as much of its path as tells it from others with that stem.
-fn names(files: &[PathBuf]) -> Vec<String> {
-    let same = |a: &Path, b: &Path| stem(a) == stem(b);
-    let mut names: Vec<String> = Vec::with_capacity(files.len());
-    for file in files {
-        let alike: Vec<&PathBuf> = files.iter().filter(|other| same(other, file)).collect();
-        let mut forms = (0..).map(|n| form(file, n));
-        let longest = forms.clone().take_while(Option::is_some).count();
-        let mut alone =
-            forms.by_ref().take(longest).enumerate().filter(|(n, own)| {
-                alike.iter().filter(|other| form(other, *n) == *own).count() == 1
-            });
-        let name = alone.next().and_then(|(_, own)| own);
-        let name = name.unwrap_or_else(|| file.display().to_string());
-        // The same file twice is measured twice.
-        let number = |n: usize| {
-            if n == 1 {
-                name.clone()
-            } else {
-                format!("{name} ({n})")
-            }
-        };
-        let free = (1..).map(number).find(|name| !names.contains(name));
-        names.extend(free);
-    }
-    names
-}
-
-/// Names of a file, longer and longer: stem, file name, both with the folder, and so on.
-fn form(file: &Path, n: usize) -> Option<String> {
-    let mut parts: Vec<String> = file
-        .components()
-        .map(|c| c.as_os_str().to_string_lossy().into_owned())
-        .collect();
-    let last = parts.pop()?;
-    let folders = parts.len().checked_sub(n / 2)?;
-    let mut kept = parts.split_off(folders);
-    kept.push(if n.is_multiple_of(2) {
-        stem(file)
-    } else {
-        last
-    });
-    Some(kept.join("/"))
-}
-
-/// The name of a file without its folder, its ending, and that of an archive around it.
-fn stem(file: &Path) -> String {
-    let archive =
-        |e: &std::ffi::OsStr| e.eq_ignore_ascii_case("gz") || e.eq_ignore_ascii_case("zst");
-    let inner = match file.extension() {
-        Some(ending) if archive(ending) => Path::new(file.file_stem().unwrap_or_default()),
-        _ => file,
-    };
-    let stem = inner.file_stem().map(|s| s.to_string_lossy().into_owned());
-    stem.unwrap_or_default()
-}
-
-/// A tokenizer and the tokens that begin blocks and end documents.
-pub struct Words<'a> {
-    pub tokenizer: &'a Tokenizer,
-    pub bos: Option<u32>,
-    pub eos: Option<u32>,
-}
-
-/// A token the protocol needs.
-fn special(id: Option<u32>, what: &str) -> Result<u32> {
-    let missing = || format!("the model has no {what} token to put into blocks");
-    id.ok_or_else(|| Error::usage(missing(), "choose another `eval_protocol`, or drop `eval`"))
+    let texts = protocol::open(files, cutting, words)?;
+    Ok(texts.into_iter().map(|t| Text::of(t, length)).collect())
 }
 
 impl Text {
-    /// Documents follow each other with eos between them, where the model has one.
-    fn blocks(&mut self, documents: &[&str], words: &Words<'_>, length: usize) -> Result<()> {
-        let mut ids = Vec::new();
-        for (i, document) in documents.iter().enumerate() {
-            ids.extend(words.eos.filter(|_| i > 0));
-            ids.extend(words.tokenizer.encode(document, false)?);
+    /// The windows of a text as the trainer takes them: labels belong to the token itself and not to the one before it.
+    fn of(text: protocol::Text, length: usize) -> Self {
+        let blocks = text.windows.len() * length;
+        let (mut tokens, mut labels) = (Vec::with_capacity(blocks), Vec::with_capacity(blocks));
+        let mut count = text.count;
+        for mut window in text.windows {
+            // The trainer has no room for the last target of a document as long as a block (Protocol::Paper).
+            count -= window.targets.len().saturating_sub(length - 1);
+            window.targets.truncate(length - 1);
+            window.tokens.truncate(length - 1);
+            let filled = tokens.len() + length;
+            let label = |&target: &u32| i32::try_from(target).unwrap_or(packing::IGNORED);
+            labels.push(packing::IGNORED); // nothing stands before the first one
+            labels.extend(window.targets.iter().map(label));
+            tokens.extend(window.tokens);
+            // causal: what stands behind a token does not matter to it
+            labels.resize(filled, packing::IGNORED);
+            tokens.resize(filled, 0);
         }
-        let bos = special(words.bos, "begin")?;
-        for block in ids.chunks_exact(length - 1) {
-            self.tokens.push(bos);
-            self.tokens.extend(block);
+        Self {
+            name: text.name,
+            tokens,
+            labels,
+            count,
         }
-        self.labels = self.tokens.iter().map(|&t| t as i32).collect();
-        Ok(())
-    }
-
-    /// As the papers do (method of arXiv 2512.02901, evaluation).
-    fn documents(&mut self, lines: &[&str], words: &Words<'_>, length: usize) -> Result<()> {
-        let (bos, eos) = (special(words.bos, "begin")?, special(words.eos, "end")?);
-        let mut documents = Vec::new();
-        for line in lines.iter().filter(|l| !l.is_empty()) {
-            let mut ids = words.tokenizer.encode(line, false)?;
-            ids.push(eos);
-            documents.push(ids);
-        }
-        let documents = documents.iter().map(Vec::as_slice);
-        let mut count = 0;
-        for block in packing::evaluation(documents, bos, length) {
-            count += block.len() - 1;
-            let filled = self.tokens.len() + length;
-            self.labels.extend(packing::labels(&block, None, eos));
-            self.tokens.extend(block);
-            self.labels.resize(filled, packing::IGNORED);
-            self.tokens.resize(filled, eos); // causal: what stands behind a token does not matter to it
-        }
-        self.count = Some(count);
-        Ok(())
     }
 }
 
@@ -274,7 +79,7 @@ pub fn perplexities<B: Backend>(
     let at_once = trainer.options().rows();
     let mut all = BTreeMap::new();
     for text in texts {
-        let (mut sum, mut count) = (0.0, 0);
+        let mut sum = 0.0;
         let pieces = text.tokens.chunks(at_once).zip(text.labels.chunks(at_once));
         for (tokens, labels) in pieces {
             let batch = Batch {
@@ -282,14 +87,9 @@ pub fn perplexities<B: Backend>(
                 labels,
                 length,
             };
-            let (losses, counted) = block_on(backend, trainer.evaluate(&[batch]))?;
-            sum += losses;
-            count += counted;
+            sum += block_on(backend, trainer.evaluate(&[batch]))?.0;
         }
-        all.insert(
-            text.name.clone(),
-            (sum / text.count.unwrap_or(count) as f64).exp(),
-        );
+        all.insert(text.name.clone(), (sum / text.count as f64).exp());
     }
     Ok(all)
 }
@@ -297,77 +97,28 @@ pub fn perplexities<B: Backend>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use packing::IGNORED;
-
-    /// "Once", an empty line, "upon a time", and a document that fits into no block of eight tokens.
-    #[test]
-    fn blocks_of_the_papers_hold_whole_documents() {
-        let opened = crate::files::open_source(crate::builtin::source()).expect("the model");
-        let words = Words {
-            tokenizer: opened.tokenizer.as_ref().expect("a tokenizer"),
-            bos: Some(1),
-            eos: Some(2),
-        };
-        let ids = |text: &str| words.tokenizer.encode(text, false).expect("ids");
-        let (first, second) = (ids("Once"), ids("upon a time"));
-        let long = "far too many words for a block as short as that one is";
-        let mut text = Text::default();
-        let content = format!("Once\n\n{long}\nupon a time\n");
-        let lines: Vec<&str> = content.split('\n').collect();
-        text.documents(&lines, &words, 8).expect("a block");
-        let mut tokens = [&[1][..], &first, &[2], &second, &[2]].concat();
-        assert_eq!(text.count, Some(tokens.len() - 1));
-        let mut labels: Vec<i32> = tokens.iter().map(|&t| t as i32).collect();
-        labels[first.len() + 2] = IGNORED; // behind the first end
-        tokens.resize(8, 2);
-        labels.resize(8, IGNORED);
-        assert_eq!((text.tokens, text.labels), (tokens, labels));
-    }
+    use crate::evaluate::protocol::Window;
+    use crate::model::session::IGNORED;
 
     #[test]
-    fn plain_blocks_drop_what_fills_none() {
-        let opened = crate::files::open_source(crate::builtin::source()).expect("the model");
-        let words = Words {
-            tokenizer: opened.tokenizer.as_ref().expect("a tokenizer"),
-            bos: Some(1),
-            eos: None,
+    fn labels_belong_to_tokens_and_targets_to_those_before() {
+        let window = |tokens: &[u32], targets: &[u32]| Window {
+            tokens: tokens.to_vec(),
+            targets: targets.to_vec(),
         };
-        let mut text = Text::default();
-        text.blocks(&["Once upon a time, there was a"], &words, 4)
-            .expect("blocks");
-        assert!(text.tokens.len().is_multiple_of(4) && !text.tokens.is_empty());
-        assert!(text.tokens.chunks(4).all(|block| block[0] == 1));
-        assert!(text.documents(&["Once"], &words, 4).is_err());
-    }
-
-    #[test]
-    fn every_file_has_a_name_of_its_own() {
-        let names = |files: &[&str]| {
-            let files: Vec<PathBuf> = files.iter().map(PathBuf::from).collect();
-            super::names(&files)
+        let text = protocol::Text {
+            windows: vec![
+                window(&[1, 7, 8], &[IGNORED, 8, 9]),
+                window(&[1, 5], &[5, 2]),
+                window(&[1, 6, 7, 8], &[6, 7, 8, 2]),
+            ],
+            count: 8,
+            ..protocol::Text::default()
         };
-        for (files, want) in [
-            (
-                &["a/val.txt", "wiki.test.raw"][..],
-                &["val", "wiki.test"][..],
-            ),
-            (
-                &["a/val.txt", "b/val.txt", "c.txt.gz"],
-                &["a/val", "b/val", "c"],
-            ),
-            (
-                &["val.txt", "val.jsonl", "val.txt.gz"],
-                &["val.txt", "val.jsonl", "val.txt.gz"],
-            ),
-            (&["x/a/val.txt", "y/a/val.txt"], &["x/a/val", "y/a/val"]),
-            (
-                &["a/val.txt", "a/val.txt", "val.txt"],
-                &["a/val.txt", "a/val.txt (2)", "val.txt"],
-            ),
-            (&["val.txt", "b/val.txt"], &["val.txt", "b/val"]),
-            (&["val", "val.txt"], &["val", "val.txt"]),
-        ] {
-            assert_eq!(names(files), want, "{files:?}");
-        }
+        let text = Text::of(text, 4);
+        assert_eq!(text.tokens, [1, 7, 8, 0, 1, 5, 0, 0, 1, 6, 7, 0]);
+        let no = packing::IGNORED;
+        assert_eq!(text.labels, [no, no, 8, 9, no, 5, 2, no, no, 6, 7, 8]);
+        assert_eq!(text.count, 7);
     }
 }

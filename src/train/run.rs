@@ -1,14 +1,14 @@
 //! A run: what it begins with, and what it leaves.
 
-use super::evaluate::{Text, Words};
+use super::evaluate::Text;
 use super::steps::Running;
 use super::{Event, Job, begun, evaluate, outputs, room};
 use crate::backend::Backend;
 use crate::builtin;
 use crate::error::{Error, Result};
+use crate::evaluate::Words;
 use crate::files::corpus::{Corpus, Order};
 use crate::files::run::{Checkpoints, LossScale, RUN_CONFIG, RunFolder, RunState, Saved, config};
-use crate::files::tokenizer::TOKENIZER;
 use crate::files::{self, Opened, packed};
 use crate::model::Method;
 use crate::model::train::{Memory, TrainOptions, Trainer};
@@ -197,18 +197,8 @@ impl Run {
         if self.settings.eval.is_empty() {
             return Ok(Vec::new());
         }
-        let Some(tokenizer) = &base.tokenizer else {
-            let place = base.source.place(TOKENIZER);
-            let hint = "copy it from where the model came from, or measure no text";
-            return Err(Error::file(place, "is missing", hint));
-        };
-        let words = Words {
-            tokenizer,
-            bos: tokenizer.bos(),
-            eos: base.config.eos.first().copied(),
-        };
         let s = &self.settings;
-        evaluate::open(&s.eval, s.eval_protocol, &words, length)
+        evaluate::open(&s.eval, s.eval_protocol, &Words::of(base)?, length)
     }
 
     /// Tokens of a text; the data must be of the model's tokenizer and of this length.

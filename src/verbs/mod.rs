@@ -12,6 +12,7 @@ mod completions;
 mod curves;
 mod data;
 mod device;
+mod eval;
 mod export;
 mod folders;
 mod generate;
@@ -53,6 +54,7 @@ enum Verb {
     Export(export::Export),
     Train(Box<train::Train>),
     Bench(Box<bench::Bench>),
+    Eval(eval::Eval),
     Data(Box<data::Data>),
     Curves(curves::Curves),
     Completions(completions::Completions),
@@ -67,6 +69,7 @@ impl Verb {
             Self::Export(verb) => verb.run(),
             Self::Train(verb) => verb.run(),
             Self::Bench(verb) => verb.run(),
+            Self::Eval(verb) => verb.run(),
             Self::Data(verb) => verb.run(),
             Self::Curves(verb) => verb.run(),
             Self::Completions(verb) => verb.run(Cli::command()),

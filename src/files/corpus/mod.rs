@@ -21,6 +21,8 @@ pub mod journal;
 #[cfg(feature = "text")]
 mod json_line;
 pub mod manifest;
+#[cfg(feature = "text")]
+pub mod objects;
 pub mod order;
 pub mod packing;
 #[cfg(feature = "text")]
@@ -31,6 +33,8 @@ pub mod records;
 #[cfg(feature = "parquet")]
 mod rows;
 pub mod shards;
+#[cfg(feature = "text")]
+pub mod texts;
 mod tokens;
 pub mod words;
 

@@ -118,7 +118,8 @@ pub fn labels(ids: &[u32], bos: Option<u32>, eos: u32) -> Vec<i32> {
 }
 
 /// The papers' blocks for perplexity: bos, then whole documents (without bos, with eos) while they fit into `block`
-/// tokens. A document that fits into no block is left out; the last block may be short.
+/// tokens. A document of more than `block` tokens is left out; one of exactly that many fills a block of its own, which
+/// bos makes one longer, as in the papers' code. The last block may be short.
 pub fn evaluation<'a>(
     documents: impl IntoIterator<Item = &'a [u32]>,
     bos: u32,
@@ -127,10 +128,10 @@ pub fn evaluation<'a>(
     let mut blocks = Vec::new();
     let mut current = vec![bos];
     for document in documents {
-        if 1 + document.len() > block {
+        if document.len() > block {
             continue;
         }
-        if current.len() + document.len() > block {
+        if current.len() > 1 && current.len() + document.len() > block {
             blocks.push(std::mem::replace(&mut current, vec![bos]));
         }
         current.extend_from_slice(document);
@@ -172,6 +173,13 @@ mod tests {
         let (blocks, packer) = pack(Packing::Stream, &documents);
         assert_eq!(blocks, [[1, 2, 3, 4], [5, 9, 6, 9]]);
         assert_eq!(packer.dropped, 3);
+    }
+
+    #[test]
+    fn a_document_as_long_as_a_block_has_one_of_its_own() {
+        let documents: [&[u32]; 4] = [&[5, 2], &[6, 7, 8, 2], &[3, 2], &[4, 4, 4, 4, 2]];
+        let blocks = evaluation(documents, 1, 4);
+        assert_eq!(blocks, [&[1, 5, 2][..], &[1, 6, 7, 8, 2], &[1, 3, 2]]);
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub struct RopeParams {
     position: u32,
     first: u32,
     half_kept: u32,
+    offset: u32,
 }
 
 impl Op for Rope {
@@ -46,6 +47,7 @@ impl Op for Rope {
             position: self.0.position as u32,
             first: self.0.first as u32,
             half_kept: (self.0.kv == Kv::F16).into(),
+            offset: self.0.offset as u32,
         }
     }
 
@@ -74,7 +76,7 @@ impl Op for Rope {
     fn lengths(&self) -> Vec<usize> {
         let h = &self.0;
         let (cache, table) = (h.cache_words(), h.positions() * h.head_dim);
-        vec![h.rows * h.qkv_row(), table, cache, cache]
+        vec![(h.offset + h.rows) * h.qkv_row(), table, cache, cache]
     }
 
     fn cost(&self) -> Cost {
@@ -94,7 +96,8 @@ impl Op for Rope {
         for row in 0..h.rows {
             let position = h.position + row;
             let turns = &table[position * width..][..width];
-            let (q, kv) = qkv[row * h.qkv_row()..][..h.qkv_row()].split_at_mut(h.heads * width);
+            let (q, kv) =
+                qkv[(h.offset + row) * h.qkv_row()..][..h.qkv_row()].split_at_mut(h.heads * width);
             let (k, v) = kv.split_at(cache);
             let mut k = k.to_vec();
             for head in q.chunks_exact_mut(width).chain(k.chunks_exact_mut(width)) {
@@ -119,7 +122,10 @@ impl Op for Rope {
             .zip(v_cache.chunks_exact_mut(cache))
             .skip(h.first + h.position);
         let turns = table.chunks_exact(width).skip(h.position);
-        let rows = qkv.chunks_exact_mut(h.qkv_row()).zip(turns.zip(caches));
+        let rows = qkv
+            .chunks_exact_mut(h.qkv_row())
+            .skip(h.offset)
+            .zip(turns.zip(caches));
         let rows: Vec<_> = rows.take(h.rows).collect();
         super::host::each_worth(rows, h.qkv_row() / 2, |(qkv, (turns, (k_to, v_to)))| {
             let (q, kv) = qkv.split_at_mut(h.heads * width);
@@ -136,15 +142,20 @@ impl Op for Rope {
     }
 
     fn cases() -> Vec<Case<Self>> {
+        let later = Heads {
+            offset: 3,
+            ..shapes()[1].1
+        };
         shapes()
             .into_iter()
+            .chain([("a later sequence of a pass", later)])
             .map(|(name, h)| {
                 let context = h.positions() + 3;
                 let turns = noise_turns(context, h.head_dim);
                 let cache = (h.first + context) * h.cache_row();
                 let kept = |seed| Data::u32(&h.kv.encode(&noise(seed, cache, 1.0)));
                 let data = vec![
-                    Data::f32(&noise(42, h.rows * h.qkv_row(), 2.0)),
+                    Data::f32(&noise(42, (h.offset + h.rows) * h.qkv_row(), 2.0)),
                     Data::f32(&turns),
                     kept(43),
                     kept(44),

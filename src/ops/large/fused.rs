@@ -118,6 +118,7 @@ fn step_heads(rows: usize, kv_heads: usize, position: usize) -> Heads {
         position,
         kv: Kv::F16,
         first: 0,
+        offset: 0,
     }
 }
 

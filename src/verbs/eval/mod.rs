@@ -1,0 +1,250 @@
+//! `eval`: how good models are.
+
+use super::args::{ActivationName, MethodName, PathArgs, RecipeArgs};
+use super::source;
+use crate::error::{Error, Result};
+use crate::generate::{ModelFiles, Options};
+use crate::model::{Granularity, Method, Recipe};
+use clap::{Args, Subcommand};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+mod ppl;
+mod report;
+mod tasks;
+
+/// Measure models: perplexity of texts, multiple-choice tasks.
+#[derive(Debug, Args)]
+pub struct Eval {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    Ppl(Box<ppl::Ppl>),
+    Tasks(Box<tasks::Tasks>),
+}
+
+impl Eval {
+    /// Measures and prints.
+    pub fn run(self) -> Result<()> {
+        match self.what {
+            What::Ppl(ppl) => ppl.run(),
+            What::Tasks(tasks) => tasks.run(),
+        }
+    }
+}
+
+/// Which models, and as what their linear layers are taken: all combinations of what is named.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Models")]
+struct EntryArgs {
+    /// Model folder, full precision or packed; may be given several times [default: the built-in model]
+    #[arg(short, long, value_name = "FOLDER")]
+    model: Vec<PathBuf>,
+    /// Residual stages to try on a full-precision folder: 1..4, or `full` for none
+    #[arg(long, value_name = "1..4", value_delimiter = ',', value_parser = Stages::from_str)]
+    stages: Vec<Stages>,
+    /// Which weights share scales: tensor, row, group:N
+    #[arg(long, value_delimiter = ',', value_parser = Granularity::from_str)]
+    granularity: Vec<Granularity>,
+    /// How activations enter quantized layers
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "16")]
+    activations: Vec<ActivationName>,
+    /// Representation of the linear layers
+    #[arg(long)]
+    method: Option<MethodName>,
+    /// Leave the output head as it is stored
+    #[arg(long)]
+    skip_lm_head: bool,
+    /// Go on when weights are NaN or infinite: they count as 0
+    #[arg(long)]
+    allow_nonfinite: bool,
+    /// Most tokens processed at once
+    #[arg(short = 'u', long, alias = "batch-size", short_alias = 'b', value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..))]
+    ubatch_size: u64,
+    #[command(flatten)]
+    paths: PathArgs,
+}
+
+/// `full`, or a number of stages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stages(Option<u8>);
+
+impl FromStr for Stages {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "full" => Ok(Self(None)),
+            "1" | "2" | "3" | "4" => Ok(Self(text.parse().ok())),
+            _ => Err("1, 2, 3, 4 or full".to_owned()),
+        }
+    }
+}
+
+/// One model as one recipe makes it.
+struct Entry {
+    model: Option<PathBuf>,
+    recipe: Recipe,
+    activations: ActivationName,
+}
+
+impl Entry {
+    fn name(&self) -> String {
+        source::name(self.model.as_deref())
+    }
+
+    /// Stages of residual quantization; `None` for anything else.
+    fn stages(&self) -> Option<usize> {
+        match self.recipe.method {
+            Method::Phase { stages } => Some(stages),
+            _ => None,
+        }
+    }
+
+    /// The kind of activations, which matters to quantized layers alone.
+    fn activations(&self) -> Option<&'static str> {
+        (self.recipe.method != Method::Full).then(|| self.activations.word())
+    }
+}
+
+impl EntryArgs {
+    /// Every model with every recipe, in the order in which they are named.
+    fn entries(&self) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for model in self.models() {
+            let opened = source::open(model)?;
+            let mut recipes = Vec::new();
+            for args in self.recipes() {
+                recipes.push(source::recipe(&opened, &args)?);
+            }
+            for (i, &recipe) in recipes.iter().enumerate() {
+                if recipes[..i].contains(&recipe) {
+                    continue; // full precision has one granularity
+                }
+                let plain = recipe.method == Method::Full;
+                let kinds = if plain { 1 } else { self.activations.len() };
+                entries.extend(self.activations[..kinds].iter().map(|&activations| Entry {
+                    model: model.map(Path::to_owned),
+                    recipe,
+                    activations,
+                }));
+            }
+        }
+        Ok(entries)
+    }
+
+    fn models(&self) -> Vec<Option<&Path>> {
+        match self.model.is_empty() {
+            true => vec![None],
+            false => self.model.iter().map(|m| Some(m.as_path())).collect(),
+        }
+    }
+
+    /// All combinations of stages and granularities.
+    fn recipes(&self) -> Vec<RecipeArgs> {
+        fn or_none<T: Copy>(all: &[T]) -> Vec<Option<T>> {
+            match all {
+                [] => vec![None],
+                all => all.iter().map(|&t| Some(t)).collect(),
+            }
+        }
+        let mut recipes = Vec::new();
+        for stages in or_none(&self.stages) {
+            for granularity in or_none(&self.granularity) {
+                let full = stages == Some(Stages(None));
+                recipes.push(RecipeArgs {
+                    stages: stages.and_then(|s| s.0),
+                    granularity: granularity.filter(|_| !full),
+                    method: if full {
+                        Some(MethodName::Full)
+                    } else {
+                        self.method
+                    },
+                    skip_lm_head: self.skip_lm_head && !full,
+                    allow_nonfinite: self.allow_nonfinite,
+                });
+            }
+        }
+        recipes
+    }
+
+    /// How an entry is loaded for sequences of at most `context` tokens.
+    fn options(&self, entry: &Entry, context: usize) -> Options {
+        Options {
+            recipe: Some(entry.recipe),
+            activations: entry.activations.into(),
+            context: Some(context),
+            batch: usize::try_from(self.ubatch_size).unwrap_or(usize::MAX),
+            kv: self.paths.kv.into(),
+            exact: self.paths.exact,
+            allow_nonfinite: self.allow_nonfinite,
+        }
+    }
+}
+
+/// Opens the files of `model`, which `source::open` has told of already.
+fn files(model: Option<&Path>) -> Result<ModelFiles> {
+    Ok(crate::builtin::open(model)?.into())
+}
+
+/// Refuses windows that the model was not made for.
+fn within(files: &ModelFiles, length: usize, option: &str) -> Result<()> {
+    let context = files.config().context;
+    if length <= context {
+        return Ok(());
+    }
+    Err(Error::usage(
+        format!(
+            "{option} {length} is longer than the context of {context} tokens of {}",
+            files.opened().source.name()
+        ),
+        format!("give at most {context}"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        entries: EntryArgs,
+    }
+
+    fn described(line: &str) -> Result<Vec<String>> {
+        let words = ["eval"].into_iter().chain(line.split_whitespace());
+        let entries = Line::parse_from(words).entries.entries()?;
+        let text = |e: &Entry| format!("{} {}", e.recipe, e.activations().unwrap_or("-"));
+        Ok(entries.iter().map(text).collect())
+    }
+
+    #[test]
+    fn sweeps_are_all_combinations_without_repetitions() {
+        let builtin = described("").expect("entries");
+        assert_eq!(builtin.len(), 1);
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/models/stories260k");
+        let all = described(&format!(
+            "-m {folder} --stages full,1,2 --granularity tensor,row --activations 16,8"
+        ));
+        assert_eq!(
+            all.expect("entries"),
+            [
+                "full precision -",
+                "fairy2i, stages 1, scales per tensor 16",
+                "fairy2i, stages 1, scales per tensor 8",
+                "fairy2i, stages 1, scales per row 16",
+                "fairy2i, stages 1, scales per row 8",
+                "fairy2i, stages 2, scales per tensor 16",
+                "fairy2i, stages 2, scales per tensor 8",
+                "fairy2i, stages 2, scales per row 16",
+                "fairy2i, stages 2, scales per row 8",
+            ]
+        );
+        assert!("5".parse::<Stages>().is_err() && "".parse::<Stages>().is_err());
+    }
+}

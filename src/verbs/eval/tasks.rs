@@ -1,0 +1,236 @@
+//! `eval tasks`: multiple choice by log-likelihood.
+
+use super::{Entry, EntryArgs, files};
+use crate::backend::{Backend, Device, block_on};
+use crate::error::{Error, Result};
+use crate::evaluate::Words;
+use crate::evaluate::tasks::{self, Answers, Encoded, Form, Question, Request, Shots, TaskSummary};
+use crate::files::Tokenizer;
+use crate::files::corpus::{objects, texts};
+use crate::generate::ModelFiles;
+use crate::verbs::args::DeviceArgs;
+use crate::verbs::{device, out};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Zero-shot and few-shot tasks: ARC, HellaSwag, PIQA, WinoGrande, BoolQ, OpenBookQA, LAMBADA, or prompts with choices.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  fairy2i-gpu eval tasks -m llama-folder arc_easy.jsonl piqa.parquet
+  fairy2i-gpu eval tasks -m llama-folder --stages full,2 --limit 200 --json hellaswag.parquet
+  fairy2i-gpu eval tasks -m llama-folder --shots 5 --examples train.parquet test.parquet
+
+What a file holds is told by its columns: those of the tasks' files on the hub, or query, choices and gold (the number of
+the right one, from 0). Prompts and scores are those of lm-evaluation-harness 0.4.13; acc_norm counts bytes, as its
+earlier versions did, and the JSON has acc_norm_chars beside it.")]
+pub struct Tasks {
+    /// Rows of tasks: .jsonl (also .gz, .zst) or .parquet
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    entries: EntryArgs,
+    /// Leave out the first N questions of each file
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    offset: usize,
+    /// Most questions of each file
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// Answered questions before each one
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1000))]
+    shots: u64,
+    /// What draws them
+    #[arg(long, value_name = "N", default_value_t = 1234)]
+    seed: u32,
+    /// The file to draw them from [default: the questions' own, without the question itself]
+    #[arg(long, value_name = "FILE", requires = "shots")]
+    examples: Option<PathBuf>,
+    /// Print a JSON list: for each model and file task, n, acc, acc_norm, their standard errors, and every question
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// The questions of a file, examples before them.
+struct Task {
+    name: String,
+    path: PathBuf,
+    form: Form,
+    questions: Vec<Question>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    task: String,
+    file: String,
+    model: String,
+    method: String,
+    activations: Option<&'static str>,
+    shots: u64,
+    seed: u32,
+    offset: usize,
+    #[serde(flatten)]
+    summary: TaskSummary,
+    seconds: f64,
+    questions: Vec<tasks::Answer>,
+}
+
+impl Tasks {
+    /// Measures and prints.
+    pub fn run(self) -> Result<()> {
+        let entries = self.entries.entries()?;
+        let names = texts::names(&self.files).into_iter().zip(&self.files);
+        let tasks = names.map(|(name, path)| self.task(name, path));
+        let tasks: Vec<Task> = tasks.collect::<Result<_>>()?;
+        let device = device::open(&self.device)?;
+        let mut rows = Vec::new();
+        for entry in &entries {
+            rows.extend(self.measure(entry, &tasks, &device)?);
+        }
+        device::report_check(&device);
+        match self.json {
+            true => out::json(&rows),
+            false => print(&rows, &device.name()),
+        }
+    }
+
+    fn task(&self, name: String, path: &Path) -> Result<Task> {
+        let place = path.display().to_string();
+        // Examples come from anywhere in the file, and which ones depends on its length.
+        let own = self.shots > 0 && self.examples.is_none();
+        let most = match self.limit {
+            Some(limit) if !own => self.offset.saturating_add(limit),
+            _ => usize::MAX,
+        };
+        let rows = objects::read(path, most)?;
+        let (form, all) = tasks::forms::questions(&place, &rows)?;
+        let pool = match &self.examples {
+            Some(path) => {
+                let rows = objects::read(path, usize::MAX)?;
+                Some(tasks::forms::questions(&path.display().to_string(), &rows)?.1)
+            }
+            None => None,
+        };
+        let shots = Shots {
+            count: usize::try_from(self.shots).unwrap_or(usize::MAX),
+            seed: self.seed,
+            own,
+        };
+        let end = self
+            .limit
+            .map_or(all.len(), |n| self.offset.saturating_add(n).min(all.len()));
+        if self.offset >= end {
+            let what = format!("has {} questions, none of them asked", all.len());
+            return Err(Error::file(
+                place,
+                what,
+                "give a smaller --offset, or a --limit above 0",
+            ));
+        }
+        let questions = tasks::with_examples(&all, pool.as_deref().unwrap_or(&all), shots, end);
+        Ok(Task {
+            name,
+            path: path.to_owned(),
+            form,
+            questions: questions.into_iter().skip(self.offset).collect(),
+        })
+    }
+
+    fn measure(&self, entry: &Entry, tasks: &[Task], device: &Device) -> Result<Vec<Row>> {
+        let files = files(entry.model.as_deref())?;
+        let tokenizer = Words::of(files.opened())?.tokenizer;
+        let context = files.config().context;
+        let encoded = tasks.iter().map(|task| encode(task, tokenizer, context));
+        let encoded: Vec<Vec<Encoded>> = encoded.collect::<Result<_>>()?;
+        let longest = encoded
+            .iter()
+            .map(|requests| tasks::longest(requests))
+            .max();
+        let options = self.entries.options(entry, longest.unwrap_or(1));
+        let bar = out::progress(!self.json, files.config().linears().len());
+        let mut loaded = |name: &str| {
+            bar.set_message(name.to_owned());
+            bar.inc(1);
+        };
+        let model = block_on(
+            device,
+            ModelFiles::load_async(files, device, options, &mut loaded),
+        );
+        bar.finish_and_clear();
+        let model = model?;
+        let mut rows = Vec::new();
+        for (task, requests) in tasks.iter().zip(&encoded) {
+            let bar = out::progress(true, requests.len());
+            bar.set_message(task.name.clone());
+            let begun = Instant::now();
+            let mut progress = |done: usize| bar.set_position(done as u64);
+            let likelihoods = block_on(device, tasks::run(&model, requests, &mut progress));
+            bar.finish_and_clear();
+            let answers = Answers::new(task.form, &task.questions, &likelihoods?);
+            let summary = answers.summary();
+            let seconds = begun.elapsed().as_secs_f64();
+            let n = summary.n;
+            out::note(&format!(
+                "{}: {}, {n} questions in {seconds:.1} s",
+                entry.name(),
+                task.name
+            ));
+            rows.push(Row {
+                task: task.name.clone(),
+                file: task.path.display().to_string(),
+                model: entry.name(),
+                method: entry.recipe.to_string(),
+                activations: entry.activations(),
+                shots: self.shots,
+                seed: self.seed,
+                offset: self.offset,
+                summary,
+                seconds,
+                questions: answers.answers,
+            });
+        }
+        Ok(rows)
+    }
+}
+
+fn encode(task: &Task, tokenizer: &Tokenizer, context: usize) -> Result<Vec<Encoded>> {
+    let requests = task.questions.iter().flat_map(|q| &q.requests);
+    requests
+        .map(|r: &Request| r.encode(tokenizer, context))
+        .collect()
+}
+
+fn print(rows: &[Row], device: &str) -> Result<()> {
+    let share = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{:.2}", 100.0 * v));
+    let cells = |r: &Row| {
+        vec![
+            r.model.clone(),
+            r.method.clone(),
+            r.activations.unwrap_or("-").to_owned(),
+            r.task.clone(),
+            r.summary.n.to_string(),
+            share(Some(r.summary.acc)),
+            share(r.summary.acc_stderr),
+            share(r.summary.acc_norm),
+            share(r.summary.acc_norm_stderr),
+            r.summary
+                .perplexity
+                .map_or("-".to_owned(), |p| format!("{p:.3}")),
+        ]
+    };
+    let header = [
+        "model",
+        "layers",
+        "activations",
+        "task",
+        "n",
+        "acc %",
+        "+-",
+        "acc_norm %",
+        "+-",
+        "perplexity",
+    ];
+    let table = out::table(&header, &rows.iter().map(cells).collect::<Vec<_>>());
+    out::print(&format!("{table}\n{device}\n"))
+}
