@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod evaluation;
 mod llama;
 mod models;
 mod packing;

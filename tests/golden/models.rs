@@ -1,6 +1,8 @@
-//! `models.json`: real checkpoints: greedy continuations and logits, as transformers computes them in float32.
+//! `models.json`: real checkpoints: greedy continuations, logits, perplexities and choices, as transformers computes
+//! them in float32.
 
 use super::common::Device;
+use super::evaluation::{self, Judged};
 use super::llama::recipe;
 use super::{Report, nmse};
 use fairy2i_gpu::backend::{Backend, block_on};
@@ -9,6 +11,9 @@ use fairy2i_gpu::model::{LoadOptions, Method, Model, Session};
 use fairy2i_gpu::ops::activation::Activations;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+
+/// The model with two bits that was trained for them.
+const TRAINED: &str = "novella-w2.complex_phase_v2";
 
 /// Where checkpoints may lie: `FAIRY2I_MODELS`, beside a working copy, in the test data.
 fn find(model: &str) -> Option<PathBuf> {
@@ -210,6 +215,22 @@ pub fn judge(json: &Value, folder: &Path, devices: &[Device]) -> Report {
                         format!("models, {key}, {mode:?}, {}: {error}", device.name())
                     });
                 }
+            }
+            let small = name == "stories260k" || key == TRAINED;
+            if !small && !evaluation::all() || method == "full" && mode == Activations::Float {
+                continue; // activations matter to quantized layers alone
+            }
+            let judged = Judged {
+                id: format!("models, {key}"),
+                folder: &path,
+                recipe: recipe(method),
+                activations: mode,
+                fixture,
+                choices: &fixture["choices"],
+            };
+            let one = key == TRAINED && mode == Activations::Int16;
+            for device in evaluation::devices(devices, one) {
+                judged.judge(device, &mut report);
             }
         }
     }

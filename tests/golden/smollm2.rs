@@ -1,10 +1,11 @@
 //! `smollm2.json`: SmolLM2-135M-Instruct in full precision, as transformers runs it in float32: the ids of prompts and
-//! chats, and what it continues them with.
+//! chats, what it continues them with, perplexities, and log-likelihoods of choices.
 //!
 //! The model has 269 MB and is no part of the repository: `FAIRY2I_SMOLLM2` names its folder.
 
 use super::Report;
 use super::common::Device;
+use super::evaluation::{self, Judged};
 use fairy2i_gpu::backend::{Backend, block_on};
 use fairy2i_gpu::files::{self, Opened, Tokenizer};
 use fairy2i_gpu::model::{LoadOptions, Model};
@@ -29,7 +30,7 @@ pub fn judge(fixture: &Value, open: impl FnOnce() -> Vec<Device>) -> Report {
         let _ = std::io::stderr().write_all(skip.as_bytes());
         return report;
     };
-    let opened = files::open(folder).expect("the model opens");
+    let opened = files::open(&folder).expect("the model opens");
     let tokenizer = opened.tokenizer.as_ref().expect("it has a tokenizer");
     let lists = ["greedy", "chat"].map(|kind| fixture[kind].as_array().expect("a list"));
     let cases: Vec<&Value> = lists.into_iter().flatten().collect();
@@ -37,6 +38,17 @@ pub fn judge(fixture: &Value, open: impl FnOnce() -> Vec<Device>) -> Report {
         texts(tokenizer, case, &mut report);
     }
     for device in open() {
+        if evaluation::all() {
+            let judged = Judged {
+                id: "smollm2".to_owned(),
+                folder: folder.as_ref(),
+                recipe: opened.weights.recipe(),
+                activations: Activations::Float,
+                fixture,
+                choices: &fixture["tasks"],
+            };
+            judged.judge(&device, &mut report);
+        }
         let done = block_on(&device, greedy(&device, &opened, &cases, &mut report));
         let name = device.name();
         report.check(done.is_ok(), || format!("{name}: {}", done.unwrap_err()));
