@@ -1,6 +1,8 @@
 //! Whole models where a device sets narrow limits, and where input is refused.
 
 mod common;
+#[path = "model/scores.rs"]
+mod scores;
 
 use common::{Device, devices};
 use fairy2i_gpu::backend::{Backend, Gpu, Options, Twin, adapters, block_on};

@@ -8,7 +8,8 @@
 //! let texts = protocol::open(&["wiki.test.raw".into()], cutting, &Words::of(files.opened())?)?;
 //! let device = Device::auto()?;
 //! let model = files.load(&device, Options { context: Some(512), batch: 2048, ..Options::default() })?;
-//! let run = evaluate::perplexity(&model, None, &texts[0], &mut |_| {});
+//! let mut progress = |tokens| eprintln!("{tokens} tokens");
+//! let run = evaluate::perplexity(&model, None, &texts[0], &mut progress);
 //! let measured = fairy2i_gpu::backend::block_on(&device, run)?;
 //! println!("{:.4}", measured.summary().ppl);
 //! # Ok::<(), fairy2i_gpu::Error>(())

@@ -6,6 +6,7 @@ mod bench;
 mod data;
 mod data_stops;
 mod devices;
+mod eval;
 mod folders;
 mod generate;
 mod memory;

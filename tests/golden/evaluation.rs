@@ -127,7 +127,8 @@ impl Judged<'_> {
             };
             let words = Words::of(files.opened())?;
             let texts = protocol::open(&[path], cutting, &words)?;
-            let run = evaluate::perplexity(&model, None, &texts[0], &mut |_| {});
+            let mut quiet = |_| {};
+            let run = evaluate::perplexity(&model, None, &texts[0], &mut quiet);
             let got = block_on(device, run)?.summary();
             let tokens = want["tokens"].as_u64().or(want["count"].as_u64());
             report.check(tokens == Some(got.tokens as u64), || {
