@@ -117,7 +117,7 @@ fn what_cannot_be_measured_is_refused() {
         2,
         &["empty.txt", "fills no block of 64"],
     );
-    ppl(&["--block", "64", "/no/such/file"], 1, &["/no/such/file"]);
+    ppl(&["--block", "64", "/no/such/file"], 2, &["/no/such/file"]);
     ppl(
         &["--reference", "/no/such/folder", &path],
         1,
