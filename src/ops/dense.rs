@@ -75,37 +75,40 @@ impl Dense {
     fn host(&self, b: &mut Bindings<'_>) {
         let (x, w): (&[f32], &[u32]) = (b.read(0), b.read(1));
         let y: &mut [f32] = b.write(2);
-        // outputs by threads, [outs, rows], then in place: rows of y are shared between threads
+        // A block of outputs by one thread, [blocks, rows, outputs of a block]; then in place, rows of y by threads.
         let mut sums = vec![0.0f32; self.outs * self.rows];
         super::host::each_chunk(&mut sums, BLOCK * self.rows, |i, sums| {
             self.block(x, w, i * BLOCK, sums);
         });
-        for row in 0..self.rows {
-            let y = &mut y[row * self.y_stride + self.out_offset..][..self.outs];
-            for (y, sums) in y.iter_mut().zip(sums.chunks_exact(self.rows)) {
-                let before = if self.accumulate { *y } else { 0.0 };
-                *y = before + sums[row];
+        let all = self.rows.saturating_sub(1) * self.y_stride + self.out_offset + self.outs;
+        let rows: Vec<_> = y[..all].chunks_mut(self.y_stride).enumerate().collect();
+        super::host::each_worth(rows, self.outs, |(row, y): (usize, &mut [f32])| {
+            let blocks = sums.chunks(BLOCK * self.rows);
+            let y = y[self.out_offset..][..self.outs].chunks_mut(BLOCK);
+            for (y, block) in y.zip(blocks) {
+                let sums = &block[row * y.len()..][..y.len()];
+                for (y, sum) in y.iter_mut().zip(sums) {
+                    *y = sum + if self.accumulate { *y } else { 0.0 };
+                }
             }
-        }
+        });
     }
 
-    /// Outputs from `first` on, for all rows: `sums` [outputs, rows].
+    /// Outputs from `first` on, for all rows: `sums` [rows, outputs].
     fn block(&self, x: &[f32], w: &[u32], first: usize, sums: &mut [f32]) {
         let words = self.stored.row_words(self.k);
-        let mut decoded = vec![0.0; self.k];
-        for (out, sums) in sums.chunks_exact_mut(self.rows).enumerate() {
-            let w = &w[(first + out) * words..][..words];
-            let weights = match self.stored {
-                Stored::F32 => &bytemuck::cast_slice(w)[..self.k],
-                _ => {
-                    self.stored.decode(w, &mut decoded);
-                    &decoded[..]
-                }
-            };
-            for (sum, x) in sums.iter_mut().zip(x.chunks_exact(self.k)) {
-                *sum = super::vector::dot(x, weights);
-            }
+        let outs = sums.len() / self.rows;
+        let x = &x[..self.rows * self.k];
+        if self.stored == Stored::F32 && words == self.k {
+            let weights = &bytemuck::cast_slice(w)[first * words..][..outs * words];
+            return super::vector::dots(self.k, x, weights, sums);
         }
+        let mut decoded = vec![0.0; outs * self.k];
+        for (i, decoded) in decoded.chunks_exact_mut(self.k).enumerate() {
+            self.stored
+                .decode(&w[(first + i) * words..][..words], decoded);
+        }
+        super::vector::dots(self.k, x, &decoded, sums);
     }
 
     fn case<O: Op>(self, name: String, op: impl Fn(Self) -> O) -> Case<O> {
