@@ -45,6 +45,7 @@
 //! | `threads` | with `cli` | worker threads of the CPU backend |
 //! | `mmap` | with `cli` | memory-mapped checkpoints; without it files come as bytes |
 //! | `train` | with `cli` | training runs: steps, records, checkpoints |
+//! | `evaluate` | with `cli` | judging a model: a look inside its weights |
 //! | `translate` | with `cli` | what a device gets for each kernel, as SPIR-V, MSL, HLSL and WGSL |
 //! | `text` | with `cli` | training data from .gz and .zst |
 //! | `parquet` | with `cli` | training data from .parquet |
@@ -89,6 +90,8 @@ pub mod backend;
 pub mod builtin;
 pub mod docs;
 pub mod error;
+#[cfg(feature = "evaluate")]
+pub mod evaluate;
 pub mod files;
 pub mod fixed;
 pub mod generate;

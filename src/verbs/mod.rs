@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Instant;
 
+mod analyze;
 mod args;
 mod bench;
 mod completions;
@@ -54,6 +55,7 @@ enum Verb {
     Train(Box<train::Train>),
     Bench(Box<bench::Bench>),
     Data(Box<data::Data>),
+    Analyze(Box<analyze::Analyze>),
     Curves(curves::Curves),
     Completions(completions::Completions),
 }
@@ -68,6 +70,7 @@ impl Verb {
             Self::Train(verb) => verb.run(),
             Self::Bench(verb) => verb.run(),
             Self::Data(verb) => verb.run(),
+            Self::Analyze(verb) => verb.run(),
             Self::Curves(verb) => verb.run(),
             Self::Completions(verb) => verb.run(Cli::command()),
         }

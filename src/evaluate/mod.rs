@@ -1,0 +1,3 @@
+//! Judging a model: what its weights look like, and what quantizing costs.
+
+pub mod analysis;
