@@ -4,30 +4,34 @@
 //! a text it also brings the model to a device and measures what enters its layers and what quantizing does to what
 //! leaves them. Everything it finds is in an [`Analysis`], which serializes; [`html`] makes a page of it.
 
-pub mod activations;
-pub mod errors;
+mod activations;
+mod errors;
 pub mod html;
-pub mod outliers;
+mod outliers;
 mod packed;
-pub mod padding;
+mod padding;
 mod parallel;
-pub mod phases;
+mod phases;
 mod planes;
-pub mod summary;
+mod summary;
 mod weight;
-pub mod yardsticks;
+mod yardsticks;
 
-pub use activations::{Activity, TextOptions};
-pub use packed::Codes;
+pub use activations::{Activity, InputStats, OutputError, TextOptions};
+pub use errors::{GranularityErrors, StageScales};
+pub use outliers::Outliers;
+pub use packed::{CodeStage, Codes, PlaneCodes};
+pub use padding::Padding;
+pub use phases::{Phases, Share};
+pub use summary::{Average, Correlation, Gain, Summary, spearman};
 pub use weight::Dense;
+pub use yardsticks::Yardstick;
 
 use crate::error::{Error, Result};
 use crate::generate::ModelFiles;
 use crate::model::config::LinearShape;
 use crate::model::{Config, Method, Recipe};
-use padding::Padding;
 use serde::Serialize;
-use summary::Summary;
 
 /// What to look at, and how.
 #[derive(Default)]

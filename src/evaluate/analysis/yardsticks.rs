@@ -25,7 +25,12 @@ pub enum Codebook {
     Eight,
 }
 
-/// What a codebook would cost and leave.
+/// What another codebook would cost and leave.
+///
+/// A codebook is K directions, evenly spaced on the circle; a weight takes the direction nearest to its angle. Opposite
+/// directions share one scale: the mean of the projections of the weights that took either of them, at least 1e-6. For 1,
+/// i, -1, -i this is the rule of the phase quantizer. Scales are per tensor and stage, of U and W apart. `rotated by pi/4`
+/// has the four directions between the axes (2 bits a code), `eight phases` those and the axes (3 bits a code).
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Yardstick {
     /// `rotated by pi/4` or `eight phases`.

@@ -278,7 +278,7 @@ fn outputs(analysis: &Analysis) -> String {
 }
 
 fn averages(analysis: &Analysis) -> String {
-    let row = |a: &crate::evaluate::analysis::summary::Average| {
+    let row = |a: &crate::evaluate::analysis::Average| {
         let mut row = vec![
             a.kind.map_or("all", |k| k.word()).to_owned(),
             a.layers.to_string(),
@@ -304,7 +304,7 @@ fn correlations(analysis: &Analysis) -> String {
         return String::new();
     }
     let all = &analysis.summary.correlations;
-    let row = |c: &crate::evaluate::analysis::summary::Correlation| {
+    let row = |c: &crate::evaluate::analysis::Correlation| {
         let mut row = vec![c.property.to_owned()];
         row.extend(c.with_error.map(|rho| or_dash(rho, 2)));
         row
@@ -318,7 +318,7 @@ const GAINS: usize = 12;
 
 fn gains(report: &Report) -> String {
     let all = &report.analysis.summary.third_stage;
-    let row = |gain: &crate::evaluate::analysis::summary::Gain| {
+    let row = |gain: &crate::evaluate::analysis::Gain| {
         vec![
             gain.layer.clone(),
             format!("{:.4}", gain.weights),
