@@ -9,7 +9,6 @@ use fairy2i_gpu::backend::{Cpu, block_on};
 use fairy2i_gpu::evaluate::analysis::{
     Analysis, AnalysisOptions, Layer, TextOptions, analyze, html,
 };
-use fairy2i_gpu::files::plan::Role;
 use fairy2i_gpu::model::quantize::quantize;
 use fairy2i_gpu::model::{Granularity, Method};
 use fairy2i_gpu::ops::activation::Activations;
@@ -82,14 +81,24 @@ fn errors_are_those_of_the_papers_code() {
         for (stages, error) in (1..).zip(errors) {
             let theirs = &case["relative_error"][format!("complex_phase_v{stages}")];
             let theirs = theirs.as_f64().expect("a number");
-            assert!((error - theirs).abs() < 1e-6, "v{stages}: {error}, {theirs}");
+            assert!(
+                (error - theirs).abs() < 1e-6,
+                "v{stages}: {error}, {theirs}"
+            );
         }
         for stage in case["stages"].as_array().expect("stages") {
             let scales = dense.scales[stage["stage"].as_u64().expect("a number") as usize];
-            let ours = if stage["part"] == "U" { scales.u } else { scales.w };
+            let ours = if stage["part"] == "U" {
+                scales.u
+            } else {
+                scales.w
+            };
             for (ours, key) in ours.into_iter().zip(["s_re", "s_im"]) {
                 let theirs = stage[key].as_f64().expect("a number") as f32;
-                assert!((ours / theirs - 1.0).abs() < 1e-6, "{key}: {ours}, {theirs}");
+                assert!(
+                    (ours / theirs - 1.0).abs() < 1e-6,
+                    "{key}: {ours}, {theirs}"
+                );
             }
         }
     }
@@ -145,7 +154,7 @@ fn counts_and_norms_add_up() {
     }
 }
 
-/// Every number of a JSON value, for numbers that are not finite become null only where they are optional.
+/// Where a JSON value has null: numbers that are not finite become that.
 fn nulls(value: &Value, path: &str, found: &mut Vec<String>) {
     match value {
         Value::Null => found.push(path.to_owned()),
@@ -165,6 +174,7 @@ fn json_has_no_number_that_is_none() {
     let text = TextOptions {
         device: &device,
         ids: &ids,
+        stages: 2,
         granularity: Granularity::Row,
         activations: Activations::Int16,
     };
@@ -190,12 +200,16 @@ fn json_has_no_number_that_is_none() {
     assert_eq!(activity.inputs.len(), 2 * 4 + 1);
     assert_eq!(activity.outputs.len(), 2 * 7 + 1);
     for input in &activity.inputs {
-        assert!(input.error_16 < input.error_8 && input.error_8 < 0.02, "{input:?}");
+        assert!(
+            input.error_16 < input.error_8 && input.error_8 < 0.02,
+            "{input:?}"
+        );
         assert!(input.largest >= input.rms);
     }
     for output in &activity.outputs {
         let errors = output.by_stages.expect("not zero");
         assert!(errors.is_sorted_by(|a, b| a > b), "{output:?}");
+        assert_eq!(output.relative_error, Some(errors[1]));
     }
 }
 
@@ -212,6 +226,7 @@ fn errors_of_outputs_follow_those_of_weights() {
     let text = |activations| TextOptions {
         device: &device,
         ids: &ids,
+        stages: 3,
         granularity: Granularity::Tensor,
         activations,
     };
@@ -224,9 +239,17 @@ fn errors_of_outputs_follow_those_of_weights() {
     };
     let (float, short) = (run(Activations::Float), run(Activations::Int8));
     let outputs = |a: &Analysis| a.activity.clone().expect("a text").outputs;
-    for ((layer, output), rounded) in float.layers.iter().zip(outputs(&float)).zip(outputs(&short)) {
+    for ((layer, output), rounded) in float
+        .layers
+        .iter()
+        .zip(outputs(&float))
+        .zip(outputs(&short))
+    {
         assert_eq!(layer.name, output.layer);
-        let weights = layer.dense.as_ref().and_then(|d| d.errors[0].relative_error);
+        let weights = layer
+            .dense
+            .as_ref()
+            .and_then(|d| d.errors[0].relative_error);
         let (weights, outputs) = (weights.expect("known"), output.by_stages.expect("known"));
         for (w, y) in weights.into_iter().zip(outputs) {
             assert!((0.5..2.0).contains(&(y / w)), "{}: {y} of {w}", layer.name);
@@ -327,6 +350,7 @@ fn pages_are_whole_and_need_nothing_else() {
             let text = with_text.then_some(TextOptions {
                 device: &device,
                 ids: &ids,
+                stages: 2,
                 granularity: Granularity::Tensor,
                 activations: Activations::Int16,
             });
@@ -346,14 +370,5 @@ fn pages_are_whole_and_need_nothing_else() {
                 assert!(says.contains(|c: char| c.is_ascii_digit()), "{says}");
             }
         }
-    }
-}
-
-/// The plan of the files knows norms by their role, which the helper above takes from their shape.
-#[test]
-fn only_norms_are_vectors() {
-    let parsed = small::config(&odd_config());
-    for planned in fairy2i_gpu::files::plan::plan(&parsed, None) {
-        assert_eq!(planned.shape.len() == 1, planned.role == Role::Norm);
     }
 }

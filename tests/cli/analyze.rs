@@ -13,7 +13,11 @@ fn the_builtin_model_is_described() {
     }
     let report = json(&["analyze", "--json"]);
     assert_eq!(report["model"], "builtin");
-    assert!(report["layers"].as_array().is_some_and(|all| !all.is_empty()));
+    assert!(
+        report["layers"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty())
+    );
 }
 
 #[test]
@@ -33,7 +37,10 @@ fn a_folder_of_odd_sizes_shows_errors_and_what_padding_costs() {
     assert_eq!(gate["padding"]["odd_bytes"], 12.0 / 4.0);
     let times = report["odd_products"].as_array().expect("a list");
     let shapes: Vec<_> = times.iter().map(|t| t["shape"].clone()).collect();
-    assert_eq!(shapes, [serde_json::json!([7, 12]), serde_json::json!([12, 7])]);
+    assert_eq!(
+        shapes,
+        [serde_json::json!([7, 12]), serde_json::json!([12, 7])]
+    );
     assert!(times.iter().all(|t| t["microseconds"].as_f64() > Some(0.0)));
 }
 
@@ -68,12 +75,18 @@ fn what_is_read_is_never_written() {
     let text = folder.path().with_extension("text");
     fs::write(&text, "Once upon a time").expect("a file");
     let text_name = text.to_str().expect("UTF-8");
-    let to_text = ["analyze", "--text", text_name, "--html", text_name, "--force"];
+    let to_text = [
+        "analyze", "--text", text_name, "--html", text_name, "--force",
+    ];
     refused(&to_text, 2, &["which is read"]);
     assert_eq!(fs::read(&text).expect("still there"), b"Once upon a time");
     fs::remove_file(&text).expect("a file");
     refused(&["analyze", "--html", path], 2, &["no ordinary file"]);
-    assert_eq!(run(&["analyze", "--force"]).code, 2, "there is nothing to replace");
+    assert_eq!(
+        run(&["analyze", "--force"]).code,
+        2,
+        "there is nothing to replace"
+    );
 }
 
 #[test]
@@ -87,7 +100,10 @@ fn a_text_shows_what_enters_the_layers() {
     assert_eq!(report["activity"]["tokens"], 24);
     let inputs = report["activity"]["inputs"].as_array().expect("a list");
     assert!(inputs.iter().all(|i| i["largest"].as_f64() > Some(0.0)));
-    assert_eq!(report["activity"]["outputs"].as_array().map(Vec::len), Some(0));
+    assert_eq!(
+        report["activity"]["outputs"].as_array().map(Vec::len),
+        Some(0)
+    );
     fs::write(&file, " \n").expect("a file");
     refused(&["analyze", "--text", name], 2, &["text.txt", "is empty"]);
     assert_eq!(run(&["analyze", "--tokens", "5"]).code, 2, "of no text");

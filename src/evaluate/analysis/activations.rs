@@ -15,6 +15,7 @@ use crate::model::weights::Lenient;
 use crate::model::{Config, Granularity, LoadOptions, Method, Model, Recipe, Weights};
 use crate::ops::activation::Activations;
 use serde::Serialize;
+use std::ops::Range;
 
 /// A text, and what runs it.
 pub struct TextOptions<'a> {
@@ -22,6 +23,8 @@ pub struct TextOptions<'a> {
     pub device: &'a Device,
     /// Token ids, at least one.
     pub ids: &'a [u32],
+    /// Stages, 1 to 4, of the model that [`OutputError::relative_error`] is about; the others are measured, too.
+    pub stages: usize,
     /// Which weights share scales in the quantized models.
     pub granularity: Granularity,
     /// How activations enter the layers of the quantized models.
@@ -33,6 +36,8 @@ pub struct TextOptions<'a> {
 pub struct Activity {
     /// Tokens of the text.
     pub tokens: usize,
+    /// Stages of the model that [`OutputError::relative_error`] is about.
+    pub stages: usize,
     /// Which weights share scales in the quantized models.
     pub granularity: String,
     /// How activations entered the layers of the quantized models: 16 or 8 bits, or floats.
@@ -79,7 +84,9 @@ pub struct OutputError {
     pub layer: String,
     /// Root mean square of the full-precision output.
     pub rms: f64,
-    /// `|y_q - y| / |y|` at T = 1 to 4; none for an output of zeros.
+    /// `|y_q - y| / |y|` at the stages that were asked for; none for an output of zeros.
+    pub relative_error: Option<f64>,
+    /// The same at T = 1 to 4.
     pub by_stages: Option<[f64; 4]>,
 }
 
@@ -104,6 +111,10 @@ pub(super) fn activity(
 ) -> Result<Activity> {
     if text.ids.is_empty() {
         return Err(Error::usage("the text has no tokens", "give a longer text"));
+    }
+    if !(1..=4).contains(&text.stages) {
+        let what = format!("{} stages", text.stages);
+        return Err(Error::usage(what, "choose 1 to 4"));
     }
     let window = files.config().context.min(WINDOW).min(text.ids.len());
     let load =
@@ -130,9 +141,10 @@ pub(super) fn activity(
         }
         Ok(())
     })?;
-    let (inputs, outputs) = watch.finish();
+    let (inputs, outputs) = watch.finish(text.stages);
     Ok(Activity {
         tokens: text.ids.len(),
+        stages: text.stages,
         granularity: text.granularity.to_string(),
         activations: match text.activations {
             Activations::Int16 => "16",
@@ -275,25 +287,23 @@ impl Site {
         }
     }
 
-    /// Sums as they are reported, of the layers at `first..` of the model.
+    /// Sums as they are reported, of those layers of the model.
     fn finish(
         self,
         config: &Config,
-        first: usize,
-        count: usize,
+        layers: Range<usize>,
+        stages: usize,
     ) -> (InputStats, impl Iterator<Item = OutputError>) {
-        let linears = config.linears();
-        let names: Vec<String> = linears[first..first + count]
-            .iter()
-            .map(|shape| shape.prefix.clone())
-            .collect();
+        let linears = config.linears().into_iter();
+        let names = linears.skip(layers.start).take(layers.len());
+        let names: Vec<String> = names.map(|shape| shape.prefix).collect();
         let power: f64 = self.channels.iter().sum();
         let share = |x: f64| if power > 0.0 { x } else { 0.0 };
         let values = (self.rows * self.columns).max(1) as f64;
         let outputs = names.clone().into_iter().zip(self.layers);
         let stats = InputStats {
-            block: place(config, first).0,
-            kinds: (first..first + count).map(|i| place(config, i).1).collect(),
+            block: place(config, layers.start).0,
+            kinds: layers.map(|layer| place(config, layer).1).collect(),
             layers: names,
             columns: self.columns,
             largest: self.largest.0.into(),
@@ -305,17 +315,22 @@ impl Site {
             error_8: share((self.rounding[1] / power).sqrt()),
             top_channels: share(top_share(self.channels)),
         };
-        let outputs = outputs.map(|(layer, sums)| OutputError {
-            layer,
-            rms: (sums.power / sums.values.max(1) as f64).sqrt(),
-            by_stages: (sums.power > 0.0).then(|| sums.errors.map(|e| (e / sums.power).sqrt())),
+        let outputs = outputs.map(move |(layer, sums)| {
+            let relative = |error: f64| (error / sums.power).sqrt();
+            let by_stages = (sums.power > 0.0).then(|| sums.errors.map(relative));
+            OutputError {
+                layer,
+                rms: (sums.power / sums.values.max(1) as f64).sqrt(),
+                relative_error: by_stages.map(|errors| errors[stages - 1]),
+                by_stages,
+            }
         });
         (stats, outputs)
     }
 }
 
 /// `|a - b|^2` and `|b|^2` over the columns `part` of rows of `columns`.
-fn differences(a: &[f32], b: &[f32], columns: usize, part: std::ops::Range<usize>) -> (f64, f64) {
+fn differences(a: &[f32], b: &[f32], columns: usize, part: Range<usize>) -> (f64, f64) {
     let chunks = map_rows(b.len() / columns, part.len(), |rows| {
         let mut sums = (0.0, 0.0);
         for row in rows {
@@ -343,7 +358,7 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn finish(self) -> (Vec<InputStats>, Vec<OutputError>) {
+    fn finish(self, stages: usize) -> (Vec<InputStats>, Vec<OutputError>) {
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
         let mut first = 0;
         for (index, site) in self.sites.into_iter().enumerate() {
@@ -351,7 +366,7 @@ impl<'a> Watch<'a> {
                 head if head == 4 * self.config.layers => 1,
                 stack => [3, 1, 2, 1][stack % 4],
             };
-            let (stats, made) = site.finish(self.config, first, count);
+            let (stats, made) = site.finish(self.config, first..first + count, stages);
             inputs.push(stats);
             outputs.extend(made);
             first += count;

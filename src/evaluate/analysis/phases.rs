@@ -176,7 +176,9 @@ mod tests {
         assert!(phases.histogram.iter().all(|&c| c == n / BINS as u64));
         // what lies on the axes is all near them
         let mut counts = Counts::NOTHING;
-        [[1.0, 0.0], [0.0, -3.0]].map(|z| counts.add(z));
+        for z in [[1.0, 0.0], [0.0, -3.0]] {
+            counts.add(z);
+        }
         assert_eq!(counts.phases().near_16th.by_count, 1.0);
     }
 }

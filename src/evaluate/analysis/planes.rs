@@ -83,6 +83,10 @@ pub struct Edge {
 impl Edge {
     /// Sum of squares of the real weights that `u` and `w`, of complex column `column`, stand for; padding is left out.
     pub fn square(self, column: usize, u: Complex, w: Complex) -> f64 {
+        if self.below && column < self.columns {
+            let sum = |z: Complex| f64::from(z[0]).powi(2) + f64::from(z[1]).powi(2);
+            return 2.0 * (sum(u) + sum(w)); // merging keeps angles and doubles squares
+        }
         let there = [
             true,
             column < self.columns,

@@ -63,8 +63,8 @@ struct TextArgs {
     /// Tokens of the text
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..), requires = "text")]
     tokens: u32,
-    /// The stages whose errors of outputs are shown beside the inputs (all four are measured)
-    #[arg(long, value_name = "1..4", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=4))]
+    /// Stages of the quantized model whose errors of outputs are spoken of; 1 to 4 are all measured
+    #[arg(long, value_name = "1..4", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=4), requires = "text")]
     stages: u8,
     /// Which weights share scales: tensor, row, or group:N complex inputs of a row (N a multiple of 16)
     #[arg(long, default_value = "tensor", value_parser = Granularity::from_str, requires = "text")]
@@ -86,6 +86,7 @@ impl Analyze {
             (Some(ids), Some(device)) => Some(TextOptions {
                 device,
                 ids,
+                stages: self.text.stages.into(),
                 granularity: self.text.granularity,
                 activations: self.text.activations.into(),
             }),
@@ -107,7 +108,6 @@ impl Analyze {
         }
         let report = Report {
             model: source::name(path),
-            stages: self.text.stages.into(),
             device: device.as_ref().map(crate::backend::Backend::name),
             analysis,
             odd_products: times,

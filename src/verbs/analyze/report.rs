@@ -8,8 +8,6 @@ use serde::Serialize;
 pub struct Report {
     /// The folder, or `builtin`.
     pub model: String,
-    /// Stages whose errors of outputs stand in tables beside the inputs.
-    pub stages: usize,
     /// Where a text or products of odd sizes ran; null if nothing did.
     pub device: Option<String>,
     #[serde(flatten)]

@@ -1,7 +1,7 @@
 //! Sections about what a text does to the model.
 
 use super::super::activations::InputStats;
-use super::super::{Activity, Analysis};
+use super::super::{Activity, Analysis, Layer};
 use super::charts;
 use super::sections::{Section, extremes, figure, map};
 use super::svg::number;
@@ -86,23 +86,23 @@ pub fn rounding(analysis: &Analysis) -> Option<Section> {
 
 pub fn outputs(analysis: &Analysis) -> Option<Section> {
     let activity = analysis.activity.as_ref()?;
-    let at = |name: &str, t: usize| {
-        let output = activity.outputs.iter().find(|o| o.layer == name)?;
-        Some(output.by_stages?[t])
-    };
-    let each = analysis.layers.iter();
-    let [low, high] = extremes(each.filter_map(|l| Some((l.short(), at(&l.name, 1)?))))?;
+    let output = |name: &str| activity.outputs.iter().find(|o| o.layer == name);
+    let asked = |l: &Layer| Some((l.short(), output(&l.name)?.relative_error?));
+    let [low, high] = extremes(analysis.layers.iter().filter_map(asked))?;
     let mut drawing = String::new();
     for (t, title) in ["T=1", "T=2", "T=3", "T=4"].into_iter().enumerate() {
         drawing += &format!("<h3>{title}</h3>\n");
-        drawing += &map(analysis, title, false, |l| at(&l.name, t));
+        drawing += &map(analysis, title, false, |l| {
+            Some(output(&l.name)?.by_stages?[t])
+        });
     }
     Some(Section {
         title: "What quantizing does to the outputs of single layers",
         says: format!(
-            "Relative error of a layer's output for the full-precision model's input, scales per {}, activations {}. After two stages it goes from {} in {} to {} in {}; above 1 the output is worse than none.",
+            "Relative error of a layer's output for the full-precision model's input, scales per {}, activations {}. With T={} it goes from {} in {} to {} in {}; above 1 the output is worse than none.",
             activity.granularity,
             activity.activations,
+            activity.stages,
             number(low.1),
             low.0,
             number(high.1),
