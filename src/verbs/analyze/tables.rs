@@ -250,19 +250,21 @@ fn inputs(activity: Option<&Activity>) -> String {
     table(&header, &rows)
 }
 
+/// The short name of the layer that is called `name`.
+fn short(analysis: &Analysis, name: &str) -> String {
+    let layer = analysis.layers.iter().find(|l| l.name == name);
+    layer.map_or_else(|| name.to_owned(), Layer::short)
+}
+
 fn outputs(analysis: &Analysis) -> String {
     let Some(activity) = &analysis.activity else {
         return String::new();
-    };
-    let short = |name: &str| {
-        let layer = analysis.layers.iter().find(|l| l.name == name);
-        layer.map_or_else(|| name.to_owned(), Layer::short)
     };
     let rows: Vec<_> = activity
         .outputs
         .iter()
         .map(|o| {
-            let mut row = vec![short(&o.layer), format!("{:.4}", o.rms)];
+            let mut row = vec![short(analysis, &o.layer), format!("{:.4}", o.rms)];
             row.extend((0..4).map(|t| or_dash(o.by_stages.map(|e| e[t]), 4)));
             row
         })
@@ -320,7 +322,7 @@ fn gains(report: &Report) -> String {
     let all = &report.analysis.summary.third_stage;
     let row = |gain: &crate::evaluate::analysis::Gain| {
         vec![
-            gain.layer.clone(),
+            short(&report.analysis, &gain.layer),
             format!("{:.4}", gain.weights),
             or_dash(gain.outputs, 4),
         ]

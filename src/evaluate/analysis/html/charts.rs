@@ -28,6 +28,8 @@ pub const COLORS: usize = 8;
 const LEFT: f64 = 58.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 42.0;
+/// Strength of the darkest cell of a map, on which numbers can still be read.
+const DARKEST: f64 = 0.62;
 
 /// Values to pixels along one axis.
 struct Scale {
@@ -100,10 +102,10 @@ fn frame(size: [f64; 2], legend: f64, axes: &Axes<'_>, points: &[[f64; 2]]) -> F
     for mark in y.marks() {
         let at = y.at(mark);
         svg.line([LEFT, at], [right, at], "grid");
-        svg.text([LEFT - 6.0, at + 4.0], Anchor::End, &number(mark));
+        svg.text([LEFT - 6.0, at + 4.0], Anchor::End, &short(mark));
     }
     let numbers = x.marks();
-    let plain = numbers.iter().map(|&m| (m, number(m)));
+    let plain = numbers.iter().map(|&m| (m, short(m)));
     let given = axes.marks.iter().map(|&(m, text)| (m, text.to_owned()));
     let marks: Vec<_> = match axes.marks.is_empty() {
         true => plain.collect(),
@@ -118,6 +120,15 @@ fn frame(size: [f64; 2], legend: f64, axes: &Axes<'_>, points: &[[f64; 2]]) -> F
     svg.text([(LEFT + right) / 2.0, height - 8.0], Anchor::Middle, axes.x);
     svg.text([2.0, TOP - 3.0], Anchor::Start, axes.y);
     Frame { svg, x, y }
+}
+
+/// A round number without the zeros at its end.
+fn short(mark: f64) -> String {
+    let text = number(mark);
+    match text.contains('.') && !text.contains('e') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text,
+    }
 }
 
 fn legend<'a>(svg: &mut Svg, x: f64, names: impl Iterator<Item = &'a str>) {
@@ -199,14 +210,17 @@ pub fn map(label: &str, rows: &[(&str, Vec<Option<f64>>)], log: bool) -> String 
         .iter()
         .flat_map(|(_, r)| r.iter().flatten().copied())
         .collect();
-    let scale = Scale::new(all.iter().copied(), log, 0.06, 1.0);
+    let scale = Scale::new(all.iter().copied(), log, 0.04, DARKEST);
     for (i, (name, row)) in rows.iter().enumerate() {
         let y = 4.0 + high * i as f64;
         svg.text([left - 8.0, y + 15.0], Anchor::End, name);
         for (block, value) in row.iter().enumerate() {
             let Some(value) = value else { continue };
             let x = left + wide * block as f64;
-            let title = format!("block {block}, {name}: {}", number(*value));
+            let title = match row.len() {
+                1 => format!("{name}: {}", number(*value)),
+                _ => format!("block {block}, {name}: {}", number(*value)),
+            };
             let size = [wide - 1.0, high - 1.0];
             svg.cell([x, y], size, "heat", scale.at(*value), &title);
             if wide > 40.0 {
@@ -278,6 +292,10 @@ mod tests {
             name: "s".into(),
             points: vec![[1.0, 0.0]],
         };
+        assert_eq!(
+            [2.0, 0.05, 150.0, 1e-7].map(short),
+            ["2", "0.05", "150", "1.0e-7"]
+        );
         assert!(!lines("l", &axes, &[one], [300.0, 200.0]).contains("NaN"));
     }
 }

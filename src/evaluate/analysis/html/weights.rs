@@ -116,7 +116,7 @@ pub fn per_bit(analysis: &Analysis) -> Option<Section> {
     }
     series.push(Series {
         name: "limit, normal".to_owned(),
-        points: (1..=6).map(|b| [f64::from(b), 0.5f64.powi(b)]).collect(),
+        points: (1..=4).map(|b| [f64::from(b), 0.5f64.powi(b)]).collect(),
     });
     let [tensor, row, group, ..] = &all.errors[..] else {
         return None;
@@ -221,19 +221,20 @@ pub fn third_stage(analysis: &Analysis) -> Option<Section> {
     let outputs = first.outputs.is_some();
     let value = |g: &super::super::summary::Gain| g.outputs.unwrap_or(g.weights);
     let what = if outputs { "outputs" } else { "weights" };
-    let bars: Vec<_> = gains
-        .iter()
-        .take(GAINS)
-        .map(|g| (g.layer.clone(), value(g)))
-        .collect();
+    let short = |g: &super::super::summary::Gain| {
+        let layer = analysis.layers.iter().find(|l| l.name == g.layer);
+        layer.map_or_else(|| g.layer.clone(), Layer::short)
+    };
+    let shown = gains.iter().take(GAINS);
+    let bars: Vec<_> = shown.map(|g| (short(g), value(g))).collect();
     Some(Section {
         title: "Where a third stage pays most",
         says: format!(
             "Relative error of {what} at T=2 minus that at T=3, for one more bit a weight: {} in {}, {} in {}.",
             number(value(first)),
-            first.layer,
+            short(first),
             number(value(last)),
-            last.layer
+            short(last)
         ),
         drawing: figure(
             &charts::bars("gain of a third stage", &bars),
