@@ -163,8 +163,11 @@ pub fn lines(label: &str, axes: &Axes<'_>, series: &[Series], size: [f64; 2]) ->
     frame.svg.finish(label)
 }
 
-/// Points in groups, each with what it is.
-pub fn scatter(label: &str, axes: &Axes<'_>, groups: &[(&str, Vec<([f64; 2], String)>)]) -> String {
+/// A point of a plot, and what it is.
+pub type Point = ([f64; 2], String);
+
+/// Points in groups that have names.
+pub fn scatter(label: &str, axes: &Axes<'_>, groups: &[(&str, Vec<Point>)]) -> String {
     let size = [720.0, 360.0];
     let points = groups.iter().flat_map(|(_, g)| g.iter().map(|p| p.0));
     let mut frame = frame(size, 110.0, axes, &points.collect::<Vec<_>>());

@@ -22,7 +22,7 @@ pub fn escape(text: &str) -> String {
 pub fn number(x: f64) -> String {
     match x.abs() {
         0.0 => "0".to_owned(),
-        a if a >= 1e5 || a < 1e-3 => format!("{x:.1e}"),
+        a if !(1e-3..1e5).contains(&a) => format!("{x:.1e}"),
         a if a >= 100.0 => format!("{x:.0}"),
         a if a >= 10.0 => format!("{x:.1}"),
         a if a >= 1.0 => format!("{x:.2}"),
