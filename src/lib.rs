@@ -13,6 +13,7 @@
 //! | train | [`train`], [guide](docs::training), [data](docs::data); one step: [`model::train::Trainer`] |
 //! | add a kernel | [`ops`], [architecture](docs::architecture) |
 //! | know what agrees bit for bit | [exactness](docs::exactness) |
+//! | look inside a model's weights | `evaluate::analysis`, [quality](docs::quality) |
 //! | know how fast it is | [performance](docs::performance), [lab notes](docs::lab_notes) |
 //! | use the program | [all commands](docs::commands) |
 //!
@@ -45,6 +46,7 @@
 //! | `threads` | with `cli` | worker threads of the CPU backend |
 //! | `mmap` | with `cli` | memory-mapped checkpoints; without it files come as bytes |
 //! | `train` | with `cli` | training runs: steps, records, checkpoints |
+//! | `evaluate` | with `cli` | judging a model: a look inside its weights |
 //! | `translate` | with `cli` | what a device gets for each kernel, as SPIR-V, MSL, HLSL and WGSL |
 //! | `text` | with `cli` | training data from .gz and .zst |
 //! | `parquet` | with `cli` | training data from .parquet |
@@ -55,7 +57,8 @@
 //!
 //! # Rooms
 //! Imports point to the left only:
-//! `error, units, random, quarter, fixed <- ops <- backend <- model <- files, builtin <- generate, quantize, train <- verbs`.
+//! `error, units, random, quarter, fixed <- ops <- backend <- model <- files, builtin <- generate, quantize, train,
+//! evaluate <- verbs`.
 //!
 //! - [`error`]: what went wrong, where, what to do. [`units`]: numbers for people.
 //! - [`random`]: the one generator of random numbers, whose bits are documented.
@@ -66,7 +69,8 @@
 //! - [`files`]: in what bytes: safetensors, Hugging Face folders, the packed format, tokenizers, training data, what a
 //!   training run leaves behind. Knows no device.
 //! - [`generate`]: until when: a prompt becomes a text. [`quantize`]: a folder becomes another one. [`train`]: a run of
-//!   many steps. They tell their callers what happens, and print nothing.
+//!   many steps. `evaluate`: what a model is worth, and what is inside. They tell their callers what happens, and print
+//!   nothing.
 //! - `verbs` (feature `cli`): for whom: the program. Only here are arguments read and anything printed.
 //!
 //! # Invariants

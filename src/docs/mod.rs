@@ -24,6 +24,7 @@ pages! {
     training = "training.md";
     data = "data.md";
     scale = "scale.md";
+    quality = "quality.md";
     changelog = "changelog.md";
 }
 

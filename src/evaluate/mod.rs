@@ -1,4 +1,5 @@
-//! How good a model is: perplexity of texts, multiple-choice tasks, and what rounding did to it.
+//! How good a model is: perplexity of texts, multiple-choice tasks, what its weights look like, and what rounding did to
+//! it.
 //!
 //! ```no_run
 //! use fairy2i_gpu::evaluate::{self, Cutting, Protocol, Words, protocol};
@@ -18,6 +19,7 @@
 //! Everything is measured by one instrument, [`crate::model::Scorer`]: the log-likelihood of given tokens, many
 //! sequences in one pass over the weights.
 
+pub mod analysis;
 pub mod difference;
 pub mod divergence;
 mod perplexity;

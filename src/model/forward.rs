@@ -3,6 +3,7 @@
 use super::linear::{Input, Linear, LinearScratch, Run, tile_rows};
 use super::memory::product;
 use super::rows::Shard;
+use super::tap::{Stack, Tap, Tapped};
 use super::{Config, Recipe};
 use crate::backend::{Backend, Fill, kernel_for};
 use crate::error::{Error, Result};
@@ -91,7 +92,7 @@ pub(super) struct Scratch<B: Backend> {
     activation: B::Buffer,
     /// The last token alone.
     pub last: B::Buffer,
-    linear: LinearScratch<B>,
+    pub linear: LinearScratch<B>,
 }
 
 /// A model on a backend.
@@ -250,22 +251,29 @@ impl<B: Backend> Model<B> {
         }
     }
 
-    /// One block, adding to the residual stream.
+    /// Block number `index`, adding to the residual stream.
     pub(super) async fn block(
         &self,
-        block: &Block<B>,
+        index: usize,
         cache: Cache<'_, B>,
         rows: usize,
         position: usize,
         text: Text<'_>,
+        tap: &mut impl Tap<B>,
     ) -> Result<()> {
-        let s = &self.scratch;
+        let (s, block) = (&self.scratch, &self.parts.blocks[index]);
+        let l = Some(index);
         let input = self.input(&s.x, Some(&block.attention_norm));
+        tap.before(self.tapped(l, Stack::Qkv, &input, rows)).await?;
         self.linear(&block.qkv, input, &s.qkv, rows, false).await?;
         self.attend(&cache, rows, position, text).await?;
         let attention = self.input(&s.attention, None);
+        tap.before(self.tapped(l, Stack::O, &attention, rows))
+            .await?;
         self.linear(&block.o, attention, &s.x, rows, true).await?;
         let input = self.input(&s.x, Some(&block.mlp_norm));
+        tap.before(self.tapped(l, Stack::GateUp, &input, rows))
+            .await?;
         let (gate_up, run) = (&block.gate_up, self.run(rows, false));
         let known = gate_up
             .apply_swiglu(&self.backend, &s.linear, input, &s.activation, run)
@@ -274,7 +282,27 @@ impl<B: Backend> Model<B> {
             known,
             ..self.input(&s.activation, None)
         };
+        tap.before(self.tapped(l, Stack::Down, &activation, rows))
+            .await?;
         self.linear(&block.down, activation, &s.x, rows, true).await
+    }
+
+    /// What a tap is shown of a stack with this input.
+    fn tapped<'a>(
+        &'a self,
+        block: Option<usize>,
+        stack: Stack,
+        input: &Input<'a, B>,
+        rows: usize,
+    ) -> Tapped<'a, B> {
+        Tapped {
+            model: self,
+            block,
+            stack,
+            rows,
+            x: input.x,
+            norm: input.norm,
+        }
     }
 
     /// Rotation, caches and attention: of the next token of each of several texts, or of `rows` tokens of one.
@@ -417,6 +445,18 @@ impl<B: Backend> Model<B> {
         self.backend.at(&|| "final norm".to_owned());
         let input = self.input(x, Some(&self.parts.norm));
         self.linear(&self.parts.head, input, logits, rows, false)
+            .await
+    }
+
+    /// Shows `tap` what the head would read of the `rows` tokens in `x`.
+    pub(super) async fn tap_head(
+        &self,
+        x: &B::Buffer,
+        rows: usize,
+        tap: &mut impl Tap<B>,
+    ) -> Result<()> {
+        let input = self.input(x, Some(&self.parts.norm));
+        tap.before(self.tapped(None, Stack::Head, &input, rows))
             .await
     }
 }

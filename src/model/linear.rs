@@ -260,6 +260,16 @@ impl<B: Backend> Linear<B> {
         sum([codes, cells, product(&scales)])
     }
 
+    /// Real inputs.
+    pub fn in_features(&self) -> usize {
+        self.in_features
+    }
+
+    /// Real outputs of each layer of the stack.
+    pub fn segments(&self) -> &[usize] {
+        &self.segments
+    }
+
     /// Real outputs of the whole stack.
     pub fn outputs(&self) -> usize {
         self.segments.iter().sum()

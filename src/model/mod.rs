@@ -11,6 +11,7 @@ pub mod rope;
 mod rows;
 pub mod sampling;
 pub mod session;
+pub mod tap;
 pub mod train;
 pub mod weights;
 

@@ -4,6 +4,7 @@ use super::Config;
 use super::forward::{self, Cache, LoadOptions, Model, Text};
 use super::linear::tile_rows;
 use super::memory::{self, product, sum};
+use super::tap::{NoTap, Tap};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::ops::attention_split::AttentionSplit;
@@ -209,11 +210,11 @@ impl<B: Backend> Session<'_, B> {
     }
 
     /// Runs one batch of tokens of text `text` through all blocks; the position stays.
-    async fn advance(&mut self, tokens: &[u32], text: usize) -> Result<()> {
+    async fn advance(&mut self, tokens: &[u32], text: usize, tap: &mut impl Tap<B>) -> Result<()> {
         let m = self.model;
         m.backend.upload(&m.scratch.ids, 0, tokens)?;
         m.embed(&m.scratch.ids, 0, tokens.len()).await?;
-        self.blocks(self.position, tokens.len(), Text::One(text))
+        self.blocks(self.position, tokens.len(), Text::One(text), tap)
             .await
     }
 
@@ -221,25 +222,30 @@ impl<B: Backend> Session<'_, B> {
     async fn extend(&mut self, tokens: &[u32], text: usize) -> Result<usize> {
         let mut rows = 0;
         for batch in tokens.chunks(self.model.options.batch) {
-            self.advance(batch, text).await?;
+            self.advance(batch, text, &mut NoTap).await?;
             self.position += batch.len();
             rows = batch.len();
         }
         Ok(rows)
     }
 
-    async fn blocks(&self, position: usize, rows: usize, text: Text<'_>) -> Result<()> {
+    async fn blocks(
+        &self,
+        position: usize,
+        rows: usize,
+        text: Text<'_>,
+        tap: &mut impl Tap<B>,
+    ) -> Result<()> {
         let m = self.model;
-        for (l, block) in m.parts.blocks.iter().enumerate() {
+        for (l, (k, v)) in self.caches.iter().enumerate() {
             m.backend.at(&|| format!("layer {l}"));
-            let (k, v) = &self.caches[l];
             let cache = Cache {
                 k,
                 v,
                 ranges: &self.ranges,
                 context: self.context,
             };
-            m.block(block, cache, rows, position, text).await?;
+            m.block(l, cache, rows, position, text, tap).await?;
         }
         Ok(())
     }
@@ -281,7 +287,7 @@ impl<B: Backend> Session<'_, B> {
         })?;
         let logits = m.backend.alloc("all logits", padded * m.config.vocab)?;
         for batch in tokens.chunks(rows) {
-            self.advance(batch, 0).await?;
+            self.advance(batch, 0, &mut NoTap).await?;
             self.position += batch.len();
             m.head(&m.scratch.x, batch.len(), &logits).await?;
             let len = batch.len() * m.config.vocab;
@@ -289,6 +295,23 @@ impl<B: Backend> Session<'_, B> {
             all.extend(words.into_iter().map(f32::from_bits));
         }
         Ok(all)
+    }
+
+    /// Appends `tokens` and shows `tap` what enters every stack of linear layers, the head included, in batches as they
+    /// are processed. Logits are not computed.
+    ///
+    /// # Errors
+    /// As [`Session::feed`], and what `tap` fails with.
+    pub async fn feed_tapped(&mut self, tokens: &[u32], tap: &mut impl Tap<B>) -> Result<()> {
+        self.alone()?;
+        self.check(tokens)?;
+        let m = self.model;
+        for batch in tokens.chunks(m.options.batch) {
+            self.advance(batch, 0, tap).await?;
+            self.position += batch.len();
+            m.tap_head(&m.scratch.x, batch.len(), tap).await?;
+        }
+        Ok(())
     }
 
     /// Logits after the last token, `[vocab]`; those of the first text where there are several.

@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Instant;
 
+mod analyze;
 mod args;
 mod bench;
 mod completions;
@@ -56,6 +57,7 @@ enum Verb {
     Bench(Box<bench::Bench>),
     Eval(eval::Eval),
     Data(Box<data::Data>),
+    Analyze(Box<analyze::Analyze>),
     Curves(curves::Curves),
     Completions(completions::Completions),
 }
@@ -71,6 +73,7 @@ impl Verb {
             Self::Bench(verb) => verb.run(),
             Self::Eval(verb) => verb.run(),
             Self::Data(verb) => verb.run(),
+            Self::Analyze(verb) => verb.run(),
             Self::Curves(verb) => verb.run(),
             Self::Completions(verb) => verb.run(Cli::command()),
         }

@@ -1,6 +1,7 @@
 //! The program as people meet it: the built binary, its output, its exit codes. Everything runs on the CPU backend
 //! with the built-in model, so that a bare clone is enough.
 
+mod analyze;
 mod bad;
 mod bench;
 mod data;

@@ -5,6 +5,7 @@ use super::{Session, Text};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::sampling::Sampling;
+use crate::model::tap::NoTap;
 use crate::ops::sample::Sample;
 use crate::ops::select::{Argmax, TopK};
 use crate::random::SplitMix64;
@@ -125,7 +126,8 @@ impl<B: Backend> Session<'_, B> {
                 self.place(round, step as isize),
             );
             m.embed(&self.round, before, texts).await?;
-            self.blocks(first + step, texts, Text::Each).await?;
+            self.blocks(first + step, texts, Text::Each, &mut NoTap)
+                .await?;
             m.head(&m.scratch.x, texts, &self.logits).await?;
             self.choose(to, choice).await?;
         }

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::model::forward::Span;
 use crate::model::linear::tile_rows;
+use crate::model::tap::NoTap;
 use crate::ops::nll::TokenNll;
 use crate::ops::select::Argmax;
 use crate::ops::train::distill::TokenDistill;
@@ -120,7 +121,8 @@ impl<'m, B: Backend> Side<'m, B> {
         m.backend.upload(&m.scratch.ids, 0, &pass.tokens)?;
         m.embed(&m.scratch.ids, 0, pass.tokens.len()).await?;
         let spans = Text::Spans(&pass.spans);
-        self.session.blocks(0, pass.tokens.len(), spans).await
+        let rows = pass.tokens.len();
+        self.session.blocks(0, rows, spans, &mut NoTap).await
     }
 
     /// Logits of some rows, and what is asked of them; `first` is the index of their first target.

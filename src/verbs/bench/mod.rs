@@ -24,7 +24,7 @@ mod report;
 mod save;
 mod shapes;
 mod test;
-mod timing;
+pub mod timing;
 mod train;
 
 /// Measure tokens per second of a model, or bytes per second of every operation.

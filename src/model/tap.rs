@@ -1,0 +1,162 @@
+//! Looking at what enters each stack of linear layers while a model runs: for analysis and calibration.
+
+use super::forward::Model;
+use super::linear::{Input, Linear, Run, tile_rows};
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::ops::activation::{ActSnap, Activations};
+use crate::ops::pointwise::RmsNorm;
+
+/// Linear layers that share their input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stack {
+    /// Queries, keys and values.
+    Qkv,
+    /// Output of attention.
+    O,
+    /// Both factors of the MLP.
+    GateUp,
+    /// Output of the MLP.
+    Down,
+    /// Output head.
+    Head,
+}
+
+impl Stack {
+    /// The stacks of a block in the order in which they run; the head is in no block.
+    pub const OF_A_BLOCK: [Self; 4] = [Self::Qkv, Self::O, Self::GateUp, Self::Down];
+}
+
+/// Something that looks at a forward pass.
+#[allow(async_fn_in_trait)] // callers are generic; nothing here needs Send futures
+pub trait Tap<B: Backend> {
+    /// Called before each stack of linear layers is applied, when its input is ready.
+    async fn before(&mut self, at: Tapped<'_, B>) -> Result<()>;
+}
+
+/// Nobody looks: what every ordinary pass is given.
+pub struct NoTap;
+
+impl<B: Backend> Tap<B> for NoTap {
+    #[inline]
+    async fn before(&mut self, _at: Tapped<'_, B>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A stack of linear layers that is about to run.
+pub struct Tapped<'a, B: Backend> {
+    /// The model that runs.
+    pub model: &'a Model<B>,
+    /// Index of the block; none for the head.
+    pub block: Option<usize>,
+    /// Which of its stacks.
+    pub stack: Stack,
+    /// Tokens.
+    pub rows: usize,
+    /// The input, [rows, columns] f32, before the norm.
+    pub x: &'a B::Buffer,
+    /// The norm that stands before the stack, if one does: its weights and its epsilon.
+    pub norm: Option<(&'a B::Buffer, f32)>,
+}
+
+impl<B: Backend> Tapped<'_, B> {
+    /// Real inputs of the stack.
+    pub fn columns(&self) -> usize {
+        self.stack_of(self.model).in_features()
+    }
+
+    /// Real outputs of each layer of the stack; those of a token follow each other.
+    pub fn segments(&self) -> &[usize] {
+        self.stack_of(self.model).segments()
+    }
+
+    /// What the layers read, after the norm and before any rounding: [rows, columns].
+    ///
+    /// # Errors
+    /// Failures of the device.
+    pub async fn input(&self) -> Result<Vec<f32>> {
+        match self.normalized().await? {
+            Some(buffer) => self.download(&buffer, self.columns()).await,
+            None => self.download(self.x, self.columns()).await,
+        }
+    }
+
+    /// [`Tapped::input`] rounded as `mode` rounds the activations of each token.
+    ///
+    /// # Errors
+    /// Failures of the device.
+    pub async fn rounded(&self, mode: Activations) -> Result<Vec<f32>> {
+        let backend = &self.model.backend;
+        let normalized = self.normalized().await?;
+        let x = normalized.as_ref().unwrap_or(self.x);
+        let (rows, columns) = (self.rows, self.columns());
+        let rounded = backend.alloc("rounded input", rows * columns)?;
+        let snap = ActSnap {
+            rows,
+            columns,
+            mode,
+        };
+        backend.run(&snap, &[x, &rounded]).await?;
+        self.download(&rounded, columns).await
+    }
+
+    /// What the same stack of `other`, a model of the same shape on the same device, makes of this input, in the way
+    /// `other` was loaded: [rows, outputs].
+    ///
+    /// # Errors
+    /// Failures of the device.
+    pub async fn outputs_of(&self, other: &Model<B>) -> Result<Vec<f32>> {
+        let stack = self.stack_of(other);
+        let (backend, options) = (&other.backend, &other.options);
+        let rows = tile_rows(backend, self.rows, options.exact);
+        let y = backend.alloc("tapped outputs", rows * stack.outputs())?;
+        let input = Input {
+            x: self.x,
+            norm: self.norm,
+            known: 0,
+        };
+        let run = Run {
+            rows: self.rows,
+            accumulate: false,
+            activations: options.activations,
+            exact: options.exact,
+        };
+        let scratch = &other.scratch.linear;
+        stack.apply(backend, scratch, input, &y, run).await?;
+        self.download(&y, stack.outputs()).await
+    }
+
+    fn stack_of<'m>(&self, model: &'m Model<B>) -> &'m Linear<B> {
+        let Some(block) = self.block else {
+            return &model.parts.head;
+        };
+        let block = &model.parts.blocks[block];
+        match self.stack {
+            Stack::Qkv => &block.qkv,
+            Stack::O => &block.o,
+            Stack::GateUp => &block.gate_up,
+            Stack::Down => &block.down,
+            Stack::Head => &model.parts.head,
+        }
+    }
+
+    /// The input after the norm, where there is one.
+    async fn normalized(&self) -> Result<Option<B::Buffer>> {
+        let Some((weight, eps)) = self.norm else {
+            return Ok(None);
+        };
+        let backend = &self.model.backend;
+        let (rows, n) = (self.rows, self.columns());
+        let normalized = backend.alloc("normalized input", rows * n)?;
+        let norm = RmsNorm { rows, n, eps };
+        backend.run(&norm, &[self.x, weight, &normalized]).await?;
+        Ok(Some(normalized))
+    }
+
+    async fn download(&self, buffer: &B::Buffer, columns: usize) -> Result<Vec<f32>> {
+        let backend = &self.model.backend;
+        let words = backend.download(buffer, 0, self.rows * columns).await?;
+        Ok(words.into_iter().map(f32::from_bits).collect())
+    }
+}
