@@ -217,8 +217,8 @@ pub fn judge(json: &Value, folder: &Path, devices: &[Device]) -> Report {
                 }
             }
             let small = name == "stories260k" || key == TRAINED;
-            if !small && !evaluation::all() || method == "full" && mode == Activations::Float {
-                continue; // activations matter to quantized layers alone
+            if !small && !evaluation::all() {
+                continue;
             }
             let judged = Judged {
                 id: format!("models, {key}"),

@@ -49,8 +49,9 @@ struct EntryArgs {
     /// Which weights share scales: tensor, row, group:N
     #[arg(long, value_delimiter = ',', value_parser = Granularity::from_str)]
     granularity: Vec<Granularity>,
-    /// How activations enter quantized layers
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "16")]
+    /// How activations enter linear layers; several are compared without cooperative matrices, which round them their own
+    /// way [default: float in full precision, else 16]
+    #[arg(long, value_enum, value_delimiter = ',')]
     activations: Vec<ActivationName>,
     /// Representation of the linear layers
     #[arg(long)]
@@ -103,11 +104,6 @@ impl Entry {
             _ => None,
         }
     }
-
-    /// The kind of activations, which matters to quantized layers alone.
-    fn activations(&self) -> Option<&'static str> {
-        (self.recipe.method != Method::Full).then(|| self.activations.word())
-    }
 }
 
 impl EntryArgs {
@@ -124,9 +120,7 @@ impl EntryArgs {
                 if recipes[..i].contains(&recipe) {
                     continue; // full precision has one granularity
                 }
-                let plain = recipe.method == Method::Full;
-                let kinds = if plain { 1 } else { self.activations.len() };
-                entries.extend(self.activations[..kinds].iter().map(|&activations| Entry {
+                entries.extend(self.kinds(recipe).into_iter().map(|activations| Entry {
                     model: model.map(Path::to_owned),
                     recipe,
                     activations,
@@ -134,6 +128,15 @@ impl EntryArgs {
             }
         }
         Ok(entries)
+    }
+
+    /// The activations that are asked for; what is called full precision is not rounded by itself.
+    fn kinds(&self, recipe: Recipe) -> Vec<ActivationName> {
+        match (self.activations.is_empty(), recipe.method) {
+            (false, _) => self.activations.clone(),
+            (true, Method::Full) => vec![ActivationName::Float],
+            (true, _) => vec![ActivationName::Int16],
+        }
     }
 
     fn models(&self) -> Vec<Option<&Path>> {
@@ -179,7 +182,7 @@ impl EntryArgs {
             context: Some(context),
             batch: usize::try_from(self.ubatch_size).unwrap_or(usize::MAX),
             kv: self.paths.kv.into(),
-            exact: self.paths.exact,
+            exact: self.paths.exact || self.activations.len() > 1,
             allow_nonfinite: self.allow_nonfinite,
         }
     }
@@ -219,14 +222,14 @@ mod tests {
     fn described(line: &str) -> Result<Vec<String>> {
         let words = ["eval"].into_iter().chain(line.split_whitespace());
         let entries = Line::parse_from(words).entries.entries()?;
-        let text = |e: &Entry| format!("{} {}", e.recipe, e.activations().unwrap_or("-"));
+        let text = |e: &Entry| format!("{} {}", e.recipe, e.activations.word());
         Ok(entries.iter().map(text).collect())
     }
 
     #[test]
     fn sweeps_are_all_combinations_without_repetitions() {
         let builtin = described("").expect("entries");
-        assert_eq!(builtin.len(), 1);
+        assert_eq!(builtin, ["fairy2i, stages 2, scales per tensor 16"]);
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/models/stories260k");
         let all = described(&format!(
             "-m {folder} --stages full,1,2 --granularity tensor,row --activations 16,8"
@@ -234,7 +237,8 @@ mod tests {
         assert_eq!(
             all.expect("entries"),
             [
-                "full precision -",
+                "full precision 16",
+                "full precision 8",
                 "fairy2i, stages 1, scales per tensor 16",
                 "fairy2i, stages 1, scales per tensor 8",
                 "fairy2i, stages 1, scales per row 16",
@@ -245,6 +249,8 @@ mod tests {
                 "fairy2i, stages 2, scales per row 8",
             ]
         );
+        let plain = described(&format!("-m {folder}")).expect("entries");
+        assert_eq!(plain, ["full precision float"]);
         assert!("5".parse::<Stages>().is_err() && "".parse::<Stages>().is_err());
     }
 }

@@ -225,7 +225,7 @@ fn row(
         model: entry.name(),
         method: entry.recipe.to_string(),
         stages: entry.stages(),
-        activations: entry.activations(),
+        activations: entry.activations.word(),
         file: scored.text.path.display().to_string(),
         name: scored.text.name.clone(),
         protocol: cutting.protocol,

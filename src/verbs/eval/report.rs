@@ -11,7 +11,7 @@ pub struct Row {
     pub model: String,
     pub method: String,
     pub stages: Option<usize>,
-    pub activations: Option<&'static str>,
+    pub activations: &'static str,
     pub file: String,
     pub name: String,
     pub protocol: Protocol,
@@ -66,9 +66,7 @@ impl Table {
     fn columns(&mut self, rows: &[Row]) {
         self.add("model", rows, |r| r.model.clone());
         self.add("layers", rows, |r| r.method.clone());
-        self.add("activations", rows, |r| {
-            r.activations.unwrap_or("-").to_owned()
-        });
+        self.add("activations", rows, |r| r.activations.to_owned());
         self.add("text", rows, |r| r.name.clone());
         self.add("tokens", rows, |r| r.summary.tokens.to_string());
         self.add("perplexity", rows, |r| format!("{:.4}", r.summary.ppl));
