@@ -76,15 +76,16 @@ impl Dense {
         let (x, w): (&[f32], &[u32]) = (b.read(0), b.read(1));
         let y: &mut [f32] = b.write(2);
         // A block of outputs by one thread, [blocks, rows, outputs of a block]; then in place, rows of y by threads.
+        let outs = if self.rows < MANY { BLOCK } else { 2 * BLOCK };
         let mut sums = vec![0.0f32; self.outs * self.rows];
-        super::host::each_chunk(&mut sums, BLOCK * self.rows, |i, sums| {
-            self.block(x, w, i * BLOCK, sums);
+        super::host::each_chunk(&mut sums, outs * self.rows, |i, sums| {
+            self.block(x, w, i * outs, sums);
         });
         let all = self.rows.saturating_sub(1) * self.y_stride + self.out_offset + self.outs;
         let rows: Vec<_> = y[..all].chunks_mut(self.y_stride).enumerate().collect();
         super::host::each_worth(rows, self.outs, |(row, y): (usize, &mut [f32])| {
-            let blocks = sums.chunks(BLOCK * self.rows);
-            let y = y[self.out_offset..][..self.outs].chunks_mut(BLOCK);
+            let blocks = sums.chunks(outs * self.rows);
+            let y = y[self.out_offset..][..self.outs].chunks_mut(outs);
             for (y, block) in y.zip(blocks) {
                 let sums = &block[row * y.len()..][..y.len()];
                 for (y, sum) in y.iter_mut().zip(sums) {
@@ -125,6 +126,8 @@ impl Dense {
 
 /// Outputs a thread takes at once.
 const BLOCK: usize = 16;
+/// Rows from which on it takes twice as many, since all rows pass through its cache once for each block.
+const MANY: usize = 64;
 
 const BINDINGS: [Binding; 3] = [
     read("x", Elem::F32),

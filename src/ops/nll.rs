@@ -3,8 +3,7 @@
 use super::*;
 use bytemuck::Zeroable;
 
-/// The target of a row that does not count.
-pub const IGNORED: u32 = u32::MAX;
+pub use super::train::loss::IGNORED;
 
 /// Negative log-likelihood, in nats, of every row's target under the softmax of its logits. The logits stay.
 ///

@@ -5,6 +5,9 @@
 
 use fearless_simd::{Level, Simd, dispatch, f32x16, prelude::*};
 
+mod dots;
+pub(super) use dots::dots;
+
 /// Independent sums of a reduction: enough for any vector unit.
 const LANES: usize = 16;
 
@@ -60,75 +63,6 @@ fn dot_lanes<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
         rest += a * b;
     }
     sums.reduce_sum() + rest
-}
-
-/// Rows and outputs of a tile of [`dots`]: with f32x16 in pairs of registers, 12 of AVX2's 16 hold sums.
-const TILE: (usize, usize) = (3, 2);
-
-/// `sums[row, out] = x[row] . w[out]` for rows and outputs of `k` values each, `outs` of them: each sum has the bits of
-/// [`dot`]. Values that are loaded once serve a tile of sums, and the outputs stay in the cache for all rows.
-pub(super) fn dots(k: usize, x: &[f32], w: &[f32], sums: &mut [f32]) {
-    dispatch!(Level::new(), simd => dots_lanes(simd, k, x, w, sums));
-}
-
-#[inline(always)]
-fn dots_lanes<S: Simd>(simd: S, k: usize, x: &[f32], w: &[f32], sums: &mut [f32]) {
-    let outs = w.len() / k;
-    let panels = x.chunks(TILE.0 * k).zip(sums.chunks_mut(TILE.0 * outs));
-    for (x, sums) in panels {
-        let whole = if x.len() == TILE.0 * k {
-            outs / TILE.1 * TILE.1
-        } else {
-            0
-        };
-        for out in (0..whole).step_by(TILE.1) {
-            let tile = tile_lanes(simd, k, x, &w[out * k..][..TILE.1 * k]);
-            for (row, tile) in sums.chunks_exact_mut(outs).zip(tile) {
-                row[out..out + TILE.1].copy_from_slice(&tile);
-            }
-        }
-        for (x, sums) in x.chunks_exact(k).zip(sums.chunks_exact_mut(outs)) {
-            for (w, sum) in w.chunks_exact(k).zip(sums).skip(whole) {
-                *sum = dot_lanes(simd, x, w);
-            }
-        }
-    }
-}
-
-/// One tile of [`dots`]: the steps of [`dot_lanes`] for all of its sums at once.
-#[inline(always)]
-fn tile_lanes<S: Simd>(simd: S, k: usize, x: &[f32], w: &[f32]) -> [[f32; TILE.1]; TILE.0] {
-    let mut sums = [[f32x16::splat(simd, 0.0); TILE.1]; TILE.0];
-    let x: [&[f32]; TILE.0] = std::array::from_fn(|i| &x[i * k..][..k]);
-    let w: [&[f32]; TILE.1] = std::array::from_fn(|i| &w[i * k..][..k]);
-    let (x, x_rest) = (
-        x.map(|x| x.as_chunks::<LANES>().0),
-        x.map(|x| x.as_chunks::<LANES>().1),
-    );
-    let (w, w_rest) = (
-        w.map(|w| w.as_chunks::<LANES>().0),
-        w.map(|w| w.as_chunks::<LANES>().1),
-    );
-    for i in 0..k / LANES {
-        let w = w.map(|w| f32x16::from_slice(simd, &w[i]));
-        for (x, sums) in x.iter().zip(&mut sums) {
-            let x = f32x16::from_slice(simd, &x[i]);
-            for (w, sum) in w.iter().zip(sums) {
-                *sum = x.mul_add(*w, *sum);
-            }
-        }
-    }
-    let mut all = [[0.0; TILE.1]; TILE.0];
-    for (row, all) in all.iter_mut().enumerate() {
-        for (out, sum) in all.iter_mut().enumerate() {
-            let mut rest = 0.0;
-            for (a, b) in x_rest[row].iter().zip(w_rest[out]) {
-                rest += a * b;
-            }
-            *sum = sums[row][out].reduce_sum() + rest;
-        }
-    }
-    all
 }
 
 /// `y[i] += factor x[i]`, in f64.
@@ -378,28 +312,6 @@ mod tests {
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
         assert_eq!(exp(100.0), f32::INFINITY);
         assert_eq!(exp(0.0), 1.0);
-    }
-
-    #[test]
-    fn tiles_of_dots_have_the_bits_of_dots() {
-        for (rows, outs, k) in [
-            (7, 5, 75),
-            (3, 2, 16),
-            (1, 1, 1),
-            (6, 4, 48),
-            (2, 3, 33),
-            (3, 1, 20),
-        ] {
-            let value = |i: usize| (i as f32 * 0.37).sin();
-            let x: Vec<f32> = (0..rows * k).map(value).collect();
-            let w: Vec<f32> = (0..outs * k).map(|i| value(i + 1000)).collect();
-            let mut sums = vec![f32::NAN; rows * outs];
-            dots(k, &x, &w, &mut sums);
-            for (i, sum) in sums.iter().enumerate() {
-                let (x, w) = (&x[i / outs * k..][..k], &w[i % outs * k..][..k]);
-                assert_eq!(sum.to_bits(), dot(x, w).to_bits(), "{rows} {outs} {k} {i}");
-            }
-        }
     }
 
     #[test]
