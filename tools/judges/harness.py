@@ -39,8 +39,10 @@ for variable in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"
     os.environ[variable] = "1"  # before the libraries are imported, which read these once
 
 QUERY = re.compile(r"Question: (.*)\nAnswer:", re.DOTALL)
+# What the harness calls a score, and what `fairy2i-gpu` does.
+SCORES = {"acc": "acc", "acc_norm": "acc_norm_chars", "acc_bytes": "acc_norm"}
 MULTIPLE_CHOICE = [
-    {"metric": name, "aggregation": "mean", "higher_is_better": True} for name in ("acc", "acc_norm", "acc_bytes")
+    {"metric": name, "aggregation": "mean", "higher_is_better": True} for name in SCORES
 ]
 
 
@@ -153,7 +155,7 @@ def ask(model, path, options):
     (name,) = answer["samples"]
     samples = sorted(answer["samples"][name], key=lambda sample: sample["doc_id"])
     scores = {}
-    for metric in ("acc", "acc_norm", "acc_bytes"):
+    for metric in SCORES:
         if f"{metric},none" in answer["results"][name]:
             scores[metric] = answer["results"][name][f"{metric},none"]
             scores[f"{metric}_stderr"] = answer["results"][name][f"{metric}_stderr,none"]
@@ -190,15 +192,22 @@ def judge(options):
     return {"model": str(options.model), "versions": versions, "prefix_tokens": prefix, "tasks": tasks}
 
 
-def ours(options):
-    """What `fairy2i-gpu eval tasks` says about the same questions."""
+def ours(options, path):
+    """What `fairy2i-gpu eval tasks` says about the same questions of one file."""
     command = [options.ours, "eval", "tasks", "-m", options.model, "--offset", 0, "--limit", options.limit, "--json"]
-    command += [*options.argument, *options.files]
-    try:
-        done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, check=True)
-        return json.loads(done.stdout)
-    except (OSError, ValueError, subprocess.CalledProcessError) as error:
-        fail(f"{options.ours}: {error}")
+    with tempfile.TemporaryDirectory() as folder:
+        if options.shots:
+            pool = Path(folder) / path.name
+            rows = read(options.pool) if options.pool else read(path)[options.limit :]
+            pool.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+            command += ["--shots", options.shots, "--examples", pool]
+        command += [*options.argument, path]
+        try:
+            done = subprocess.run([str(word) for word in command], stdout=subprocess.PIPE, check=True)
+            (answer,) = json.loads(done.stdout)
+        except (OSError, ValueError, subprocess.CalledProcessError) as error:
+            fail(f"{options.ours}: {error}")
+    return answer
 
 
 def best(scores):
@@ -207,26 +216,22 @@ def best(scores):
 
 
 def compare(theirs, mine, tolerance):
-    """Prints both beside each other; whether they agree."""
-    agree = True
-    print(f"{'task':24} {'n':>5} {'':9} {'harness':>18} {'fairy2i-gpu':>18}")
-    for reference, own in zip(theirs, mine, strict=True):
-        for metric in ("acc", "acc_norm"):
-            if metric in reference:
-                both = [f"{side[metric]:.4f} ± {side[metric + '_stderr']:.4f}" for side in (reference, own)]
-                print(f"{reference['task']:24} {reference['n']:>5} {metric:9} {both[0]:>18} {both[1]:>18}")
-                agree &= reference["n"] == own["n"] and abs(reference[metric] - own[metric]) < 1e-9
-        worst, where, changed = 0.0, None, 0
-        for index, (a, b) in enumerate(zip(reference["questions"], own["questions"], strict=True)):
-            pairs = list(zip(a["log_likelihoods"], b["log_likelihoods"], strict=True))
-            changed += best(a["log_likelihoods"]) != best(b["log_likelihoods"])
-            difference = max(abs(x - y) for x, y in pairs)
-            if difference > worst:
-                worst, where = difference, index
-        print(f"{reference['task']:24} largest difference of a log-likelihood {worst:.2e} nat (question {where}),")
-        print(f"{'':24} {changed} questions with another choice")
-        agree &= worst <= tolerance
-    return agree
+    """Prints both about one file beside each other; whether they agree."""
+    agree = theirs["n"] == mine["n"]
+    for score, name in SCORES.items():
+        if score in theirs:
+            error = f"± {theirs[score + '_stderr']:.4f}"
+            print(f"{theirs['task']:20} {theirs['n']:>5} {score:9} {theirs[score]:.4f} {error} {mine[name]:>12.4f}")
+            agree &= abs(theirs[score] - mine[name]) < 1e-9
+    worst, where, changed = 0.0, 0, 0
+    for index, (a, b) in enumerate(zip(theirs["questions"], mine["questions"], strict=True)):
+        changed += best(a["log_likelihoods"]) != best(b["log_likelihoods"])
+        pairs = zip(a["log_likelihoods"], b["log_likelihoods"], strict=True)
+        difference = max(abs(x - y) for x, y in pairs)
+        if difference > worst:
+            worst, where = difference, index
+    print(f"{'':26} log-likelihoods differ by at most {worst:.2e} (question {where}), {changed} choices")
+    return agree and worst <= tolerance
 
 
 def arguments():
@@ -266,6 +271,8 @@ def main():
         if missing:
             fail(f"{options.reference}: nothing about {', '.join(missing)}")
         tasks = [by_name[path.stem] for path in options.files]
+        if any((task["n"], task["shots"]) != (options.limit, options.shots) for task in tasks):
+            fail(f"{options.reference}: of another --limit or other --shots")
     else:
         answer = judge(options)
         tasks = answer["tasks"]
@@ -274,8 +281,11 @@ def main():
     for task in tasks:
         scores = {key: value for key, value in task.items() if key.startswith("acc")}
         print(task["task"], task["n"], json.dumps(scores), file=sys.stderr)
-    if options.ours and not compare(tasks, ours(options), options.tolerance):
-        sys.exit(1)
+    if options.ours:
+        print(f"{'task':20} {'n':>5} {'score':9} {'harness':15} {'fairy2i-gpu':>12}")
+        agree = [compare(task, ours(options, path), options.tolerance) for task, path in zip(tasks, options.files)]
+        if not all(agree):
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,8 @@
 
 A GGUF of the folder's weights in float32 is written into a temporary folder: the tensors come from the folder, the
 tokenizer and everything else from the first `--gguf`. llama.cpp then says the perplexity of the text in chunks of
-`--block` tokens, of which it counts the second half; once with its usual keys and values in float16, which is what
-people publish, and once with keys and values in float32, which is the model as it is. With every `--gguf` it compares
-the float32 file: `--kl-divergence`.
+`--block` tokens, of which it counts the second half, and compares every `--gguf` with it: `--kl-divergence`. Keys and
+values are kept in float32, which is the model as it is; `--half` leaves them in llama.cpp's usual float16.
 
 llama.cpp drops the last newline of a text, and keeps only whole chunks. `--characters` shortens the text.
 
@@ -26,6 +25,7 @@ RESULT.json has what llama.cpp printed, as numbers. Exit codes: 0 fine, 1 the tw
 import argparse
 import json
 import re
+import resource
 import subprocess
 import sys
 import tempfile
@@ -107,53 +107,53 @@ def write_float32(model, like, out):
 
 
 def ask(options, words):
-    """Runs llama-perplexity; everything that it printed, and the seconds that it took."""
-    command = [options.perplexity, "-c", options.block, "-b", options.block, "-t", options.threads, *words]
-    command += ["--chunks", options.chunks]
-    began = time.monotonic()
+    """What llama-perplexity prints, the seconds that it takes, and the seconds of processors that it uses."""
+    command = [options.perplexity, "-c", options.block, "-b", options.block, "-t", options.threads]
+    command = [str(word) for word in [*command, *options.cache, *words]]
+    began, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
-        done = subprocess.run(
-            [str(word) for word in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-        )
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     except OSError as error:
         fail(f"{options.perplexity}: {error}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     printed = done.stdout.decode(errors="replace")
     if done.returncode:
-        fail(f"{' '.join(str(word) for word in command)}: exit code {done.returncode}\n{printed[-2000:]}")
-    return printed, time.monotonic() - began
+        fail(f"{' '.join(command)}: exit code {done.returncode}\n{printed[-2000:]}")
+    times = {"seconds": time.monotonic() - began, "cpu_seconds": after.ru_utime - before.ru_utime}
+    return printed, times
 
 
-def perplexity(options, model, words=()):
-    """What llama.cpp says about one file."""
-    printed, seconds = ask(options, ["-m", model, "-f", options.text, *words])
+def perplexity(options, model, logits):
+    """What llama.cpp says about one file, whose probabilities go into the file `logits`."""
+    printed, times = ask(options, ["-m", model, "-f", options.text, "--kl-divergence-base", logits])
     final = re.search(r"Final estimate: PPL = ([\d.]+) \+/- ([\d.]+)", printed)
     if final is None:
         fail(f"{model}: llama-perplexity printed no estimate\n{printed[-2000:]}")
-    timing = re.search(r"prompt eval time =\s+([\d.]+) ms /\s+(\d+) tokens", printed)
-    version = re.search(r"(?:build|version)[:= ]+(.*)", printed)
-    return {
-        "ppl": float(final[1]),
-        "standard_error": float(final[2]),
-        "chunks": len(re.findall(r"\[\d+\][\d.]+,", printed)),
-        "tokens_per_second": int(timing[2]) / float(timing[1]) * 1000 if timing else None,
-        "seconds": seconds,
-        "build": version[1].strip() if version else None,
-    }
+    chunks = len(re.findall(r"\[\d+\][\d.]+,", printed))
+    answer = {"ppl": float(final[1]), "standard_error": float(final[2]), "chunks": chunks}
+    return answer | {"tokens": chunks * options.block} | times
 
 
-def divergence(options, base, other, folder):
-    """What llama.cpp says about `other` against `base`, by the names that it prints."""
-    ask(options, ["-m", base, "-f", options.text, "--kl-divergence-base", folder / "logits"])
-    printed, _ = ask(options, ["-m", other, "--kl-divergence-base", folder / "logits", "--kl-divergence"])
-    numbers = re.findall(r"^(\S.*?)\s*:\s+(-?[\d.]+)%?(?:\s+±\s+([\d.]+))?", printed, re.MULTILINE)
+def divergence(options, other, logits):
+    """What llama.cpp says about `other` against the file whose probabilities are in `logits`, as it names it."""
+    printed, times = ask(options, ["-m", other, "--kl-divergence-base", logits, "--kl-divergence"])
+    line = re.compile(r"^ *(\S[^:\n]*?) *: +(-?[\d.]+) *%?(?: *± +([\d.]+))?(?: *%)?$", re.MULTILINE)
+    numbers = line.findall(printed[printed.find("====== Perplexity statistics") :])
     if not numbers:
         fail(f"{other}: llama-perplexity printed no divergence\n{printed[-2000:]}")
-    wanted = ("Mean", "KLD", "Δp", "Same top", "Cor")
-    return {
+    return times | {
         " ".join(name.split()): [float(value), float(error)] if error else float(value)
         for name, value, error in numbers
-        if any(word in name for word in wanted)
     }
+
+
+def version(options):
+    """What llama.cpp says about itself."""
+    try:
+        done = subprocess.run([options.perplexity, "--version"], capture_output=True, check=False)
+    except OSError as error:
+        fail(f"{options.perplexity}: {error}")
+    return (done.stdout + done.stderr).decode(errors="replace").strip().splitlines()
 
 
 def ours(options):
@@ -177,9 +177,9 @@ def arguments():
     parser.add_argument("--gguf", type=Path, action="append", required=True, help="quantized file of the same model")
     parser.add_argument("--perplexity", type=Path, required=True, help="llama.cpp's llama-perplexity")
     parser.add_argument("--block", type=int, default=512, help="tokens of a chunk [512]")
-    parser.add_argument("--chunks", type=int, default=-1, help="chunks of the text, -1 for all [-1]")
     parser.add_argument("--characters", type=int, help="only the first so many characters of the text")
     parser.add_argument("--threads", type=int, default=2, help="threads of llama.cpp [2]")
+    parser.add_argument("--half", action="store_true", help="keys and values in float16")
     parser.add_argument("--skip-divergence", action="store_true", help="perplexities only")
     parser.add_argument("--out", type=Path, help="where llama.cpp's answers go, as JSON")
     parser.add_argument("--force", action="store_true", help="replace what --out names")
@@ -196,7 +196,9 @@ def arguments():
 
 def main():
     options = arguments()
-    answer = {"model": str(options.model), "text": str(options.text), "block": options.block}
+    options.cache = [] if options.half else ["-ctk", "f32", "-ctv", "f32", "-fa", "off"]
+    answer = {"llama.cpp": version(options), "model": str(options.model), "text": str(options.text)}
+    answer |= {"characters": options.characters, "block": options.block, "keys_and_values": "f16" if options.half else "f32"}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
@@ -208,12 +210,9 @@ def main():
         options.text.write_bytes(whole[: options.characters].removesuffix("\n").encode())
         full = folder / "float32.gguf"
         write_float32(options.model, options.gguf[0], full)
-        answer["float32"] = perplexity(options, full, ["-ctk", "f32", "-ctv", "f32", "-fa", "off"])
-        answer["float32, keys and values in float16"] = perplexity(options, full)
-        for other in options.gguf:
-            answer[other.name] = perplexity(options, other)
-            if not options.skip_divergence:
-                answer[other.name]["against float32"] = divergence(options, full, other, folder)
+        answer["float32"] = perplexity(options, full, folder / "logits")
+        for other in [] if options.skip_divergence else options.gguf:
+            answer[other.name] = divergence(options, other, folder / "logits")
         mine = ours(options) if options.ours else None
     if options.out:
         options.out.write_text(json.dumps(answer, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -223,7 +222,8 @@ def main():
         reference = answer["float32"]
         difference = mine["ppl"] / reference["ppl"] - 1
         print(f"llama.cpp   {reference['ppl']:.4f} ± {reference['standard_error']:.4f}  {reference['seconds']:.1f} s")
-        print(f"fairy2i-gpu {mine['ppl']:.4f} ± {mine['standard_error']:.4f}  {mine['seconds']:.1f} s  {difference:+.3%}")
+        error = mine["ppl"] * mine["standard_error"]  # ours is of the mean negative log-likelihood
+        print(f"fairy2i-gpu {mine['ppl']:.4f} ± {error:.4f}  {mine['seconds']:.1f} s  {difference:+.3%}")
         if abs(difference) > options.tolerance:
             sys.exit(1)
 
