@@ -215,7 +215,8 @@ mod tests {
                 .map(|k| FRAC_PI_4 * (first + step * k as f64))
                 .collect()
         };
-        for (out, inputs) in [(8, 12), (7, 9), (1, 1), (33, 50)] {
+        // A single weight would end at the least scale, where both sides see nothing but rounding.
+        for (out, inputs) in [(8, 12), (7, 9), (3, 5), (33, 50)] {
             let r = noise(3, out * inputs, 0.05);
             let power = r.iter().map(|&x| f64::from(x).powi(2)).sum();
             for (codebook, angles) in [
