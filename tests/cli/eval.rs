@@ -120,7 +120,7 @@ fn what_cannot_be_measured_is_refused() {
     ppl(&["--block", "64", "/no/such/file"], 2, &["/no/such/file"]);
     ppl(
         &["--reference", "/no/such/folder", &path],
-        1,
+        2,
         &["/no/such/folder"],
     );
     // the built-in model has other tokens
