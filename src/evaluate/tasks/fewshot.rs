@@ -10,8 +10,10 @@ pub struct Shots {
     pub count: usize,
     /// Seed; the harness has 1234.
     pub seed: u32,
-    /// Whether the examples come from the questions' own file, so that a question may not be drawn for itself.
-    pub own: bool,
+    /// Whether one more is drawn, so that a question that was drawn for itself can be left out: where the examples come
+    /// from the questions' own file, and always for the tasks of which the harness says so
+    /// ([`Form::draws_one_more`](super::Form::draws_one_more)).
+    pub one_more: bool,
 }
 
 /// Draws examples, question after question, from one stream of random numbers: Python's `random.Random(seed)`.
@@ -29,29 +31,22 @@ impl Drawing {
         }
     }
 
-    /// Indices of the examples for question `index`, out of `pool`. `same` says whether two indices of the pool hold the
-    /// same question.
+    /// Indices of the examples for a question, out of `pool`. `same` says which of the pool is the question itself.
     ///
-    /// As `ContextSampler.sample` of lm_eval/api/samplers.py: from another file so many are drawn; from the own one more,
-    /// of which the question itself is left out.
-    pub fn draw(
-        &mut self,
-        index: usize,
-        pool: usize,
-        same: impl Fn(usize, usize) -> bool,
-    ) -> Vec<usize> {
+    /// As `ContextSampler.sample` of lm_eval/api/samplers.py.
+    pub fn draw(&mut self, pool: usize, same: impl Fn(usize) -> bool) -> Vec<usize> {
         let count = self.shots.count;
         if count == 0 {
             return Vec::new();
         }
-        if !self.shots.own {
+        if !self.shots.one_more {
             return self.sample(pool, count.min(pool));
         }
         let drawn = self.sample(pool, (count + 1).min(pool));
-        let mut others: Vec<usize> = drawn.into_iter().filter(|&i| !same(i, index)).collect();
+        let mut others: Vec<usize> = drawn.into_iter().filter(|&i| !same(i)).collect();
         if others.len() < count {
             // The question is in the pool more than once.
-            let rest: Vec<usize> = (0..pool).filter(|&i| !same(i, index)).collect();
+            let rest: Vec<usize> = (0..pool).filter(|&i| !same(i)).collect();
             let drawn = self.sample(rest.len(), count.min(rest.len()));
             return drawn.into_iter().map(|i| rest[i]).collect();
         }
@@ -101,8 +96,7 @@ impl Drawing {
     }
 }
 
-/// The first `end` of `all` questions with examples from `pool` before each of them; where the examples are the
-/// questions' `own`, `pool` is `all`.
+/// The first `end` of `all` questions with examples from `pool` before each of them.
 pub fn with_examples(
     all: &[Question],
     pool: &[Question],
@@ -110,10 +104,10 @@ pub fn with_examples(
     end: usize,
 ) -> Vec<Question> {
     let mut drawing = Drawing::new(shots);
-    let asked = all.iter().enumerate().take(end);
+    let asked = all.iter().take(end);
     asked
-        .map(|(i, question)| {
-            let drawn = drawing.draw(i, pool.len(), |a, b| pool[a] == pool[b]);
+        .map(|question| {
+            let drawn = drawing.draw(pool.len(), |i| &pool[i] == question);
             let examples = drawn.into_iter().map(|i| pool[i].example.as_str());
             let before: String = examples.flat_map(|e| [e, "\n\n"]).collect();
             let mut question = question.clone();
@@ -133,7 +127,7 @@ mod tests {
         Drawing::new(Shots {
             count,
             seed: 1234,
-            own,
+            one_more: own,
         })
     }
 
@@ -158,17 +152,22 @@ mod tests {
         );
     }
 
+    /// `sample(range(100), 2)` is [99, 56]: the second one is drawn for nothing unless the first is the question.
+    #[test]
+    fn one_more_is_drawn_and_left_out() {
+        assert_eq!(drawing(1, true).draw(100, |_| false), [99]);
+        assert_eq!(drawing(1, true).draw(100, |i| i == 99), [56]);
+        assert_eq!(drawing(2, false).draw(100, |i| i == 99), [99, 56]);
+    }
+
     #[test]
     fn no_question_is_its_own_example() {
         let mut random = drawing(4, true);
         for index in 0..200 {
-            let drawn = random.draw(index % 7, 7, |a, b| a == b);
+            let drawn = random.draw(7, |i| i == index % 7);
             assert_eq!(drawn.len(), 4);
             assert!(!drawn.contains(&(index % 7)));
         }
-        assert_eq!(
-            drawing(0, true).draw(0, 9, |a, b| a == b),
-            Vec::<usize>::new()
-        );
+        assert_eq!(drawing(0, true).draw(9, |i| i == 0), Vec::<usize>::new());
     }
 }

@@ -115,7 +115,7 @@ impl Tasks {
         let shots = Shots {
             count: usize::try_from(self.shots).unwrap_or(usize::MAX),
             seed: self.seed,
-            own,
+            one_more: own || form.draws_one_more(),
         };
         let end = self
             .limit
