@@ -81,7 +81,7 @@ def plain_row(row):
 
 
 def form(path, row):
-    """The harness's definition that a file is asked through (none: as it stands), and how its rows become that task's."""
+    """The harness's definition that a file is asked through (none: as it stands), and what makes its rows from ours."""
     if "sentence" in row:
         return "winogrande/default.yaml", winogrande_row
     if "goal" in row:

@@ -198,7 +198,8 @@ def main():
     options = arguments()
     options.cache = [] if options.half else ["-ctk", "f32", "-ctv", "f32", "-fa", "off"]
     answer = {"llama.cpp": version(options), "model": str(options.model), "text": str(options.text)}
-    answer |= {"characters": options.characters, "block": options.block, "keys_and_values": "f16" if options.half else "f32"}
+    answer |= {"characters": options.characters, "block": options.block}
+    answer |= {"keys_and_values": "f16" if options.half else "f32"}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         try:
