@@ -22,8 +22,8 @@ use std::time::Instant;
   fairy2i-gpu eval tasks -m llama-folder --shots 5 --examples train.parquet test.parquet
 
 What a file holds is told by its columns: those of the tasks' files on the hub, or query, choices and gold (the number of
-the right one, from 0). Prompts and scores are those of lm-evaluation-harness 0.4.13; acc_norm counts bytes, as its
-earlier versions did, and the JSON has acc_norm_chars beside it.")]
+the right one, from 0). Prompts and scores are those of lm-evaluation-harness 0.4.13; acc_norm counts bytes (its
+acc_bytes), and the JSON has acc_norm_chars (its acc_norm) beside it.")]
 pub struct Tasks {
     /// Rows of tasks: .jsonl (also .gz, .zst) or .parquet
     #[arg(required = true, value_name = "FILE")]
