@@ -189,8 +189,7 @@ mod tests {
                 }
             }
             let mut square = 0.0;
-            for i in 0..n * m {
-                let ([a, b], [c, d]) = (left[0][i], left[1][i]);
+            for (i, ([a, b], [c, d])) in left[0].iter().zip(&left[1]).enumerate() {
                 let merged = [a + c, d - b, d + b, a - c];
                 for (place, x) in widely::places(out, inputs, i / m, i % m).iter().zip(merged) {
                     square += place.map_or(0.0, |_| x * x);

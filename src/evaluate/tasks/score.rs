@@ -53,7 +53,7 @@ pub struct TaskSummary {
     pub acc_norm: Option<f64>,
     /// Standard error of it.
     pub acc_norm_stderr: Option<f64>,
-    /// The same over characters, which is what the harness calls `acc_norm` since version 0.4.
+    /// The same over characters, which is what the harness calls `acc_norm` (over bytes it is its `acc_bytes`).
     pub acc_norm_chars: Option<f64>,
     /// Of last words: `exp` of the mean negative log-likelihood of a word.
     pub perplexity: Option<f64>,
