@@ -36,7 +36,11 @@ fn pack(row: u32, word: u32, per_word: u32, words: u32) -> vec4<u32> {
             packed |= select(0u, 1u, x > threshold) << j;
             value = select(-scale, scale, x > threshold);
         } else if abs(x) > threshold {
-            packed |= select(3u, 1u, x > 0.0) << (2u * j);
+            packed |= 1u << (2u * j);
+            // The second bit by itself: Direct3D's compiler and Wine lose it of `select(3u, 1u, x > 0.0) << (2u * j)`.
+            if x < 0.0 {
+                packed |= 2u << (2u * j);
+            }
             value = select(-scale, scale, x > 0.0);
         }
         let error = wide_add(sums.xy, fixed_square(x - value, p.exponent + 1));
