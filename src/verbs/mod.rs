@@ -22,6 +22,7 @@ mod out;
 mod quantize;
 mod remedy;
 mod source;
+mod timing;
 mod train;
 
 /// What the program says about itself at the end of `--help`.

@@ -39,6 +39,33 @@ pub fn on_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
+/// Writes a file whole or not at all: beside its place first, then renamed. One that is there is replaced only if
+/// `replace`.
+pub fn save(file: &Path, bytes: &[u8], replace: bool) -> std::io::Result<()> {
+    if !replace && file.symlink_metadata().is_ok() {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let beside = file.with_file_name(name);
+    let write = || {
+        let mut new = std::fs::File::create_new(&beside)?;
+        new.write_all(bytes)?;
+        new.sync_all()?;
+        match replace {
+            true => std::fs::rename(&beside, file),
+            // a link fails where the file has appeared meanwhile, which a rename would replace
+            false => std::fs::hard_link(&beside, file).or_else(|error| match file.exists() {
+                true => Err(error),
+                false => std::fs::rename(&beside, file),
+            }),
+        }
+    };
+    let written = write();
+    let _ = std::fs::remove_file(&beside); // is gone already where it was renamed
+    written
+}
+
 /// Messages of drivers span lines; ours do not.
 pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")

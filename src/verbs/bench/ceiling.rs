@@ -1,6 +1,5 @@
 //! What the device reaches at its best, measured in the same run: results are given as shares of it.
 
-use super::timing::{Samples, measure, sync};
 use crate::backend::{Backend, block_on, kernel_for};
 use crate::error::Result;
 use crate::ops::Op;
@@ -9,6 +8,7 @@ use crate::ops::copy::Copy;
 use crate::ops::dense::{Dense, MatmulGemm};
 use crate::ops::dense_coop::{MatmulGemmCoop, MatmulGemmCoopTall};
 use crate::ops::noise::Noise;
+use crate::verbs::timing::{Samples, measure, sync};
 use std::time::{Duration, Instant};
 
 /// Most words that are copied: far more than any cache holds.

@@ -24,7 +24,6 @@ mod report;
 mod save;
 mod shapes;
 mod test;
-pub mod timing;
 mod train;
 
 /// Measure tokens per second of a model, or bytes per second of every operation.

@@ -3,7 +3,6 @@
 use super::ceiling::Ceilings;
 use super::report::{self, Format};
 use super::test::Test;
-use super::timing::{Samples, WARM_UP};
 use crate::backend::{Backend, block_on};
 use crate::error::{Error, Result};
 use crate::model::{Choice, Config, LoadOptions, Model, Session, Weights};
@@ -11,6 +10,7 @@ use crate::ops::hash32;
 use crate::verbs::args::ActivationName;
 use crate::verbs::device::Task;
 use crate::verbs::out;
+use crate::verbs::timing::{Samples, WARM_UP};
 use serde::Serialize;
 use std::time::Instant;
 
@@ -98,7 +98,7 @@ impl Task for ModelBench {
         let model = self.subject.load(backend, &bar)?;
         let mut session = model.session()?;
         block_on(backend, prepare(&mut session, &self.tests))?;
-        super::timing::sync(backend)?;
+        crate::verbs::timing::sync(backend)?;
         let load_seconds = begun.elapsed().as_secs_f64();
         bar.set_message("ceilings");
         let ceilings = Ceilings::measure(backend)?;

@@ -2,13 +2,13 @@
 
 use super::ceiling::Ceilings;
 use super::report::{self, Format};
-use super::timing::measure;
 use crate::backend::{Backend, block_on, upload_new};
 use crate::error::{Error, Result};
 use crate::ops::copy::Copy;
 use crate::ops::{BenchCase, Case, Data, Made, Op, Visitor, for_each};
 use crate::verbs::device::Task;
 use crate::verbs::out;
+use crate::verbs::timing::measure;
 use serde::Serialize;
 
 /// Bytes that the copies of a case's buffers should have together, so that no cache holds them all.

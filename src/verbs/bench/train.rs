@@ -2,7 +2,6 @@
 
 use super::ceiling::Ceilings;
 use super::report::{self, Format};
-use super::timing::{Samples, WARM_UP};
 use crate::backend::{Backend, block_on};
 use crate::error::Result;
 use crate::model::Config;
@@ -11,6 +10,7 @@ use crate::ops::hash32;
 use crate::train::fits;
 use crate::verbs::device::Task;
 use crate::verbs::out;
+use crate::verbs::timing::{Samples, WARM_UP};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Instant;

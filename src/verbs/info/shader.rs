@@ -5,8 +5,7 @@ use crate::error::{Error, Result};
 use crate::verbs::out;
 use clap::ValueEnum;
 use serde::Serialize;
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Words of SPIR-V on a line.
@@ -210,15 +209,13 @@ fn save(path: &Path, t: &Translated) -> Result<()> {
         Some(words) => words.iter().flat_map(|w| w.to_le_bytes()).collect(),
         None => text(t).into_bytes(),
     };
-    let file = OpenOptions::new().write(true).create_new(true).open(path);
-    match file {
-        Ok(mut file) => file.write_all(&bytes).map_err(|e| Error::io(path, e)),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(Error::usage(
-            format!("{} is there already", path.display()),
-            "name a new file",
-        )),
-        Err(error) => Err(Error::io(path, error)),
-    }
+    out::save(path, &bytes, false).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            let what = format!("{} is there already", path.display());
+            Error::usage(what, "name a new file")
+        }
+        _ => Error::io(path, error),
+    })
 }
 
 fn unknown(name: &str) -> Error {
