@@ -10,7 +10,7 @@
 //! let device = Device::auto()?;
 //! let model = files.load(&device, Options { context: Some(512), batch: 2048, ..Options::default() })?;
 //! let mut progress = |tokens| eprintln!("{tokens} tokens");
-//! let run = evaluate::perplexity(&model, None, &texts[0], &mut progress);
+//! let run = evaluate::perplexity(model.inner(), None, &texts[0], &mut progress);
 //! let measured = fairy2i_gpu::backend::block_on(&device, run)?;
 //! println!("{:.4}", measured.summary().ppl);
 //! # Ok::<(), fairy2i_gpu::Error>(())

@@ -2,9 +2,9 @@
 
 use super::mean_and_error;
 use super::protocol::Text;
+use crate::backend::Backend;
 use crate::error::Result;
-use crate::generate::Model;
-use crate::model::{Scored, Scorer, Segment};
+use crate::model::{Model, Scored, Scorer, Segment};
 use serde::Serialize;
 
 /// What a model says of all counted tokens of a text.
@@ -42,7 +42,8 @@ pub struct Summary {
 
 impl Measured {
     /// Scores of a text whose windows count so many tokens each, where all that counts has a score.
-    pub fn new(scores: Vec<Scored>, windows: Vec<usize>) -> Self {
+    #[cfg(test)]
+    pub(super) fn new(scores: Vec<Scored>, windows: Vec<usize>) -> Self {
         Self {
             count: scores.len(),
             scores,
@@ -83,16 +84,15 @@ impl Measured {
 /// # Errors
 /// [`crate::Error::Context`] for windows beyond the model's context, [`crate::Error::Usage`] for a reference with another
 /// vocabulary, [`crate::Error::Device`].
-pub async fn perplexity(
-    model: &Model,
-    reference: Option<&Model>,
+pub async fn perplexity<B: Backend>(
+    model: &Model<B>,
+    reference: Option<&Model<B>>,
     text: &Text,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Measured> {
     let longest = text.windows.iter().map(|w| w.tokens.len()).max();
     let longest = longest.unwrap_or(0);
-    let reference = reference.map(Model::inner);
-    let mut scorer = Scorer::new(model.inner(), reference, longest)?;
+    let mut scorer = Scorer::new(model, reference, longest)?;
     let segments: Vec<Segment<'_>> = text
         .windows
         .iter()
@@ -103,7 +103,7 @@ pub async fn perplexity(
         })
         .collect();
     // Windows that keep the device busy while results are on their way, and people informed.
-    let group = (4 * model.inner().options().batch).div_ceil(longest.max(1));
+    let group = (4 * model.options().batch).div_ceil(longest.max(1));
     scorer
         .prepare(&segments[..group.min(segments.len())])
         .await?;

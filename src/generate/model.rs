@@ -147,6 +147,26 @@ impl ModelFiles {
         options: Options,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Model> {
+        let recipe = self.resolve(options.recipe)?;
+        Ok(Model {
+            inner: self.weights_on(device, options, progress).await?,
+            place: self.opened.source.place(TOKENIZER),
+            tokenizer: self.opened.tokenizer,
+            recipe,
+        })
+    }
+
+    /// Brings the weights onto `device`, as often as is asked: the model as the rooms below have it, which runs tokens and
+    /// knows no text.
+    ///
+    /// # Errors
+    /// As [`ModelFiles::load`].
+    pub async fn weights_on(
+        &self,
+        device: &Device,
+        options: Options,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<model::Model<Device>> {
         let config = &self.opened.config;
         let recipe = self.resolve(options.recipe)?;
         let weights = &*self.opened.weights;
@@ -166,13 +186,7 @@ impl ModelFiles {
             true => &lenient,
             false => weights,
         };
-        let inner = model::Model::load(device.clone(), config, weights, load, progress).await?;
-        Ok(Model {
-            inner,
-            place: self.opened.source.place(TOKENIZER),
-            tokenizer: self.opened.tokenizer,
-            recipe,
-        })
+        model::Model::load(device.clone(), config, weights, load, progress).await
     }
 
     /// The recipe that `asked` means for these files.

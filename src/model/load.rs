@@ -4,7 +4,7 @@ use super::forward::{Block, LoadOptions, Model, Parts};
 use super::linear::Linear;
 use super::memory::Memory;
 use super::rows::{Rows, Shard, float_rows, held_rows, padded_rows, upload_rows};
-use super::weights::packed_view;
+use super::weights::{packed_view, required};
 use super::{Config, Dtype, Method, PackedView, Tensor, Weights, dequantize, finite, quantize};
 use crate::backend::{Backend, upload_new};
 use crate::error::{Error, Result};
@@ -107,16 +107,9 @@ impl<'a, B: Backend> Loader<'a, B> {
         })
     }
 
-    fn required(&self, name: &str) -> Result<Tensor<'a>> {
-        self.weights.tensor(name)?.ok_or_else(|| Error::Tensors {
-            file: "model".into(),
-            problems: vec![format!("`{name}` is missing")],
-        })
-    }
-
     /// A dense tensor whose values are numbers.
     fn dense(&self, name: &str) -> Result<Tensor<'a>> {
-        let tensor = self.required(name)?;
+        let tensor = required(self.weights, name)?;
         finite::numbers(name, tensor, self.weights.allow_nonfinite())
     }
 
@@ -171,12 +164,12 @@ impl<'a, B: Backend> Loader<'a, B> {
             // A tied head was checked when it was loaded as the embedding.
             let checked = name == Config::EMBED && !self.weights.allow_nonfinite();
             let tensor = match checked {
-                true => self.required(&name),
+                true => required(self.weights, &name),
                 false => self.dense(&name),
             };
             return tensor.map(Layer::Stored);
         }
-        let tensor = self.required(&name)?;
+        let tensor = required(self.weights, &name)?;
         let values = tensor.to_f32(0..tensor.elements());
         let packed = quantize(
             self.backend,

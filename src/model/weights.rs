@@ -206,15 +206,23 @@ pub fn allowing(
     }
 }
 
-/// The dense tensor `name` as f32.
+/// The tensor `name`, which must be there.
 ///
 /// # Errors
 /// [`Error::Tensors`] when there is none.
-pub fn values(weights: &dyn Weights, name: &str) -> Result<Vec<f32>> {
-    let tensor = weights.tensor(name)?.ok_or_else(|| Error::Tensors {
+pub fn required<'a>(weights: &'a dyn Weights, name: &str) -> Result<Tensor<'a>> {
+    weights.tensor(name)?.ok_or_else(|| Error::Tensors {
         file: "model".to_owned(),
         problems: vec![format!("`{name}` is missing")],
-    })?;
+    })
+}
+
+/// The dense tensor `name` as f32.
+///
+/// # Errors
+/// As [`required`].
+pub fn values(weights: &dyn Weights, name: &str) -> Result<Vec<f32>> {
+    let tensor = required(weights, name)?;
     Ok(tensor.to_f32(0..tensor.elements()))
 }
 

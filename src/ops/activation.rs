@@ -20,6 +20,15 @@ pub enum Activations {
 }
 
 impl Activations {
+    /// The bits of an integer, or `float`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Int16 => "16",
+            Self::Int8 => "8",
+            Self::Float => "float",
+        }
+    }
+
     /// Largest integer, which the absolute maximum of a token is mapped to.
     pub const fn levels(self) -> u32 {
         match self {

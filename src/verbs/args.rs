@@ -122,11 +122,7 @@ pub enum ActivationName {
 impl ActivationName {
     /// The word on the command line.
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Int16 => "16",
-            Self::Int8 => "8",
-            Self::Float => "float",
-        }
+        Activations::from(self).word()
     }
 }
 

@@ -24,16 +24,9 @@ pub fn all() -> bool {
     std::env::var_os("FAIRY2I_EVALUATE").is_some_and(|v| v == "all")
 }
 
-/// A text or task: in `FAIRY2I_DATA`, beside a working copy, in the test data.
+/// A text or task.
 fn find(name: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let named = std::env::var_os("FAIRY2I_DATA").map(PathBuf::from);
-    let beside = root.parent().map(|p| p.join("shared/data"));
-    let places = named
-        .into_iter()
-        .chain(beside)
-        .chain([root.join("tests/data")]);
-    places.map(|p| p.join(name)).find(|p| p.exists())
+    super::find("FAIRY2I_DATA", "data", "", name)
 }
 
 /// A model, how it is loaded, and what is known of it.
@@ -146,7 +139,7 @@ impl Judged<'_> {
             let words = Words::of(files.opened())?;
             let texts = protocol::open(&[path], cutting, &words)?;
             let mut quiet = |_| {};
-            let run = evaluate::perplexity(&model, None, &texts[0], &mut quiet);
+            let run = evaluate::perplexity(model.inner(), None, &texts[0], &mut quiet);
             let got = block_on(device, run)?.summary();
             let tokens = want["tokens"].as_u64().or(want["count"].as_u64());
             report.check(tokens == Some(got.tokens as u64), || {
@@ -181,7 +174,7 @@ impl Judged<'_> {
             let encoded: Vec<_> = requests
                 .map(|r| r.encode(tokenizer, context))
                 .collect::<fairy2i_gpu::Result<_>>()?;
-            let got = block_on(device, tasks::run(&model, &encoded, &mut |_| {}))?;
+            let got = block_on(device, tasks::run(model.inner(), &encoded, &mut |_| {}))?;
             let answers = tasks::Answers::new(form, &questions, &got);
             let id = format!("{id}: {task}");
             for (i, (answer, want)) in answers.answers.iter().zip(&likelihoods).enumerate() {

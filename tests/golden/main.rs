@@ -90,6 +90,18 @@ fn judge(file: &Path, value: &serde_json::Value) -> Option<Report> {
     }
 }
 
+/// Where `name` lies: in the folder that the variable names, in `shared` beside a working copy, or in the test data.
+pub fn find(variable: &str, shared: &str, data: &str, name: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let named = std::env::var_os(variable).map(PathBuf::from);
+    let beside = root.parent().map(|p| p.join("shared").join(shared));
+    let places = named
+        .into_iter()
+        .chain(beside)
+        .chain([root.join("tests/data").join(data)]);
+    places.map(|p| p.join(name)).find(|p| p.exists())
+}
+
 fn folder() -> PathBuf {
     std::env::var_os("FAIRY2I_FIXTURES").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data"),

@@ -10,24 +10,10 @@ use fairy2i_gpu::files;
 use fairy2i_gpu::model::{LoadOptions, Method, Model, Session};
 use fairy2i_gpu::ops::activation::Activations;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The model with two bits that was trained for them.
 const TRAINED: &str = "novella-w2.complex_phase_v2";
-
-/// Where checkpoints may lie: `FAIRY2I_MODELS`, beside a working copy, in the test data.
-fn find(model: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let beside = root.parent().map(|p| p.join("shared/models"));
-    let named = std::env::var_os("FAIRY2I_MODELS").map(PathBuf::from);
-    let places = named
-        .into_iter()
-        .chain(beside)
-        .chain([root.join("tests/data/models")]);
-    places
-        .map(|p| p.join(model))
-        .find(|p| p.join("config.json").exists())
-}
 
 /// Gap between the two largest logits; the ids are only sure where it is not tiny.
 fn gap(logits: &[f32]) -> f32 {
@@ -176,13 +162,15 @@ pub fn judge(json: &Value, folder: &Path, devices: &[Device]) -> Report {
     let logits = safetensors::SafeTensors::deserialize(&bytes).ok();
     for (key, fixture) in json.as_object().unwrap() {
         let (name, method) = key.split_once('.').unwrap();
-        let Some(path) = find(name) else {
+        let config = format!("{name}/config.json");
+        let found = super::find("FAIRY2I_MODELS", "models", "models", &config);
+        let Some(path) = found.as_deref().and_then(Path::parent) else {
             println!(
                 "models, {key}: SKIPPED, there is no checkpoint `{name}` here (FAIRY2I_MODELS)"
             );
             continue;
         };
-        let opened = match files::open(&path) {
+        let opened = match files::open(path) {
             Ok(opened) => opened,
             Err(error) => {
                 report.check(false, || format!("models, {key}: {error}"));
@@ -223,7 +211,7 @@ pub fn judge(json: &Value, folder: &Path, devices: &[Device]) -> Report {
             }
             let judged = Judged {
                 id: format!("models, {key}"),
-                folder: &path,
+                folder: path,
                 recipe: recipe(method),
                 activations: mode,
                 fixture,

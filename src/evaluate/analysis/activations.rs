@@ -9,10 +9,9 @@ use super::parallel::map_rows;
 use super::{Kind, place};
 use crate::backend::{Device, block_on};
 use crate::error::{Error, Result};
-use crate::generate::ModelFiles;
+use crate::generate::{ModelFiles, Options};
 use crate::model::tap::{Stack, Tap, Tapped};
-use crate::model::weights::Lenient;
-use crate::model::{Config, Granularity, LoadOptions, Method, Model, Recipe, Weights};
+use crate::model::{Config, Granularity, Method, Model, Recipe};
 use crate::ops::activation::Activations;
 use serde::Serialize;
 use std::ops::Range;
@@ -146,11 +145,7 @@ pub(super) fn activity(
         tokens: text.ids.len(),
         stages: text.stages,
         granularity: text.granularity.to_string(),
-        activations: match text.activations {
-            Activations::Int16 => "16",
-            Activations::Int8 => "8",
-            Activations::Float => "float",
-        },
+        activations: text.activations.word(),
         inputs,
         outputs,
     })
@@ -164,28 +159,25 @@ fn load(
     context: usize,
     allow_nonfinite: bool,
 ) -> Result<Model<Device>> {
-    let opened = files.opened();
-    let options = LoadOptions {
-        recipe: opened.recipe.unwrap_or(Recipe {
-            method,
-            granularity: text.granularity,
-            skip_head: false,
-        }),
+    let recipe = Recipe {
+        method,
+        granularity: text.granularity,
+        skip_head: false,
+    };
+    let options = Options {
+        recipe: files.recipe().or(Some(recipe)),
         activations,
-        context,
+        context: Some(context),
         batch: context.min(BATCH),
         kv: None,
         exact: true, // the error of half-precision products would hide that of 16-bit activations
+        allow_nonfinite,
     };
-    let lenient = Lenient(&*opened.weights);
-    let weights: &dyn Weights = match allow_nonfinite {
-        true => &lenient,
-        false => &*opened.weights,
-    };
-    let (device, config) = (text.device.clone(), &opened.config);
     let mut quiet = |_: &str| {};
-    let load = Model::load(device, config, weights, options, &mut quiet);
-    block_on(text.device, load)
+    block_on(
+        text.device,
+        files.weights_on(text.device, options, &mut quiet),
+    )
 }
 
 /// Adds up what is seen at each stack.

@@ -5,10 +5,11 @@ use super::outliers::{Outliers, outliers};
 use super::phases::{Phases, phases};
 use super::planes::Planes;
 use super::yardsticks::{Codebook, Yardstick, yardstick};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::files::Opened;
 use crate::model::config::LinearShape;
-use crate::model::weights::values;
+use crate::model::finite;
+use crate::model::weights::required;
 use serde::Serialize;
 
 /// What the full-precision weight R of a layer shows.
@@ -54,8 +55,9 @@ impl Dense {
 /// Looks at the weight of the layer `shape`.
 pub fn dense(opened: &Opened, shape: &LinearShape, allow_nonfinite: bool) -> Result<Dense> {
     let name = opened.config.dense_name(&shape.prefix);
-    let mut r = values(&*opened.weights, &name)?;
-    only_numbers(&name, &mut r, allow_nonfinite)?;
+    let tensor = required(&*opened.weights, &name)?;
+    let tensor = finite::numbers(&name, tensor, allow_nonfinite)?;
+    let r = tensor.to_f32(0..tensor.elements());
     let (out, inputs) = (shape.out_features, shape.in_features);
     let (outliers, power) = outliers(&r, inputs);
     let planes = Planes::new(&r, out, inputs);
@@ -83,24 +85,4 @@ pub fn dense(opened: &Opened, shape: &LinearShape, allow_nonfinite: bool) -> Res
         yardsticks: vec![rotated, eight],
         outliers,
     })
-}
-
-/// Refuses numbers that are none, or makes them 0.
-fn only_numbers(tensor: &str, r: &mut [f32], allow_nonfinite: bool) -> Result<()> {
-    let found = r.iter().enumerate().find(|(_, x)| !x.is_finite());
-    let Some((index, &value)) = found else {
-        return Ok(());
-    };
-    if !allow_nonfinite {
-        let tensor = tensor.to_owned();
-        return Err(Error::NonFinite {
-            tensor,
-            index,
-            value,
-        });
-    }
-    for x in r.iter_mut().filter(|x| !x.is_finite()) {
-        *x = 0.0;
-    }
-    Ok(())
 }

@@ -2,9 +2,9 @@
 
 use super::encode::Encoded;
 use super::score::Likelihood;
+use crate::backend::Backend;
 use crate::error::Result;
-use crate::generate::Model;
-use crate::model::{Scorer, Segment};
+use crate::model::{Model, Scorer, Segment};
 
 /// Tokens of the longest request.
 pub fn longest(requests: &[Encoded]) -> usize {
@@ -16,12 +16,12 @@ pub fn longest(requests: &[Encoded]) -> usize {
 ///
 /// # Errors
 /// [`crate::Error::Context`] for requests beyond the model's context, [`crate::Error::Device`].
-pub async fn run(
-    model: &Model,
+pub async fn run<B: Backend>(
+    model: &Model<B>,
     requests: &[Encoded],
     progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<Likelihood>> {
-    let mut scorer = Scorer::new(model.inner(), None, longest(requests).max(1))?;
+    let mut scorer = Scorer::new(model, None, longest(requests).max(1))?;
     let mut before: &[u32] = &[];
     let mut segments = Vec::with_capacity(requests.len());
     for request in requests {
@@ -35,7 +35,7 @@ pub async fn run(
     }
     let mut all = Vec::with_capacity(requests.len());
     let mut rest = segments.as_slice();
-    let at_once = 4 * model.inner().options().batch;
+    let at_once = 4 * model.options().batch;
     scorer.prepare(&rest[..several(rest, at_once)]).await?;
     while !rest.is_empty() {
         let (now, later) = rest.split_at(several(rest, at_once));

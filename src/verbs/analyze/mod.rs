@@ -7,10 +7,12 @@ use crate::builtin;
 use crate::error::{Error, Result};
 use crate::evaluate::analysis::{Analysis, AnalysisOptions, Progress, TextOptions, analyze, html};
 use crate::files::Inputs;
+use crate::files::corpus::texts::Content;
 use crate::generate::ModelFiles;
 use crate::model::Granularity;
 use clap::Args;
 use report::Report;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -57,7 +59,8 @@ pub struct Analyze {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Text")]
 struct TextArgs {
-    /// Run the beginning of this text through the model, and see what enters and leaves its layers
+    /// Run the beginning of this text (.txt, .jsonl or .parquet, also .gz and .zst) through the model, and see what enters
+    /// and leaves its layers
     #[arg(long, value_name = "FILE")]
     text: Option<PathBuf>,
     /// Tokens of the text
@@ -140,11 +143,10 @@ impl Analyze {
         let Some(path) = &self.text.text else {
             return Ok(None);
         };
-        let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
-        let shown = path.display().to_string();
-        let text = crate::files::text::decode(&shown, bytes)?;
+        let text = Content::read(path)?.documents().join("\n");
         if text.trim().is_empty() {
-            return Err(Error::file(shown, "is empty", "give a text of a few pages"));
+            let hint = "give a text of a few pages";
+            return Err(Error::file(path.display().to_string(), "is empty", hint));
         }
         let mut ids = files.encode(beginning(&text, self.text.tokens as usize))?;
         ids.truncate(self.text.tokens as usize);
@@ -200,30 +202,10 @@ fn occupied(file: &Path) -> Error {
     )
 }
 
-/// Writes the page whole or not at all: beside its place first, then renamed.
+/// Writes the page, over an older one if `force`.
 fn write_html(file: &Path, page: &str, force: bool) -> Result<()> {
-    use std::io::Write;
-    let failed = |e| Error::io(file, e);
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let beside = file.with_file_name(name);
-    let write = || {
-        let mut new = std::fs::File::create_new(&beside)?;
-        new.write_all(page.as_bytes())?;
-        new.sync_all()?;
-        match force {
-            true => std::fs::rename(&beside, file),
-            // a link fails where the file has appeared meanwhile, which a rename would replace
-            false => std::fs::hard_link(&beside, file).or_else(|error| match file.exists() {
-                true => Err(error),
-                false => std::fs::rename(&beside, file),
-            }),
-        }
-    };
-    let written = write();
-    let _ = std::fs::remove_file(&beside); // is gone already where it was renamed
-    written.map_err(|error| match error.kind() {
-        std::io::ErrorKind::AlreadyExists if !force => occupied(file),
-        _ => failed(error),
+    out::save(file, page.as_bytes(), force).map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists if !force => occupied(file),
+        _ => Error::io(file, error),
     })
 }

@@ -8,7 +8,7 @@ use crate::ops::activation::Activations;
 use crate::ops::noise::Noise;
 use crate::ops::phase::{PhaseGemv, PhaseShape, integer_cells};
 use crate::quarter::words_for;
-use crate::verbs::bench::timing::{Samples, measure};
+use crate::verbs::timing::{Samples, measure};
 use serde::Serialize;
 
 /// Times of a product of odd size and of its even neighbour.
@@ -92,20 +92,18 @@ fn time(device: &Device, [out, inputs]: [usize; 2], stages: usize) -> Result<Sam
         },
         mode,
     };
-    let [codes, rounded, absmax, _, y] = product.lengths()[..] else {
-        return Ok(Samples::new(vec![0.0])); // the op has five buffers
-    };
+    let lengths = product.lengths(); // of codes, rounded activations, their absmax, scales, outputs
     let made = |words: usize, seed: u32| -> Result<_> {
         let buffer = device.alloc("a product of odd size", words)?;
         block_on(device, device.run(&Noise::bits(words, seed), &[&buffer]))?;
         Ok(buffer)
     };
-    let (codes, rounded) = (made(codes, 1)?, made(rounded, 2)?);
-    let ones = vec![1f32.to_bits(); absmax];
+    let (codes, rounded) = (made(lengths[0], 1)?, made(lengths[1], 2)?);
+    let ones = vec![1f32.to_bits(); lengths[2]];
     let absmax = upload_new(device, "absmax", &ones)?;
     let cells = integer_cells(&vec![0.01; 4 * stages], 1, mode);
     let cells = upload_new(device, "scales", &cells)?;
-    let y = device.alloc("outputs", y)?;
+    let y = device.alloc("outputs", lengths[4])?;
     let buffers = [&codes, &rounded, &absmax, &cells, &y];
     measure(device, async || device.run(&product, &buffers).await)
 }

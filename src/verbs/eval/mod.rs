@@ -1,10 +1,11 @@
 //! `eval`: how good models are.
 
 use super::args::{ActivationName, MethodName, PathArgs, RecipeArgs};
-use super::source;
+use super::{out, source};
+use crate::backend::{Device, block_on};
 use crate::error::{Error, Result};
 use crate::generate::{ModelFiles, Options};
-use crate::model::{Granularity, Method, Recipe};
+use crate::model::{Granularity, Method, Model, Recipe};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -85,18 +86,20 @@ impl FromStr for Stages {
     }
 }
 
-/// One model as one recipe makes it.
+/// A model, and everything that it is tried as.
+struct Candidate {
+    name: String,
+    files: ModelFiles,
+    entries: Vec<Entry>,
+}
+
+/// One way to take a model.
 struct Entry {
-    model: Option<PathBuf>,
     recipe: Recipe,
     activations: ActivationName,
 }
 
 impl Entry {
-    fn name(&self) -> String {
-        source::name(self.model.as_deref())
-    }
-
     /// Stages of residual quantization; `None` for anything else.
     fn stages(&self) -> Option<usize> {
         match self.recipe.method {
@@ -108,26 +111,30 @@ impl Entry {
 
 impl EntryArgs {
     /// Every model with every recipe, in the order in which they are named.
-    fn entries(&self) -> Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        for model in self.models() {
+    fn candidates(&self) -> Result<Vec<Candidate>> {
+        let candidate = |model: Option<&Path>| -> Result<Candidate> {
             let opened = source::open(model)?;
-            let mut recipes = Vec::new();
+            let mut recipes: Vec<Recipe> = Vec::new();
             for args in self.recipes() {
-                recipes.push(source::recipe(&opened, &args)?);
-            }
-            for (i, &recipe) in recipes.iter().enumerate() {
-                if recipes[..i].contains(&recipe) {
-                    continue; // full precision has one granularity
+                let recipe = source::recipe(&opened, &args)?;
+                if !recipes.contains(&recipe) {
+                    recipes.push(recipe); // full precision has one granularity
                 }
-                entries.extend(self.kinds(recipe).into_iter().map(|activations| Entry {
-                    model: model.map(Path::to_owned),
+            }
+            let entries = recipes.into_iter().flat_map(|recipe| {
+                let kinds = self.kinds(recipe).into_iter();
+                kinds.map(move |activations| Entry {
                     recipe,
                     activations,
-                }));
-            }
-        }
-        Ok(entries)
+                })
+            });
+            Ok(Candidate {
+                name: source::name(model),
+                entries: entries.collect(),
+                files: opened.into(),
+            })
+        };
+        self.models().into_iter().map(candidate).collect()
     }
 
     /// The activations that are asked for; what is called full precision is not rounded by itself.
@@ -188,9 +195,21 @@ impl EntryArgs {
     }
 }
 
-/// Opens the files of `model`, which `source::open` has told of already.
-fn files(model: Option<&Path>) -> Result<ModelFiles> {
-    Ok(crate::builtin::open(model)?.into())
+/// Brings a model to the device, with a bar if `show`.
+fn load(
+    files: &ModelFiles,
+    device: &Device,
+    options: Options,
+    show: bool,
+) -> Result<Model<Device>> {
+    let bar = out::progress(show, files.config().linears().len());
+    let mut progress = |name: &str| {
+        bar.set_message(name.to_owned());
+        bar.inc(1);
+    };
+    let model = block_on(device, files.weights_on(device, options, &mut progress));
+    bar.finish_and_clear();
+    model
 }
 
 /// Refuses windows that the model was not made for.
@@ -221,9 +240,10 @@ mod tests {
 
     fn described(line: &str) -> Result<Vec<String>> {
         let words = ["eval"].into_iter().chain(line.split_whitespace());
-        let entries = Line::parse_from(words).entries.entries()?;
+        let candidates = Line::parse_from(words).entries.candidates()?;
+        let entries = candidates.iter().flat_map(|c| &c.entries);
         let text = |e: &Entry| format!("{} {}", e.recipe, e.activations.word());
-        Ok(entries.iter().map(text).collect())
+        Ok(entries.map(text).collect())
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! `eval ppl`: perplexity of texts.
 
 use super::report::{self, Row};
-use super::{Entry, EntryArgs, files, within};
+use super::{Candidate, Entry, EntryArgs, load, within};
 use crate::backend::{Backend, Device, block_on};
 use crate::error::{Error, Result};
 use crate::evaluate::{self, Cutting, Difference, Divergence, Measured, Protocol, Text, Words};
-use crate::generate::{Model, ModelFiles, Options};
+use crate::generate::ModelFiles;
+use crate::model::Model;
 use crate::verbs::args::{ActivationName, DeviceArgs};
 use crate::verbs::{device, out, source};
 use std::path::PathBuf;
@@ -68,26 +69,26 @@ struct Scored<'a> {
 impl Ppl {
     /// Measures and prints.
     pub fn run(self) -> Result<()> {
-        let entries = self.entries.entries()?;
+        let candidates = self.entries.candidates()?;
         let mut cuts: Vec<Cut> = Vec::new();
-        let mut which = Vec::new();
-        for entry in &entries {
-            which.push(self.cut(&files(entry.model.as_deref())?, &mut cuts)?);
-        }
+        let which = candidates.iter().map(|c| self.cut(&c.files, &mut cuts));
+        let which: Vec<usize> = which.collect::<Result<_>>()?;
         let device = device::open(&self.device)?;
         let longest = cuts.iter().map(|cut| cut.cutting.length).max();
         let reference = self.reference(&device, longest.unwrap_or(0))?;
         let mut first: Vec<Option<Measured>> = self.files.iter().map(|_| None).collect();
         let mut rows = Vec::new();
-        for (entry, &cut) in entries.iter().zip(&which) {
+        for (candidate, &cut) in candidates.iter().zip(&which) {
             let cut = &cuts[cut];
-            let scored = self.measure(entry, cut, &device, reference.as_ref())?;
-            for (scored, base) in scored.into_iter().zip(&mut first) {
-                let difference = base
-                    .as_ref()
-                    .and_then(|base| Difference::of(&scored.measured, base));
-                rows.push(row(entry, cut.cutting, &scored, difference));
-                base.get_or_insert(scored.measured);
+            for entry in &candidate.entries {
+                let scored = self.measure(candidate, entry, cut, &device, reference.as_ref())?;
+                for (scored, base) in scored.into_iter().zip(&mut first) {
+                    let base_of = |base: &Measured| Difference::of(&scored.measured, base);
+                    let difference = base.as_ref().and_then(base_of);
+                    let name = candidate.name.clone();
+                    rows.push(row(name, entry, cut.cutting, &scored, difference));
+                    base.get_or_insert(scored.measured);
+                }
             }
         }
         device::report_check(&device);
@@ -146,43 +147,31 @@ impl Ppl {
     }
 
     /// The reference, as it is stored and with float activations.
-    fn reference(&self, device: &Device, length: usize) -> Result<Option<Model>> {
+    fn reference(&self, device: &Device, length: usize) -> Result<Option<Model<Device>>> {
         let Some(path) = self.reference.as_deref() else {
             return Ok(None);
         };
         let files = ModelFiles::from(source::open(Some(path))?);
         within(&files, length, "--block")?;
         let entry = Entry {
-            model: Some(path.to_owned()),
             recipe: files.resolve(None)?,
             activations: ActivationName::Float,
         };
         let options = self.entries.options(&entry, length);
-        self.load(files, device, options).map(Some)
-    }
-
-    fn load(&self, files: ModelFiles, device: &Device, options: Options) -> Result<Model> {
-        let bar = out::progress(!self.json, files.config().linears().len());
-        let mut progress = |name: &str| {
-            bar.set_message(name.to_owned());
-            bar.inc(1);
-        };
-        let model = block_on(device, files.load_async(device, options, &mut progress));
-        bar.finish_and_clear();
-        model
+        load(&files, device, options, !self.json).map(Some)
     }
 
     /// Every text under one entry.
     fn measure<'a>(
         &self,
+        candidate: &Candidate,
         entry: &Entry,
         cut: &'a Cut,
         device: &Device,
-        reference: Option<&Model>,
+        reference: Option<&Model<Device>>,
     ) -> Result<Vec<Scored<'a>>> {
-        let files = files(entry.model.as_deref())?;
         let options = self.entries.options(entry, cut.cutting.length);
-        let model = self.load(files, device, options)?;
+        let model = load(&candidate.files, device, options, !self.json)?;
         let mut all = Vec::new();
         for text in &cut.texts {
             let tokens: usize = text.windows.iter().map(|w| w.tokens.len()).sum();
@@ -197,7 +186,7 @@ impl Ppl {
             let speed = tokens as f64 / took.as_secs_f64();
             out::note(&format!(
                 "{}, {}: {}, perplexity {:.4}, {tokens} tokens at {speed:.0} tokens/s",
-                entry.name(),
+                candidate.name,
                 entry.recipe,
                 text.name,
                 measured.summary().ppl,
@@ -213,6 +202,7 @@ impl Ppl {
 }
 
 fn row(
+    model: String,
     entry: &Entry,
     cutting: Cutting,
     scored: &Scored<'_>,
@@ -222,7 +212,7 @@ fn row(
     let seen: usize = windows.iter().map(|w| w.tokens.len()).sum();
     let strided = cutting.protocol == Protocol::Strided;
     Row {
-        model: entry.name(),
+        model,
         method: entry.recipe.to_string(),
         stages: entry.stages(),
         activations: entry.activations.word(),

@@ -1,11 +1,10 @@
 //! `eval tasks`: multiple choice by log-likelihood.
 
-use super::{Entry, EntryArgs, files};
+use super::{Candidate, Entry, EntryArgs, load};
 use crate::backend::{Backend, Device, block_on};
 use crate::error::{Error, Result};
 use crate::evaluate::Words;
 use crate::evaluate::tasks::{self, Answers, Encoded, Form, Question, Request, Shots, TaskSummary};
-use crate::files::Tokenizer;
 use crate::files::corpus::{objects, texts};
 use crate::generate::ModelFiles;
 use crate::verbs::args::DeviceArgs;
@@ -79,14 +78,19 @@ struct Row {
 impl Tasks {
     /// Measures and prints.
     pub fn run(self) -> Result<()> {
-        let entries = self.entries.entries()?;
+        let candidates = self.entries.candidates()?;
         let names = texts::names(&self.files).into_iter().zip(&self.files);
-        let tasks = names.map(|(name, path)| self.task(name, path));
+        let pool = self.pool()?;
+        let tasks = names.map(|(name, path)| self.task(name, path, pool.as_deref()));
         let tasks: Vec<Task> = tasks.collect::<Result<_>>()?;
+        let encoded = candidates.iter().map(|c| encode(&c.files, &tasks));
+        let encoded: Vec<_> = encoded.collect::<Result<_>>()?;
         let device = device::open(&self.device)?;
         let mut rows = Vec::new();
-        for entry in &entries {
-            rows.extend(self.measure(entry, &tasks, &device)?);
+        for (candidate, encoded) in candidates.iter().zip(&encoded) {
+            for entry in &candidate.entries {
+                rows.extend(self.measure(candidate, entry, &tasks, encoded, &device)?);
+            }
         }
         device::report_check(&device);
         match self.json {
@@ -95,23 +99,26 @@ impl Tasks {
         }
     }
 
-    fn task(&self, name: String, path: &Path) -> Result<Task> {
+    /// What examples are drawn from, if that is not the questions' own file.
+    fn pool(&self) -> Result<Option<Vec<Question>>> {
+        let Some(path) = &self.examples else {
+            return Ok(None);
+        };
+        let rows = objects::read(path, usize::MAX)?;
+        let (_, all) = tasks::forms::questions(&path.display().to_string(), &rows)?;
+        Ok(Some(all))
+    }
+
+    fn task(&self, name: String, path: &Path, pool: Option<&[Question]>) -> Result<Task> {
         let place = path.display().to_string();
         // Examples come from anywhere in the file, and which ones depends on its length.
-        let own = self.shots > 0 && self.examples.is_none();
+        let own = self.shots > 0 && pool.is_none();
         let most = match self.limit {
             Some(limit) if !own => self.offset.saturating_add(limit),
             _ => usize::MAX,
         };
         let rows = objects::read(path, most)?;
         let (form, all) = tasks::forms::questions(&place, &rows)?;
-        let pool = match &self.examples {
-            Some(path) => {
-                let rows = objects::read(path, usize::MAX)?;
-                Some(tasks::forms::questions(&path.display().to_string(), &rows)?.1)
-            }
-            None => None,
-        };
         let shots = Shots {
             count: usize::try_from(self.shots).unwrap_or(usize::MAX),
             seed: self.seed,
@@ -128,7 +135,7 @@ impl Tasks {
                 "give a smaller --offset, or a --limit above 0",
             ));
         }
-        let questions = tasks::with_examples(&all, pool.as_deref().unwrap_or(&all), shots, end);
+        let questions = tasks::with_examples(&all, pool.unwrap_or(&all), shots, end);
         Ok(Task {
             name,
             path: path.to_owned(),
@@ -137,30 +144,22 @@ impl Tasks {
         })
     }
 
-    fn measure(&self, entry: &Entry, tasks: &[Task], device: &Device) -> Result<Vec<Row>> {
-        let files = files(entry.model.as_deref())?;
-        let tokenizer = Words::of(files.opened())?.tokenizer;
-        let context = files.config().context;
-        let encoded = tasks.iter().map(|task| encode(task, tokenizer, context));
-        let encoded: Vec<Vec<Encoded>> = encoded.collect::<Result<_>>()?;
+    fn measure(
+        &self,
+        candidate: &Candidate,
+        entry: &Entry,
+        tasks: &[Task],
+        encoded: &[Vec<Encoded>],
+        device: &Device,
+    ) -> Result<Vec<Row>> {
         let longest = encoded
             .iter()
             .map(|requests| tasks::longest(requests))
             .max();
         let options = self.entries.options(entry, longest.unwrap_or(1));
-        let bar = out::progress(!self.json, files.config().linears().len());
-        let mut loaded = |name: &str| {
-            bar.set_message(name.to_owned());
-            bar.inc(1);
-        };
-        let model = block_on(
-            device,
-            ModelFiles::load_async(files, device, options, &mut loaded),
-        );
-        bar.finish_and_clear();
-        let model = model?;
+        let model = load(&candidate.files, device, options, !self.json)?;
         let mut rows = Vec::new();
-        for (task, requests) in tasks.iter().zip(&encoded) {
+        for (task, requests) in tasks.iter().zip(encoded) {
             let bar = out::progress(true, requests.len());
             bar.set_message(task.name.clone());
             let begun = Instant::now();
@@ -173,13 +172,12 @@ impl Tasks {
             let n = summary.n;
             out::note(&format!(
                 "{}: {}, {n} questions in {seconds:.1} s",
-                entry.name(),
-                task.name
+                candidate.name, task.name
             ));
             rows.push(Row {
                 task: task.name.clone(),
                 file: task.path.display().to_string(),
-                model: entry.name(),
+                model: candidate.name.clone(),
                 method: entry.recipe.to_string(),
                 activations: entry.activations.word(),
                 shots: self.shots,
@@ -194,11 +192,17 @@ impl Tasks {
     }
 }
 
-fn encode(task: &Task, tokenizer: &Tokenizer, context: usize) -> Result<Vec<Encoded>> {
-    let requests = task.questions.iter().flat_map(|q| &q.requests);
-    requests
-        .map(|r: &Request| r.encode(tokenizer, context))
-        .collect()
+/// The requests of each task in the tokens of a model.
+fn encode(files: &ModelFiles, tasks: &[Task]) -> Result<Vec<Vec<Encoded>>> {
+    let tokenizer = Words::of(files.opened())?.tokenizer;
+    let context = files.config().context;
+    let task = |task: &Task| {
+        let requests = task.questions.iter().flat_map(|q| &q.requests);
+        requests
+            .map(|r: &Request| r.encode(tokenizer, context))
+            .collect()
+    };
+    tasks.iter().map(task).collect()
 }
 
 fn print(rows: &[Row], device: &str) -> Result<()> {
