@@ -1,4 +1,4 @@
-// c[i, j] (+)= sum_k a[i, k] b[j, k], each matrix as it lies or turned: y = x W^T, dx = dy W and dW = dy^T x alike
+// c[i, j] (+)= factor sum_k a[i, k] b[j, k], each matrix as it lies or turned: y = x W^T, dx = dy W and dW = dy^T x alike
 // one workgroup owns 64 x 64 of c, one invocation 8 x 8 of them, as four 4 x 4 blocks
 // a [m, k] or, turned, [k, m]; b [n, k] or, turned, [k, n]; c [m, n]: f32, of every head of every text
 
@@ -63,7 +63,7 @@ fn store(at: u32, row: u32, column: u32, v: vec4<f32>) {
     }
     for (var i = 0u; i < 4u; i++) {
         if column + i < p.n {
-            c[at + i] = select(0.0, c[at + i], ACCUMULATE) + v[i];
+            c[at + i] = select(0.0, c[at + i], ACCUMULATE) + p.factor * v[i];
         }
     }
 }

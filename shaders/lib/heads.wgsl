@@ -19,4 +19,5 @@ struct Params {
     c_stride: u32,
     c_head: u32,
     c_text: u32,
+    factor: f32,  // of the product
 }

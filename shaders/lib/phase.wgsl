@@ -29,3 +29,8 @@ fn phase_code_at(word: u32, c: u32) -> u32 {
     let symbol = (word >> phase_shift(c)) & 3u;
     return symbol ^ (symbol >> 1u);
 }
+
+// stored symbol of a code
+fn phase_symbol(k: u32) -> u32 {
+    return k ^ (k >> 1u);
+}

@@ -327,6 +327,7 @@ pub mod attention_coop;
 pub mod attention_split;
 pub mod attention_step;
 pub mod baseline;
+pub mod calibrate;
 pub mod copy;
 pub mod dense;
 pub mod dense_coop;
@@ -384,6 +385,12 @@ list![
     baseline::BaselineMean,
     baseline::BaselinePack,
     baseline::BaselineUnpack,
+    calibrate::Axpy,
+    calibrate::Gather,
+    calibrate::CholeskyBlock,
+    calibrate::PhaseNearest,
+    calibrate::PhaseFeedback,
+    calibrate::PhaseProject,
     train::fill::Fill,
     train::blend::Blend,
     train::halve::Halve,

@@ -130,7 +130,7 @@ impl Piece {
     }
 
     /// Index of the first scale of a row's group: its stages of U follow, then those of W.
-    fn scale_at(&self, row: usize, column: usize) -> usize {
+    pub(super) fn scale_at(&self, row: usize, column: usize) -> usize {
         let cell = if self.by_row() {
             self.first_row + row
         } else {
@@ -140,7 +140,7 @@ impl Piece {
     }
 
     /// The four real weights behind a complex one, by place in the buffer; `None` is padding.
-    fn places(&self, row: usize, column: usize) -> [Option<usize>; 4] {
+    pub(super) fn places(&self, row: usize, column: usize) -> [Option<usize>; 4] {
         let upper = row * self.columns + column;
         let lower = upper + self.rows * self.columns;
         let half = self.half();
@@ -155,13 +155,13 @@ impl Piece {
     }
 
     /// (U, W) at a place as (re, im) pairs.
-    fn parts(&self, r: &[f32], row: usize, column: usize) -> [[f32; 2]; 2] {
+    pub(super) fn parts(&self, r: &[f32], row: usize, column: usize) -> [[f32; 2]; 2] {
         let blocks = self.places(row, column).map(|p| p.map_or(0.0, |i| r[i]));
         let [u_re, u_im, w_re, w_im] = split(blocks);
         [[u_re, u_im], [w_re, w_im]]
     }
 
-    fn params(&self) -> PieceParams {
+    pub(super) fn params(&self) -> PieceParams {
         PieceParams {
             first_row: self.first_row as u32,
             rows: self.rows as u32,
@@ -203,7 +203,7 @@ pub struct PieceParams {
 }
 
 /// `(Re, Im)` of i^k with magnitudes `s`; no negative zeros.
-fn value(k: u8, s: [f32; 2]) -> [f32; 2] {
+pub(super) fn value(k: u8, s: [f32; 2]) -> [f32; 2] {
     match k & 3 {
         0 => [s[0], 0.0],
         1 => [0.0, s[1]],

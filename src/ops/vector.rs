@@ -6,7 +6,9 @@
 use fearless_simd::{Level, Simd, dispatch, f32x16, prelude::*};
 
 mod dots;
+mod wide;
 pub(super) use dots::dots;
+pub(super) use wide::{TILE, wide_tile};
 
 /// Independent sums of a reduction: enough for any vector unit.
 const LANES: usize = 16;
@@ -63,39 +65,6 @@ fn dot_lanes<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
         rest += a * b;
     }
     sums.reduce_sum() + rest
-}
-
-/// `y[i] += factor x[i]`, in f64.
-pub(super) fn add_scaled(factor: f32, x: &[f32], y: &mut [f64]) {
-    dispatch!(Level::new(), _ => add_scaled_lanes(factor, x, y));
-}
-
-#[inline(always)]
-fn add_scaled_lanes(factor: f32, x: &[f32], y: &mut [f64]) {
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y += f64::from(factor) * f64::from(x);
-    }
-}
-
-/// `sum a[i] b[i]` in f64.
-pub(super) fn wide_dot(a: &[f32], b: &[f32]) -> f64 {
-    dispatch!(Level::new(), _ => wide_dot_lanes(a, b))
-}
-
-#[inline(always)]
-fn wide_dot_lanes(a: &[f32], b: &[f32]) -> f64 {
-    let mut sums = [0.0f64; LANES];
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    for (a, b) in a.iter().zip(b) {
-        for i in 0..LANES {
-            sums[i] += f64::from(a[i]) * f64::from(b[i]);
-        }
-    }
-    let mut total: f64 = sums.iter().sum();
-    for (&a, &b) in a_rest.iter().zip(b_rest) {
-        total += f64::from(a) * f64::from(b);
-    }
-    total
 }
 
 /// `y = silu(gate) up`.

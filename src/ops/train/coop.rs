@@ -17,7 +17,7 @@ pub struct MatmulTrainCoop {
 }
 
 impl MatmulTrainCoop {
-    /// Whether the kernel takes a product: results in tiles of 128 by 64, steps of 64 along k, and factors in aligned
+    /// Whether the kernel takes a product: as it is, results in tiles of 128 by 64, steps of 64 along k, and factors in aligned
     /// pieces of 8.
     pub fn fits(product: &MatmulTrain) -> bool {
         let p = product;
@@ -25,7 +25,8 @@ impl MatmulTrainCoop {
             let sizes = [place.first, place.stride, place.head, place.text];
             sizes.iter().all(|s| s.is_multiple_of(8))
         };
-        p.m.is_multiple_of(TILE)
+        p.factor == 1.0
+            && p.m.is_multiple_of(TILE)
             && p.n.is_multiple_of(STEP)
             && p.k.is_multiple_of(STEP)
             && p.k > 0

@@ -4,6 +4,7 @@ use super::*;
 use bytemuck::Zeroable;
 
 mod cases;
+mod host;
 
 /// Where a matrix lies in its buffer, in values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -73,7 +74,7 @@ pub enum Causal {
 /// Size of the blocks that [`Causal`] leaves out.
 pub const CAUSAL_BLOCK: usize = 128;
 
-/// `c[i, j] (+)= sum_k a[i, k] b[j, k]`, for every head of every text.
+/// `c[i, j] (+)= factor sum_k a[i, k] b[j, k]`, for every head of every text.
 ///
 /// With `b` as it lies this is `y = x W^T`; with `b` turned, `dx = dy W`; with both turned, `dW = dy^T x`.
 /// Bindings: `a` [m, k], `b` [n, k], `c` [m, n], f32, each at its [`Place`].
@@ -101,6 +102,8 @@ pub struct MatmulTrain {
     pub causal: Causal,
     /// Add to `c` instead of overwriting it.
     pub accumulate: bool,
+    /// Multiple of the product that is taken.
+    pub factor: f32,
 }
 
 /// Uniform block of [`MatmulTrain`].
@@ -114,6 +117,7 @@ pub struct MatmulTrainParams {
     heads: u32,
     share: u32,
     places: [u32; 12],
+    factor: f32,
 }
 
 impl MatmulTrain {
@@ -131,6 +135,7 @@ impl MatmulTrain {
             share: 1,
             causal: Causal::No,
             accumulate: false,
+            factor: 1.0,
         }
     }
 
@@ -140,6 +145,11 @@ impl MatmulTrain {
             accumulate: true,
             ..self
         }
+    }
+
+    /// So many times the product.
+    pub fn times(self, factor: f32) -> Self {
+        Self { factor, ..self }
     }
 
     /// The range of `k` that row `i` needs.
@@ -165,45 +175,10 @@ impl MatmulTrain {
         let share = self.share;
         (0..self.texts).flat_map(move |t| (0..self.heads).map(move |h| [(t, h), (t, h / share)]))
     }
-
-    /// Rows from `first` on of one repetition: `sums` [rows, n].
-    fn block(
-        &self,
-        [a, b]: [&[f32]; 2],
-        [of, b_of]: [(usize, usize); 2],
-        first: usize,
-        sums: &mut [f64],
-    ) {
-        let rows = sums.len() / self.n;
-        let depth = self.depth(first);
-        let mut left = vec![0.0; rows * depth.len()];
-        for (i, left) in left.chunks_exact_mut(depth.len().max(1)).enumerate() {
-            for (l, k) in left.iter_mut().zip(depth.clone()) {
-                *l = a[self.a.at(of, first + i, k)];
-            }
-        }
-        let columns = self.columns(first);
-        let lefts = || left.chunks_exact(depth.len().max(1));
-        if self.b.turned {
-            for (at, k) in depth.clone().enumerate() {
-                let b = &b[self.b.at(b_of, 0, k)..][..columns];
-                for (sums, left) in sums.chunks_exact_mut(self.n).zip(lefts()) {
-                    vector::add_scaled(left[at], b, &mut sums[..columns]);
-                }
-            }
-        } else {
-            for j in 0..columns {
-                let b = &b[self.b.at(b_of, j, depth.start)..][..depth.len()];
-                for (sums, left) in sums.chunks_exact_mut(self.n).zip(lefts()) {
-                    sums[j] = vector::wide_dot(left, b);
-                }
-            }
-        }
-    }
 }
 
 /// Rows a thread takes at once; divides [`CAUSAL_BLOCK`].
-const ROWS: usize = 16;
+const ROWS: usize = 64;
 
 impl Op for MatmulTrain {
     const NAME: &'static str = "matmul_train";
@@ -231,6 +206,7 @@ impl Op for MatmulTrain {
             heads: self.heads as u32,
             share: self.share as u32,
             places,
+            factor: self.factor,
         }
     }
 
@@ -285,7 +261,7 @@ impl Op for MatmulTrain {
                         .sum();
                     let c = &mut c[self.c.at(of, i, j)];
                     let before = if self.accumulate { f64::from(*c) } else { 0.0 };
-                    *c = (before + sum) as f32;
+                    *c = (before + f64::from(self.factor) * sum) as f32;
                 }
             }
         }
@@ -297,7 +273,7 @@ impl Op for MatmulTrain {
         if self.m * self.n == 0 {
             return;
         }
-        // in f64: a CPU is no slower for it than its memory, and steps of training amplify what is lost
+        // in f64, since steps of training amplify what is lost
         let mut sums = vec![0.0f64; self.m * self.n];
         for repetition in self.repetitions() {
             sums.fill(0.0);
@@ -312,7 +288,7 @@ impl Op for MatmulTrain {
                 let c = &mut c[self.c.at(repetition[0], i, 0)..][..columns];
                 for (c, sum) in c.iter_mut().zip(sums) {
                     let before = if self.accumulate { f64::from(*c) } else { 0.0 };
-                    *c = (before + sum) as f32;
+                    *c = (before + f64::from(self.factor) * sum) as f32;
                 }
             }
         }

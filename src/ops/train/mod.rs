@@ -24,7 +24,7 @@ pub mod swiglu;
 const WIDTH: usize = 256;
 
 /// Workgroups for so many elements.
-fn element_wise(elements: usize) -> Grid {
+pub(super) fn element_wise(elements: usize) -> Grid {
     Grid {
         groups: elements.div_ceil(WIDTH) as u32,
         batch: 1,

@@ -71,6 +71,10 @@ fn slices() -> Vec<Case<MatmulTrain>> {
         case("columns of wider rows", columns),
         case("heads that share keys", heads),
         case("columns of wider rows, adding", columns.adding()),
+        case(
+            "columns of wider rows, subtracting",
+            columns.adding().times(-0.3),
+        ),
         case("gradient of shared keys", back.adding()),
     ]
 }

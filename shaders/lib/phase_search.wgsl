@@ -1,0 +1,57 @@
+// The nearest sum of stages (src/ops/calibrate/search.rs). The kernel declares STAGES and the buffer `scales`.
+
+struct Nearest {
+    code: u32,     // of stage t at bits 2 t
+    distance: f32, // squared
+}
+
+// scales of the stages of U, then of W
+var<private> stage_scales: array<vec2<f32>, 8>;
+
+fn phase_load_scales(first: u32) {
+    for (var i = 0u; i < 2u * STAGES; i++) {
+        stage_scales[i] = vec2(scales[first + 2u * i], scales[first + 2u * i + 1u]);
+    }
+}
+
+// codes of the index-th sum: the first stage changes slowest
+fn phase_code_of(index: u32) -> u32 {
+    var code = 0u;
+    for (var t = 0u; t < STAGES; t++) {
+        code |= ((index >> (2u * (STAGES - 1u - t))) & 3u) << (2u * t);
+    }
+    return code;
+}
+
+// the sum that codes of U (first = 0) or W (first = STAGES) stand for
+fn phase_sum(code: u32, first: u32) -> vec2<f32> {
+    var sum = vec2(0.0);
+    for (var t = 0u; t < STAGES; t++) {
+        sum += phase_value((code >> (2u * t)) & 3u, stage_scales[first + t]);
+    }
+    return sum;
+}
+
+// every choice of the stages but the last one is tried, the last one is solved
+fn phase_nearest_sum(z: vec2<f32>, first: u32) -> Nearest {
+    let last = STAGES - 1u;
+    let s = stage_scales[first + last];
+    var best = Nearest(0u, 3.0e38);
+    for (var prefix = 0u; prefix < (1u << (2u * last)); prefix++) {
+        var e = z;
+        var code = 0u;
+        for (var t = 0u; t < last; t++) {
+            let k = (prefix >> (2u * (last - t) - 2u)) & 3u;
+            e -= phase_value(k, stage_scales[first + t]);
+            code |= k << (2u * t);
+        }
+        let gain = s * (s - 2.0 * abs(e));
+        let real = gain.x <= gain.y;
+        let distance = dot(e, e) + select(gain.y, gain.x, real);
+        if distance < best.distance {
+            let k = select(select(3u, 1u, e.y >= 0.0), select(2u, 0u, e.x >= 0.0), real);
+            best = Nearest(code | (k << (2u * last)), distance);
+        }
+    }
+    return best;
+}

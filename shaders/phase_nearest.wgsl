@@ -1,0 +1,54 @@
+// Computes: codes of the sum of stages nearest to each complex weight, for given scales
+// Work split: one invocation owns one word of every plane: 16 complex columns of a row
+// Shapes: r [rows + lower_rows, columns]; scales [cells, groups, 2, stages] of (re, im); codes [rows, 2, stages, words]
+
+override STAGES: u32 = 4u;
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> r: array<f32>;
+@group(0) @binding(2) var<storage, read> scales: array<f32>;
+@group(0) @binding(3) var<storage, read_write> codes: array<u32>;
+
+const WIDTH = 64u;
+
+// (Re U, Im U, Re W, Im W)
+fn parts_at(row: u32, c: u32) -> vec4<f32> {
+    let upper = row * p.columns + c;
+    let lower = upper + p.rows * p.columns;
+    let right = c + p.half < p.columns;
+    let below = row < p.lower_rows;
+    let there = vec4(true, right, below, right && below);
+    let at = select(vec4(0u), vec4(upper, upper + p.half, lower, lower + p.half), there);
+    let blocks = vec4(r[at.x], r[at.y], r[at.z], r[at.w]);
+    return widely_split_blocks(select(vec4(0.0), blocks, there));
+}
+
+@compute @workgroup_size(WIDTH)
+fn phase_nearest(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let words = (p.half + 15u) / 16u;
+    let index = (wg.x + wg.y * nwg.x) * WIDTH + lane;
+    if index >= p.rows * words {
+        return;
+    }
+    let row = index / words;
+    let word = index % words;
+    var found = array<u32, 8>();
+    for (var c = 16u * word; c < min(16u * word + 16u, p.half); c++) {
+        let cell = select(0u, p.first_row + row, p.by_row == 1u);
+        phase_load_scales((cell * p.groups + c / p.group) * 4u * STAGES);
+        let z = parts_at(row, c);
+        let u = phase_nearest_sum(z.xy, 0u).code;
+        let w = phase_nearest_sum(z.zw, STAGES).code;
+        for (var t = 0u; t < STAGES; t++) {
+            found[t] |= phase_symbol((u >> (2u * t)) & 3u) << phase_shift(c);
+            found[STAGES + t] |= phase_symbol((w >> (2u * t)) & 3u) << phase_shift(c);
+        }
+    }
+    for (var plane = 0u; plane < 2u * STAGES; plane++) {
+        codes[(row * 2u * STAGES + plane) * words + word] = found[plane];
+    }
+}

@@ -1,0 +1,93 @@
+//! Inputs on which error feedback is checked.
+
+use super::super::*;
+use super::PhaseFeedback;
+
+/// Whole blocks and parts of them, all granularities, one to three stages.
+pub(super) fn shapes() -> Vec<(&'static str, PhaseFeedback)> {
+    let of = |out, columns, granularity, stages, first, count| PhaseFeedback {
+        piece: Piece::whole(out, columns, granularity, stages, 0),
+        first,
+        count,
+    };
+    vec![
+        ("one pair", of(2, 2, Granularity::Tensor, 2, 0, 1)),
+        ("a block per row", of(70, 64, Granularity::Row, 2, 16, 16)),
+        (
+            "per tensor, the first columns",
+            of(24, 44, Granularity::Tensor, 2, 0, 6),
+        ),
+        (
+            "one stage by group",
+            of(20, 96, Granularity::Group(16), 1, 32, 16),
+        ),
+        ("three stages", of(6, 40, Granularity::Row, 3, 4, 16)),
+    ]
+}
+
+/// Inputs of a case.
+pub(super) fn data(op: &PhaseFeedback) -> Vec<Data> {
+    let columns = 2 * op.piece.half();
+    let lengths = op.lengths();
+    let mut factor = noise(192, lengths[1], 0.4);
+    for i in 0..columns {
+        for j in i..columns {
+            factor[i * columns + j] = if i == j {
+                1.0 + factor[i * columns + j].abs()
+            } else {
+                0.0
+            };
+        }
+    }
+    // every column once, in an order of its own
+    let half = op.piece.half() as u32;
+    let step = [7, 5, 3]
+        .into_iter()
+        .find(|s| !half.is_multiple_of(*s))
+        .unwrap_or(1);
+    let order: Vec<u32> = (0..half).map(|i| (i * step + 1) % half).collect();
+    vec![
+        Data::f32(&noise(191, lengths[0], 2.0)),
+        Data::f32(&factor),
+        Data::f32(&noise(193, lengths[2], 0.5)),
+        Data::f32(&nearest::scales(&op.piece, 194)),
+        Data::u32(&order),
+        Data::u32(&noise_u32(195, lengths[5])),
+        Data::f32(&noise(196, lengths[6], 1.0)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Pair, Stages, costs, quickly};
+    use super::*;
+
+    /// Devices may round products differently: costs that are nearly the same would not be theirs to judge.
+    #[test]
+    fn no_choice_is_close() {
+        fn checked(pair: &Pair, stages: &[Stages; 2]) -> [u32; 2] {
+            let mut all: Vec<_> = costs(pair, stages).collect();
+            all.sort_by(|a, b| a.1.total_cmp(&b.1));
+            assert!(all[1].1 - all[0].1 > 1e-5, "{:?}", &all[..2]);
+            assert_eq!(all[0].0, quickly(pair, stages));
+            all[0].0
+        }
+        for (_, op) in shapes() {
+            let mut words: Vec<Vec<u32>> = data(&op)
+                .into_iter()
+                .map(|d| match d {
+                    Data::Words(words) => words,
+                    Data::Out(n) => vec![0; n],
+                })
+                .collect();
+            let mut bindings = Bindings::new();
+            for (words, binding) in words.iter_mut().zip(PhaseFeedback::BINDINGS) {
+                match binding.access {
+                    Access::Write => bindings.push_write(words),
+                    _ => bindings.push_read(words),
+                }
+            }
+            op.rows(&mut bindings, checked);
+        }
+    }
+}

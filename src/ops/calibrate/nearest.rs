@@ -1,0 +1,193 @@
+//! For given scales the nearest codes, each weight by itself.
+
+use super::search::Stages;
+use super::*;
+use crate::ops::quantizer::PieceParams;
+
+/// Codes of the sum of stages nearest to each complex weight, for any scales: of all `4^T` sums, not stage by stage.
+///
+/// Bindings: `r` the piece, f32; `scales` [cells, groups, 2, stages, 2] f32; `codes` [rows, 2, stages, words] packed
+/// symbols.
+#[derive(Debug, Clone)]
+pub struct PhaseNearest {
+    /// The weight.
+    pub piece: Piece,
+}
+
+impl PhaseNearest {
+    /// Codes of one complex row.
+    fn row(&self, r: &[f32], scales: &[f32], row: usize, codes: &mut [u32]) {
+        let p = &self.piece;
+        let (words, stages) = (quarter::words_for(p.half()), p.stages);
+        codes.fill(0);
+        let mut known = (usize::MAX, [Stages::new(&[]); 2]);
+        for c in 0..p.half() {
+            let at = p.scale_at(row, c);
+            if known.0 != at {
+                let of = |part: usize| Stages::new(&scales[at + part * 2 * stages..][..2 * stages]);
+                known = (at, [of(0), of(1)]);
+            }
+            for (part, z) in p.parts(r, row, c).into_iter().enumerate() {
+                let found = known.1[part].nearest(z);
+                for t in 0..stages {
+                    let k = (found.code >> (2 * t) & 3) as u8;
+                    let word = (part * stages + t) * words + c / quarter::COLUMNS_PER_WORD;
+                    codes[word] |=
+                        quarter::symbol(k) << quarter::shift_of(c % quarter::COLUMNS_PER_WORD);
+                }
+            }
+        }
+    }
+
+    fn row_words(&self) -> usize {
+        2 * self.piece.stages * quarter::words_for(self.piece.half())
+    }
+}
+
+impl Op for PhaseNearest {
+    const NAME: &'static str = "phase_nearest";
+    const SHADERS: &'static [Shader] = &[shader!(
+        Needs::NONE,
+        "phase_nearest",
+        "phase_search",
+        "phase",
+        "widely",
+        "piece"
+    )];
+    const BINDINGS: &'static [Binding] = &[
+        read("r", Elem::F32),
+        read("scales", Elem::F32),
+        write("codes", Elem::U32),
+    ];
+    // no choice of the cases is closer than a device's rounding: `no_choice_is_close`
+    const AGREE: Agree = Agree::Bits;
+    type Params = PieceParams;
+
+    fn params(&self) -> PieceParams {
+        self.piece.params()
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        vec![("STAGES", self.piece.stages as f64)]
+    }
+
+    fn grid(&self) -> Grid {
+        let words = self.piece.rows * quarter::words_for(self.piece.half());
+        Grid {
+            groups: words.div_ceil(64) as u32,
+            batch: 1,
+        }
+    }
+
+    fn lengths(&self) -> Vec<usize> {
+        let p = &self.piece;
+        vec![p.reals(), p.scales(), p.codes()]
+    }
+
+    fn cost(&self) -> Cost {
+        let p = &self.piece;
+        let sums = 4f64.powi(p.stages as i32 - 1);
+        Cost {
+            bytes: 4.0 * (p.reals() + p.codes()) as f64,
+            ops: (p.rows * p.half()) as f64 * 2.0 * sums * (12.0 + 3.0 * p.stages as f64),
+        }
+    }
+
+    fn reference(&self, b: &mut Bindings<'_>) {
+        let (r, scales): (&[f32], &[f32]) = (b.read(0), b.read(1));
+        let codes: &mut [u32] = b.write(2);
+        for (row, codes) in codes
+            .chunks_mut(self.row_words())
+            .take(self.piece.rows)
+            .enumerate()
+        {
+            self.row(r, scales, row, codes);
+        }
+    }
+
+    fn host(&self, b: &mut Bindings<'_>) {
+        let (r, scales): (&[f32], &[f32]) = (b.read(0), b.read(1));
+        let codes: &mut [u32] = b.write(2);
+        let codes = &mut codes[..self.piece.codes()];
+        host::each_chunk(codes, self.row_words(), |row, codes| {
+            self.row(r, scales, row, codes);
+        });
+    }
+
+    fn cases() -> Vec<Case<Self>> {
+        pieces()
+            .into_iter()
+            .enumerate()
+            .map(|(i, (name, piece))| {
+                let data = vec![
+                    Data::f32(&noise(i as u32 + 171, piece.reals(), 2.0)),
+                    Data::f32(&scales(&piece, 172)),
+                    Data::Out(piece.codes()),
+                ];
+                Case::new(name, Self { piece }, data)
+            })
+            .collect()
+    }
+}
+
+/// Shapes of the cases: all granularities and stages, odd sizes, rows longer than a word.
+pub(super) fn pieces() -> Vec<(&'static str, Piece)> {
+    let whole =
+        |out, columns, granularity, stages| Piece::whole(out, columns, granularity, stages, 0);
+    vec![
+        ("one weight", whole(1, 1, Granularity::Tensor, 1)),
+        (
+            "two stages per tensor",
+            whole(24, 64, Granularity::Tensor, 2),
+        ),
+        (
+            "two stages per row, odd",
+            whole(13, 77, Granularity::Row, 2),
+        ),
+        (
+            "three stages by group",
+            whole(6, 203, Granularity::Group(16), 3),
+        ),
+        ("four stages per row", whole(4, 40, Granularity::Row, 4)),
+        ("one stage, wide", whole(5, 1300, Granularity::Row, 1)),
+    ]
+}
+
+/// Scales that halve from stage to stage or so, as fitted ones do.
+pub(super) fn scales(piece: &Piece, seed: u32) -> Vec<f32> {
+    let noise = noise(seed, piece.scales(), 0.2);
+    let stage = |i: usize| 0.5f32.powi((i / 2 % piece.stages) as i32);
+    noise
+        .iter()
+        .enumerate()
+        .map(|(i, v)| stage(i) * (1.0 + v))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Devices may round products differently: choices between sums that are nearly as near would not be theirs to judge.
+    #[test]
+    fn no_choice_is_close() {
+        for (i, (name, piece)) in pieces().into_iter().enumerate() {
+            let r = noise(i as u32 + 171, piece.reals(), 2.0);
+            let scales = scales(&piece, 172);
+            for row in 0..piece.rows {
+                for c in 0..piece.half() {
+                    for (part, z) in piece.parts(&r, row, c).into_iter().enumerate() {
+                        let at = piece.scale_at(row, c) + part * 2 * piece.stages;
+                        let stages = Stages::new(&scales[at..][..2 * piece.stages]);
+                        let mut far: Vec<f32> = stages
+                            .sums()
+                            .map(|(_, s)| (z[0] - s[0]).powi(2) + (z[1] - s[1]).powi(2))
+                            .collect();
+                        far.sort_by(f32::total_cmp);
+                        assert!(far[1] - far[0] > 4e-6, "{name}: {row}, {c}: {far:?}");
+                    }
+                }
+            }
+        }
+    }
+}

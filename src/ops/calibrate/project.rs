@@ -1,0 +1,134 @@
+//! Sums of a matrix along the codes of a weight: what scales are fitted with, and their gradient.
+
+use super::*;
+use crate::ops::quantizer::PieceParams;
+
+/// For every scale of every row the sum `<B, G>`, where B is the weight with this scale 1 and all others 0.
+///
+/// With `G = dL/dRq` these are gradients of scales (of a cell: summed over its rows). With `G = B' H` for the weight B'
+/// of another scale they are the entries of the normal equations of scales under the Hessian H.
+///
+/// Bindings: `g` a matrix of the piece's shape, f32; `codes` [rows, 2, stages, words] packed symbols; `sums`
+/// [rows, groups, 2 (U, W), stages, 2 (re, im)] f32.
+#[derive(Debug, Clone)]
+pub struct PhaseProject {
+    /// The weight.
+    pub piece: Piece,
+}
+
+impl PhaseProject {
+    /// Words of the sums.
+    pub fn sums(&self) -> usize {
+        self.piece.rows * self.row_sums()
+    }
+
+    fn row_sums(&self) -> usize {
+        self.piece.groups() * 4 * self.piece.stages
+    }
+
+    /// The sums of one complex row, in f64.
+    fn row(&self, g: &[f32], codes: &[u32], row: usize, sums: &mut [f64]) {
+        let p = &self.piece;
+        let (words, planes) = (quarter::words_for(p.half()), 2 * p.stages);
+        let codes = &codes[row * planes * words..][..planes * words];
+        for c in 0..p.half() {
+            let [a, b, d, e] = p
+                .places(row, c)
+                .map(|place| place.map_or(0.0, |i| f64::from(g[i])));
+            // along Re U, Im U, Re W, Im W
+            let along = [a + e, d - b, a - e, b + d];
+            let to = &mut sums[c / p.group() * 2 * planes..][..2 * planes];
+            for (plane, codes) in codes.chunks_exact(words).enumerate() {
+                let k = quarter::code_at(codes, c);
+                let axis = usize::from(k & 1);
+                let v = along[2 * (plane / p.stages) + axis];
+                to[2 * plane + axis] += if k >= 2 { -v } else { v };
+            }
+        }
+    }
+}
+
+impl Op for PhaseProject {
+    const NAME: &'static str = "phase_project";
+    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "phase_project", "phase", "piece")];
+    const BINDINGS: &'static [Binding] = &[
+        read("g", Elem::F32),
+        read("codes", Elem::U32),
+        write("sums", Elem::F32),
+    ];
+    // chains of columns / 64 roundings and 6 more of terms of both signs
+    const AGREE: Agree = Agree::Nmse(1e-10);
+    type Params = PieceParams;
+
+    fn params(&self) -> PieceParams {
+        self.piece.params()
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        vec![("STAGES", self.piece.stages as f64)]
+    }
+
+    fn grid(&self) -> Grid {
+        Grid {
+            groups: (self.piece.rows * self.piece.groups()) as u32,
+            batch: 1,
+        }
+    }
+
+    fn lengths(&self) -> Vec<usize> {
+        let p = &self.piece;
+        vec![p.reals(), p.codes(), self.sums()]
+    }
+
+    fn cost(&self) -> Cost {
+        let p = &self.piece;
+        Cost {
+            bytes: 4.0 * (p.reals() + p.codes() + self.sums()) as f64,
+            ops: p.reals() as f64 * (1.0 + p.stages as f64),
+        }
+    }
+
+    fn reference(&self, b: &mut Bindings<'_>) {
+        let (g, codes): (&[f32], &[u32]) = (b.read(0), b.read(1));
+        let sums: &mut [f32] = b.write(2);
+        for (row, out) in sums[..self.sums()]
+            .chunks_exact_mut(self.row_sums())
+            .enumerate()
+        {
+            let mut wide = vec![0.0; out.len()];
+            self.row(g, codes, row, &mut wide);
+            for (out, wide) in out.iter_mut().zip(wide) {
+                *out = wide as f32;
+            }
+        }
+    }
+
+    fn host(&self, b: &mut Bindings<'_>) {
+        let (g, codes): (&[f32], &[u32]) = (b.read(0), b.read(1));
+        let sums: &mut [f32] = b.write(2);
+        let sums = &mut sums[..self.sums()];
+        host::each_chunk(sums, self.row_sums(), |row, out| {
+            let mut wide = vec![0.0; out.len()];
+            self.row(g, codes, row, &mut wide);
+            for (out, wide) in out.iter_mut().zip(wide) {
+                *out = wide as f32;
+            }
+        });
+    }
+
+    fn cases() -> Vec<Case<Self>> {
+        nearest::pieces()
+            .into_iter()
+            .enumerate()
+            .map(|(i, (name, piece))| {
+                let op = Self { piece };
+                let data = vec![
+                    Data::f32(&noise(i as u32 + 181, piece.reals(), 2.0)),
+                    Data::u32(&noise_u32(182, piece.codes())),
+                    Data::Out(op.sums()),
+                ];
+                Case::new(name, op, data)
+            })
+            .collect()
+    }
+}

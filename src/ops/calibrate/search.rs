@@ -1,0 +1,119 @@
+//! The nearest sum of stages: of all sums `i^k_0 s_0 + i^k_1 s_1 + ...` the one nearest to a complex number.
+
+use super::value;
+use crate::ops::quantizer::MAX_STAGES;
+
+/// Codes of all stages, and the squared distance of their sum.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Nearest {
+    /// The code of stage t at bits `2 t`.
+    pub code: u32,
+    pub distance: f32,
+}
+
+/// Scales `(s_re, s_im)` of the stages of U or of W.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stages {
+    scales: [[f32; 2]; MAX_STAGES],
+    count: usize,
+}
+
+impl Stages {
+    /// From `[stages, 2]` values.
+    pub fn new(scales: &[f32]) -> Self {
+        let mut all = [[0.0; 2]; MAX_STAGES];
+        let (pairs, _) = scales.as_chunks::<2>();
+        for (to, &from) in all.iter_mut().zip(pairs) {
+            *to = from;
+        }
+        Self {
+            scales: all,
+            count: pairs.len(),
+        }
+    }
+
+    /// Codes of the `index`-th of the `4^stages` sums, the first stage changing slowest, as [`Nearest::code`].
+    pub fn code(&self, index: u32) -> u32 {
+        (0..self.count as u32).fold(0, |code, t| {
+            let digit = index >> (2 * (self.count as u32 - 1 - t)) & 3;
+            code | digit << (2 * t)
+        })
+    }
+
+    /// The sum that codes stand for, of the first `stages` stages.
+    pub fn sum(&self, code: u32, stages: usize) -> [f32; 2] {
+        let mut sum = [0.0; 2];
+        for (t, &s) in self.scales[..stages].iter().enumerate() {
+            let q = value((code >> (2 * t) & 3) as u8, s);
+            sum = [sum[0] + q[0], sum[1] + q[1]];
+        }
+        sum
+    }
+
+    /// All sums, in the order of [`Stages::code`].
+    pub fn sums(&self) -> impl Iterator<Item = (u32, [f32; 2])> {
+        (0..1 << (2 * self.count)).map(|index| {
+            let code = self.code(index);
+            (code, self.sum(code, self.count))
+        })
+    }
+
+    /// The nearest sum: every choice of the stages but the last one is tried in the order of [`Stages::code`], the first
+    /// best wins; the last stage is solved: a code on the real axis if that is no worse, the sign of what is left.
+    pub fn nearest(&self, z: [f32; 2]) -> Nearest {
+        let last = self.count - 1;
+        let s = self.scales[last];
+        let mut best = Nearest {
+            code: 0,
+            distance: f32::INFINITY,
+        };
+        for prefix in 0..1u32 << (2 * last) {
+            let (mut e, mut code) = (z, 0);
+            for t in 0..last {
+                let k = prefix >> (2 * (last - 1 - t)) & 3;
+                let q = value(k as u8, self.scales[t]);
+                e = [e[0] - q[0], e[1] - q[1]];
+                code |= k << (2 * t);
+            }
+            let gain = [0, 1].map(|i| s[i] * (s[i] - 2.0 * e[i].abs()));
+            let real = gain[0] <= gain[1];
+            let distance = e[0] * e[0] + e[1] * e[1] + if real { gain[0] } else { gain[1] };
+            if distance < best.distance {
+                let k = match real {
+                    true if e[0] >= 0.0 => 0,
+                    true => 2,
+                    false if e[1] >= 0.0 => 1,
+                    false => 3,
+                };
+                let code = code | k << (2 * last);
+                best = Nearest { code, distance };
+            }
+        }
+        best
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::noise;
+
+    /// The closed form of the last stage finds what trying everything finds.
+    #[test]
+    fn the_nearest_of_all_sums_is_found() {
+        for stages in 1..=4 {
+            let scales = noise(stages as u32, 2 * stages, 1.0)
+                .iter()
+                .map(|s| s.abs())
+                .collect::<Vec<_>>();
+            let all = Stages::new(&scales);
+            for z in noise(9, 200, 2.0).chunks_exact(2) {
+                let far = |sum: [f32; 2]| (z[0] - sum[0]).powi(2) + (z[1] - sum[1]).powi(2);
+                let found = all.nearest([z[0], z[1]]);
+                let least = all.sums().map(|s| far(s.1)).fold(f32::INFINITY, f32::min);
+                assert!((far(all.sum(found.code, stages)) - least).abs() < 1e-5);
+                assert!((found.distance - least).abs() < 1e-5);
+            }
+        }
+    }
+}

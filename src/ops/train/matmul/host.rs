@@ -1,0 +1,99 @@
+//! Blocks of rows on the host.
+
+use super::MatmulTrain;
+use crate::ops::vector;
+use std::ops::Range;
+
+impl MatmulTrain {
+    /// Rows from `first` on of one repetition: `sums` [rows, n]. Factors are brought into the order of the tiles that
+    /// [`vector::wide_tile`] adds to, so many k at a time that they stay in the caches.
+    pub(super) fn block(
+        &self,
+        [a, b]: [&[f32]; 2],
+        [of, b_of]: [(usize, usize); 2],
+        first: usize,
+        sums: &mut [f64],
+    ) {
+        const TILE: (usize, usize) = vector::TILE;
+        let rows = sums.len() / self.n;
+        let columns = self.columns(first);
+        let depth = self.depth(first);
+        let groups = rows.div_ceil(TILE.0);
+        for start in depth.clone().step_by(DEPTH) {
+            let ks = start..depth.end.min(start + DEPTH);
+            let mut left = vec![0.0; groups * ks.len() * TILE.0];
+            let tiles = left.chunks_exact_mut(ks.len() * TILE.0).enumerate();
+            for (group, tile) in tiles {
+                let row = first + group * TILE.0;
+                let at = |i, k| self.a.at(of, i, k);
+                pack(
+                    a,
+                    row..(first + rows).min(row + TILE.0),
+                    ks.clone(),
+                    at,
+                    TILE.0,
+                    tile,
+                );
+            }
+            let mut right = vec![0.0; ks.len() * TILE.1];
+            for column in (0..columns).step_by(TILE.1) {
+                let some = column..columns.min(column + TILE.1);
+                let at = |j, k| self.b.at(b_of, j, k);
+                pack(b, some.clone(), ks.clone(), at, TILE.1, &mut right);
+                for (group, tile) in left.chunks_exact(ks.len() * TILE.0).enumerate() {
+                    let rows = sums.chunks_exact_mut(self.n).skip(group * TILE.0);
+                    add_tile(tile, &right, rows.take(TILE.0), some.clone());
+                }
+            }
+        }
+    }
+}
+
+/// Values of k that tiles are packed for at once.
+const DEPTH: usize = 256;
+
+/// `to [k, width]` from the lines `lines` of a matrix whose element (line, k) is at an index; missing lines are left as
+/// they are.
+fn pack(
+    from: &[f32],
+    lines: Range<usize>,
+    ks: Range<usize>,
+    at: impl Fn(usize, usize) -> usize,
+    width: usize,
+    to: &mut [f64],
+) {
+    let first = lines.start;
+    let stride = at(first, ks.start + 1) as isize - at(first, ks.start) as isize;
+    if stride == 1 {
+        for line in lines {
+            let from = &from[at(line, ks.start)..][..ks.len()];
+            for (to, &v) in to.chunks_exact_mut(width).zip(from) {
+                to[line - first] = f64::from(v);
+            }
+        }
+        return;
+    }
+    for (to, k) in to.chunks_exact_mut(width).zip(ks) {
+        for (to, line) in to.iter_mut().zip(lines.clone()) {
+            *to = f64::from(from[at(line, k)]);
+        }
+    }
+}
+
+/// Adds a product of packed factors to the columns `columns` of some rows of sums.
+fn add_tile<'s>(
+    a: &[f64],
+    b: &[f64],
+    rows: impl Iterator<Item = &'s mut [f64]>,
+    columns: Range<usize>,
+) {
+    let mut tile = [[0.0; vector::TILE.1]; vector::TILE.0];
+    let mut rows: Vec<&mut [f64]> = rows.map(|row| &mut row[columns.clone()]).collect();
+    for (tile, row) in tile.iter_mut().zip(&rows) {
+        tile[..row.len()].copy_from_slice(row);
+    }
+    vector::wide_tile(a, b, &mut tile);
+    for (tile, row) in tile.iter().zip(&mut rows) {
+        row.copy_from_slice(&tile[..columns.len()]);
+    }
+}
