@@ -50,6 +50,22 @@ pub struct Author<'a> {
     pub run: Option<&'a str>,
 }
 
+/// Names and fingerprints of the files of weights in a folder, in the order of their names.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn weights(folder: &Path) -> Result<Vec<(String, String)>> {
+    let mut all = Vec::new();
+    let files = names(folder)?.into_iter();
+    for name in files.filter(|name| name.ends_with(".safetensors")) {
+        let path = folder.join(&name);
+        let print = fingerprint(&path).map_err(|e| Error::io(path, e))?;
+        all.push((name, print));
+    }
+    all.sort();
+    Ok(all)
+}
+
 /// What stands in [`MARKER`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marker {

@@ -9,6 +9,7 @@ pub mod folder;
 mod head;
 pub mod inputs;
 mod json;
+pub mod layers;
 pub mod lock;
 pub mod marker;
 mod original;

@@ -1,6 +1,6 @@
 //! The packed format: a Hugging Face folder whose linear layers are codes and scales.
 //!
-//! # The format, version 1
+//! # The format, versions 1 and 2
 //!
 //! A folder with `config.json`, safetensors files, and the original's tokenizer files. There is either one
 //! `model.safetensors`, or shards `model-0000k-of-0000n.safetensors` with `model.safetensors.index.json`, as Hugging
@@ -12,9 +12,10 @@
 //! | field | value |
 //! |---|---|
 //! | `quant_method` | `"fairy2i"` |
-//! | `version` | 1; readers refuse larger numbers |
+//! | `version` | 1, or 2 with `stages_of`; readers refuse larger numbers |
 //! | `method` | `"fairy2i"`, `"bitnet"` (binary) or `"bitnet_1_58"` (ternary) |
 //! | `stages` | T, 1 to 4; 1 for `bitnet` and `bitnet_1_58` |
+//! | `stages_of` | only in version 2: an object with the T of layers whose names end so (`q_proj`, ..., `lm_head`), where it is not `stages` |
 //! | `granularity` | `"tensor"`, `"row"` or `"group"`; `"tensor"` for `bitnet` and `bitnet_1_58` |
 //! | `group_size` | complex columns that share scales, a positive multiple of 16; only with `"group"` |
 //! | `skip_lm_head` | whether the head is stored dense (default false) |
@@ -142,7 +143,9 @@ impl Writer {
                 "please report this as a bug",
             )
         };
-        if packed.method != self.recipe.method || packed.granularity != self.recipe.granularity {
+        if packed.method != self.recipe.method.of(prefix)
+            || packed.granularity != self.recipe.granularity
+        {
             return Err(wrong("was quantized by another recipe"));
         }
         if bad_scale(packed.method, packed.scales.iter().copied()).is_some() {

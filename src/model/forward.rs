@@ -85,9 +85,9 @@ pub(super) struct Scratch<B: Backend> {
     pub ids: B::Buffer,
     /// Residual stream.
     pub x: B::Buffer,
-    qkv: B::Buffer,
-    attention: B::Buffer,
-    activation: B::Buffer,
+    pub qkv: B::Buffer,
+    pub attention: B::Buffer,
+    pub activation: B::Buffer,
     /// The last token alone.
     pub last: B::Buffer,
     pub linear: LinearScratch<B>,
@@ -221,13 +221,17 @@ impl<B: Backend> Model<B> {
     }
 
     /// What a layer reads: `x` as it is, or normalized with `weight`.
-    fn input<'a>(&self, x: &'a B::Buffer, weight: Option<&'a B::Buffer>) -> Input<'a, B> {
+    pub(super) fn input<'a>(
+        &self,
+        x: &'a B::Buffer,
+        weight: Option<&'a B::Buffer>,
+    ) -> Input<'a, B> {
         let norm = weight.map(|w| (w, self.config.norm_eps));
         let known = 0;
         Input { x, norm, known }
     }
 
-    async fn linear(
+    pub(super) async fn linear(
         &self,
         linear: &Linear<B>,
         input: Input<'_, B>,
@@ -240,7 +244,7 @@ impl<B: Backend> Model<B> {
         linear.apply(&self.backend, scratch, input, y, run).await
     }
 
-    fn run(&self, rows: usize, accumulate: bool) -> Run {
+    pub(super) fn run(&self, rows: usize, accumulate: bool) -> Run {
         Run {
             rows,
             accumulate,

@@ -160,6 +160,12 @@ impl<B: Backend> Linear<B> {
     ) -> Result<Self> {
         let first = &layers[0];
         let stages = first.stages();
+        if layers.iter().any(|layer| layer.stages() != stages) {
+            return Err(Error::usage(
+                format!("{place}: layers of one product have different numbers of stages"),
+                "give them the same number",
+            ));
+        }
         let columns = first.in_features.div_ceil(2);
         if columns > MAX_COLUMNS && activations != Activations::Float {
             return Err(Error::usage(

@@ -62,12 +62,13 @@ pub(super) fn stored_dtype(dtype: Dtype) -> Stored {
     }
 }
 
-struct Loader<'a, B: Backend> {
-    backend: &'a B,
-    config: &'a Config,
-    weights: &'a dyn Weights,
-    options: LoadOptions,
-    progress: &'a mut dyn FnMut(&str),
+/// Brings tensors to a device.
+pub(super) struct Loader<'a, B: Backend> {
+    pub backend: &'a B,
+    pub config: &'a Config,
+    pub weights: &'a dyn Weights,
+    pub options: LoadOptions,
+    pub progress: &'a mut dyn FnMut(&str),
 }
 
 /// A layer on its way to the device, borrowed from its file where that is possible.
@@ -79,24 +80,12 @@ enum Layer<'a> {
 
 impl<'a, B: Backend> Loader<'a, B> {
     async fn parts(&mut self) -> Result<Parts<B>> {
-        let embed = self.dense(Config::EMBED)?;
-        let embed_stored = stored_dtype(embed.dtype);
-        let row_words = embed_stored.words(self.config.hidden);
-        let rows = [padded_rows(embed, row_words)];
-        let embed = upload_rows(self.backend, Config::EMBED, &rows, row_words)?;
-        let linears = self.config.linears();
+        let (embed, embed_stored) = self.embedding()?;
         let mut blocks = Vec::with_capacity(self.config.layers);
-        for (l, layer) in linears.chunks_exact(7).take(self.config.layers).enumerate() {
-            let name = |what: &str| format!("model.layers.{l}.{what}.weight");
-            blocks.push(Block {
-                attention_norm: self.vector(&name("input_layernorm"))?,
-                qkv: self.linear(&layer[..3]).await?,
-                o: self.linear(&layer[3..4]).await?,
-                mlp_norm: self.vector(&name("post_attention_layernorm"))?,
-                gate_up: self.linear(&layer[4..6]).await?,
-                down: self.linear(&layer[6..7]).await?,
-            });
+        for l in 0..self.config.layers {
+            blocks.push(self.block(l).await?);
         }
+        let linears = self.config.linears();
         let head = &linears[7 * self.config.layers..];
         Ok(Parts {
             embed,
@@ -107,13 +96,39 @@ impl<'a, B: Backend> Loader<'a, B> {
         })
     }
 
+    /// The embedding, and the type of its elements.
+    pub fn embedding(&self) -> Result<(Vec<Shard<B>>, Stored)> {
+        let embed = self.dense(Config::EMBED)?;
+        let stored = stored_dtype(embed.dtype);
+        let row_words = stored.words(self.config.hidden);
+        let rows = [padded_rows(embed, row_words)];
+        let shards = upload_rows(self.backend, Config::EMBED, &rows, row_words)?;
+        Ok((shards, stored))
+    }
+
+    /// Block number `l`.
+    pub async fn block(&mut self, l: usize) -> Result<Block<B>> {
+        let name = |what: &str| format!("model.layers.{l}.{what}.weight");
+        let linears = self.config.linears();
+        let layer = &linears[7 * l..7 * l + 7];
+        Ok(Block {
+            attention_norm: self.vector(&name("input_layernorm"))?,
+            qkv: self.linear(&layer[..3]).await?,
+            o: self.linear(&layer[3..4]).await?,
+            mlp_norm: self.vector(&name("post_attention_layernorm"))?,
+            gate_up: self.linear(&layer[4..6]).await?,
+            down: self.linear(&layer[6..7]).await?,
+        })
+    }
+
     /// A dense tensor whose values are numbers.
-    fn dense(&self, name: &str) -> Result<Tensor<'a>> {
+    pub fn dense(&self, name: &str) -> Result<Tensor<'a>> {
         let tensor = required(self.weights, name)?;
         finite::numbers(name, tensor, self.weights.allow_nonfinite())
     }
 
-    fn vector(&self, name: &str) -> Result<B::Buffer> {
+    /// A dense vector on the device, as f32.
+    pub fn vector(&self, name: &str) -> Result<B::Buffer> {
         let tensor = self.dense(name)?;
         let values = tensor.to_f32(0..tensor.elements());
         upload_new(self.backend, name, bytemuck::cast_slice(&values))
@@ -177,7 +192,7 @@ impl<'a, B: Backend> Loader<'a, B> {
             &values,
             shape.out_features,
             shape.in_features,
-            recipe.method,
+            recipe.method.of(&shape.prefix),
             recipe.granularity,
             self.weights.allow_nonfinite(),
         )

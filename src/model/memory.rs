@@ -141,7 +141,7 @@ fn weight_words<B: Backend>(
             _ => packed,
         };
         let dense = recipe.method == Method::Full || head && recipe.skip_head;
-        let words = match recipe.method {
+        let words = match recipe.method.of(&layer.prefix) {
             _ if dense => {
                 let stored = stored(&config.dense_name(&layer.prefix))?;
                 product(&[layer.out_features, stored.row_words(layer.in_features)])

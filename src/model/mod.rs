@@ -1,5 +1,6 @@
 //! The LLaMA family on any backend: configuration, weights, quantizing, forward pass, sampling.
 
+pub mod calibrate;
 pub mod config;
 pub mod finite;
 mod forward;
@@ -18,7 +19,7 @@ pub mod weights;
 pub use config::{Config, Rope, RopeScaling};
 pub use forward::{LoadOptions, Model};
 pub use memory::Memory;
-pub use quantize::{Granularity, Method, Packed, PackedView, Recipe, dequantize, quantize};
+pub use quantize::{Granularity, Method, Mixed, Packed, PackedView, Recipe, dequantize, quantize};
 pub use sampling::{Sampler, Sampling, Wants};
 pub use session::{Choice, MAX_TOP_K, Scored, Scorer, Segment, Session};
 pub use weights::{Dtype, Tensor, Weights};

@@ -2,13 +2,16 @@
 
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::fixed;
 use crate::ops::quantizer::MAX_STAGES;
 use crate::quarter::words_for;
 use std::borrow::Cow;
 
 pub use crate::ops::quantizer::Granularity;
+pub use mixed::Mixed;
 
 mod baseline;
+mod mixed;
 mod phase;
 mod pieces;
 
@@ -22,10 +25,35 @@ pub enum Method {
         /// Residual stages, 1 to 4: as many bits for each weight.
         stages: usize,
     },
+    /// [`Method::Phase`] with numbers of stages by the kind of a layer.
+    Mixed(Mixed),
     /// Real binary baseline (`bitnet`).
     Binary,
     /// Real ternary baseline (`bitnet_1_58`).
     Ternary,
+}
+
+impl Method {
+    /// How the layer `prefix` is represented in a model of this method.
+    #[must_use]
+    pub fn of(self, prefix: &str) -> Self {
+        match self {
+            Self::Mixed(stages) => Self::Phase {
+                stages: stages.of(prefix),
+            },
+            other => other,
+        }
+    }
+
+    /// The phase method with these stages.
+    pub fn phase(stages: Mixed) -> Self {
+        match stages.is_uniform() {
+            true => Self::Phase {
+                stages: stages.base(),
+            },
+            false => Self::Mixed(stages),
+        }
+    }
 }
 
 /// What to do with the linear layers of a model.
@@ -150,7 +178,8 @@ impl Packed {
             }
             Method::Binary => (vec![out_features, in_features.div_ceil(32)], vec![1]),
             Method::Ternary => (vec![out_features, in_features.div_ceil(16)], vec![1]),
-            Method::Full => (vec![0], vec![0]),
+            // of no single layer
+            Method::Full | Method::Mixed(_) => (vec![0], vec![0]),
         }
     }
 
@@ -270,7 +299,9 @@ pub(in crate::model) fn check(
         );
     }
     match (method, granularity) {
-        (Method::Full, _) => refuse("full precision has no codes", "choose a method"),
+        (Method::Full | Method::Mixed(_), _) => {
+            refuse("no single method", "choose one for this layer")
+        }
         (Method::Phase { stages }, _) if !(1..=MAX_STAGES).contains(&stages) => {
             refuse(&format!("{stages} stages"), "choose 1 to 4")
         }
@@ -284,6 +315,13 @@ pub(in crate::model) fn check(
         ),
         _ => Ok(()),
     }
+}
+
+/// The exponent of the grid on which a weight of `len` values is quantized, of which the largest has the magnitude
+/// `bits`. Sums hold 2^28 terms: more need a coarser grid.
+pub(in crate::model) fn exponent(bits: u32, len: usize) -> i32 {
+    let terms = usize::BITS as i32 - len.saturating_sub(1).leading_zeros() as i32;
+    fixed::exponent_of([f32::from_bits(bits)]) + (terms - 28).max(0)
 }
 
 /// Sums of rows' (error, power), each a 64-bit integer.
@@ -300,6 +338,11 @@ impl std::fmt::Display for Recipe {
             Method::Binary => f.write_str("bitnet")?,
             Method::Ternary => f.write_str("bitnet_1_58")?,
             Method::Phase { stages } => write!(
+                f,
+                "fairy2i, stages {stages}, scales per {}",
+                self.granularity
+            )?,
+            Method::Mixed(stages) => write!(
                 f,
                 "fairy2i, stages {stages}, scales per {}",
                 self.granularity
@@ -337,5 +380,17 @@ impl std::str::FromStr for Granularity {
                 .ok_or_else(|| "the group must be a positive multiple of 16".to_owned()),
             _ => Err("expected tensor, row or group:N".to_owned()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_terms_need_a_coarser_grid() {
+        assert_eq!(exponent(0.75f32.to_bits(), 1000), 0);
+        assert_eq!(exponent(1f32.to_bits(), 1 << 28), 1);
+        assert_eq!(exponent(1f32.to_bits(), (1 << 28) + 1), 2);
     }
 }

@@ -38,7 +38,12 @@ pub(super) fn words<B: Backend>(
 }
 
 /// Words of the keys, or of the values, of one layer.
-fn cache_words<B: Backend>(backend: &B, c: &Config, options: &LoadOptions, texts: usize) -> usize {
+pub(super) fn cache_words<B: Backend>(
+    backend: &B,
+    c: &Config,
+    options: &LoadOptions,
+    texts: usize,
+) -> usize {
     let values = product(&[options.context, c.kv_heads, c.head_dim]);
     product(&[texts, forward::kv(backend, c, options).words(values)])
 }

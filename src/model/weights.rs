@@ -103,21 +103,22 @@ pub fn packed_view<'w>(
     shape: &LinearShape,
 ) -> Result<PackedView<'w>> {
     let (rows, columns) = (shape.out_features, shape.in_features);
-    let (codes, scales) = Packed::shapes(recipe.method, recipe.granularity, rows, columns);
     let prefix = &shape.prefix;
+    let method = recipe.method.of(prefix);
+    let (codes, scales) = Packed::shapes(method, recipe.granularity, rows, columns);
     let codes = words(weights, &format!("{prefix}.codes"), Dtype::U32, &codes)?;
     let scales = words(weights, &format!("{prefix}.scales"), Dtype::F32, &scales)?;
     let scales: Vec<f32> = scales.iter().map(|s| f32::from_bits(*s)).collect();
-    if let Some((index, value)) = bad_scale(recipe.method, scales.iter().copied()) {
+    if let Some((index, value)) = bad_scale(method, scales.iter().copied()) {
         let problem = format!("`{prefix}.scales` element {index} is {value}, not a scale");
         return Err(unfit(problem));
     }
-    if let Some(word) = bad_ternary(recipe.method, &codes) {
+    if let Some(word) = bad_ternary(method, &codes) {
         let problem = format!("`{prefix}.codes` word {word} holds a code that is not 0, 1 or 3");
         return Err(unfit(problem));
     }
     Ok(PackedView {
-        method: recipe.method,
+        method,
         granularity: recipe.granularity,
         out_features: rows,
         in_features: columns,

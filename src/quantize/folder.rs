@@ -181,7 +181,7 @@ pub(super) async fn quantized<B: Backend>(
         &values,
         shape.out_features,
         shape.in_features,
-        recipe.method,
+        recipe.method.of(&shape.prefix),
         recipe.granularity,
         allow_nonfinite,
     )

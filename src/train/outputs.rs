@@ -168,5 +168,7 @@ fn bits(recipe: Recipe) -> f64 {
         Method::Binary => 1.0,
         Method::Ternary => 2.0,
         Method::Phase { stages } => stages as f64,
+        // no training makes it
+        Method::Mixed(stages) => stages.base() as f64,
     }
 }

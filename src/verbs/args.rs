@@ -2,7 +2,7 @@
 
 use crate::backend::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::model::{Granularity, Method, Recipe};
+use crate::model::{Granularity, Method, Mixed, Recipe};
 use crate::ops::activation::Activations;
 pub use crate::train::MethodName;
 use clap::{Args, ValueEnum};
@@ -43,9 +43,10 @@ impl DeviceArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Quantization")]
 pub struct RecipeArgs {
-    /// Residual stages of fairy2i: bits per weight (fairy2i alone means 2)
-    #[arg(long, value_name = "1..4", value_parser = clap::value_parser!(u8).range(1..=4))]
-    pub stages: Option<u8>,
+    /// Residual stages of fairy2i, 1 to 4: bits per weight (fairy2i alone means 2); of some kinds of layers others, as in
+    /// `2,down=3,head=3`
+    #[arg(long, value_name = "T", value_parser = Mixed::from_str)]
+    pub stages: Option<Mixed>,
     /// Which weights share scales: tensor (the papers'), row, or group:N complex inputs of a row (N a multiple of 16)
     #[arg(long, value_parser = Granularity::from_str)]
     pub granularity: Option<Granularity>,
@@ -78,14 +79,12 @@ impl RecipeArgs {
             default
         });
         let method = match name {
-            MethodName::Fairy2i => Method::Phase {
-                stages: self.stages.unwrap_or(2).into(),
-            },
+            MethodName::Fairy2i => Method::phase(self.stages.unwrap_or(Mixed::from(2))),
             MethodName::Bitnet => Method::Binary,
             MethodName::Bitnet158 => Method::Ternary,
             MethodName::Full => Method::Full,
         };
-        let phase = matches!(method, Method::Phase { .. });
+        let phase = matches!(method, Method::Phase { .. } | Method::Mixed(_));
         if !phase && (self.stages.is_some() || self.granularity.is_some()) {
             return Err(Error::usage(
                 "--stages and --granularity are for the method fairy2i",
@@ -204,7 +203,7 @@ mod tests {
     fn stages_mean_fairy2i() {
         let method = |args: RecipeArgs| args.recipe(MethodName::Full).map(|r| r.method).ok();
         assert_eq!(method(NOTHING), Some(Method::Full));
-        let stages = Some(3);
+        let stages = Some(Mixed::from(3));
         assert_eq!(
             method(RecipeArgs { stages, ..NOTHING }),
             Some(Method::Phase { stages: 3 })

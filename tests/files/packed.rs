@@ -5,7 +5,7 @@ use super::small::{self, Files, config, config_json, on_disk, tensors};
 use fairy2i_gpu::files::staging::Destination;
 use fairy2i_gpu::files::{self, Opened, Source, export, packed};
 use fairy2i_gpu::model::config::LinearShape;
-use fairy2i_gpu::model::{Dtype, Granularity, Method, Packed, Recipe, weights};
+use fairy2i_gpu::model::{Dtype, Granularity, Method, Mixed, Packed, Recipe, weights};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -23,7 +23,7 @@ fn to(out: &Path) -> Destination<'_> {
 /// Codes and scales by a formula.
 fn packed_layer(recipe: Recipe, linear: &LinearShape) -> Packed {
     let (out_features, in_features) = (linear.out_features, linear.in_features);
-    let (method, granularity) = (recipe.method, recipe.granularity);
+    let (method, granularity) = (recipe.method.of(&linear.prefix), recipe.granularity);
     let (codes, scales) = Packed::shapes(method, granularity, out_features, in_features);
     let word = |i: usize| (i as u32 + linear.prefix.len() as u32).wrapping_mul(0x9E37_79B1);
     let count = |shape: &[usize]| shape.iter().product::<usize>();
@@ -88,7 +88,14 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 fn recipes() -> impl Strategy<Value = Recipe> {
-    let phase = (1usize..=4).prop_map(|stages| Method::Phase { stages });
+    let mixed = (1u8..=4, 1usize..=4, 1usize..=4).prop_map(|(base, down, head)| {
+        let mixed = Mixed::from(base).with("down", down);
+        Method::phase(mixed.and_then(|m| m.with("head", head)).expect("stages"))
+    });
+    let phase = prop_oneof![
+        (1usize..=4).prop_map(|stages| Method::Phase { stages }),
+        mixed
+    ];
     let grain = prop_oneof![
         Just(Granularity::Tensor),
         Just(Granularity::Row),

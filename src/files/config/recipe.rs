@@ -2,12 +2,12 @@
 
 use super::{Fields, brief, show};
 use crate::error::Result;
-use crate::model::{Granularity, Method, Recipe};
+use crate::model::{Granularity, Method, Mixed, Recipe};
 use crate::quarter::COLUMNS_PER_WORD;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-/// Version of the packed format that is written, and the newest that is read.
-pub const VERSION: usize = 1;
+/// The newest version of the packed format. Version 1 is written where it suffices: it has one number of stages.
+pub const VERSION: usize = 2;
 
 /// Value of `quant_method`.
 const METHOD: &str = "fairy2i";
@@ -17,17 +17,25 @@ pub fn quantization_config(recipe: &Recipe) -> Option<Value> {
     let (method, stages) = match recipe.method {
         Method::Full => return None,
         Method::Phase { stages } => ("fairy2i", stages),
+        Method::Mixed(mixed) => ("fairy2i", mixed.base()),
         Method::Binary => ("bitnet", 1),
         Method::Ternary => ("bitnet_1_58", 1),
     };
     let mut config = json!({
         "quant_method": METHOD,
-        "version": VERSION,
+        "version": 1,
         "method": method,
         "stages": stages,
         "granularity": "tensor",
         "skip_lm_head": recipe.skip_head,
     });
+    if let Method::Mixed(mixed) = recipe.method {
+        config["version"] = VERSION.into();
+        let stages = mixed
+            .exceptions()
+            .map(|(name, t)| (name.to_owned(), t.into()));
+        config["stages_of"] = stages.collect::<Map<String, Value>>().into();
+    }
     match recipe.granularity {
         Granularity::Tensor => {}
         Granularity::Row => config["granularity"] = "row".into(),
@@ -54,15 +62,21 @@ impl Fields<'_> {
             return Err(fields.error("quant_method", what));
         }
         let version = fields.size("version", None, usize::MAX)?;
-        if version > VERSION {
+        // what makes a folder one of version 2 is this field: without it, the number means something unknown
+        let newest = match fields.get("stages_of") {
+            Some(_) => VERSION,
+            None => 1,
+        };
+        if version > newest {
             let what = format!(
-                "{version} is newer than this program, which reads up to {VERSION}; update fairy2i-gpu"
+                "{version} is newer than this program, which reads up to {newest}; update fairy2i-gpu"
             );
             return Err(fields.error("version", what));
         }
         let method = fields.method()?;
         let granularity = fields.granularity()?;
-        if granularity != Granularity::Tensor && !matches!(method, Method::Phase { .. }) {
+        if granularity != Granularity::Tensor && matches!(method, Method::Binary | Method::Ternary)
+        {
             let what = "binary and ternary weights have one scale per tensor";
             return Err(fields.error("granularity", what));
         }
@@ -79,7 +93,7 @@ impl Fields<'_> {
             Some("fairy2i") if self.get("stages").is_none() => {
                 Err(self.error("stages", "is missing"))
             }
-            Some("fairy2i") => Ok(Method::Phase { stages: stages(4)? }),
+            Some("fairy2i") => self.phase(stages(4)?),
             Some("bitnet") => stages(1).map(|_| Method::Binary),
             Some("bitnet_1_58") => stages(1).map(|_| Method::Ternary),
             Some(other) => {
@@ -87,6 +101,35 @@ impl Fields<'_> {
                 Err(self.error("method", format!("`{}` {known}", show(other))))
             }
             None => Err(self.error("method", "is missing")),
+        }
+    }
+
+    /// The phase method, with other numbers of stages where `stages_of` says so.
+    fn phase(&self, stages: usize) -> Result<Method> {
+        let Some(exceptions) = self.get("stages_of") else {
+            return Ok(Method::Phase { stages });
+        };
+        let bad = |what: &str| Err(self.error("stages_of", what));
+        let Some(exceptions) = exceptions.as_object() else {
+            return bad("is no object");
+        };
+        let mut mixed = Mixed::from(stages as u8);
+        for (name, count) in exceptions {
+            let count = count.as_u64().and_then(|count| usize::try_from(count).ok());
+            mixed = match count.and_then(|count| mixed.with(name, count)) {
+                Some(mixed) => mixed,
+                None => {
+                    let what = format!(
+                        "has `{}`, which is no kind of layer with 1 to 4 stages",
+                        show(name)
+                    );
+                    return bad(&what);
+                }
+            };
+        }
+        match mixed.check() {
+            Ok(()) => Ok(Method::phase(mixed)),
+            Err(what) => bad(&what),
         }
     }
 

@@ -10,7 +10,7 @@ use crate::ops::attention_step::AttentionStep;
 
 impl<B: Backend> Model<B> {
     /// Rotation, caches and attention: of the next token of each of several texts, or of `rows` tokens of one.
-    pub(super) async fn attend(
+    pub(in crate::model) async fn attend(
         &self,
         cache: &Cache<'_, B>,
         rows: usize,

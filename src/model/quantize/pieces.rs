@@ -83,14 +83,13 @@ pub(super) fn finite<'a>(name: &str, r: &'a [f32], allow: bool) -> Result<(Cow<'
             }
         }
     }
-    let exponent = fixed::exponent_of([f32::from_bits(largest(&r))]);
-    if exponent > 127 {
+    let bits = largest(&r);
+    if fixed::exponent_of([f32::from_bits(bits)]) > 127 {
         let what = format!("tensor `{name}`: weights of 2^127 and more");
         return Err(Error::usage(what, "repair the checkpoint"));
     }
-    // sums hold 2^28 terms: more need a coarser grid
-    let bits = usize::BITS as i32 - r.len().saturating_sub(1).leading_zeros() as i32;
-    Ok((r, exponent + (bits - 28).max(0)))
+    let exponent = super::exponent(bits, r.len());
+    Ok((r, exponent))
 }
 
 impl<'a, B: Backend> Pieces<'a, B> {

@@ -3,6 +3,7 @@
 use super::parameters::{EMBED, Held, Parameter, head, of_block, place};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::model::quantize::exponent;
 use crate::model::{Config, Recipe};
 use crate::ops::baseline::{BaselineMean, BaselinePack, BaselineSum, BaselineUnpack, Rows};
 use crate::ops::quantizer::{LEAST_SCALE, PhaseMean, PhasePack, PhaseScale, PhaseUnpack, Piece};
@@ -13,7 +14,7 @@ use crate::ops::train::optimizer::GradNorm;
 mod shape;
 
 pub(super) use shape::words;
-use shape::{Shape, exponent, made_dense, quantized, shape};
+use shape::{Shape, made_dense, quantized, shape};
 
 /// Codes and scales of one linear layer.
 struct Codes<B: Backend> {

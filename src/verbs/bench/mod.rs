@@ -255,6 +255,7 @@ impl Bench {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Mixed;
     use clap::Parser;
 
     #[derive(Parser)]
@@ -276,7 +277,7 @@ mod tests {
         assert_eq!((changed.batch.ubatch_size, changed.repetitions), (32, 3));
         assert_eq!(
             (changed.recipe.stages, bench.recipe.stages),
-            (Some(3), Some(1))
+            (Some(Mixed::from(3)), Some(Mixed::from(1)))
         );
         assert_eq!(changed.tests.prompt, [8, 16]);
         assert_eq!(changed.device.device, bench.device.device);

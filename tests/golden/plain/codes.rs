@@ -106,7 +106,7 @@ pub fn quantized(
         (over > 0.0) != borders.meet(over.abs() / spacing(w[i].abs()), weight)
     };
     match method {
-        Method::Full => w.to_vec(),
+        Method::Full | Method::Mixed(_) => w.to_vec(), // no layer is
         Method::Binary => {
             let mean = w.iter().sum::<f64>() / n;
             let code = |(i, w): (usize, &f64)| match above(i, w - mean) {

@@ -1,6 +1,5 @@
 //! Which layers a recipe quantizes, in what shapes, and the memory that takes.
 
-use crate::fixed;
 use crate::model::train::parameters::{EMBED, Kind, Parameter, head, of_block, place};
 use crate::model::{Config, Method, Recipe};
 use crate::ops::baseline::Rows;
@@ -86,24 +85,4 @@ pub fn words(recipe: Recipe, config: &Config, parameters: &[Parameter], half: bo
         total[2] += largest.unwrap_or(0);
     }
     total
-}
-
-/// The exponent of a weight's magnitudes: as [`crate::model::quantize`] chooses it for `len` weights of which the
-/// largest has the magnitude `bits`.
-pub fn exponent(bits: u32, len: usize) -> i32 {
-    let terms = usize::BITS as i32 - len.saturating_sub(1).leading_zeros() as i32;
-    fixed::exponent_of([f32::from_bits(bits)]) + (terms - 28).max(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The same grid as for deployment, so that codes are those of the packed model.
-    #[test]
-    fn exponents_are_those_of_quantizing() {
-        assert_eq!(exponent(0.75f32.to_bits(), 1000), 0);
-        assert_eq!(exponent(1f32.to_bits(), 1 << 28), 1);
-        assert_eq!(exponent(1f32.to_bits(), (1 << 28) + 1), 2);
-    }
 }

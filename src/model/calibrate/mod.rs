@@ -1,0 +1,364 @@
+//! Calibrated quantization: codes and scales that make a model's outputs, not its weights, come out right.
+//!
+//! The method is error feedback (GPTQ, OPTQ) on the widely-linear form. Layer by layer, in the order in which they run:
+//! - the inputs of the layer are taken from the model whose layers so far are quantized, and from the full-precision one;
+//! - the weight is corrected for the drift between both, and quantized so that each column makes up for the errors of the
+//!   columns before it, U and W and all stages together, in the metric of the inputs' second moments;
+//! - scales are solved from the normal equations under the same metric; both are done twice.
+//!
+//! The text goes through the blocks once, all of it through one block before the next: device memory holds one block, the
+//! residual streams, and the matrices of one layer. Everything is summed in a fixed order, so that the same text on the
+//! same device gives the same bits.
+
+mod factor;
+mod layer;
+mod moments;
+mod ops;
+mod scales;
+mod streams;
+
+pub use layer::LayerErrors;
+
+use super::forward::LoadOptions;
+use super::linear::Linear;
+use super::load::Loader;
+use super::memory::{self, product};
+use super::tap::Stack;
+use super::{Config, Granularity, Method, Packed, PackedView, Recipe, Weights, quantize};
+use crate::backend::{Backend, upload_new};
+use crate::error::{Error, Result};
+use crate::model::config::LinearShape;
+use crate::ops::activation::Activations;
+use factor::Factor;
+use layer::Layer;
+use moments::Moments;
+use streams::{Both, Quantized, Streams};
+
+/// How a model is calibrated.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CalibrateOptions {
+    /// Representation of the layers: a phase method.
+    pub recipe: Recipe,
+    /// How activations enter the quantized layers while the text runs.
+    pub activations: Activations,
+    /// Added to the diagonal of the inputs' second moments, in means of that diagonal.
+    pub damping: f64,
+    /// Tokens that go through a layer at once.
+    pub batch: usize,
+}
+
+impl CalibrateOptions {
+    /// The study's choices for a recipe.
+    pub fn new(recipe: Recipe) -> Self {
+        Self {
+            recipe,
+            activations: Activations::Int16,
+            damping: 0.01,
+            batch: 4096,
+        }
+    }
+
+    /// Residual stages of the layer `prefix`.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for another method.
+    pub fn stages(&self, prefix: &str) -> Result<usize> {
+        match self.recipe.method.of(prefix) {
+            Method::Phase { stages } => Ok(stages),
+            _ => Err(Error::usage(
+                format!("calibration of {}", self.recipe),
+                "only the method fairy2i is calibrated",
+            )),
+        }
+    }
+}
+
+/// Who takes what calibration makes.
+pub trait Journal {
+    /// A layer that an earlier run has made already, with the same text and options.
+    ///
+    /// # Errors
+    /// Those of reading it.
+    fn made(&mut self, layer: &LinearShape) -> Result<Option<Packed>>;
+
+    /// The next layer begins.
+    fn begins(&mut self, layer: &LinearShape);
+
+    /// A layer is made.
+    ///
+    /// # Errors
+    /// Those of writing it.
+    fn take(&mut self, layer: &LinearShape, packed: &Packed, errors: LayerErrors) -> Result<()>;
+}
+
+/// Calibrates all linear layers of the dense model `weights`, in forward order, on `sequences` of token ids.
+///
+/// # Errors
+/// [`Error::Usage`] for another method than the phase quantizer, for no sequences, or ids beyond the vocabulary;
+/// [`Error::NonFinite`] for weights that are no numbers; those of the device and of `journal`.
+pub async fn calibrate<B: Backend>(
+    backend: &B,
+    config: &Config,
+    weights: &dyn Weights,
+    sequences: &[Vec<u32>],
+    options: CalibrateOptions,
+    journal: &mut dyn Journal,
+) -> Result<()> {
+    check(config, sequences, &options)?;
+    let longest = sequences.iter().map(Vec::len).max().unwrap_or(1);
+    let load = LoadOptions {
+        recipe: Recipe {
+            method: Method::Full,
+            granularity: Granularity::Tensor,
+            skip_head: false,
+        },
+        activations: options.activations,
+        context: longest,
+        batch: options.batch.max(longest),
+        kv: None,
+        exact: false,
+    };
+    let tokens = sequences.iter().map(Vec::len).sum();
+    let hint = "calibrate with fewer tokens, or on another device";
+    memory::check(
+        backend,
+        "calibration",
+        &needs(config, tokens, load.batch),
+        hint,
+    )?;
+    let mut quiet = |_: &str| {};
+    let mut loader = Loader {
+        backend: &backend,
+        config,
+        weights,
+        options: load,
+        progress: &mut quiet,
+    };
+    let mut run = Calibration {
+        backend,
+        config,
+        streams: Streams::new(&loader, sequences, load).await?,
+        options,
+        journal,
+    };
+    for l in 0..config.layers {
+        run.block(&mut loader, l).await?;
+    }
+    if !options.recipe.skip_head {
+        let linears = config.linears();
+        let head = (Stack::Head, &linears[7 * config.layers..]);
+        run.stack(&loader, head, None).await?;
+    }
+    Ok(())
+}
+
+/// What enters a layer: tokens of the full-precision model and of the one that is quantized so far, beside each other.
+#[derive(Debug, Clone, Copy)]
+pub struct Seen<'a> {
+    /// Inputs of the layer.
+    pub columns: usize,
+    /// Inputs in the full-precision model, [tokens, columns].
+    pub full: &'a [f32],
+    /// Inputs in the quantized model, [tokens, columns].
+    pub quantized: &'a [f32],
+    /// The residual streams that the layer adds to, [tokens, outputs] each, if it adds to one.
+    pub streams: Option<(&'a [f32], &'a [f32])>,
+}
+
+/// Calibrates one weight `r` [out_features, columns] by itself: `options` say how.
+///
+/// # Errors
+/// [`Error::Usage`] for another method than the phase quantizer and for sizes that do not belong together; those of the
+/// device.
+pub async fn calibrate_weight<B: Backend>(
+    backend: &B,
+    r: &[f32],
+    out_features: usize,
+    seen: Seen<'_>,
+    options: CalibrateOptions,
+) -> Result<(Packed, LayerErrors)> {
+    let (n, recipe) = (seen.columns, options.recipe);
+    let method = recipe.method.of("weight");
+    quantize::check("weight", out_features, n, method, recipe.granularity)?;
+    let stages = options.stages("weight")?;
+    let tokens = seen.full.len() / n;
+    let width = |rows: &[f32], width: usize| tokens > 0 && rows.len() == tokens * width;
+    let streams = seen
+        .streams
+        .is_none_or(|(a, b)| width(a, out_features) && width(b, out_features));
+    if r.len() != out_features * n || !width(seen.full, n) || !width(seen.quantized, n) || !streams
+    {
+        return Err(Error::usage(
+            format!("inputs of {tokens} tokens that do not fit a weight of {out_features} x {n}"),
+            "give every element once",
+        ));
+    }
+    let upload = |rows: &[f32]| upload_new(backend, "inputs", bytemuck::cast_slice(rows));
+    let moments = Moments::new(backend, n, seen.streams.map(|_| out_features))?;
+    let (full, quantized) = (upload(seen.full)?, upload(seen.quantized)?);
+    let (full_stream, stream) = seen.streams.unwrap_or_default();
+    let (full_stream, stream) = (upload(full_stream)?, upload(stream)?);
+    let difference = backend.alloc("difference", tokens * n.max(out_features))?;
+    let (inputs, streams) = ((&full, &quantized), (&full_stream, &stream));
+    moments
+        .add(backend, (tokens, tokens), inputs, streams, &difference)
+        .await?;
+    let most = out_features.next_multiple_of(2);
+    let factor = Factor::new(backend, &moments, options.damping, most).await?;
+    let recipe = (stages, recipe.granularity);
+    let layer = Layer::new(backend, &factor, &moments, (r, out_features), recipe).await?;
+    layer.quantize().await
+}
+
+/// Bytes of device memory by what they are for: what is there all the time, and the most that a stack and one of its
+/// layers take.
+fn needs(c: &Config, tokens: usize, batch: usize) -> [(&'static str, usize); 5] {
+    let widest = c.hidden.max(c.intermediate).max(c.heads * c.head_dim);
+    let linears = c.linears();
+    let largest = linears.iter().map(|l| l.out_features * l.in_features);
+    let largest = largest.max().unwrap_or(0);
+    let block: usize = linears
+        .iter()
+        .take(7)
+        .map(|l| l.out_features * l.in_features)
+        .sum();
+    let floats = |factors: &[usize]| product(&[4, product(factors)]);
+    [
+        ("residual streams", floats(&[2, tokens, c.hidden])),
+        // inputs of both models, their difference, and what the passes leave between their operations
+        ("inputs", floats(&[10, batch, widest])),
+        (
+            "a block and the embedding",
+            floats(&[1, block + c.vocab * c.hidden]),
+        ),
+        // moments and drift, H and its factor
+        ("second moments", floats(&[4, widest, widest])),
+        // the weight three times, its target, errors, scratch twice
+        ("a layer", floats(&[8, largest])),
+    ]
+}
+
+/// Refuses what cannot be calibrated, before anything is loaded.
+fn check(config: &Config, sequences: &[Vec<u32>], options: &CalibrateOptions) -> Result<()> {
+    if sequences.is_empty() || sequences.iter().any(Vec::is_empty) {
+        return Err(Error::usage(
+            "the calibration text has no tokens",
+            "give a longer text",
+        ));
+    }
+    let most = sequences.iter().flatten().max();
+    if let Some(id) = most.filter(|&&id| id as usize >= config.vocab) {
+        return Err(Error::usage(
+            format!("token id {id} is beyond the vocabulary of {}", config.vocab),
+            "use the tokenizer that belongs to the model",
+        ));
+    }
+    for l in config.linears() {
+        if !(options.recipe.skip_head && l.prefix == Config::HEAD) {
+            options.stages(&l.prefix)?;
+            let method = options.recipe.method.of(&l.prefix);
+            let granularity = options.recipe.granularity;
+            quantize::check(
+                &l.prefix,
+                l.out_features,
+                l.in_features,
+                method,
+                granularity,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// A run over all blocks.
+struct Calibration<'a, 'j, B: Backend> {
+    backend: &'a B,
+    config: &'a Config,
+    streams: Streams<'a, B>,
+    options: CalibrateOptions,
+    journal: &'j mut dyn Journal,
+}
+
+impl<'a, B: Backend> Calibration<'a, '_, B> {
+    /// All stacks of a block, and the text through it.
+    async fn block(&mut self, loader: &mut Loader<'_, &'a B>, l: usize) -> Result<()> {
+        let full = loader.block(l).await?;
+        let mut made = Quantized::default();
+        let linears = self.config.linears();
+        let layers = &linears[7 * l..7 * l + 7];
+        let stacks = [
+            (Stack::Qkv, &layers[..3]),
+            (Stack::O, &layers[3..4]),
+            (Stack::GateUp, &layers[4..6]),
+            (Stack::Down, &layers[6..]),
+        ];
+        for (stack, layers) in stacks {
+            let of = Some((&full, &made));
+            let (linear, measured) = self.stack(loader, (stack, layers), of).await?;
+            let place = match stack {
+                Stack::Qkv => &mut made.qkv,
+                Stack::O => &mut made.o,
+                Stack::GateUp => &mut made.gate_up,
+                Stack::Down | Stack::Head => &mut made.down,
+            };
+            *place = Some(linear);
+            if matches!(stack, Stack::O | Stack::Down) {
+                let both = (&full, &made);
+                self.streams.advance(stack, both, measured).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The layers of a stack, unless they are made already: the stack as it runs from now on, and whether its inputs were
+    /// measured.
+    async fn stack(
+        &mut self,
+        loader: &Loader<'_, &'a B>,
+        (stack, layers): (Stack, &[LinearShape]),
+        block: Option<Both<'_, 'a, B>>,
+    ) -> Result<(Linear<&'a B>, bool)> {
+        let mut packed = Vec::with_capacity(layers.len());
+        for layer in layers {
+            packed.extend(self.journal.made(layer)?);
+        }
+        let measured = packed.len() < layers.len();
+        if measured {
+            let moments = self.streams.moments(stack, block).await?;
+            packed = self.quantize(loader, layers, &moments).await?;
+        }
+        let views: Vec<_> = packed.into_iter().map(PackedView::from).collect();
+        let names: Vec<_> = layers.iter().map(|l| l.prefix.as_str()).collect();
+        let activations = self.options.activations;
+        let linear = Linear::phase(&self.backend, names.join(" + "), &views, activations)?;
+        Ok((linear, measured))
+    }
+
+    /// Codes and scales of layers that read the same inputs.
+    async fn quantize(
+        &mut self,
+        loader: &Loader<'_, &'a B>,
+        layers: &[LinearShape],
+        moments: &Moments<B>,
+    ) -> Result<Vec<Packed>> {
+        let backend = self.backend;
+        let rows = layers.iter().map(|l| l.out_features.next_multiple_of(2));
+        let most = rows.max().unwrap_or(0);
+        let factor = Factor::new(backend, moments, self.options.damping, most).await?;
+        let mut all = Vec::with_capacity(layers.len());
+        for shape in layers {
+            backend.at(&|| format!("{}, calibrating", shape.prefix));
+            self.journal.begins(shape);
+            let tensor = loader.dense(&self.config.dense_name(&shape.prefix))?;
+            let values = tensor.to_f32(0..tensor.elements());
+            let stages = self.options.stages(&shape.prefix)?;
+            let recipe = (stages, self.options.recipe.granularity);
+            let weight = (&values[..], shape.out_features);
+            let layer = Layer::new(backend, &factor, moments, weight, recipe).await?;
+            let (packed, errors) = layer.quantize().await?;
+            self.journal.take(shape, &packed, errors)?;
+            all.push(packed);
+        }
+        Ok(all)
+    }
+}
