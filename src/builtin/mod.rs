@@ -13,6 +13,8 @@
 //! on an NVIDIA H200 (one minute), and are opened like those of any other model. README.md has its perplexities.
 
 use crate::error::{Error, Result};
+#[cfg(feature = "text")]
+use crate::files::corpus::texts::Content;
 use crate::files::{self, Opened, Source};
 use std::path::Path;
 
@@ -33,6 +35,34 @@ pub static FILES: &[(&str, &[u8])] = files![
     "tokenizer.json",
     "tokenizer_config.json",
 ];
+
+/// Text to calibrate with, where no other is at hand: 140,000 tokens or so of encyclopedia passages (Wikipedia, CC BY-SA
+/// 3.0, each with the title of its article), novels in the public domain and TinyStories (CDLA-Sharing-1.0), as JSON lines
+/// in a zstd frame. `tools/calibration_text.py` makes it.
+#[cfg(feature = "text")]
+pub static CALIBRATION: &[u8] = include_bytes!("calibration.jsonl.zst");
+
+/// The documents of [`CALIBRATION`].
+///
+/// # Errors
+/// None, unless the crate itself is damaged.
+#[cfg(feature = "text")]
+pub fn calibration() -> Result<Content> {
+    let place = "the built-in calibration text";
+    let damaged = |what: String| Error::file(place, what, "build the program again");
+    let mut lines = String::new();
+    let decoder = ruzstd::decoding::StreamingDecoder::new(CALIBRATION);
+    let mut decoder = decoder.map_err(|e| damaged(e.to_string()))?;
+    let read = std::io::Read::read_to_string(&mut decoder, &mut lines);
+    read.map_err(|e| damaged(e.to_string()))?;
+    let document = |line: &str| {
+        let value: serde_json::Value = serde_json::from_str(line).ok()?;
+        Some(value.get("text")?.as_str()?.to_owned())
+    };
+    let documents = lines.lines().map(document).collect::<Option<Vec<_>>>();
+    let documents = documents.ok_or_else(|| damaged("is no JSON lines".to_owned()))?;
+    Ok(Content::Documents(documents))
+}
 
 /// Where [`crate::files::open_source`] finds it.
 pub fn source() -> Source {
@@ -81,4 +111,18 @@ pub fn sizes(model: Option<&Path>) -> Result<Vec<(String, u64)>> {
     }
     files.sort();
     Ok(files)
+}
+
+#[cfg(all(test, feature = "text"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_calibration_text_is_whole() {
+        let text = calibration().expect("it is part of the program");
+        let documents = text.documents();
+        let length: usize = documents.iter().map(|d| d.len()).sum();
+        assert!(documents.len() > 300 && length > 500_000, "{length}");
+        assert!(documents.iter().all(|d| d.len() >= 200));
+    }
 }

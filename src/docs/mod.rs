@@ -25,6 +25,7 @@ pages! {
     data = "data.md";
     scale = "scale.md";
     quality = "quality.md";
+    calibration = "calibration.md";
     changelog = "changelog.md";
 }
 
@@ -37,6 +38,7 @@ pub mod lab_notes {
         prompts = "lab_notes/prompts.md";
         attention = "lab_notes/attention.md";
         quantizing = "lab_notes/quantizing.md";
+        calibrating = "lab_notes/calibrating.md";
         submission = "lab_notes/submission.md";
         processor = "lab_notes/processor.md";
     }

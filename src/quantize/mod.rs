@@ -3,6 +3,8 @@
 //! Weights are read, quantized and written one tensor at a time, so that memory holds only the largest of them. One
 //! weight by itself is [`crate::model::quantize()`].
 
+#[cfg(feature = "evaluate")]
+pub mod calibrated;
 mod export;
 mod folder;
 

@@ -84,6 +84,13 @@ pub fn progress(wanted: bool, steps: usize) -> indicatif::ProgressBar {
     }
 }
 
+/// A bar that also says how much time is left, for steps of about equal length.
+pub fn timed() -> indicatif::ProgressStyle {
+    let style = "{bar:30} {pos}/{len} {elapsed} (left {eta}) {msg}";
+    let style = indicatif::ProgressStyle::with_template(style);
+    style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar())
+}
+
 /// Rows in columns two blanks apart, the first column left-aligned, the others right-aligned.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|h| h.chars().count()).collect();

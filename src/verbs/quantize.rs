@@ -1,5 +1,7 @@
 //! `quantize`: a packed folder from a full-precision one, tensor by tensor.
 
+mod calibrate;
+
 use super::args::{DeviceArgs, MethodName, RecipeArgs};
 use super::{device, folders, out, source};
 use crate::backend::Backend;
@@ -8,6 +10,7 @@ use crate::error::Result;
 use crate::generate::ModelFiles;
 use crate::model::Recipe;
 use crate::quantize::{Progress, QuantizeOptions, QuantizedLayer, quantize_folder};
+use calibrate::CalibrateArgs;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -18,9 +21,14 @@ use std::time::Instant;
   fairy2i-gpu quantize llama-folder packed-folder                 two stages, scales per tensor
   fairy2i-gpu quantize llama-folder packed-folder --stages 1 --granularity group:64
   fairy2i-gpu quantize llama-folder packed-folder --method bitnet_1_58 --json
+  fairy2i-gpu quantize llama-folder packed-folder --granularity row --calibrate text.jsonl
+                                                  error feedback: far better, and a matter of minutes
+  fairy2i-gpu quantize llama-folder packed-folder --granularity row --calibrate self text.jsonl
+                                                  half the text are the model's own samples
 
 The packed folder loads without the original. Weights are read, quantized and written one tensor at a time. The
-relative error of a layer is |Rq - R| / |R|; bits per weight include scales and padding.")]
+relative error of a layer is |Rq - R| / |R|; bits per weight include scales and padding. With `--calibrate`, the output
+error is |E X| / |R X| over the text, E being the error of the weight: first as the papers quantize it, then calibrated.")]
 pub struct Quantize {
     /// Full-precision Hugging Face folder
     #[arg(value_name = "IN")]
@@ -36,6 +44,8 @@ pub struct Quantize {
     json: bool,
     #[command(flatten)]
     recipe: RecipeArgs,
+    #[command(flatten)]
+    calibration: CalibrateArgs,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -91,6 +101,9 @@ impl Quantize {
             allow_nonfinite: self.recipe.allow_nonfinite,
         };
         folders::check("quantize", &self.input, &self.output, self.force)?;
+        if self.calibration.is_given() {
+            return self.calibrate(&files, options);
+        }
         let device = device::open(&self.device)?;
         let bar = out::progress(!self.json, files.config().linears().len());
         let mut show = |progress: Progress<'_>| {

@@ -4,6 +4,7 @@
 mod analyze;
 mod bad;
 mod bench;
+mod calibrate;
 mod data;
 mod data_stops;
 mod devices;

@@ -5,6 +5,7 @@ use crate::error::Result;
 use crate::files::{Opened, plan};
 use crate::model::{Config, Recipe, RopeScaling};
 use crate::ops::Kv;
+use crate::quantize::calibrated::{CALIBRATION, CalibrationReport};
 use crate::verbs::args::{DeviceArgs, RecipeArgs};
 use crate::verbs::device::{self, Task};
 use crate::verbs::{out, source};
@@ -48,6 +49,8 @@ struct ModelInfo {
     cache_bytes_per_token: usize,
     /// Weights and the cache of a full context.
     memory_bytes: usize,
+    /// How it was calibrated; null where it was not.
+    calibration: Option<CalibrationReport>,
 }
 
 #[derive(Serialize)]
@@ -129,7 +132,17 @@ fn gather(
         },
         cache_bytes_per_token: cache,
         memory_bytes: storage.all + cache * config.context,
+        calibration: calibration(opened)?,
     })
+}
+
+/// Longest calibration report that is read.
+const LONGEST: usize = 16 << 20;
+
+/// What the folder says of its calibration; nothing where that is not ours.
+fn calibration(opened: &Opened) -> Result<Option<CalibrationReport>> {
+    let bytes = opened.source.read_optional(CALIBRATION, LONGEST)?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
 /// Bytes of a model's tensors.
@@ -212,6 +225,21 @@ fn text(info: &ModelInfo) -> String {
             ),
         ),
     ];
+    if let Some(c) = &info.calibration {
+        let perplexity = c.perplexity.map_or(String::new(), |[full, made]| {
+            format!("; perplexity of held-out text {full:.2}, then {made:.2}")
+        });
+        let text = &c.text_sha256[..c.text_sha256.len().min(12)];
+        let value = format!(
+            "{}, fairy2i-gpu {}: {} tokens of {} (seed {}, SHA-256 {text}){perplexity}",
+            c.method.split(',').next().unwrap_or_default(),
+            c.version,
+            c.tokens,
+            c.sources.join(", "),
+            c.seed,
+        );
+        fields.push(("calibrated", value));
+    }
     for file in &info.files {
         let size = out::bytes(file.bytes as f64);
         fields.push(("file", format!("{size}  {}", file.name)));

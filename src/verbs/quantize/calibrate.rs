@@ -1,0 +1,166 @@
+//! `quantize --calibrate`: codes and scales that are chosen with a text in view.
+
+use super::Quantize;
+use crate::backend::Device;
+use crate::error::Result;
+use crate::generate::ModelFiles;
+use crate::quantize::QuantizeOptions;
+use crate::quantize::calibrated::{
+    Calibrated, CalibratedLayer, CalibrationReport, CalibrationText, Step, TextSource,
+    calibrate_folder,
+};
+use crate::verbs::{device, folders, out};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// What to calibrate with.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Calibration")]
+pub struct CalibrateArgs {
+    /// Choose codes and scales so that the outputs of layers come out right on this text: files as `data` takes them,
+    /// `builtin` for a mixed text that is part of the program, or `self` for the model's own samples; several give equal
+    /// shares
+    #[arg(long, value_name = "TEXT", num_args = 1..)]
+    calibrate: Vec<PathBuf>,
+    /// Tokens of the text that are used, at most [default: 131072; on the CPU 32768]
+    #[arg(long, value_name = "N", requires = "calibrate")]
+    calibrate_tokens: Option<usize>,
+    /// Tokens of a sequence [at most the model's context]
+    #[arg(long, value_name = "N", default_value_t = CalibrationText::LENGTH, requires = "calibrate")]
+    calibrate_length: usize,
+    /// Chooses the part of the text that is used, and own samples
+    #[arg(long, value_name = "N", default_value_t = 42, requires = "calibrate")]
+    seed: u64,
+}
+
+impl CalibrateArgs {
+    /// The text, in the amount that suits `device`.
+    fn text(&self, device: &Device) -> CalibrationText {
+        let source = |path: &PathBuf| match path.to_str() {
+            Some("builtin") if !path.exists() => TextSource::Builtin,
+            Some("self") if !path.exists() => TextSource::Own,
+            _ => TextSource::File(path.clone()),
+        };
+        let sources = self.calibrate.iter().map(source).collect();
+        let usual = CalibrationText::new(sources, device);
+        CalibrationText {
+            tokens: self.calibrate_tokens.unwrap_or(usual.tokens),
+            length: self.calibrate_length,
+            seed: self.seed,
+            ..usual
+        }
+    }
+
+    /// Whether there is a text.
+    pub fn is_given(&self) -> bool {
+        !self.calibrate.is_empty()
+    }
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    input: String,
+    output: String,
+    #[serde(flatten)]
+    calibration: &'a CalibrationReport,
+    /// Weights in quantized layers.
+    quantized_weights: usize,
+    /// Bits per weight of those, scales and padding included.
+    bits_per_quantized_weight: f64,
+    seconds: f64,
+}
+
+impl Quantize {
+    /// Calibrates, writes, and prints what came of it.
+    pub(super) fn calibrate(&self, files: &ModelFiles, options: QuantizeOptions) -> Result<()> {
+        let started = Instant::now();
+        let device = device::open(&self.device)?;
+        let text = self.calibration.text(&device);
+        let made = self.run_calibration(files, options, &text, &device)?;
+        device::report_check(&device);
+        let layers = &made.report.layers;
+        let weights = |l: &CalibratedLayer| l.shape[0] * l.shape[1];
+        let count: usize = layers.iter().map(weights).sum();
+        let bits = layers.iter().map(|l| weights(l) as f64 * l.bits_per_weight);
+        let report = Report {
+            input: self.input.display().to_string(),
+            output: self.output.display().to_string(),
+            calibration: &made.report,
+            quantized_weights: count,
+            bits_per_quantized_weight: bits.sum::<f64>() / count as f64,
+            seconds: started.elapsed().as_secs_f64(),
+        };
+        if self.json {
+            return out::json(&report);
+        }
+        out::print(&words(&report))
+    }
+
+    fn run_calibration(
+        &self,
+        files: &ModelFiles,
+        options: QuantizeOptions,
+        text: &CalibrationText,
+        device: &Device,
+    ) -> Result<Calibrated> {
+        let bar = out::progress(!self.json, files.config().linears().len());
+        bar.set_style(out::timed());
+        let mut show = |step: Step<'_>| match step {
+            Step::Sampled(tokens) => bar.set_message(format!("{tokens} tokens sampled")),
+            Step::Resumed(layers) => bar.set_message(format!("{layers} layers were done already")),
+            Step::Measuring => bar.set_message("measuring"),
+            Step::Layer { name, done, .. } => {
+                bar.set_message(name.to_owned());
+                bar.set_position(done as u64);
+            }
+        };
+        let made = calibrate_folder(files, &self.output, device, options, text, &mut show);
+        let made = folders::with_force("quantize", made)?;
+        bar.finish_and_clear();
+        folders::tell(made.replaced.clone());
+        Ok(made)
+    }
+}
+
+fn words(report: &Report<'_>) -> String {
+    let row = |l: &CalibratedLayer| {
+        vec![
+            l.name.clone(),
+            format!("{} x {}", l.shape[0], l.shape[1]),
+            format!("{:.4}", l.weight_error),
+            format!("{:.4}", l.output_error_before),
+            format!("{:.4}", l.output_error),
+            format!("{:.3}", l.bits_per_weight),
+        ]
+    };
+    let c = report.calibration;
+    let rows: Vec<_> = c.layers.iter().map(row).collect();
+    let header = [
+        "layer",
+        "shape",
+        "weight error",
+        "output error, nearest",
+        "calibrated",
+        "bits/weight",
+    ];
+    let perplexity = c.perplexity.map_or(String::new(), |[full, made]| {
+        format!("perplexity of held-out text: {full:.2} in full precision, {made:.2} calibrated\n")
+    });
+    format!(
+        "{}\n{}: {} on {}\n{} tokens of {} (seed {}), sequences of {}\n{perplexity}{} weights in {} layers, {:.3} bits each, scales and padding included; {:.2} s\n",
+        out::table(&header, &rows),
+        report.output,
+        c.method,
+        c.device,
+        c.tokens,
+        c.sources.join(", "),
+        c.seed,
+        c.length,
+        out::scaled(report.quantized_weights as f64, ""),
+        c.layers.len(),
+        report.bits_per_quantized_weight,
+        report.seconds,
+    )
+}

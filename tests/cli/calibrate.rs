@@ -1,0 +1,213 @@
+//! `quantize --calibrate`: the same bytes every time, killed in between or not, and better ones than the nearest.
+
+use super::*;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const MODEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/models/stories260k");
+const TEXT: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/data/text/tinystories_val.txt"
+);
+
+/// Calibration of the small model into `out`.
+fn args<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let mut all = vec![
+        "quantize",
+        MODEL,
+        out,
+        "--granularity",
+        "row",
+        "--calibrate-tokens",
+        "4096",
+        "--calibrate-length",
+        "128",
+    ];
+    all.extend(more);
+    all
+}
+
+fn path(folder: &Path, name: &str) -> String {
+    folder.join(name).to_str().expect("UTF-8").to_owned()
+}
+
+/// The files of a folder that must not differ.
+fn contents(folder: &str) -> Vec<(String, Vec<u8>)> {
+    ["model.safetensors", "config.json", "calibration.json"]
+        .into_iter()
+        .map(|name| {
+            let bytes = fs::read(Path::new(folder).join(name)).expect("a file");
+            (name.to_owned(), bytes)
+        })
+        .collect()
+}
+
+fn perplexity(model: &str, more: &[&str]) -> f64 {
+    let mut args = vec!["eval", "ppl", "-m", model, "--block", "128", "--json", TEXT];
+    args.extend(more);
+    let report = json(&args);
+    report[0]["ppl"].as_f64().expect("a perplexity")
+}
+
+#[test]
+fn a_calibrated_model_is_better_and_the_same_each_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [one, two, cut] = ["one", "two", "cut"].map(|name| path(folder.path(), name));
+    let report = json(&args(&one, &["--json", "--calibrate", TEXT]));
+    let layers = report["layers"].as_array().expect("layers");
+    assert_eq!(layers.len(), 5 * 7 + 1);
+    for layer in layers {
+        let error = |name: &str| layer[name].as_f64().expect("a number");
+        assert!(
+            error("output_error") < error("output_error_before"),
+            "{layer}"
+        );
+    }
+    assert_eq!(report["tokens"], 4096);
+    let [full, made] = [0, 1].map(|i| report["perplexity"][i].as_f64().expect("measured"));
+    assert!(full < made && made < 40.0, "{full}, {made}");
+    good(&args(&two, &["--calibrate", TEXT]));
+    assert_eq!(contents(&one), contents(&two));
+    kill(&cut);
+    let left = format!("{cut}.fairy2i-layers");
+    assert!(Path::new(&left).exists() && !Path::new(&cut).exists());
+    good(&args(&cut, &["--calibrate", TEXT]));
+    assert_eq!(contents(&one), contents(&cut));
+    assert!(!Path::new(&left).exists());
+
+    let nearest = perplexity(MODEL, &["--stages", "2", "--granularity", "row"]);
+    let calibrated = perplexity(&one, &[]);
+    assert!(
+        calibrated < 0.25 * nearest,
+        "{calibrated} instead of {nearest}"
+    );
+    let info = good(&["info", &one]);
+    assert!(
+        info.contains("calibrated") && info.contains("4096 tokens"),
+        "{info}"
+    );
+    assert_eq!(
+        json(&["info", &one, "--json"])["calibration"]["tokens"],
+        4096
+    );
+}
+
+/// Begins a calibration, and kills it when some layers are done.
+fn kill(out: &str) {
+    let mut child = command(&args(out, &["--calibrate", TEXT]))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let layers = format!("{out}.fairy2i-layers");
+    let until = Instant::now() + Duration::from_secs(60);
+    let done = || fs::read_dir(&layers).map_or(0, Iterator::count);
+    while done() < 8 && Instant::now() < until {
+        assert!(
+            child.try_wait().expect("a child").is_none(),
+            "it ended too soon"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+}
+
+#[test]
+fn own_samples_are_a_text_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = path(folder.path(), "out");
+    let more = [
+        "--calibrate",
+        "self",
+        TEXT,
+        "--json",
+        "--calibrate-tokens",
+        "2048",
+    ];
+    let mut args = args(&out, &[]);
+    args.drain(5..7);
+    args.extend(more);
+    let report = json(&args);
+    assert_eq!(
+        report["sources"],
+        serde_json::json!(["self", "tinystories_val.txt"])
+    );
+    assert_eq!(report["tokens"], 2048);
+    assert!(perplexity(&out, &[]) < 40.0);
+}
+
+#[test]
+fn what_cannot_be_calibrated_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = path(folder.path(), "out");
+    let empty = path(folder.path(), "empty.txt");
+    fs::write(&empty, "").expect("a file");
+    refused(&args(&out, &["--calibrate", &empty]), 2, &["empty.txt"]);
+    let missing = path(folder.path(), "missing.txt");
+    refused(&args(&out, &["--calibrate", &missing]), 2, &["missing.txt"]);
+    let method = [
+        "quantize",
+        MODEL,
+        &out,
+        "--method",
+        "bitnet",
+        "--calibrate",
+        TEXT,
+    ];
+    refused(&method, 2, &["fairy2i"]);
+    assert!(!Path::new(&out).exists());
+    let inside = path(folder.path(), "text");
+    fs::create_dir(&inside).expect("a folder");
+    let text = format!("{inside}/a.txt");
+    fs::write(&text, "Once upon a time there was a text.").expect("a file");
+    refused(
+        &args(&inside, &["--force", "--calibrate", &text]),
+        2,
+        &["text"],
+    );
+    assert!(Path::new(&text).exists());
+}
+
+#[test]
+fn kinds_of_layers_have_their_own_stages() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [plain, made] = ["plain", "made"].map(|name| path(folder.path(), name));
+    let stages = ["--stages", "2,down=3,head=3"];
+    good(&["quantize", MODEL, &plain, stages[0], stages[1]]);
+    let report = json(&["info", &plain, "--json"]);
+    assert!(
+        report["method"]
+            .as_str()
+            .is_some_and(|m| m.contains("2, down 3, head 3")),
+        "{report}"
+    );
+    let more = ["--calibrate", "builtin", "--json", stages[0], stages[1]];
+    let report = json(&args(&made, &more));
+    assert_eq!(report["layers"].as_array().map(Vec::len), Some(36));
+    let text = good(&["generate", "-m", &made, "-n", "8", "--temp", "0", "Once"]);
+    assert!(text.len() > 5, "{text}");
+    let report = json(&["analyze", &made, "--json"]);
+    for layer in report["layers"].as_array().expect("layers") {
+        let kind = layer["kind"].as_str().expect("a kind");
+        let stages = layer["codes"]["stages"].as_array().map(Vec::len);
+        let wanted = if matches!(kind, "down" | "head") {
+            3
+        } else {
+            2
+        };
+        assert_eq!(stages, Some(wanted), "{}", layer["name"]);
+    }
+    let out = path(folder.path(), "out");
+    refused(
+        &["quantize", MODEL, &out, "--stages", "v=3"],
+        2,
+        &["product"],
+    );
+    refused(
+        &["quantize", MODEL, &out, "--stages", "knee=3"],
+        2,
+        &["knee"],
+    );
+}
