@@ -1,7 +1,7 @@
 // Computes: codes of a block of complex columns, from the last to the first, each for what the errors behind it left over
-// Inputs: target R in the order of the factor; factor L of H = L L^T; pending = sum of E_i L_ic over columns i behind the block
+// Inputs: weight R in the order of the factor; factor L of H = L L^T; pending = sum of E_i L_ic over columns i behind the block
 // Work split: one invocation owns one complex row; a workgroup shares the block of the factor
-// Shapes: target, errors [rows, 2, columns]; factor [columns, columns]; pending [rows, 2, 32]; order [columns / 2];
+// Shapes: weight, errors [rows, 2, columns]; factor [columns, columns]; pending [rows, 2, 32]; order [columns / 2];
 //         scales [cells, groups, 2, stages] of (re, im); codes [rows, 2, stages, words]
 
 override STAGES: u32 = 4u;
@@ -17,7 +17,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> target_: array<f32>;
+@group(0) @binding(1) var<storage, read> weight: array<f32>;
 @group(0) @binding(2) var<storage, read> factor: array<f32>;
 @group(0) @binding(3) var<storage, read> pending: array<f32>;
 @group(0) @binding(4) var<storage, read> scales: array<f32>;
@@ -108,7 +108,7 @@ fn phase_feedback(
         }
         let pair = p.first + c;
         let at = 2u * row * columns + 2u * pair;
-        let t = vec4(target_[at], target_[at + 1u], target_[at + columns], target_[at + columns + 1u]);
+        let t = vec4(weight[at], weight[at + 1u], weight[at + columns], weight[at + columns + 1u]);
         let f = vec3(l[2u * c * (SPAN + 1u)], l[2u * c * (SPAN + 1u) + SPAN], l[(2u * c + 1u) * (SPAN + 1u)]);
         let column = order[pair];
         let cell = select(0u, row, p.by_row == 1u);

@@ -4,8 +4,8 @@
 mod common;
 mod plain;
 
-use common::{one_at_a_time, setups};
-use fairy2i_gpu::backend::{Backend, Cpu, block_on};
+use common::{Device, one_at_a_time, setups};
+use fairy2i_gpu::backend::{Backend, block_on};
 use fairy2i_gpu::model::calibrate::{CalibrateOptions, LayerErrors, Seen, calibrate_weight};
 use fairy2i_gpu::model::{Granularity, Method, Packed, Recipe};
 use fairy2i_gpu::ops::noise;
@@ -67,11 +67,7 @@ fn options(stages: usize, granularity: Granularity) -> CalibrateOptions {
     })
 }
 
-fn calibrated<B: Backend>(
-    backend: &B,
-    layer: &Layer,
-    options: CalibrateOptions,
-) -> (Packed, LayerErrors) {
+fn calibrated(backend: &Device, layer: &Layer, options: CalibrateOptions) -> (Packed, LayerErrors) {
     let streams = layer.streams.as_ref();
     let seen = Seen {
         columns: layer.columns,
@@ -167,13 +163,14 @@ fn a_weight_has_the_codes_and_scales_of_the_recipe() {
         let options = options(stages, granularity);
         judge(
             &format!("{name} on the CPU"),
-            &calibrated(&Cpu::new(), &layer, options),
+            &calibrated(&Device::cpu(), &layer, options),
             &want,
             stages,
         );
         for setup in setups() {
-            let made = calibrated(&setup.gpu, &layer, options);
-            judge(&format!("{name} on {}", setup.name), &made, &want, stages);
+            let name = format!("{name} on {}", setup.name);
+            let made = calibrated(&Device::from(setup.gpu), &layer, options);
+            judge(&name, &made, &want, stages);
         }
     }
 }
@@ -184,14 +181,14 @@ fn feedback_and_stages_pay() {
     let mut last = f64::INFINITY;
     for stages in 1..=4 {
         for granularity in [Granularity::Tensor, Granularity::Row] {
-            let (_, errors) = calibrated(&Cpu::new(), &layer, options(stages, granularity));
+            let (_, errors) = calibrated(&Device::cpu(), &layer, options(stages, granularity));
             let [papers, nearest, first, second] = errors.outputs[..] else {
                 panic!("{errors:?}");
             };
             assert!(first < papers.min(nearest), "{stages}: {errors:?}");
             assert!(second < 1.02 * first, "{stages}: {errors:?}");
         }
-        let (_, errors) = calibrated(&Cpu::new(), &layer, options(stages, Granularity::Row));
+        let (_, errors) = calibrated(&Device::cpu(), &layer, options(stages, Granularity::Row));
         let error = errors.outputs[3];
         assert!(error < 0.8 * last, "{stages} stages: {error} after {last}");
         last = error;
@@ -214,14 +211,14 @@ fn inputs_that_are_all_zero_are_no_obstacle() {
     let mut layer = layer(4400, [6, 40, 60], false);
     layer.full.fill(0.0);
     layer.quantized.fill(0.0);
-    let (packed, errors) = calibrated(&Cpu::new(), &layer, options(2, Granularity::Row));
+    let (packed, errors) = calibrated(&Device::cpu(), &layer, options(2, Granularity::Row));
     assert!(packed.scales.iter().all(|s| s.is_finite() && *s > 0.0));
     assert!(errors.weights < 0.5, "{errors:?}");
 }
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    let cpu = Cpu::new();
+    let cpu = Device::cpu();
     let layer = layer(4500, [4, 8, 10], false);
     let seen = Seen {
         columns: 7,

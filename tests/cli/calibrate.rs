@@ -200,14 +200,9 @@ fn kinds_of_layers_have_their_own_stages() {
         assert_eq!(stages, Some(wanted), "{}", layer["name"]);
     }
     let out = path(folder.path(), "out");
-    refused(
-        &["quantize", MODEL, &out, "--stages", "v=3"],
-        2,
-        &["product"],
-    );
-    refused(
-        &["quantize", MODEL, &out, "--stages", "knee=3"],
-        2,
-        &["knee"],
-    );
+    for (stages, word) in [("v=3", "product"), ("knee=3", "knee"), ("2,down=7", "7")] {
+        let refused = run(&["quantize", MODEL, &out, "--stages", stages]);
+        assert_eq!(refused.code, 2);
+        assert!(refused.stderr.contains(word), "{}", refused.stderr);
+    }
 }

@@ -25,7 +25,7 @@ const TOGETHER: [&[usize]; 2] = [&[0, 1, 2], &[4, 5]];
 pub struct Mixed {
     /// Of kinds that are not named.
     base: u8,
-    /// Of each kind; 0: as all others.
+    /// Of each kind; 0: as all others, and never the same number.
     kinds: [u8; KINDS.len()],
 }
 
@@ -47,7 +47,7 @@ impl Mixed {
 
     /// Whether all layers have the same number.
     pub fn is_uniform(self) -> bool {
-        self.kinds.iter().all(|&k| k == 0 || k == self.base)
+        self.kinds.iter().all(|&k| k == 0)
     }
 
     /// Stages of the layer `prefix`.
@@ -64,7 +64,7 @@ impl Mixed {
     /// Endings of names of layers, and their stages where those are not [`Mixed::base`].
     pub fn exceptions(self) -> impl Iterator<Item = (&'static str, usize)> {
         let all = KINDS.iter().zip(self.kinds);
-        all.filter(move |&(_, stages)| stages != 0 && stages != self.base)
+        all.filter(|&(_, stages)| stages != 0)
             .map(|(&(_, ending), stages)| (ending, stages.into()))
     }
 
@@ -72,7 +72,8 @@ impl Mixed {
     /// number of stages.
     pub fn with(mut self, name: &str, stages: usize) -> Option<Self> {
         let kind = KINDS.iter().position(|k| k.0 == name || k.1 == name)?;
-        self.kinds[kind] = stage_count(stages)?;
+        let count = stage_count(stages)?;
+        self.kinds[kind] = if count == self.base { 0 } else { count };
         Some(self)
     }
 
@@ -103,7 +104,7 @@ impl fmt::Display for Mixed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.base)?;
         for ((name, _), stages) in KINDS.iter().zip(self.kinds) {
-            if stages != 0 && stages != self.base {
+            if stages != 0 {
                 write!(f, ", {name} {stages}")?;
             }
         }
@@ -155,6 +156,7 @@ mod tests {
         assert_eq!(again, Some(mixed));
         assert!(Mixed::from(3).is_uniform() && !mixed.is_uniform());
         assert_eq!("1".parse(), Ok(Mixed::from(1)));
+        assert_eq!("3,down=3".parse(), Ok(Mixed::from(3)));
     }
 
     #[test]

@@ -17,7 +17,7 @@ mod cases;
 /// `(t - v) D (t - v)^T` over both rows is, up to its trace, `(1 - |k|^2) |e_u|^2 + |w_0 + k e_u - w|^2` where e_u = u_0 - u and
 /// `k = (D_11 - D_22 + 2 i D_12) / tr D`: the best w for a u is the one nearest to a shifted target.
 ///
-/// Bindings: `target` [rows, 2, columns] f32, R with columns in the order of the factor; `factor` [columns, columns] f32, L;
+/// Bindings: `weight` [rows, 2, columns] f32, R with columns in the order of the factor; `factor` [columns, columns] f32, L;
 /// `pending` [rows, 2, [`BLOCK`]] f32, `sum E_i L_ic` over the columns i behind the block; `scales` [cells, groups, 2, stages,
 /// 2] f32; `order` [columns / 2] u32, the complex column of the weight that each pair of columns is; `codes` [rows, 2,
 /// stages, words] packed symbols, changed at the block's columns; `errors` [rows, 2, columns] f32, E, written there.
@@ -248,7 +248,7 @@ impl Op for PhaseFeedback {
         "phase"
     )];
     const BINDINGS: &'static [Binding] = &[
-        read("target", Elem::F32),
+        read("weight", Elem::F32),
         read("factor", Elem::F32),
         read("pending", Elem::F32),
         read("scales", Elem::F32),
