@@ -7,7 +7,7 @@ use super::safetensors::Entry;
 use super::shards::Shards;
 use super::source::{Bytes, Source};
 use crate::error::{Error, Result};
-use crate::model::{Config, Dtype, Granularity, Method, Recipe, Tensor, Weights, weights};
+use crate::model::{Config, Dtype, Recipe, Tensor, Weights, weights};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -67,11 +67,7 @@ impl Folder {
         let mut folder = Self {
             files: std::mem::take(&mut shards.files),
             tensors: BTreeMap::new(),
-            recipe: recipe.copied().unwrap_or(Recipe {
-                method: Method::Full,
-                granularity: Granularity::Tensor,
-                skip_head: false,
-            }),
+            recipe: recipe.copied().unwrap_or(Recipe::FULL),
             tied,
         };
         let config = Config {

@@ -29,7 +29,7 @@ pub use source::{Bytes, Source};
 pub use tokenizer::Tokenizer;
 
 use crate::error::Result;
-use crate::model::{Config, Granularity, Method, Recipe, Tensor, Weights};
+use crate::model::{Config, Recipe, Tensor, Weights};
 use std::path::Path;
 
 /// Name of the model's configuration.
@@ -121,10 +121,6 @@ impl Weights for Nothing {
     }
 
     fn recipe(&self) -> Recipe {
-        Recipe {
-            method: Method::Full,
-            granularity: Granularity::Tensor,
-            skip_head: false,
-        }
+        Recipe::FULL
     }
 }

@@ -9,7 +9,7 @@ use crate::files::{Opened, export};
 use crate::generate::ModelFiles;
 use crate::model::config::LinearShape;
 use crate::model::weights::values;
-use crate::model::{Config, Dtype, Method, Recipe, dequantize, weights};
+use crate::model::{Dtype, Recipe, dequantize, weights};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -102,10 +102,8 @@ impl Export<'_> {
 
     /// Quantized layers by the names of their tensors.
     fn quantized(&self) -> BTreeMap<String, LinearShape> {
-        let linears = self.opened.config.linears().into_iter();
-        let dense = |l: &LinearShape| self.recipe.skip_head && l.prefix == Config::HEAD;
-        linears
-            .filter(|l| self.recipe.method != Method::Full && !dense(l))
+        let layers = self.recipe.layers(&self.opened.config).into_iter();
+        layers
             .map(|l| (format!("{}.weight", l.prefix), l))
             .collect()
     }

@@ -8,7 +8,7 @@ use crate::files::{Opened, packed};
 use crate::generate::ModelFiles;
 use crate::model::config::LinearShape;
 use crate::model::weights::values;
-use crate::model::{Config, Granularity, Method, Packed, Recipe, quantize};
+use crate::model::{Granularity, Method, Packed, Recipe, quantize};
 use std::path::Path;
 
 /// How a folder is quantized.
@@ -127,8 +127,7 @@ impl Job<'_> {
         if let Some((name, text)) = self.card {
             writer.file(name, text.as_bytes())?;
         }
-        let mut linears = self.opened.config.linears();
-        linears.retain(|l| !(self.recipe.skip_head && l.prefix == Config::HEAD));
+        let linears = self.recipe.layers(&self.opened.config);
         let of = linears.len();
         let mut layers = Vec::with_capacity(of);
         for (done, shape) in linears.into_iter().enumerate() {

@@ -212,11 +212,7 @@ impl Settings {
         let granularity =
             granularity.map_err(|e| Error::usage(e, "choose another `granularity`"))?;
         Ok(match self.method {
-            MethodName::Full => Recipe {
-                method: Method::Full,
-                granularity: Granularity::Tensor,
-                skip_head: false,
-            },
+            MethodName::Full => Recipe::FULL,
             name => Recipe {
                 method: match name {
                     MethodName::Bitnet => Method::Binary,

@@ -5,7 +5,7 @@ use crate::common::{devices, one_at_a_time};
 use fairy2i_gpu::Result;
 use fairy2i_gpu::backend::{Backend, block_on};
 use fairy2i_gpu::model::train::{Batch, Part, Trainer};
-use fairy2i_gpu::model::{Dtype, Granularity, Method, Recipe, Tensor, Weights};
+use fairy2i_gpu::model::{Dtype, Method, Recipe, Tensor, Weights};
 use std::collections::HashMap;
 
 /// The masters of a trainer as a checkpoint.
@@ -32,11 +32,7 @@ impl Weights for Taken {
     }
 
     fn recipe(&self) -> Recipe {
-        Recipe {
-            method: Method::Full,
-            granularity: Granularity::Tensor,
-            skip_head: false,
-        }
+        Recipe::FULL
     }
 }
 

@@ -23,7 +23,8 @@ pub(super) struct Factor<B: Backend> {
     /// Real columns of the weight by those of L, and the other way around.
     pub to_weight: B::Buffer,
     pub from_weight: B::Buffer,
-    columns_by_order: Vec<u32>,
+    /// The weight's own columns, [`PADDING`] for the one that makes an odd number even.
+    pub padded: B::Buffer,
     /// 0, 1, 2, ...: as many as the larger of both sides of the layers has.
     pub iota: B::Buffer,
 }
@@ -33,6 +34,12 @@ pub(super) fn blocks(
     columns: usize,
 ) -> impl ExactSizeIterator<Item = (usize, usize)> + DoubleEndedIterator {
     (0..columns.div_ceil(BLOCK)).map(move |i| (BLOCK * i, BLOCK.min(columns - BLOCK * i)))
+}
+
+/// Indices of `n` rows or columns, and [`PADDING`] behind them where that makes their number even.
+pub(super) fn padded(n: usize) -> Vec<u32> {
+    let padding = (!n.is_multiple_of(2)).then_some(PADDING);
+    (0..n as u32).chain(padding).collect()
 }
 
 /// Complex columns in the order of their weight in the Hessian, the lightest first, and of equal ones the last first.
@@ -65,9 +72,7 @@ impl<B: Backend> Factor<B> {
         // inputs that are all zero are as good as any: their Hessian becomes the identity
         let damp = if mean > 0.0 { damping * mean } else { 1.0 };
         let order = order_of(&diagonal);
-        let real = |j: usize| if j < in_features { j as u32 } else { PADDING };
-        let padded: Vec<u32> = (0..columns).map(real).collect();
-        let padded = upload_new(backend, "columns", &padded)?;
+        let padded = upload_new(backend, "columns", &padded(in_features))?;
         let hessian = backend.alloc("Hessian", columns * columns)?;
         let from = (&moments.hessian, in_features);
         let to = (&hessian, columns);
@@ -78,32 +83,19 @@ impl<B: Backend> Factor<B> {
         for (i, &j) in to_weight.iter().enumerate() {
             from_weight[j as usize] = i as u32;
         }
-        let mut factor = Self {
+        let factor = Self {
             columns,
             lower: backend.alloc("factor", columns * columns)?,
             inverses: backend.alloc("inverses", columns.div_ceil(BLOCK) * BLOCK * BLOCK)?,
             order: upload_new(backend, "order", &order)?,
             to_weight: upload_new(backend, "columns", &to_weight)?,
             from_weight: upload_new(backend, "columns", &from_weight)?,
-            columns_by_order: to_weight,
+            padded,
             hessian,
             iota,
         };
         factor.make(backend).await?;
         Ok(factor)
-    }
-
-    /// The columns of L in a weight of so many inputs, [`PADDING`] where it has none.
-    pub fn real_columns(&self, backend: &B, in_features: usize) -> Result<B::Buffer> {
-        let real = |&j: &u32| {
-            if (j as usize) < in_features {
-                j
-            } else {
-                PADDING
-            }
-        };
-        let columns: Vec<u32> = self.columns_by_order.iter().map(real).collect();
-        upload_new(backend, "columns", &columns)
     }
 
     /// Where the inverse of block `i` lies.
@@ -124,15 +116,14 @@ impl<B: Backend> Factor<B> {
 
     /// L from H, block by block: the block on the diagonal is factored, the panel below it follows from its inverse, and
     /// what both explain leaves the rest of the matrix.
-    async fn make(&mut self, backend: &B) -> Result<()> {
+    async fn make(&self, backend: &B) -> Result<()> {
         let n = self.columns;
         let square = Area::rows(n, n);
         let by = &self.to_weight;
         let from = (&self.hessian, n * n, n);
         gather(backend, from, (by, 0), (by, 0), (&self.lower, square), 0.0).await?;
-        let panels = [0, 1].map(|_| backend.alloc("panel", n * BLOCK));
-        let [before, after] = panels;
-        let (before, after) = (before?, after?);
+        let panel = || backend.alloc("panel", n * BLOCK);
+        let panels = [panel()?, panel()?];
         let nothing = upload_new(backend, "padding", &vec![PADDING; n])?;
         for (i, (first, size)) in blocks(n).enumerate() {
             let op = CholeskyBlock {
@@ -142,40 +133,52 @@ impl<B: Backend> Factor<B> {
                 inverse_first: i * BLOCK * BLOCK,
             };
             backend.run(&op, &[&self.lower, &self.inverses]).await?;
-            let rest = first + size;
-            let below = n - rest;
+            let below = n - first - size;
             if below == 0 {
                 continue;
             }
-            let panel = Area::rows(below, size);
-            let from = (&self.lower, n * n, n);
-            let (rows, columns) = ((&self.iota, rest), (&self.iota, first));
-            gather(backend, from, rows, columns, (&before, panel), 0.0).await?;
-            let rows = Place::rows(size);
-            let op = product([below, size, size], rows, Self::inverse(i), rows);
-            backend.run(&op, &[&before, &self.inverses, &after]).await?;
-            let (from, iota) = ((&after, below * size, size), (&self.iota, 0));
-            let to = Area {
-                first: rest * n + first,
-                stride: n,
-                ..panel
-            };
-            gather(backend, from, iota, iota, (&self.lower, to), 0.0).await?;
-            let rest_of_it = self.part(rest, rest);
-            let op = product([below, below, size], rows, rows, rest_of_it);
-            let op = op.adding().times(-1.0);
-            backend.run(&op, &[&after, &after, &self.lower]).await?;
+            self.explain(backend, i, (first, size), &panels).await?;
             // nothing stays to the right of the block
             let above = Area {
                 rows: size,
                 columns: below,
-                first: first * n + rest,
+                first: first * n + first + size,
                 stride: n,
             };
-            let (from, none) = ((&after, 1, 1), (&nothing, 0));
+            let (from, none) = ((&panels[0], 1, 1), (&nothing, 0));
             gather(backend, from, none, none, (&self.lower, above), 0.0).await?;
         }
         self.check(backend).await
+    }
+
+    /// The panel below block `i`, and what is left of the matrix to its right; `panels` are scratch.
+    async fn explain(
+        &self,
+        backend: &B,
+        i: usize,
+        (first, size): (usize, usize),
+        [before, after]: &[B::Buffer; 2],
+    ) -> Result<()> {
+        let n = self.columns;
+        let rest = first + size;
+        let below = n - rest;
+        let panel = Area::rows(below, size);
+        let from = (&self.lower, n * n, n);
+        let (rows, columns) = ((&self.iota, rest), (&self.iota, first));
+        gather(backend, from, rows, columns, (before, panel), 0.0).await?;
+        let rows = Place::rows(size);
+        let op = product([below, size, size], rows, Self::inverse(i), rows);
+        backend.run(&op, &[before, &self.inverses, after]).await?;
+        let (from, iota) = ((after, below * size, size), (&self.iota, 0));
+        let to = Area {
+            first: rest * n + first,
+            stride: n,
+            ..panel
+        };
+        gather(backend, from, iota, iota, (&self.lower, to), 0.0).await?;
+        let op = product([below, below, size], rows, rows, self.part(rest, rest));
+        let op = op.adding().times(-1.0);
+        backend.run(&op, &[after, after, &self.lower]).await
     }
 
     /// Refuses a factor that is not finite.

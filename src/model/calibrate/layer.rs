@@ -1,14 +1,14 @@
 //! Codes and scales of one layer, for a known Hessian of its inputs.
 
-use super::factor::{Factor, blocks, norms};
+use super::factor::{Factor, blocks, norms, padded};
 use super::moments::{Moments, subtract};
 use super::ops::{Area, gather, product};
 use crate::backend::{Backend, upload_new};
 use crate::error::Result;
-use crate::model::quantize::exponent;
+use crate::model::quantize::{encode, exponent};
 use crate::model::{Granularity, Method, Packed};
-use crate::ops::calibrate::{Axpy, BLOCK, PADDING, PhaseFeedback, PhaseNearest, PhaseProject};
-use crate::ops::quantizer::{LEAST_SCALE, PhaseMean, PhasePack, PhaseScale, PhaseUnpack, Piece};
+use crate::ops::calibrate::{Axpy, BLOCK, PhaseFeedback, PhaseNearest, PhaseProject};
+use crate::ops::quantizer::{PhaseUnpack, Piece};
 use crate::ops::train::fill::Fill;
 use crate::ops::train::matmul::Place;
 
@@ -112,10 +112,11 @@ impl<'a, B: Backend> Layer<'a, B> {
             backend.run(&more, &[residual, &drift]).await?;
         }
         let [b, y] = &self.scratch;
-        self.given_in_order(&drift, b).await?;
+        self.pad(&drift, y).await?;
+        self.in_order(y, b).await?;
         self.factor.solve(backend, self.rows, b, y).await?;
-        self.given_in_order(&given, &self.ordered).await?;
-        self.natural(&self.ordered, &self.weight).await?;
+        self.pad(&given, &self.weight).await?;
+        self.in_order(&self.weight, &self.ordered).await?;
         let more = Axpy {
             n: self.rows * self.columns,
             factor: 1.0,
@@ -124,25 +125,14 @@ impl<'a, B: Backend> Layer<'a, B> {
         self.natural(&self.ordered, &self.target).await
     }
 
-    /// An [out, in] matrix padded and in the order of the factor.
-    async fn given_in_order(&self, from: &B::Buffer, to: &B::Buffer) -> Result<()> {
+    /// An [out, in] matrix padded to even sizes.
+    async fn pad(&self, from: &B::Buffer, to: &B::Buffer) -> Result<()> {
         let [out, in_features] = self.shape;
-        let half = (self.rows / 2) as u32;
-        let real = |row: u32| if (row as usize) < out { row } else { PADDING };
-        let rows: Vec<u32> = (0..half).flat_map(|i| [real(i), real(i + half)]).collect();
-        let rows = upload_new(self.backend, "rows", &rows)?;
-        let columns = self.factor.real_columns(self.backend, in_features)?;
+        let rows = upload_new(self.backend, "rows", &padded(out))?;
         let all = Area::rows(self.rows, self.columns);
         let from = (from, out * in_features, in_features);
-        gather(
-            self.backend,
-            from,
-            (&rows, 0),
-            (&columns, 0),
-            (to, all),
-            0.0,
-        )
-        .await
+        let columns = (&self.factor.padded, 0);
+        gather(self.backend, from, (&rows, 0), columns, (to, all), 0.0).await
     }
 
     /// A matrix in the order of the factor, brought into that of the weight.
@@ -164,13 +154,7 @@ impl<'a, B: Backend> Layer<'a, B> {
     /// Codes and scales: recipe A.
     pub async fn quantize(&self) -> Result<(Packed, LayerErrors)> {
         let power = self.energy(&self.ordered).await?;
-        let relative = |error: f64| {
-            if power > 0.0 {
-                (error / power).sqrt()
-            } else {
-                0.0
-            }
-        };
+        let relative = |error: f64| relative(error, power);
         self.papers().await?;
         let mut outputs = vec![relative(self.residual_error().await?)];
         for _ in 0..ROUNDS {
@@ -221,11 +205,7 @@ impl<'a, B: Backend> Layer<'a, B> {
         let n = self.rows * self.columns;
         let (error, _) = norms(self.backend, &self.scratch[0], n).await?;
         let (power, _) = norms(self.backend, &self.weight, n).await?;
-        Ok(if power > 0.0 {
-            (error / power).sqrt()
-        } else {
-            0.0
-        })
+        Ok(relative(error, power))
     }
 
     /// Codes and scales as the papers quantize the target.
@@ -237,22 +217,15 @@ impl<'a, B: Backend> Layer<'a, B> {
             exponent: exponent(largest.to_bits(), n),
             ..self.piece
         };
-        for stage in 0..piece.stages {
-            let buffers = [&self.target, &self.scales, &self.sums];
-            backend.run(&PhaseScale { piece, stage }, &buffers).await?;
-            let mean = PhaseMean {
-                piece,
-                stage,
-                least: LEAST_SCALE,
-            };
-            backend.run(&mean, &[&self.sums, &self.scales]).await?;
-        }
-        let pack = PhasePack {
-            piece,
-            measure: false,
-        };
-        let buffers = [&self.target, &self.scales, &self.codes, &self.sums];
-        backend.run(&pack, &buffers).await
+        // errors are not asked for: any buffer does
+        let buffers = [
+            &self.target,
+            &self.scales,
+            &self.sums,
+            &self.codes,
+            &self.errors,
+        ];
+        encode(backend, piece, buffers).await
     }
 
     async fn nearest(&self) -> Result<()> {
@@ -307,5 +280,13 @@ impl<'a, B: Backend> Layer<'a, B> {
             scales: self.download_scales().await?,
             relative_error: None,
         })
+    }
+}
+
+/// The root of a squared error over that of nothing but errors; 0 where there is nothing to be wrong about.
+fn relative(error: f64, power: f64) -> f64 {
+    match power > 0.0 {
+        true => (error / power).sqrt(),
+        false => 0.0,
     }
 }

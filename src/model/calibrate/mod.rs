@@ -24,7 +24,7 @@ use super::linear::Linear;
 use super::load::Loader;
 use super::memory::{self, product};
 use super::tap::Stack;
-use super::{Config, Granularity, Method, Packed, PackedView, Recipe, Weights, quantize};
+use super::{Config, Method, Packed, PackedView, Recipe, Weights, quantize};
 use crate::backend::{Backend, upload_new};
 use crate::error::{Error, Result};
 use crate::model::config::LinearShape;
@@ -107,11 +107,7 @@ pub async fn calibrate<B: Backend>(
     check(config, sequences, &options)?;
     let longest = sequences.iter().map(Vec::len).max().unwrap_or(1);
     let load = LoadOptions {
-        recipe: Recipe {
-            method: Method::Full,
-            granularity: Granularity::Tensor,
-            skip_head: false,
-        },
+        recipe: Recipe::FULL,
         activations: options.activations,
         context: longest,
         batch: options.batch.max(longest),
@@ -119,13 +115,9 @@ pub async fn calibrate<B: Backend>(
         exact: false,
     };
     let tokens = sequences.iter().map(Vec::len).sum();
+    let needs = needs(config, tokens, load.batch);
     let hint = "calibrate with fewer tokens, or on another device";
-    memory::check(
-        backend,
-        "calibration",
-        &needs(config, tokens, load.batch),
-        hint,
-    )?;
+    memory::check(backend, "calibration", &needs, hint)?;
     let mut quiet = |_: &str| {};
     let mut loader = Loader {
         backend: &backend,
@@ -147,7 +139,7 @@ pub async fn calibrate<B: Backend>(
     if !options.recipe.skip_head {
         let linears = config.linears();
         let head = (Stack::Head, &linears[7 * config.layers..]);
-        run.stack(&loader, head, None).await?;
+        run.packed(&loader, head, None).await?;
     }
     Ok(())
 }
@@ -253,21 +245,8 @@ fn check(config: &Config, sequences: &[Vec<u32>], options: &CalibrateOptions) ->
             "use the tokenizer that belongs to the model",
         ));
     }
-    for l in config.linears() {
-        if !(options.recipe.skip_head && l.prefix == Config::HEAD) {
-            options.stages(&l.prefix)?;
-            let method = options.recipe.method.of(&l.prefix);
-            let granularity = options.recipe.granularity;
-            quantize::check(
-                &l.prefix,
-                l.out_features,
-                l.in_features,
-                method,
-                granularity,
-            )?;
-        }
-    }
-    Ok(())
+    options.stages(Config::HEAD)?;
+    quantize::check_all(config, &options.recipe)
 }
 
 /// A run over all blocks.
@@ -293,7 +272,7 @@ impl<'a, B: Backend> Calibration<'a, '_, B> {
             (Stack::Down, &layers[6..]),
         ];
         for (stack, layers) in stacks {
-            let of = Some((&full, &made));
+            let of = (&full, &made);
             let (linear, measured) = self.stack(loader, (stack, layers), of).await?;
             let place = match stack {
                 Stack::Qkv => &mut made.qkv,
@@ -310,28 +289,37 @@ impl<'a, B: Backend> Calibration<'a, '_, B> {
         Ok(())
     }
 
-    /// The layers of a stack, unless they are made already: the stack as it runs from now on, and whether its inputs were
-    /// measured.
+    /// A stack as it runs from now on, and whether its inputs were measured.
     async fn stack(
         &mut self,
         loader: &Loader<'_, &'a B>,
         (stack, layers): (Stack, &[LinearShape]),
-        block: Option<Both<'_, 'a, B>>,
+        block: Both<'_, 'a, B>,
     ) -> Result<(Linear<&'a B>, bool)> {
-        let mut packed = Vec::with_capacity(layers.len());
-        for layer in layers {
-            packed.extend(self.journal.made(layer)?);
-        }
-        let measured = packed.len() < layers.len();
-        if measured {
-            let moments = self.streams.moments(stack, block).await?;
-            packed = self.quantize(loader, layers, &moments).await?;
-        }
-        let views: Vec<_> = packed.into_iter().map(PackedView::from).collect();
+        let made = self.packed(loader, (stack, layers), Some(block)).await?;
+        let views: Vec<_> = made.0.into_iter().map(PackedView::from).collect();
         let names: Vec<_> = layers.iter().map(|l| l.prefix.as_str()).collect();
         let activations = self.options.activations;
         let linear = Linear::phase(&self.backend, names.join(" + "), &views, activations)?;
-        Ok((linear, measured))
+        Ok((linear, made.1))
+    }
+
+    /// The layers of a stack, made now unless they are already, and whether its inputs were measured for that.
+    async fn packed(
+        &mut self,
+        loader: &Loader<'_, &'a B>,
+        (stack, layers): (Stack, &[LinearShape]),
+        block: Option<Both<'_, 'a, B>>,
+    ) -> Result<(Vec<Packed>, bool)> {
+        let mut made = Vec::with_capacity(layers.len());
+        for layer in layers {
+            made.extend(self.journal.made(layer)?);
+        }
+        if made.len() == layers.len() {
+            return Ok((made, false));
+        }
+        let moments = self.streams.moments(stack, block).await?;
+        Ok((self.quantize(loader, layers, &moments).await?, true))
     }
 
     /// Codes and scales of layers that read the same inputs.

@@ -45,6 +45,30 @@ pub(super) async fn pack<B: Backend>(
     Ok(result)
 }
 
+/// Scales and codes of a weight that lies on the device as one piece, as the papers quantize it. `buffers` are the weight,
+/// scales, sums, codes and errors, of which the last are left as they are.
+pub(in crate::model) async fn encode<B: Backend>(
+    backend: &B,
+    piece: Piece,
+    [r, scales, sums, codes, errors]: [&B::Buffer; 5],
+) -> Result<()> {
+    for stage in 0..piece.stages {
+        let sum = PhaseScale { piece, stage };
+        backend.run(&sum, &[r, scales, sums]).await?;
+        let mean = PhaseMean {
+            piece,
+            stage,
+            least: LEAST_SCALE,
+        };
+        backend.run(&mean, &[sums, scales]).await?;
+    }
+    let pack = PhasePack {
+        piece,
+        measure: false,
+    };
+    backend.run(&pack, &[r, scales, codes, errors]).await
+}
+
 /// Lower real rows that belong to complex rows `rows`.
 fn lower_rows(out_features: usize, rows: &Range<usize>) -> usize {
     rows.end.min(out_features / 2) - rows.start

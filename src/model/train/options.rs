@@ -136,22 +136,7 @@ impl TrainOptions {
             let what = format!("a teacher's share of {} in the loss", self.distill);
             return refuse(what, "choose one from 0 to 1");
         }
-        if self.recipe.method == Method::Full {
-            return Ok(());
-        }
-        for l in config.linears() {
-            if !(self.recipe.skip_head && l.prefix == Config::HEAD) {
-                let (method, granularity) = (self.recipe.method, self.recipe.granularity);
-                quantize::check(
-                    &l.prefix,
-                    l.out_features,
-                    l.in_features,
-                    method,
-                    granularity,
-                )?;
-            }
-        }
-        Ok(())
+        quantize::check_all(config, &self.recipe)
     }
 }
 

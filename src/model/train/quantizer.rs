@@ -3,10 +3,10 @@
 use super::parameters::{EMBED, Held, Parameter, head, of_block, place};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::model::quantize::exponent;
+use crate::model::quantize::{encode, exponent};
 use crate::model::{Config, Recipe};
 use crate::ops::baseline::{BaselineMean, BaselinePack, BaselineSum, BaselineUnpack, Rows};
-use crate::ops::quantizer::{LEAST_SCALE, PhaseMean, PhasePack, PhaseScale, PhaseUnpack, Piece};
+use crate::ops::quantizer::PhaseUnpack;
 use crate::ops::train::blend::Blend;
 use crate::ops::train::halve::Halve;
 use crate::ops::train::optimizer::GradNorm;
@@ -130,7 +130,11 @@ impl<B: Backend> Quantizer<B> {
         for (layer, exponent) in self.layers.iter().zip(exponents) {
             let master = &masters[layer.parameter].value;
             match shape(self.recipe, &parameters[layer.parameter], exponent) {
-                Shape::Phase(piece) => self.phase(backend, layer, piece, master).await?,
+                Shape::Phase(piece) => {
+                    let (scales, codes) = (&layer.scales, &layer.codes);
+                    let buffers = [master, scales, &self.sums, codes, &self.errors];
+                    encode(backend, piece, buffers).await?;
+                }
                 Shape::Baseline(rows) => self.baseline(backend, layer, rows, master).await?,
             }
         }
@@ -177,33 +181,6 @@ impl<B: Backend> Quantizer<B> {
             exponents.push(exponent(bits, parameter.len()));
         }
         Ok(exponents)
-    }
-
-    async fn phase(
-        &self,
-        backend: &B,
-        layer: &Codes<B>,
-        piece: Piece,
-        master: &B::Buffer,
-    ) -> Result<()> {
-        for stage in 0..piece.stages {
-            let sum = PhaseScale { piece, stage };
-            backend
-                .run(&sum, &[master, &layer.scales, &self.sums])
-                .await?;
-            let mean = PhaseMean {
-                piece,
-                stage,
-                least: LEAST_SCALE,
-            };
-            backend.run(&mean, &[&self.sums, &layer.scales]).await?;
-        }
-        let buffers = [master, &layer.scales, &layer.codes, &self.errors];
-        let pack = PhasePack {
-            piece,
-            measure: false,
-        };
-        backend.run(&pack, &buffers).await
     }
 
     async fn baseline(

@@ -9,16 +9,9 @@ use super::scratch::logit_rows;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::memory::{product, sum};
-use crate::model::{Config, Granularity, Method, Recipe, Weights};
+use crate::model::{Config, Recipe, Weights};
 use crate::ops::copy::Copy;
 use crate::ops::train::distill::TokenDistill;
-
-/// How a teacher's layers are represented.
-const RECIPE: Recipe = Recipe {
-    method: Method::Full,
-    granularity: Granularity::Tensor,
-    skip_head: true,
-};
 
 /// The teacher, and what it says of the current micro-batch.
 pub(super) struct Teacher<B: Backend> {
@@ -45,7 +38,7 @@ pub(super) fn words(c: &Config, o: &TrainOptions, most: usize, half: bool) -> us
     }
     let list = parameters(c);
     let values: usize = list.iter().map(|p| p.len()).sum();
-    let dense: usize = quantizer::words(RECIPE, c, &list, half).iter().sum();
+    let dense: usize = quantizer::words(Recipe::FULL, c, &list, half).iter().sum();
     let logits = logit_rows(c, o.rows(), most) * c.vocab;
     sum([values, dense, logits, input_words(c, o.rows(), half)])
 }
@@ -74,7 +67,7 @@ impl<B: Backend> Trainer<B> {
         let logits = logit_rows(config, rows, backend.facts().max_words) * config.vocab;
         self.teacher = Some(Teacher {
             held: Held::load(backend, &self.list, weights, false)?,
-            quantizer: Quantizer::new(backend, RECIPE, config, &self.list, half)?,
+            quantizer: Quantizer::new(backend, Recipe::FULL, config, &self.list, half)?,
             head_in: backend.alloc("teacher's head input", input_words(config, rows, half))?,
             logits: backend.alloc("teacher's logits", logits.next_multiple_of(4))?,
         });

@@ -68,7 +68,7 @@ impl Pair {
     }
 
     /// The best codes of U and W.
-    fn choose(&self, sums_of_u: &[(u32, [f32; 2])], w: &Stages) -> [u32; 2] {
+    fn choose(&self, [u, w]: &[Stages; 2]) -> [u32; 2] {
         let [t11, t12, t21, t22] = self.target;
         let [a, b, d] = self.factor;
         let (d11, d12, d22) = (a * a, a * b, b * b + d * d);
@@ -78,7 +78,7 @@ impl Pair {
         let u0 = [0.5 * (t11 + t22), 0.5 * (t21 - t12)];
         let w0 = [0.5 * (t11 - t22), 0.5 * (t21 + t12)];
         let (mut best, mut codes) = (f32::INFINITY, [0; 2]);
-        for &(code, sum) in sums_of_u {
+        for (code, sum) in u.sums() {
             let e = [u0[0] - sum[0], u0[1] - sum[1]];
             let own = slack * (e[0] * e[0] + e[1] * e[1]);
             if own >= best {
@@ -177,12 +177,6 @@ impl Row<'_> {
 
 /// How the codes of a pair are found.
 type Choose = fn(&Pair, &[Stages; 2]) -> [u32; 2];
-
-/// As the kernel finds them.
-fn quickly(pair: &Pair, [u, w]: &[Stages; 2]) -> [u32; 2] {
-    let sums: Vec<_> = u.sums().collect();
-    pair.choose(&sums, w)
-}
 
 /// Costs of all sums of U and W, in f64 and in their order.
 fn costs<'a>(
@@ -313,7 +307,7 @@ impl Op for PhaseFeedback {
     }
 
     fn host(&self, b: &mut Bindings<'_>) {
-        self.rows(b, quickly);
+        self.rows(b, Pair::choose);
     }
 
     fn cases() -> Vec<Case<Self>> {

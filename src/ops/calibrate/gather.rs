@@ -118,18 +118,13 @@ impl Op for Gather {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        let lists = |seed: u32, len: usize, most: u32| -> Vec<u32> {
-            let any = noise_u32(seed, len).into_iter();
-            any.map(|v| if v % 7 == 3 { PADDING } else { v % most })
-                .collect()
-        };
         let case = |name: &str, op: Self, x_rows: u32| {
             let x_columns = op.x_stride as u32;
             let lengths = op.lengths();
             let data = vec![
                 Data::f32(&noise(151, lengths[0], 2.0)),
-                Data::u32(&lists(152, lengths[1], x_rows)),
-                Data::u32(&lists(153, lengths[2], x_columns)),
+                Data::u32(&list(152, lengths[1], x_rows)),
+                Data::u32(&list(153, lengths[2], x_columns)),
                 Data::f32(&noise(154, lengths[3], 1.0)),
             ];
             Case::new(name, op, data)
@@ -168,4 +163,11 @@ impl Op for Gather {
             case("columns into wider rows", part, 10),
         ]
     }
+}
+
+/// Indices below `most`, and padding among them.
+fn list(seed: u32, len: usize, most: u32) -> Vec<u32> {
+    let any = noise_u32(seed, len).into_iter();
+    any.map(|v| if v % 7 == 3 { PADDING } else { v % most })
+        .collect()
 }

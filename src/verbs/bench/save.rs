@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::files::packed::{SHARD_BYTES, Writer};
 use crate::files::staging::Destination;
 use crate::files::{Inputs, Original};
-use crate::model::{Config, Dtype, Granularity, Method, Packed, Recipe, Tensor, Weights};
+use crate::model::{Config, Dtype, Method, Packed, Recipe, Tensor, Weights};
 use crate::ops::{hash32, noise_u32};
 use std::borrow::Cow;
 use std::path::Path;
@@ -38,11 +38,7 @@ impl Weights for MadeUp {
     }
 
     fn recipe(&self) -> Recipe {
-        Recipe {
-            method: Method::Full,
-            granularity: Granularity::Tensor,
-            skip_head: false,
-        }
+        Recipe::FULL
     }
 }
 
@@ -74,10 +70,7 @@ pub fn save(
         ..Destination::new(out, "bench")
     };
     let mut writer = Writer::create(&destination, original, recipe, SHARD_BYTES)?;
-    for (seed, layer) in (1..).zip(config.linears()) {
-        if recipe.skip_head && layer.prefix == Config::HEAD {
-            continue;
-        }
+    for (seed, layer) in (1..).zip(recipe.layers(config)) {
         let (rows, columns) = (layer.out_features, layer.in_features);
         let (codes, scales) = Packed::shapes(recipe.method, recipe.granularity, rows, columns);
         // the magnitude that keeps a layer's output at its input's

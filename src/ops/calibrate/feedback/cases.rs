@@ -59,7 +59,7 @@ pub(super) fn data(op: &PhaseFeedback) -> Vec<Data> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Pair, Stages, costs, quickly};
+    use super::super::{Pair, Stages, costs};
     use super::*;
 
     /// Devices may round products differently: costs that are nearly the same would not be theirs to judge.
@@ -69,7 +69,7 @@ mod tests {
             let mut all: Vec<_> = costs(pair, stages).collect();
             all.sort_by(|a, b| a.1.total_cmp(&b.1));
             assert!(all[1].1 - all[0].1 > 1e-5, "{:?}", &all[..2]);
-            assert_eq!(all[0].0, quickly(pair, stages));
+            assert_eq!(all[0].0, pair.choose(stages));
             all[0].0
         }
         for (_, op) in shapes() {

@@ -1,0 +1,128 @@
+//! What is done with the layers of a model, and how it is called.
+
+use super::{Granularity, Mixed};
+use crate::model::Config;
+use crate::model::config::LinearShape;
+
+/// How linear layers are represented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Method {
+    /// Dense, as stored.
+    Full,
+    /// Fairy2i: widely-linear, codebook {1, i, -1, -i}.
+    Phase {
+        /// Residual stages, 1 to 4: as many bits for each weight.
+        stages: usize,
+    },
+    /// [`Method::Phase`] with numbers of stages by the kind of a layer.
+    Mixed(Mixed),
+    /// Real binary baseline (`bitnet`).
+    Binary,
+    /// Real ternary baseline (`bitnet_1_58`).
+    Ternary,
+}
+
+impl Method {
+    /// How the layer `prefix` is represented in a model of this method.
+    #[must_use]
+    pub fn of(self, prefix: &str) -> Self {
+        match self {
+            Self::Mixed(stages) => Self::Phase {
+                stages: stages.of(prefix),
+            },
+            other => other,
+        }
+    }
+
+    /// The phase method with these stages.
+    pub fn phase(stages: Mixed) -> Self {
+        match stages.is_uniform() {
+            true => Self::Phase {
+                stages: stages.base(),
+            },
+            false => Self::Mixed(stages),
+        }
+    }
+}
+
+/// What to do with the linear layers of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Recipe {
+    /// Representation.
+    pub method: Method,
+    /// Scales; binary and ternary have one per tensor.
+    pub granularity: Granularity,
+    /// Leave the output head dense.
+    pub skip_head: bool,
+}
+
+impl Recipe {
+    /// Everything as it is stored.
+    pub const FULL: Self = Self {
+        method: Method::Full,
+        granularity: Granularity::Tensor,
+        skip_head: false,
+    };
+
+    /// The layers of a model that it quantizes, in forward order.
+    pub fn layers(&self, config: &Config) -> Vec<LinearShape> {
+        let mut all = config.linears();
+        all.retain(|l| {
+            self.method != Method::Full && !(self.skip_head && l.prefix == Config::HEAD)
+        });
+        all
+    }
+}
+
+/// In words: `fairy2i, stages 2, scales per tensor`.
+impl std::fmt::Display for Recipe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.method {
+            Method::Full => return f.write_str("full precision"),
+            Method::Binary => f.write_str("bitnet")?,
+            Method::Ternary => f.write_str("bitnet_1_58")?,
+            Method::Phase { stages } => write!(
+                f,
+                "fairy2i, stages {stages}, scales per {}",
+                self.granularity
+            )?,
+            Method::Mixed(stages) => write!(
+                f,
+                "fairy2i, stages {stages}, scales per {}",
+                self.granularity
+            )?,
+        }
+        match self.skip_head {
+            true => f.write_str(", head as stored"),
+            false => Ok(()),
+        }
+    }
+}
+
+/// In words: `tensor`, `row`, `group of 64`.
+impl std::fmt::Display for Granularity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tensor => f.write_str("tensor"),
+            Self::Row => f.write_str("row"),
+            Self::Group(n) => write!(f, "group of {n}"),
+        }
+    }
+}
+
+/// From `tensor`, `row` or `group:N`, N a positive multiple of 16.
+impl std::str::FromStr for Granularity {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let group = |n: &str| n.parse().ok().filter(|n| *n > 0 && n % 16 == 0);
+        match text.split_once(':') {
+            None if text == "tensor" => Ok(Self::Tensor),
+            None if text == "row" => Ok(Self::Row),
+            Some(("group", n)) => group(n)
+                .map(Self::Group)
+                .ok_or_else(|| "the group must be a positive multiple of 16".to_owned()),
+            _ => Err("expected tensor, row or group:N".to_owned()),
+        }
+    }
+}
