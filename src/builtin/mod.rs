@@ -48,20 +48,7 @@ pub static CALIBRATION: &[u8] = include_bytes!("calibration.jsonl.zst");
 /// None, unless the crate itself is damaged.
 #[cfg(feature = "text")]
 pub fn calibration() -> Result<Content> {
-    let place = "the built-in calibration text";
-    let damaged = |what: String| Error::file(place, what, "build the program again");
-    let mut lines = String::new();
-    let decoder = ruzstd::decoding::StreamingDecoder::new(CALIBRATION);
-    let mut decoder = decoder.map_err(|e| damaged(e.to_string()))?;
-    let read = std::io::Read::read_to_string(&mut decoder, &mut lines);
-    read.map_err(|e| damaged(e.to_string()))?;
-    let document = |line: &str| {
-        let value: serde_json::Value = serde_json::from_str(line).ok()?;
-        Some(value.get("text")?.as_str()?.to_owned())
-    };
-    let documents = lines.lines().map(document).collect::<Option<Vec<_>>>();
-    let documents = documents.ok_or_else(|| damaged("is no JSON lines".to_owned()))?;
-    Ok(Content::Documents(documents))
+    Content::from_frames("the built-in calibration text", CALIBRATION)
 }
 
 /// Where [`crate::files::open_source`] finds it.

@@ -3,13 +3,13 @@
 //! While the folder OUT is calibrated, `OUT.fairy2i-layers` holds a file for every finished layer, and the key of the
 //! run: everything its bits follow from. A run with another key begins anew. The folder goes when OUT is there.
 
-use super::corpus::hex;
+use super::corpus::hash;
 use super::marker::{Author, Marker};
+use super::packed::little_endian;
 use super::staging::{beside, occupied, replace};
 use crate::error::{Error, Result};
 use crate::model::config::LinearShape;
 use crate::model::{Granularity, Method, Packed};
-use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -76,7 +76,7 @@ impl Layers {
         let Some((sum, rest)) = bytes.split_at_checked(64) else {
             return Ok(None);
         };
-        if sum != hex(&Sha256::digest(rest)).as_bytes() || rest.len() < codes + scales {
+        if sum != hash(rest).as_bytes() || rest.len() < codes + scales {
             return Ok(None);
         }
         let words = |bytes: &[u8]| -> Vec<u32> {
@@ -104,12 +104,14 @@ impl Layers {
     /// # Errors
     /// [`Error::Io`].
     pub fn write(&self, layer: &LinearShape, packed: &Packed, note: &str) -> Result<()> {
-        let scales = packed.scales.iter().map(|s| s.to_bits());
-        let words = packed.codes.iter().copied().chain(scales);
-        let mut rest: Vec<u8> = words.flat_map(u32::to_le_bytes).collect();
-        rest.extend_from_slice(note.as_bytes());
-        let mut bytes = hex(&Sha256::digest(&rest)).into_bytes();
-        bytes.extend(rest);
+        let scales = bytemuck::cast_slice(&packed.scales);
+        let parts = [
+            &little_endian(&packed.codes),
+            &little_endian(scales),
+            note.as_bytes(),
+        ];
+        let rest = parts.concat();
+        let bytes = [hash(&rest).as_bytes(), &rest].concat();
         replace(&self.folder, &layer.prefix, &bytes)
     }
 

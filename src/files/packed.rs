@@ -151,15 +151,11 @@ impl Writer {
         if bad_scale(packed.method, packed.scales.iter().copied()).is_some() {
             return Err(wrong("has a scale that is not finite and positive"));
         }
-        let scales = packed
-            .scales
-            .iter()
-            .map(|s| s.to_bits())
-            .collect::<Vec<_>>();
+        let scales = bytemuck::cast_slice(&packed.scales);
         self.checkpoint
             .put(&format!("{prefix}.codes"), &little_endian(&packed.codes))?;
         self.checkpoint
-            .put(&format!("{prefix}.scales"), &little_endian(&scales))
+            .put(&format!("{prefix}.scales"), &little_endian(scales))
     }
 
     /// Writes another file of the folder.
@@ -205,7 +201,7 @@ pub fn check(recipe: Recipe) -> Result<()> {
 }
 
 /// The bytes of `words` in the files' order.
-fn little_endian(words: &[u32]) -> Cow<'_, [u8]> {
+pub fn little_endian(words: &[u32]) -> Cow<'_, [u8]> {
     if cfg!(target_endian = "little") {
         Cow::Borrowed(bytemuck::cast_slice(words))
     } else {

@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::files::tokenizer::TOKENIZER;
 use crate::files::{self, Opened, Source, Tokenizer};
 use crate::model::memory::Memory;
-use crate::model::weights::Lenient;
-use crate::model::{self, Config, LoadOptions, Method, Recipe, Weights};
+use crate::model::weights::Allowing;
+use crate::model::{self, Config, LoadOptions, Recipe, Weights};
 use std::path::Path;
 
 /// A context that is not made shorter: where it does not fit, that is an error.
@@ -181,12 +181,8 @@ impl ModelFiles {
         if options.context.is_none() {
             load.context = roomy(device, config, weights, load)?;
         }
-        let lenient = Lenient(weights);
-        let weights: &dyn Weights = match options.allow_nonfinite {
-            true => &lenient,
-            false => weights,
-        };
-        model::Model::load(device.clone(), config, weights, load, progress).await
+        let weights = Allowing(weights, options.allow_nonfinite);
+        model::Model::load(device.clone(), config, &weights, load, progress).await
     }
 
     /// The recipe that `asked` means for these files.
@@ -200,11 +196,7 @@ impl ModelFiles {
                 "quantize the full-precision model instead",
             )),
             (Some(packed), _) => Ok(packed),
-            (None, asked) => Ok(asked.unwrap_or(Recipe {
-                method: Method::Full,
-                granularity: model::Granularity::Tensor,
-                skip_head: false,
-            })),
+            (None, asked) => Ok(asked.unwrap_or(Recipe::FULL)),
         }
     }
 }

@@ -179,10 +179,10 @@ fn unfit(problem: String) -> Error {
     }
 }
 
-/// Weights of which NaN and infinity are accepted.
-pub struct Lenient<W>(pub W);
+/// Weights of which NaN and infinity are accepted where the second field says so.
+pub struct Allowing<W>(pub W, pub bool);
 
-impl<W: std::ops::Deref<Target: Weights>> Weights for Lenient<W> {
+impl<W: std::ops::Deref<Target: Weights>> Weights for Allowing<W> {
     fn tensor(&self, name: &str) -> Result<Option<Tensor<'_>>> {
         self.0.tensor(name)
     }
@@ -192,18 +192,7 @@ impl<W: std::ops::Deref<Target: Weights>> Weights for Lenient<W> {
     }
 
     fn allow_nonfinite(&self) -> bool {
-        true
-    }
-}
-
-/// `weights`, lenient about NaN and infinity if `allow`.
-pub fn allowing(
-    weights: Box<dyn Weights + Send + Sync>,
-    allow: bool,
-) -> Box<dyn Weights + Send + Sync> {
-    match allow {
-        true => Box::new(Lenient(weights)),
-        false => weights,
+        self.1 || self.0.allow_nonfinite()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::files::run::{Checkpoints, LossScale, RUN_CONFIG, RunFolder, RunState,
 use crate::files::{self, Opened, packed};
 use crate::model::Method;
 use crate::model::train::{Memory, TrainOptions, Trainer};
-use crate::model::weights;
+use crate::model::weights::Allowing;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -157,7 +157,7 @@ impl Run {
         events: &mut dyn FnMut(Event<'_>),
     ) -> Result<Opened> {
         let mut opened = open(folder, events)?;
-        opened.weights = weights::allowing(opened.weights, self.settings.allow_nonfinite);
+        opened.weights = Box::new(Allowing(opened.weights, self.settings.allow_nonfinite));
         let tied = base.config.tied;
         let as_student = crate::model::Config {
             tied,
@@ -179,7 +179,7 @@ impl Run {
             return files::open_shape(files::Source::folder(path)?);
         }
         let mut opened = open(path, events)?;
-        opened.weights = weights::allowing(opened.weights, self.settings.allow_nonfinite);
+        opened.weights = Box::new(Allowing(opened.weights, self.settings.allow_nonfinite));
         if opened.recipe.is_some() && !self.settings.from_scratch {
             return Err(Error::usage(
                 format!(

@@ -117,14 +117,14 @@ impl<R: BufRead> Read for Members<R> {
 }
 
 /// All frames of a Zstandard file; parallel compressors write several, and frames to be skipped between them.
-struct Frames<R> {
+pub(super) struct Frames<R> {
     source: R,
     decoder: FrameDecoder,
     started: bool,
 }
 
 impl<R: BufRead> Frames<R> {
-    fn new(source: R) -> Self {
+    pub fn new(source: R) -> Self {
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(LARGEST_WINDOW);
         Self {

@@ -41,6 +41,6 @@ pub mod words;
 pub use manifest::{Manifest, TextUnit};
 pub use order::Order;
 pub use packing::{IGNORED, Packing};
-pub(crate) use reader::hex;
+pub(in crate::files) use reader::hex;
 pub use reader::{Block, Corpus, hash};
 pub use tokens::TextTokenizer;

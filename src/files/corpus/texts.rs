@@ -1,10 +1,16 @@
 //! Whole files of text, to be measured: what they hold, and what they are called beside each other.
 
 use super::TextUnit;
+use super::archive::{Frames, bad};
 use super::encoder::Cut;
+use super::json_line::json_text;
 use super::records::{Body, Reading, Records};
 use crate::error::{Error, Result};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+
+/// The field of a document that holds its text.
+const FIELD: &str = "text";
 
 /// What a file holds.
 #[derive(Debug)]
@@ -22,7 +28,7 @@ impl Content {
     /// [`Error::Io`], and [`Error::File`] for a file that holds anything but text.
     pub fn read(file: &Path) -> Result<Self> {
         let reading = Reading {
-            field: "text".to_owned(),
+            field: FIELD.to_owned(),
             unit: TextUnit::File,
             longest: 1 << 30,
             cut: Cut::Never,
@@ -51,6 +57,20 @@ impl Content {
                 return Err(bad(lines + 1, "a byte is 0: this is no text".to_owned()));
             }
             return Ok(Self::Whole(text));
+        }
+        Ok(Self::Documents(documents))
+    }
+
+    /// Documents of JSON lines in zstd frames that are in memory; `name` stands for them in messages.
+    ///
+    /// # Errors
+    /// [`Error::File`] for anything else.
+    pub fn from_frames(name: &str, frames: &[u8]) -> Result<Self> {
+        let mut documents = Vec::new();
+        for line in BufReader::new(Frames::new(frames)).lines() {
+            let line = line.map_err(|e| bad(name, e))?;
+            let text = json_text(line.as_bytes(), FIELD);
+            documents.push(text.map_err(|why| Error::file(name, why, "give JSON lines"))?);
         }
         Ok(Self::Documents(documents))
     }

@@ -11,17 +11,19 @@ use crate::backend::{Backend, Device, block_on};
 use crate::error::{Error, Result};
 use crate::evaluate::protocol::Window;
 use crate::evaluate::{self, Text};
+use crate::files::corpus::hash;
 use crate::files::layers::Layers;
 use crate::files::staging::{Destination, Replaced};
-use crate::files::{Inputs, marker, packed};
+use crate::files::{Inputs, marker, packed, plan};
 use crate::generate::ModelFiles;
 use crate::model::calibrate::{CalibrateOptions, Journal, LayerErrors, calibrate};
 use crate::model::config::LinearShape;
 use crate::model::session::IGNORED;
-use crate::model::weights::Lenient;
-use crate::model::{Config, Granularity, LoadOptions, Method, Model, Packed, Recipe, Weights};
+use crate::model::weights::{Allowing, required};
+use crate::model::{Config, LoadOptions, Model, Packed, Recipe, Weights};
 use crate::ops::activation::Activations;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 use weights::Made;
 
@@ -125,64 +127,63 @@ pub fn calibrate_folder(
         inputs: &inputs,
         ..Destination::new(out.as_ref(), "quantize")
     };
-    let mut original = files.opened().original();
+    let opened = files.opened();
+    let mut original = opened.original();
     original.allow_nonfinite = options.allow_nonfinite;
     let shard = packed::SHARD_BYTES;
     let mut writer = packed::Writer::create(&destination, original, options.recipe, shard)?;
     let mut sampled = |tokens| progress(Step::Sampled(tokens));
     let sequences = Sequences::of(text, files, device, &mut sampled)?;
     let key = key(files, &sequences, &how, device)?;
-    let mut run = Run {
-        layers: Layers::open(out.as_ref(), &key)?,
-        recipe: options.recipe,
-        of: layers_of(files.config(), options.recipe).len(),
-        resumed: 0,
-        report: Vec::new(),
-        progress,
-    };
-    let lenient = Lenient(&*files.opened().weights);
-    let weights: &dyn Weights = match options.allow_nonfinite {
-        true => &lenient,
-        false => &*files.opened().weights,
-    };
-    let config = files.config();
-    let used = &sequences.used;
+    let mut run = Run::new(out.as_ref(), &key, options.recipe, &opened.config, progress)?;
+    let weights: &dyn Weights = &Allowing(&*opened.weights, options.allow_nonfinite);
+    let (config, used) = (&opened.config, &sequences.used);
     let work = calibrate(device, config, weights, used, how, &mut run);
     block_on(device, work)?;
     (run.progress)(Step::Measuring);
     let made = Made::new(weights, options.recipe, run.all(config)?);
-    let perplexity = block_on(
-        device,
-        perplexities(device, config, [weights, &made], &sequences),
-    )?;
+    let work = perplexities(device, config, [weights, &made], &sequences);
+    let report = CalibrationReport {
+        perplexity: block_on(device, work)?,
+        layers: std::mem::take(&mut run.report),
+        ..CalibrationReport::of(text, &sequences, options.recipe, device)
+    };
     for (prefix, packed) in made.layers() {
         writer.linear(prefix, packed)?;
     }
-    let report = CalibrationReport {
-        method: format!("error feedback, {}", options.recipe),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        device: device.name(),
-        sources: text.sources.iter().map(TextSource::name).collect(),
-        text_sha256: sequences.sha256(),
-        tokens: sequences.tokens(),
-        length: sequences.used.iter().map(Vec::len).max().unwrap_or(0),
-        seed: text.seed,
-        perplexity,
-        layers: std::mem::take(&mut run.report),
-    };
-    let json = serde_json::to_string_pretty(&report)
-        .map_err(|e| Error::usage(e.to_string(), "please report this as a bug"))?;
-    writer.file(CALIBRATION, (json + "\n").as_bytes())?;
+    writer.file(CALIBRATION, report.json()?.as_bytes())?;
     let replaced = writer.finish()?;
     run.layers.remove()?;
     Ok(Calibrated { report, replaced })
 }
 
-/// Layers that a recipe quantizes, in forward order.
-fn layers_of(config: &Config, recipe: Recipe) -> Vec<LinearShape> {
-    let mut all = config.linears();
-    all.retain(|l| !(recipe.skip_head && l.prefix == Config::HEAD));
-    all
+impl CalibrationReport {
+    /// What is known before anything is calibrated.
+    fn of(text: &CalibrationText, sequences: &Sequences, recipe: Recipe, device: &Device) -> Self {
+        Self {
+            method: format!("error feedback, {recipe}"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            device: device.name(),
+            sources: text.sources.iter().map(TextSource::name).collect(),
+            text_sha256: sequences.sha256(),
+            tokens: sequences.tokens(),
+            length: sequences.used.iter().map(Vec::len).max().unwrap_or(0),
+            seed: text.seed,
+            perplexity: None,
+            layers: Vec::new(),
+        }
+    }
+
+    /// As the folder has it.
+    fn json(&self) -> Result<String> {
+        let text = serde_json::to_string_pretty(self).map_err(bug)?;
+        Ok(text + "\n")
+    }
+}
+
+/// What has no words for itself.
+fn bug(error: serde_json::Error) -> Error {
+    Error::usage(error.to_string(), "please report this as a bug")
 }
 
 /// Everything that the bits of the result follow from.
@@ -199,9 +200,17 @@ fn key(
         format!("options {options:?}"),
     ];
     let opened = files.opened();
-    if let Some(folder) = opened.source.path() {
-        for (name, print) in marker::weights(folder)? {
-            lines.push(format!("{name} {print}"));
+    match opened.source.path() {
+        Some(folder) => {
+            let prints = marker::weights(folder)?.into_iter();
+            lines.extend(prints.map(|(name, print)| format!("{name} {print}")));
+        }
+        // files in memory have no place to look for them again
+        None => {
+            for planned in plan::plan(&opened.config, None) {
+                let tensor = required(&*opened.weights, &planned.name)?;
+                lines.push(format!("{} {}", planned.name, hash(&tensor.bytes)));
+            }
         }
     }
     Ok(lines.join("\n"))
@@ -217,7 +226,24 @@ struct Run<'a> {
     progress: &'a mut dyn FnMut(Step<'_>),
 }
 
-impl Run<'_> {
+impl<'a> Run<'a> {
+    fn new(
+        out: &Path,
+        key: &str,
+        recipe: Recipe,
+        config: &Config,
+        progress: &'a mut dyn FnMut(Step<'_>),
+    ) -> Result<Self> {
+        Ok(Self {
+            layers: Layers::open(out, key)?,
+            recipe,
+            of: recipe.layers(config).len(),
+            resumed: 0,
+            report: Vec::new(),
+            progress,
+        })
+    }
+
     fn read(&self, layer: &LinearShape) -> Result<Option<(Packed, CalibratedLayer)>> {
         let method = self.recipe.method.of(&layer.prefix);
         let granularity = self.recipe.granularity;
@@ -230,8 +256,8 @@ impl Run<'_> {
     }
 
     /// All layers, once they are made.
-    fn all(&self, config: &Config) -> Result<Vec<(String, Packed)>> {
-        let layers = layers_of(config, self.recipe).into_iter();
+    fn all(&self, config: &Config) -> Result<BTreeMap<String, Packed>> {
+        let layers = self.recipe.layers(config).into_iter();
         layers
             .map(|layer| match self.read(&layer)? {
                 Some((packed, _)) => Ok((layer.prefix, packed)),
@@ -273,8 +299,7 @@ impl Journal for Run<'_> {
             output_error: errors.outputs.last().copied().unwrap_or(0.0),
             bits_per_weight: packed.bits_per_weight(),
         };
-        let text = serde_json::to_string(&note)
-            .map_err(|e| Error::usage(e.to_string(), "please report this as a bug"))?;
+        let text = serde_json::to_string(&note).map_err(bug)?;
         self.layers.write(layer, packed, &text)?;
         self.report.push(note);
         Ok(())
@@ -295,11 +320,7 @@ async fn perplexities(
     let mut both = [0.0; 2];
     for (ppl, weights) in both.iter_mut().zip(weights) {
         let options = LoadOptions {
-            recipe: Recipe {
-                method: Method::Full,
-                granularity: Granularity::Tensor,
-                skip_head: false,
-            },
+            recipe: Recipe::FULL,
             activations: Activations::Int16,
             context: sequences.held_out.iter().map(Vec::len).max().unwrap_or(1),
             batch: 2048,

@@ -4,11 +4,10 @@ use super::own;
 use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::evaluate::Words;
-use crate::files::corpus::Order;
-use crate::files::corpus::hex;
 use crate::files::corpus::texts::Content;
+use crate::files::corpus::{Order, hash};
+use crate::files::packed::little_endian;
 use crate::generate::ModelFiles;
-use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// Where calibration text comes from.
@@ -167,11 +166,7 @@ impl Sequences {
 
     /// SHA-256 of the ids that the model is calibrated with, in hexadecimal digits.
     pub fn sha256(&self) -> String {
-        let mut hash = Sha256::new();
-        for id in self.used.iter().flatten() {
-            hash.update(id.to_le_bytes());
-        }
-        hex(&hash.finalize())
+        hash(&little_endian(&self.used.concat()))
     }
 }
 

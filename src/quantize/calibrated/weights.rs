@@ -1,19 +1,24 @@
 //! A model whose layers are calibrated and not written yet.
 
 use crate::error::Result;
+use crate::files::packed::little_endian;
 use crate::model::{Dtype, Packed, Recipe, Tensor, Weights};
-use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// Calibrated layers, and everything else as the original has it.
 pub(super) struct Made<'a> {
     original: &'a dyn Weights,
     recipe: Recipe,
-    layers: Vec<(String, Packed)>,
+    layers: BTreeMap<String, Packed>,
 }
 
 impl<'a> Made<'a> {
     /// `layers` by their names without `.weight`.
-    pub fn new(original: &'a dyn Weights, recipe: Recipe, layers: Vec<(String, Packed)>) -> Self {
+    pub fn new(
+        original: &'a dyn Weights,
+        recipe: Recipe,
+        layers: BTreeMap<String, Packed>,
+    ) -> Self {
         Self {
             original,
             recipe,
@@ -22,40 +27,34 @@ impl<'a> Made<'a> {
     }
 
     /// The layers.
-    pub fn layers(&self) -> &[(String, Packed)] {
+    pub fn layers(&self) -> &BTreeMap<String, Packed> {
         &self.layers
     }
 }
 
 impl Weights for Made<'_> {
     fn tensor(&self, name: &str) -> Result<Option<Tensor<'_>>> {
-        for (prefix, packed) in &self.layers {
-            let part = name.strip_prefix(prefix.as_str());
-            let (codes, scales) = Packed::shapes(
-                packed.method,
-                packed.granularity,
-                packed.out_features,
-                packed.in_features,
-            );
-            let (dtype, shape, bytes) = match part {
-                Some(".codes") => (Dtype::U32, codes, bytemuck::cast_slice(&packed.codes)),
-                Some(".scales") => (Dtype::F32, scales, bytemuck::cast_slice(&packed.scales)),
-                _ => continue,
-            };
-            let bytes: Cow<'_, [u8]> = match cfg!(target_endian = "little") {
-                true => Cow::Borrowed(bytes),
-                false => {
-                    let (words, _) = bytes.as_chunks::<4>();
-                    words.iter().flat_map(|w| w.iter().rev().copied()).collect()
-                }
-            };
-            return Ok(Some(Tensor {
-                dtype,
-                shape,
-                bytes,
-            }));
-        }
-        self.original.tensor(name)
+        let part = name.rsplit_once('.');
+        let layer = part.and_then(|(prefix, part)| Some((self.layers.get(prefix)?, part)));
+        let (packed, codes) = match layer {
+            Some((packed, "codes")) => (packed, true),
+            Some((packed, "scales")) => (packed, false),
+            _ => return self.original.tensor(name),
+        };
+        let size = (packed.out_features, packed.in_features);
+        let shapes = Packed::shapes(packed.method, packed.granularity, size.0, size.1);
+        Ok(Some(match codes {
+            true => Tensor {
+                dtype: Dtype::U32,
+                shape: shapes.0,
+                bytes: little_endian(&packed.codes),
+            },
+            false => Tensor {
+                dtype: Dtype::F32,
+                shape: shapes.1,
+                bytes: little_endian(bytemuck::cast_slice(&packed.scales)),
+            },
+        }))
     }
 
     fn recipe(&self) -> Recipe {

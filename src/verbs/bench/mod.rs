@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::files::Inputs;
 use crate::model::LoadOptions;
 use crate::model::train::TrainOptions;
+use crate::model::weights::Allowing;
 use clap::builder::Resettable;
 use clap::{Args, FromArgMatches, ValueEnum};
 use model::{ModelBench, Subject};
@@ -218,11 +219,16 @@ impl Bench {
             }
             None => {
                 let path = self.model.model.as_deref();
-                let opened = source::open(path)?;
+                let mut opened = source::open(path)?;
                 let recipe = source::recipe(&opened, &self.recipe)?;
-                let weights =
-                    crate::model::weights::allowing(opened.weights, self.recipe.allow_nonfinite);
-                (source::name(path), opened.config, Some(weights), recipe)
+                let allow = self.recipe.allow_nonfinite;
+                opened.weights = Box::new(Allowing(opened.weights, allow));
+                (
+                    source::name(path),
+                    opened.config,
+                    Some(opened.weights),
+                    recipe,
+                )
             }
         };
         let longest = |length: fn(Test) -> usize| tests.iter().map(|&t| length(t)).max();

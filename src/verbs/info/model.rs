@@ -225,20 +225,8 @@ fn text(info: &ModelInfo) -> String {
             ),
         ),
     ];
-    if let Some(c) = &info.calibration {
-        let perplexity = c.perplexity.map_or(String::new(), |[full, made]| {
-            format!("; perplexity of held-out text {full:.2}, then {made:.2}")
-        });
-        let text = &c.text_sha256[..c.text_sha256.len().min(12)];
-        let value = format!(
-            "{}, fairy2i-gpu {}: {} tokens of {} (seed {}, SHA-256 {text}){perplexity}",
-            c.method.split(',').next().unwrap_or_default(),
-            c.version,
-            c.tokens,
-            c.sources.join(", "),
-            c.seed,
-        );
-        fields.push(("calibrated", value));
+    if let Some(report) = &info.calibration {
+        fields.push(("calibrated", calibrated(report)));
     }
     for file in &info.files {
         let size = out::bytes(file.bytes as f64);
@@ -257,6 +245,21 @@ fn text(info: &ModelInfo) -> String {
         .iter()
         .map(|(name, value)| format!("{name:<13}{value}\n"));
     lines.collect()
+}
+
+fn calibrated(c: &CalibrationReport) -> String {
+    let perplexity = c.perplexity.map_or(String::new(), |[full, made]| {
+        format!("; perplexity of held-out text {full:.2}, then {made:.2}")
+    });
+    format!(
+        "{}, fairy2i-gpu {}: {} tokens of {} (seed {}, SHA-256 {}){perplexity}",
+        c.method.split(',').next().unwrap_or_default(),
+        c.version,
+        c.tokens,
+        c.sources.join(", "),
+        c.seed,
+        c.text_sha256.get(..12).unwrap_or_default(),
+    )
 }
 
 fn shape(info: &ModelInfo) -> String {
