@@ -1,6 +1,6 @@
 // c[i, j] (+)= sum_k a[i, k] b[j, k], factors in f16, sums in f32: y = x W^T, dx = dy W and dW = dy^T x alike
-// one workgroup owns 128 x 128 of c, each of its 16 subgroups 32 x 32 of them
-// a [m, k] or, turned, [k, m]; b [n, k] or, turned, [k, n]: f16, or f32 if wide; c [m, n] f32; m in 128s, n and k in 64s
+// one workgroup owns 128 x 128 of c, each of its 16 subgroups 32 x 32 of them; where m or n ends in the middle of a tile, half
+// a [m, k] or, turned, [k, m]; b [n, k] or, turned, [k, n]: f16, or f32 if wide; c [m, n] f32; m, n and k in 64s
 enable f16;
 enable wgpu_int16;
 enable wgpu_cooperative_matrix;
@@ -14,12 +14,14 @@ override A_TURNED: bool = false;
 override B_TURNED: bool = false;
 override A_WIDE: bool = false;
 override B_WIDE: bool = false;
-override NARROW: bool = false;  // tiles of 128 x 64: a subgroup owns 16 x 32
+override NARROW: bool = false;  // n is 64: all tiles are slim
 override ACCUMULATE: bool = false;
 
 // piece s of an invocation, from (row, k) on
 fn fetch_a(base: u32, index: u32, s: u32, origin: vec2<u32>) -> Piece {
-    let at = base + piece_offset(origin + piece_place(index, s, A_TURNED), p.a_stride, A_TURNED);
+    var place = origin + piece_place(index, s, A_TURNED);
+    place.x = select(place.x, place.x - 64u, place.x >= p.m); // what lies beyond is not used
+    let at = base + piece_offset(place, p.a_stride, A_TURNED);
     if A_WIDE {
         return Piece(a[at / 4u], a[at / 4u + 1u]);
     }
@@ -27,11 +29,9 @@ fn fetch_a(base: u32, index: u32, s: u32, origin: vec2<u32>) -> Piece {
 }
 
 fn fetch_b(base: u32, index: u32, s: u32, origin: vec2<u32>) -> Piece {
-    var place = piece_place(index, s, B_TURNED);
-    if NARROW {
-        place.x %= 64u; // what lies beyond is not used
-    }
-    let at = base + piece_offset(origin + place, p.b_stride, B_TURNED);
+    var place = origin + piece_place(index, s, B_TURNED);
+    place.x = select(place.x, place.x - 64u, place.x >= p.n); // what lies beyond is not used
+    let at = base + piece_offset(place, p.b_stride, B_TURNED);
     if B_WIDE {
         return Piece(b[at / 4u], b[at / 4u + 1u]);
     }
@@ -49,9 +49,16 @@ fn put_sums(sums: coop_mat16x16<f32, C>, at: u32) {
     coopStoreT(sum, &c[at], stride);
 }
 
-// of a subgroup's sums within the tile
-fn place_of(team: u32) -> vec2<u32> {
-    return select(vec2(team / 4u, team % 4u) * 32u, vec2(team / 2u * 16u, team % 2u * 32u), NARROW);
+fn put_pair(left: coop_mat16x16<f32, C>, right: coop_mat16x16<f32, C>, at: u32) {
+    put_sums(left, at);
+    put_sums(right, at + 16u);
+}
+
+// of a subgroup's sums within the tile: 32 x 32, of a short tile (64 rows) or a slim one (64 columns) 16 x 32, of both 16 x 16
+fn place_of(team: u32, short: bool, slim: bool) -> vec2<u32> {
+    let across = select(4u, 2u, slim & !short);
+    let step = vec2(select(32u, 16u, short | slim), select(32u, 16u, short & slim));
+    return vec2(team / across, team % across) * step;
 }
 
 // first values of a, b and c
@@ -61,6 +68,8 @@ fn bases(text: u32, head: u32) -> vec3<u32> {
     return vec3(a_at, b_at, p.c_first + text * p.c_text + head * p.c_head);
 }
 
+// the tile is found as tile_of does it, without a call or a branch, which would make control flow look divergent;
+// the factors of the next step travel while those of this one are multiplied
 @compute @workgroup_size(WIDTH)
 fn matmul_train_coop(
     @builtin(workgroup_id) wg: vec3<u32>,
@@ -68,20 +77,20 @@ fn matmul_train_coop(
     @builtin(local_invocation_index) index: u32,
 ) {
     let group = wg.x + wg.y * nwg.x;
-    let size = vec2(TILE, select(TILE, 64u, NARROW));
-    let tiles = vec2(p.m, p.n) / size;
-    // as tile_of does it; neither a call nor a branch, which would make control flow look divergent
+    let tiles = vec2(p.m + 64u, p.n + 64u) / TILE;
     let band = group / (8u * tiles.y) * 8u;
     let rest = group % (8u * tiles.y);
     let rows = min(8u, max(tiles.x, band + 1u) - band);
-    let tile = vec2(band + rest % rows, rest / rows) * size;
+    let tile = vec2(band + rest % rows, rest / rows) * TILE;
     if (group >= tiles.x * tiles.y) | ((p.causal == 1u) & (tile.y / TILE > tile.x / TILE)) {
         return;
     }
     let base = bases(wg.z / p.heads, wg.z % p.heads);
     let first = select(0u, tile.x, p.causal == 3u);
     let end = select(p.k, min(p.k, tile.x + TILE), p.causal == 2u);
-    let mine = place_of(index / 32u);
+    let short = tile.x + 64u == p.m;
+    let slim = NARROW | (tile.y + 64u == p.n);
+    let mine = place_of(index / 32u, short, slim);
     var c00: coop_mat16x16<f32, C>;
     var c01: coop_mat16x16<f32, C>;
     var c10: coop_mat16x16<f32, C>;
@@ -95,7 +104,6 @@ fn matmul_train_coop(
         put(index, 0u, x0, y0);
         put(index, 1u, x1, y1);
         workgroupBarrier();
-        // what comes next travels while this is multiplied
         let next = min(at + 64u, end - 64u);
         x0 = fetch_a(base.x, index, 0u, vec2(tile.x, next));
         x1 = fetch_a(base.x, index, 1u, vec2(tile.x, next));
@@ -107,7 +115,7 @@ fn matmul_train_coop(
             let b1 = rows_of_b(mine.y + 16u, k);
             c00 = coopMultiplyAdd(a0, b0, c00);
             c01 = coopMultiplyAdd(a0, b1, c01);
-            if !NARROW {
+            if !NARROW { // sums of a short or slim tile that are not used cost less than a branch
                 let a1 = rows_of_a(mine.x + 16u, k);
                 c10 = coopMultiplyAdd(a1, b0, c10);
                 c11 = coopMultiplyAdd(a1, b1, c11);
@@ -116,9 +124,10 @@ fn matmul_train_coop(
     }
     let to = base.z + (tile.x + mine.x) * p.c_stride + tile.y + mine.y;
     put_sums(c00, to);
-    put_sums(c01, to + 16u);
-    if !NARROW {
-        put_sums(c10, to + 16u * p.c_stride);
-        put_sums(c11, to + 16u * p.c_stride + 16u);
+    if !(short & slim) {
+        put_sums(c01, to + 16u);
+    }
+    if !(short | slim) {
+        put_pair(c10, c11, to + 16u * p.c_stride);
     }
 }

@@ -9,11 +9,13 @@ use crate::quarter::words_for;
 use std::borrow::Cow;
 
 pub use crate::ops::quantizer::Granularity;
+pub(in crate::model) use fitting::Fitting;
 pub use mixed::Mixed;
 pub(in crate::model) use phase::encode;
 pub use recipe::{Method, Recipe};
 
 mod baseline;
+mod fitting;
 mod mixed;
 mod phase;
 mod pieces;

@@ -1,7 +1,7 @@
 //! What fast host implementations share: threads, where the feature allows and the work is worth them.
 
 /// Calls `work(i, chunk)` for every `size` elements of `data`, on all threads there are.
-pub(super) fn each_chunk<T: Send>(
+pub(crate) fn each_chunk<T: Send>(
     data: &mut [T],
     size: usize,
     work: impl Fn(usize, &mut [T]) + Sync + Send,

@@ -12,7 +12,7 @@ use bytemuck::Pod;
 
 mod bindings;
 mod case;
-mod host;
+pub(crate) mod host;
 mod kv;
 mod large;
 mod needs;
@@ -319,6 +319,8 @@ list![
     train::norm::RmsNormBackward,
     train::norm::RmsNormWeightBackward,
     train::rope::RopeTurn,
+    train::scales::ScaleExp,
+    train::scales::ScaleGradient,
     train::swiglu::SwigluBackward,
     train::embed::TokenEmbedBackward,
     train::loss::TokenLoss,

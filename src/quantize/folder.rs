@@ -9,6 +9,7 @@ use crate::generate::ModelFiles;
 use crate::model::config::LinearShape;
 use crate::model::weights::values;
 use crate::model::{Granularity, Method, Packed, Recipe, quantize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// How a folder is quantized.
@@ -91,6 +92,7 @@ pub fn quantize_folder(
         },
         card: None,
         recipe: options.recipe,
+        layers: BTreeMap::new(),
         allow_nonfinite: options.allow_nonfinite,
     };
     job.run(device, progress)
@@ -106,6 +108,8 @@ pub struct Job<'a> {
     pub card: Option<(&'a str, &'a str)>,
     /// How.
     pub recipe: Recipe,
+    /// Layers that are quantized already, by their names without `.weight`.
+    pub layers: BTreeMap<String, Packed>,
     /// Go on when weights are NaN or infinite.
     pub allow_nonfinite: bool,
 }
@@ -152,6 +156,9 @@ impl Job<'_> {
     }
 
     async fn layer<B: Backend>(&self, backend: &B, shape: &LinearShape) -> Result<Packed> {
+        if let Some(packed) = self.layers.get(&shape.prefix) {
+            return Ok(packed.clone());
+        }
         quantized(
             backend,
             self.opened,

@@ -18,3 +18,15 @@ pub enum MethodName {
     /// As stored
     Full,
 }
+
+/// Where the scales of fairy2i come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "lowercase")]
+pub enum ScaleRule {
+    /// Means of what they stand for, new in every step, as in the papers
+    #[default]
+    Means,
+    /// Parameters that are trained with the weights: for short trainings
+    Learned,
+}

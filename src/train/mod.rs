@@ -39,7 +39,7 @@ mod settings;
 mod steps;
 
 pub use evaluate::Protocol;
-pub use method::MethodName;
+pub use method::{MethodName, ScaleRule};
 pub use run::fits;
 pub use settings::{FREE, Settings};
 

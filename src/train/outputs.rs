@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::files::corpus::Corpus;
 use crate::files::run::{Before, CARD, CURVES, Card, MODELS, Step};
 use crate::files::{self, Opened, Original, Source, export};
-use crate::model::train::{Part, Trainer};
+use crate::model::train::{Kind, Part, Trainer};
 use crate::model::{Dtype, Method, Recipe};
 use crate::quantize;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ pub struct Finished<'a, 'b, B: Backend> {
     pub base: &'a Opened,
     /// The base's files that are copied.
     pub carried: &'a Source,
-    pub trainer: &'a Trainer<&'b B>,
+    pub trainer: &'a mut Trainer<&'b B>,
     pub steps: &'a [Step],
     /// Perplexities before the first step.
     pub before: &'a BTreeMap<String, Before>,
@@ -44,12 +44,20 @@ pub fn write<B: Backend>(run: &mut Finished<'_, '_, B>) -> Result<String> {
     if recipe.method == Method::Full {
         return Ok(text);
     }
+    // Rounding the masters anew would not give the scales that were learned.
+    let layers = match run.trainer.options().learned_scales {
+        true => block_on(run.backend, run.trainer.packed())?
+            .into_iter()
+            .collect(),
+        false => BTreeMap::new(),
+    };
     let opened = files::open(&model)?;
     let packing = quantize::Job {
         opened: &opened,
         destination: run.run.folder.destination(&packed),
         card: Some((CARD, &text)),
         recipe,
+        layers,
         allow_nonfinite: false,
     };
     let made = packing.run(run.backend, &mut |_| {})?;
@@ -75,6 +83,9 @@ fn masters<B: Backend>(
     let mut writer = export::Writer::create(&to, original, recipe, Dtype::F32, shard)?;
     writer.file(CARD, card.as_bytes())?;
     for (i, p) in run.trainer.parameters().iter().enumerate() {
+        if p.kind == Kind::Scales {
+            continue;
+        }
         let values = block_on(run.backend, run.trainer.read(Part::Master, i))?;
         writer.tensor(&p.name, &values)?;
     }
@@ -153,6 +164,7 @@ fn told(s: &Settings) -> Vec<(String, String)> {
         "steps until all is quantized",
         steps.to_string(),
     );
+    unless(s.scales == usual.scales, "scales", "learned".to_owned());
     unless(
         s.nested == usual.nested,
         "steps with one stage",

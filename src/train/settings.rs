@@ -1,7 +1,7 @@
 //! All settings of a run: what `config.toml` holds.
 
 use super::evaluate::Protocol;
-use super::method::MethodName;
+use super::method::{MethodName, ScaleRule};
 use crate::error::{Error, Result};
 use crate::files::run::Step;
 use crate::model::train::schedule::{Decay, Schedule, WeightDecay};
@@ -43,6 +43,8 @@ pub struct Settings {
     pub stages: u8,
     /// `tensor`, `row` or `group:N`.
     pub granularity: String,
+    /// Where scales come from.
+    pub scales: ScaleRule,
     /// Probability that a step runs with one stage.
     pub nested: f64,
     /// Steps in which quantized weights take over from full-precision ones.
@@ -114,6 +116,7 @@ impl Default for Settings {
             method: MethodName::Fairy2i,
             stages: 2,
             granularity: "tensor".into(),
+            scales: ScaleRule::Means,
             nested: 0.0,
             quant_warmup: 0,
             distill: 0.0,
@@ -177,6 +180,14 @@ impl Settings {
             return bad(
                 "`nested` is a probability, and needs fairy2i with several stages",
                 "choose one from 0 to 1, and `stages` 2 or more",
+            );
+        }
+        let learned = self.scales == ScaleRule::Learned;
+        let changing = self.nested > 0.0 || self.quant_warmup > 0;
+        if learned && (self.method != MethodName::Fairy2i || changing) {
+            return bad(
+                "learned `scales` need fairy2i, all stages and quantized weights in every step",
+                "leave out `nested` and `quant_warmup`, or take `means`",
             );
         }
         let taught = !self.teacher.as_os_str().is_empty();
@@ -316,6 +327,7 @@ impl Settings {
             clip: self.clip,
             exact: self.exact,
             distill: self.distill,
+            learned_scales: self.scales == ScaleRule::Learned,
             ..TrainOptions::new(self.recipe()?, self.micro_batch, length)
         })
     }

@@ -254,7 +254,7 @@ impl<'b, B: Backend> Running<'b, B> {
             run: self.run,
             base,
             carried,
-            trainer: &self.trainer,
+            trainer: &mut self.trainer,
             steps: &self.steps,
             before: &self.state.before,
             corpus: self.corpus,

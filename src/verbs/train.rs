@@ -6,7 +6,7 @@ use super::{device, out};
 use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::files::run::{Step, config};
-use crate::train::{self, Event, Job, Protocol, Settings, read_settings};
+use crate::train::{self, Event, Job, Protocol, ScaleRule, Settings, read_settings};
 use clap::{Arg, Args};
 use serde::Serialize;
 use std::io::IsTerminal;
@@ -62,6 +62,9 @@ struct Given {
     /// Which weights share scales: tensor, row or group:N [default: tensor]
     #[arg(long)]
     granularity: Option<String>,
+    /// Where scales come from [default: means]
+    #[arg(long, value_enum, value_name = "RULE")]
+    scales: Option<ScaleRule>,
     /// Probability that a step runs with one stage, so that the first stage also serves alone [default: 0]
     #[arg(long, value_name = "P")]
     nested: Option<f64>,

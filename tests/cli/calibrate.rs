@@ -206,3 +206,31 @@ fn kinds_of_layers_have_their_own_stages() {
         assert!(refused.stderr.contains(word), "{}", refused.stderr);
     }
 }
+
+#[test]
+fn a_tuned_model_is_better_and_the_same_each_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [one, two] = ["one", "two"].map(|name| path(folder.path(), name));
+    let more = ["--calibrate", TEXT, "--tune", "12", "--tune-batch", "4"];
+    let tuned = |out: &str, last: &[&str]| -> Vec<String> {
+        let mut args = args(out, &more);
+        args.drain(5..7); // its steps say how many tokens there are
+        args.extend(last);
+        args.into_iter().map(str::to_owned).collect()
+    };
+    let run = |args: Vec<String>| good(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let report: serde_json::Value =
+        serde_json::from_str(&run(tuned(&one, &["--json"]))).expect("JSON");
+    assert_eq!(report["tuning"]["steps"], 12);
+    assert_eq!(report["tokens"], 12 * 4 * 128);
+    let loss = |i: usize| report["tuning"]["losses"][i].as_f64().expect("a loss");
+    assert!(loss(1) < loss(0), "{report}");
+    run(tuned(&two, &[]));
+    assert_eq!(contents(&one), contents(&two));
+    let nearest = perplexity(MODEL, &["--stages", "2", "--granularity", "row"]);
+    let made = perplexity(&one, &[]);
+    assert!(made < 0.5 * nearest, "{made} instead of {nearest}");
+    // what is packed is what was measured, scales and norms included
+    let info = good(&["info", &one]);
+    assert!(info.contains("learned scales"), "{info}");
+}

@@ -15,7 +15,7 @@ use fairy2i_gpu::ops::train::softmax::{Scores, Softmax, SoftmaxBackward};
 use fairy2i_gpu::ops::train::{loss::TokenLoss, matmul, rope::RopeTurn, swiglu::SwigluBackward};
 
 /// Half the distance of the points of a difference.
-const STEP: f64 = 1e-5;
+pub const STEP: f64 = 1e-5;
 
 /// Derivatives of `f` in every value of `x`.
 fn differences(x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
@@ -34,14 +34,14 @@ fn differences(x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
 }
 
 /// `|a - b| / |b|`.
-fn relative(got: &[f32], want: &[f64]) -> f64 {
+pub fn relative(got: &[f32], want: &[f64]) -> f64 {
     assert_eq!(got.len(), want.len());
     let pairs = got.iter().zip(want).map(|(&a, &b)| (f64::from(a) - b, b));
     let (error, power) = pairs.fold((0.0, 0.0), |(e, p), (d, b)| (e + d * d, p + b * b));
     (error / power).sqrt()
 }
 
-fn wide(x: &[f32]) -> Vec<f64> {
+pub fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&v| f64::from(v)).collect()
 }
 
@@ -264,7 +264,7 @@ fn every_parameter_of_a_model() -> Result<()> {
     Ok(())
 }
 
-fn batch<'a>(tokens: &'a [u32], labels: &'a [i32], length: usize) -> Batch<'a> {
+pub fn batch<'a>(tokens: &'a [u32], labels: &'a [i32], length: usize) -> Batch<'a> {
     Batch {
         tokens,
         labels,

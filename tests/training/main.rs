@@ -5,6 +5,7 @@ mod common;
 mod exact;
 mod gradient;
 mod memory;
+mod scales;
 mod teacher;
 
 use common::{devices, one_at_a_time};
@@ -73,7 +74,7 @@ pub fn batches(config: &Config) -> Vec<(Vec<u32>, Vec<i32>, usize)> {
     vec![make(5, 2, 7), make(6, 2, 4)]
 }
 
-fn steps<B: Backend>(trainer: &mut Trainer<&B>, count: usize) -> Result<Vec<StepReport>> {
+pub fn steps<B: Backend>(trainer: &mut Trainer<&B>, count: usize) -> Result<Vec<StepReport>> {
     let data = batches(trainer.config());
     let given: Vec<_> = data
         .iter()
@@ -90,7 +91,7 @@ fn steps<B: Backend>(trainer: &mut Trainer<&B>, count: usize) -> Result<Vec<Step
 }
 
 /// All tensors of a trainer, as bits.
-fn state<B: Backend>(trainer: &Trainer<&B>) -> Result<Vec<Vec<u32>>> {
+pub fn state<B: Backend>(trainer: &Trainer<&B>) -> Result<Vec<Vec<u32>>> {
     let mut all = Vec::new();
     for i in 0..trainer.parameters().len() {
         for part in Part::ALL {

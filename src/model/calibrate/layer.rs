@@ -5,9 +5,9 @@ use super::moments::{Moments, subtract};
 use super::ops::{Area, gather, product};
 use crate::backend::{Backend, upload_new};
 use crate::error::Result;
-use crate::model::quantize::{encode, exponent};
+use crate::model::quantize::Fitting;
 use crate::model::{Granularity, Method, Packed};
-use crate::ops::calibrate::{Axpy, BLOCK, PhaseFeedback, PhaseNearest, PhaseProject};
+use crate::ops::calibrate::{Axpy, BLOCK, PhaseFeedback};
 use crate::ops::quantizer::{PhaseUnpack, Piece};
 use crate::ops::train::fill::Fill;
 use crate::ops::train::matmul::Place;
@@ -71,7 +71,8 @@ impl<'a, B: Backend> Layer<'a, B> {
         let from_weight: Vec<u32> = (0..2 * half).map(back).collect();
         let piece = Piece::whole(rows, columns, granularity, stages, 0);
         let matrix = |label: &str| backend.alloc(label, rows * columns);
-        let sums = PhaseProject { piece }.sums();
+        let [sums, unit] = Fitting::<B>::words(piece);
+        let scratch = || backend.alloc("scratch", unit);
         let layer = Self {
             to_weight: upload_new(backend, "rows", &pairs)?,
             from_weight: upload_new(backend, "rows", &from_weight)?,
@@ -79,10 +80,10 @@ impl<'a, B: Backend> Layer<'a, B> {
             target: matrix("target")?,
             ordered: matrix("ordered target")?,
             errors: matrix("errors")?,
-            scratch: [matrix("scratch")?, matrix("scratch")?],
+            scratch: [scratch()?, scratch()?],
             codes: backend.alloc("codes", piece.codes())?,
             scales: backend.alloc("scales", piece.scales())?,
-            sums: backend.alloc("sums", sums.max(piece.sums()))?,
+            sums: backend.alloc("sums", sums)?,
             shape: [out_features, moments.columns],
             backend,
             factor,
@@ -157,10 +158,7 @@ impl<'a, B: Backend> Layer<'a, B> {
         let relative = |error: f64| relative(error, power);
         self.papers().await?;
         let mut outputs = vec![relative(self.residual_error().await?)];
-        for _ in 0..ROUNDS {
-            self.fit().await?;
-            self.nearest().await?;
-        }
+        self.fitting().alternate(ROUNDS).await?;
         outputs.push(relative(self.residual_error().await?));
         for _ in 0..PASSES {
             self.feedback().await?;
@@ -208,30 +206,24 @@ impl<'a, B: Backend> Layer<'a, B> {
         Ok(relative(error, power))
     }
 
-    /// Codes and scales as the papers quantize the target.
-    async fn papers(&self) -> Result<()> {
-        let backend = self.backend;
-        let n = self.rows * self.columns;
-        let (_, largest) = norms(backend, &self.target, n).await?;
-        let piece = Piece {
-            exponent: exponent(largest.to_bits(), n),
-            ..self.piece
-        };
-        // errors are not asked for: any buffer does
-        let buffers = [
-            &self.target,
-            &self.scales,
-            &self.sums,
-            &self.codes,
-            &self.errors,
-        ];
-        encode(backend, piece, buffers).await
+    /// The target, its codes and its scales, to be fitted to each other; the first scratch buffer is overwritten.
+    fn fitting(&self) -> Fitting<'_, B> {
+        Fitting {
+            backend: self.backend,
+            piece: self.piece,
+            target: &self.target,
+            codes: &self.codes,
+            scales: &self.scales,
+            sums: &self.sums,
+            unit: &self.scratch[0],
+        }
     }
 
-    async fn nearest(&self) -> Result<()> {
-        let op = PhaseNearest { piece: self.piece };
-        let buffers = [&self.target, &self.scales, &self.codes];
-        self.backend.run(&op, &buffers).await
+    /// Codes and scales as the papers quantize the target.
+    async fn papers(&self) -> Result<()> {
+        let n = self.rows * self.columns;
+        let (_, largest) = norms(self.backend, &self.target, n).await?;
+        self.fitting().papers(largest.to_bits()).await
     }
 
     /// Codes by error feedback; the errors stay in the order of the factor.
@@ -277,7 +269,7 @@ impl<'a, B: Backend> Layer<'a, B> {
             out_features: self.shape[0],
             in_features: self.shape[1],
             codes,
-            scales: self.download_scales().await?,
+            scales: self.fitting().download_scales().await?,
             relative_error: None,
         })
     }

@@ -31,7 +31,7 @@ use crate::model::config::LinearShape;
 use crate::ops::activation::Activations;
 use factor::Factor;
 use layer::Layer;
-use moments::Moments;
+use moments::{Moments, Scratch};
 use streams::{Both, Quantized, Streams};
 
 /// How a model is calibrated.
@@ -190,10 +190,10 @@ pub async fn calibrate_weight<B: Backend>(
     let (full, quantized) = (upload(seen.full)?, upload(seen.quantized)?);
     let (full_stream, stream) = seen.streams.unwrap_or_default();
     let (full_stream, stream) = (upload(full_stream)?, upload(stream)?);
-    let difference = backend.alloc("difference", tokens * n.max(out_features))?;
+    let scratch = Scratch::new(backend, tokens * n.max(out_features))?;
     let (inputs, streams) = ((&full, &quantized), (&full_stream, &stream));
     moments
-        .add(backend, (tokens, tokens), inputs, streams, &difference)
+        .add(backend, tokens, inputs, streams, &scratch)
         .await?;
     let most = out_features.next_multiple_of(2);
     let factor = Factor::new(backend, &moments, options.damping, most).await?;
@@ -217,8 +217,8 @@ fn needs(c: &Config, tokens: usize, batch: usize) -> [(&'static str, usize); 5] 
     let floats = |factors: &[usize]| product(&[4, product(factors)]);
     [
         ("residual streams", floats(&[2, tokens, c.hidden])),
-        // inputs of both models, their difference, and what the passes leave between their operations
-        ("inputs", floats(&[10, batch, widest])),
+        // inputs of both models, their difference, factors in f16, and what the passes leave between their operations
+        ("inputs", floats(&[11, batch, widest])),
         (
             "a block and the embedding",
             floats(&[1, block + c.vocab * c.hidden]),

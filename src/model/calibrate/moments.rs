@@ -1,13 +1,15 @@
 //! Second moments of what enters a stack of layers.
 
 use super::ops::{Area, gather, product};
-use crate::backend::{Backend, upload_new};
+use crate::backend::{Backend, kernel_for, upload_new};
 use crate::error::{Error, Result};
 use crate::ops::calibrate::Axpy;
 use crate::ops::train::blend::Blend;
+use crate::ops::train::coop::MatmulTrainCoop;
+use crate::ops::train::halve::Halve;
 use crate::ops::train::matmul::{Causal, MatmulTrain, Place};
 
-/// Means over tokens, of inputs `x_q` with everything before quantized and `x_f` of the full-precision model.
+/// Sums over tokens (nothing that follows from them depends on their number), of inputs `x_q` with everything before quantized and `x_f` of the full-precision model.
 pub(super) struct Moments<B: Backend> {
     /// Inputs.
     pub columns: usize,
@@ -21,6 +23,46 @@ pub(super) struct Moments<B: Backend> {
 
 /// Rows of tokens: full-precision and quantized ones.
 pub(super) type Both<'a, T> = (&'a T, &'a T);
+
+/// Scratch for the factors of sums over tokens.
+pub(super) struct Scratch<B: Backend> {
+    difference: B::Buffer,
+    /// Both factors in f16, where the device multiplies matrices of those.
+    halves: Option<[B::Buffer; 2]>,
+}
+
+impl<B: Backend> Scratch<B> {
+    /// For factors of so many values.
+    pub fn new(backend: &B, values: usize) -> Result<Self> {
+        let half = || backend.alloc("factor in f16", values.div_ceil(2));
+        let halves = kernel_for::<MatmulTrainCoop>(backend.facts().features);
+        Ok(Self {
+            difference: backend.alloc("difference of inputs", values)?,
+            halves: halves.map(|_| Ok([half()?, half()?])).transpose()?,
+        })
+    }
+
+    /// Rows of `columns` values as products take them: in f16 in place `which` of the scratch, or as they are.
+    async fn ready<'b>(
+        &'b self,
+        backend: &B,
+        (rows, columns): (usize, usize),
+        (x, which): (&'b B::Buffer, usize),
+        half: bool,
+    ) -> Result<&'b B::Buffer> {
+        let (Some(halves), true) = (&self.halves, half) else {
+            return Ok(x);
+        };
+        let halve = Halve {
+            rows,
+            columns,
+            stride: columns,
+            first: 0,
+        };
+        backend.run(&halve, &[x, &halves[which]]).await?;
+        Ok(&halves[which])
+    }
+}
 
 impl<B: Backend> Moments<B> {
     /// Nothing yet, of a stack with `columns` inputs that adds to a stream of that width, if it adds to one.
@@ -44,35 +86,44 @@ impl<B: Backend> Moments<B> {
         })
     }
 
-    /// Adds the moments of `rows` tokens, each counted `1 / tokens`. `difference` is scratch for the widest of them.
+    /// Adds the moments of `rows` tokens.
     pub async fn add(
         &self,
         backend: &B,
-        (rows, tokens): (usize, usize),
+        rows: usize,
         (full, quantized): Both<'_, B::Buffer>,
         streams: Both<'_, B::Buffer>,
-        difference: &B::Buffer,
+        scratch: &Scratch<B>,
     ) -> Result<()> {
-        let share = 1.0 / tokens as f32;
         let n = self.columns;
         let at = Place::rows(n);
-        let op = product([n, n, rows], at.turned(), at.turned(), at);
-        let op = op.adding().times(share);
+        let sum = |width: usize| {
+            let op = product(
+                [width, n, rows],
+                Place::rows(width).turned(),
+                at.turned(),
+                at,
+            );
+            op.adding()
+        };
         let lower = MatmulTrain {
             causal: Causal::Result,
-            ..op
+            ..sum(n)
         };
-        let buffers = [quantized, quantized, &self.hessian];
-        backend.run(&lower, &buffers).await?;
-        subtract(backend, rows * n, (full, quantized), difference).await?;
-        let buffers = [difference, quantized, &self.drift];
-        backend.run(&op, &buffers).await?;
+        let width = self.residual.as_ref().map_or(n, |r| r.1);
+        let fits = [sum(n), sum(width)].iter().all(MatmulTrainCoop::fits);
+        let half = fits && scratch.halves.is_some();
+        let right = (quantized, 1);
+        let right = scratch.ready(backend, (rows, n), right, half).await?;
+        run(backend, lower, [right, right, &self.hessian], half).await?;
+        let left = (&scratch.difference, 0);
+        subtract(backend, rows * n, (full, quantized), left.0).await?;
+        let differences = scratch.ready(backend, (rows, n), left, half).await?;
+        run(backend, sum(n), [differences, right, &self.drift], half).await?;
         if let Some((sums, width)) = &self.residual {
-            subtract(backend, rows * width, streams, difference).await?;
-            let stream = Place::rows(*width);
-            let op = product([*width, n, rows], stream.turned(), at.turned(), at);
-            let op = op.adding().times(share);
-            backend.run(&op, &[difference, quantized, sums]).await?;
+            subtract(backend, rows * width, streams, left.0).await?;
+            let differences = scratch.ready(backend, (rows, *width), left, half).await?;
+            run(backend, sum(*width), [differences, right, sums], half).await?;
         }
         Ok(())
     }
@@ -89,6 +140,24 @@ impl<B: Backend> Moments<B> {
         let words = backend.download(&diagonal, 0, n).await?;
         Ok(words.into_iter().map(f32::from_bits).collect())
     }
+}
+
+/// A product of factors in f16 (`half`) or in f32.
+async fn run<B: Backend>(
+    backend: &B,
+    product: MatmulTrain,
+    buffers: [&B::Buffer; 3],
+    half: bool,
+) -> Result<()> {
+    if !half {
+        return backend.run(&product, &buffers).await;
+    }
+    let op = MatmulTrainCoop {
+        product,
+        a_half: true,
+        b_half: true,
+    };
+    backend.run(&op, &buffers).await
 }
 
 /// Copies `n` values.

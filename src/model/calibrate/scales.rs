@@ -2,28 +2,6 @@
 
 use crate::ops::quantizer::LEAST_SCALE;
 
-/// Sweeps of Gauss and Seidel over the stages of one axis.
-const SWEEPS: usize = 6;
-
-/// Least sum of squares that is divided by.
-const LEAST_SUM: f64 = 1e-12;
-
-/// Least-squares scales of one axis: `a` [stages, stages] the sums `c_t c_u`, `b` [stages] the sums `c_t z`.
-pub(super) fn fit(a: &[f64], b: &[f64]) -> Vec<f32> {
-    let stages = b.len();
-    let own = |t: usize| a[t * stages + t].max(LEAST_SUM);
-    let mut s: Vec<f64> = (0..stages).map(|t| b[t] / own(t)).collect();
-    for _ in 0..if stages > 1 { SWEEPS } else { 0 } {
-        for t in 0..stages {
-            let others = (0..stages).filter(|&u| u != t);
-            let known: f64 = others.map(|u| a[t * stages + u] * s[u]).sum();
-            s[t] = (b[t] - known) / own(t);
-        }
-    }
-    let scale = |s: f64| (s.abs() as f32).max(LEAST_SCALE);
-    s.into_iter().map(scale).collect()
-}
-
 /// Moves scales to the minimum of `(s - s_0) A (s - s_0) / 2 - b (s - s_0)`, a little damped; `a` [n, n] and `b` [n] are
 /// overwritten.
 pub(super) fn refit(scales: &mut [f32], a: &mut [f64], b: &mut [f64]) {
@@ -78,11 +56,5 @@ mod tests {
         assert!(solve(&mut a, &mut b));
         assert!((b[0] - 1.5).abs() < 1e-12 && (b[1] - 2.0).abs() < 1e-12);
         assert!(!solve(&mut [1.0, 2.0, 2.0, 1.0], &mut [1.0, 1.0]));
-    }
-
-    #[test]
-    fn scales_of_orthogonal_stages_are_means() {
-        assert_eq!(fit(&[4.0, 0.0, 0.0, 2.0], &[2.0, -1.0]), [0.5, 0.5]);
-        assert_eq!(fit(&[0.0], &[0.0]), [LEAST_SCALE]);
     }
 }

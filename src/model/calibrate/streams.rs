@@ -1,7 +1,7 @@
 //! The calibration text on its way through the blocks: the residual streams of the full-precision model and of the one
 //! whose blocks so far are quantized, side by side.
 
-use super::moments::{Moments, copy};
+use super::moments::{Moments, Scratch, copy};
 use crate::backend::{Backend, upload_new};
 use crate::error::Result;
 use crate::model::forward::{Block, Cache, LoadOptions, Model, Parts, Span, Text};
@@ -42,10 +42,9 @@ pub(super) struct Streams<'a, B: Backend> {
     values: B::Buffer,
     ranges: B::Buffer,
     batches: Vec<Batch<B>>,
-    /// What enters a stack in both models, and their difference; the widest of all stacks.
+    /// What enters a stack in both models; the widest of all stacks.
     inputs: [B::Buffer; 2],
-    difference: B::Buffer,
-    tokens: usize,
+    scratch: Scratch<B>,
     /// Whether there is room for [`Batch::kept`] of all batches.
     keeps: bool,
 }
@@ -95,8 +94,7 @@ impl<'a, B: Backend> Streams<'a, B> {
             )?,
             batches: Vec::new(),
             inputs: [wide("full-precision inputs")?, wide("inputs")?],
-            difference: wide("difference of inputs")?,
-            tokens,
+            scratch: Scratch::new(backend, options.batch * widest)?,
             keeps: backend
                 .available()
                 .is_none_or(|bytes| 4.0 * (tokens * widest) as f64 <= KEPT * bytes as f64),
@@ -175,10 +173,9 @@ impl<'a, B: Backend> Streams<'a, B> {
             }
             let [full, quantized] = &self.inputs;
             let [full_stream, stream] = &batch.streams;
-            let count = (batch.rows, self.tokens);
             let (inputs, streams) = ((full, quantized), (full_stream, stream));
             moments
-                .add(backend, count, inputs, streams, &self.difference)
+                .add(backend, batch.rows, inputs, streams, &self.scratch)
                 .await?;
             if let (true, Some((block, _))) = (adds, block) {
                 let linear = if stack == Stack::O {

@@ -35,7 +35,11 @@ impl Memory {
         let config = &options.untied(config);
         let half = options.halves(config, level);
         let list = parameters(config);
-        let all = 4 * list.iter().map(|p| p.len()).sum::<usize>();
+        let scales = match options.learned_scales {
+            true => quantizer::scales(options.recipe, config, &list),
+            false => Vec::new(),
+        };
+        let all = 4 * list.iter().chain(&scales).map(|p| p.len()).sum::<usize>();
         let [codes, dense, meanwhile] = quantizer::words(options.recipe, config, &list, half);
         let [activations, rest] = scratch::words(config, options, max_words, half);
         Self {

@@ -7,10 +7,10 @@ use crate::ops::Needs;
 use crate::ops::train::coop::MatmulTrainCoop;
 use crate::ops::train::loss::IGNORED;
 
-/// Sizes of layers, and lengths of texts, whose products are in half precision are multiples of this.
+/// Lengths of texts whose products are in half precision are multiples of this.
 const BLOCK: usize = 128;
-/// Sizes of heads.
-const HEAD: usize = 64;
+/// Sizes of layers and of heads.
+const SIZE: usize = 64;
 
 /// Decay of the moments of AdamW.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,6 +44,9 @@ pub struct TrainOptions {
     /// Share of the divergence from a teacher's distribution in the loss, the rest being the cross entropy; 0: there
     /// is no teacher ([`super::Trainer::teach`]).
     pub distill: f64,
+    /// Scales are parameters, which begin as those that suit the first codes best; otherwise they are means of what they
+    /// stand for, as in the papers. Codes are those of the nearest sum of all stages.
+    pub learned_scales: bool,
 }
 
 impl TrainOptions {
@@ -62,6 +65,7 @@ impl TrainOptions {
             clip: 2.0,
             exact: false,
             distill: 0.0,
+            learned_scales: false,
         }
     }
 
@@ -80,15 +84,15 @@ impl TrainOptions {
         }
     }
 
-    /// Whether products take factors in half precision on a device with these abilities: all layers must come in
-    /// blocks of 128, and texts too.
+    /// Whether products take factors in half precision on a device with these abilities: all layers and heads must come
+    /// in blocks of 64, and texts in blocks of 128.
     pub(super) fn halves(&self, config: &Config, level: Needs) -> bool {
         let layers = config.linears().into_iter();
         let mut sizes = layers.flat_map(|l| [l.out_features, l.in_features]);
         !self.exact
             && kernel_for::<MatmulTrainCoop>(level).is_some()
-            && sizes.all(|s| s.is_multiple_of(BLOCK))
-            && config.head_dim.is_multiple_of(HEAD)
+            && sizes.all(|s| s.is_multiple_of(SIZE))
+            && config.head_dim.is_multiple_of(SIZE)
             && self.length.is_multiple_of(BLOCK)
     }
 
@@ -135,6 +139,11 @@ impl TrainOptions {
         if !(0.0..=1.0).contains(&self.distill) {
             let what = format!("a teacher's share of {} in the loss", self.distill);
             return refuse(what, "choose one from 0 to 1");
+        }
+        let phase = matches!(self.recipe.method, Method::Phase { .. } | Method::Mixed(_));
+        if self.learned_scales && !phase {
+            let what = format!("learned scales of {}", self.recipe);
+            return refuse(what, "only the method fairy2i learns its scales");
         }
         quantize::check_all(config, &self.recipe)
     }

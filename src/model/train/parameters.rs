@@ -14,6 +14,8 @@ pub enum Kind {
     Norm,
     /// The weight of a linear layer.
     Linear,
+    /// Natural logarithms of the scales of a quantized layer, where those are learned.
+    Scales,
 }
 
 /// One parameter: its name and shape.
@@ -33,6 +35,11 @@ impl Parameter {
     /// Number of values.
     pub fn len(&self) -> usize {
         self.rows * self.columns
+    }
+
+    /// The layer that it belongs to.
+    pub(super) fn layer(&self) -> &str {
+        self.name.rsplit_once('.').map_or("", |(layer, _)| layer)
     }
 
     /// Whether it has no values.
@@ -135,7 +142,7 @@ pub(super) struct Held<B: Backend> {
 
 impl<B: Backend> Held<B> {
     /// Zeros; what is not `trained` has room for its value only.
-    fn new(backend: &B, parameter: &Parameter, trained: bool) -> Result<Self> {
+    pub fn new(backend: &B, parameter: &Parameter, trained: bool) -> Result<Self> {
         let (name, words) = (&parameter.name, parameter.len());
         if words > backend.facts().max_words {
             return Err(Error::device(

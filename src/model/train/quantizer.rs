@@ -1,6 +1,6 @@
 //! Weights as the forward pass sees them: quantized from the masters each step, unpacked when they are used.
 
-use super::parameters::{EMBED, Held, Parameter, head, of_block, place};
+use super::parameters::{EMBED, Held, Kind, Parameter, head, of_block, place};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::quantize::{encode, exponent};
@@ -11,10 +11,11 @@ use crate::ops::train::blend::Blend;
 use crate::ops::train::halve::Halve;
 use crate::ops::train::optimizer::GradNorm;
 
+mod scales;
 mod shape;
 
-pub(super) use shape::words;
 use shape::{Shape, made_dense, quantized, shape};
+pub(super) use shape::{scales, words};
 
 /// Codes and scales of one linear layer.
 struct Codes<B: Backend> {
@@ -27,6 +28,10 @@ struct Codes<B: Backend> {
 pub(super) struct Quantizer<B: Backend> {
     pub(super) recipe: Recipe,
     layers: Vec<Codes<B>>,
+    /// The parameter that holds the scales of the first layer, where scales are learned; those of the others follow.
+    first_scales: Option<usize>,
+    /// Whether those parameters have values.
+    known_scales: bool,
     /// By place in a block, where that is quantized.
     block: Vec<Option<B::Buffer>>,
     head: Option<B::Buffer>,
@@ -80,6 +85,8 @@ impl<B: Backend> Quantizer<B> {
         let block = (0..=place::DOWN).map(|p| dense(of_block(0, p)));
         Ok(Self {
             recipe,
+            first_scales: parameters.iter().position(|p| p.kind == Kind::Scales),
+            known_scales: false,
             block: block.collect::<Result<_>>()?,
             head: dense(head(config))?,
             held: None,
@@ -127,6 +134,18 @@ impl<B: Backend> Quantizer<B> {
         }
         backend.at(&|| "quantizing".to_owned());
         let exponents = self.exponents(backend, parameters, masters).await?;
+        if let Some(first) = self.first_scales {
+            if !self.known_scales {
+                self.fit_scales(backend, parameters, masters, &exponents)
+                    .await?;
+                self.known_scales = true;
+            }
+            self.encode_learned(backend, parameters, masters, first)
+                .await?;
+            self.stale();
+            self.fresh = true;
+            return Ok(());
+        }
         for (layer, exponent) in self.layers.iter().zip(exponents) {
             let master = &masters[layer.parameter].value;
             match shape(self.recipe, &parameters[layer.parameter], exponent) {

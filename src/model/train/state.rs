@@ -1,10 +1,10 @@
 //! What a checkpoint must hold for training to go on with the same bits.
 
 use super::Trainer;
-use super::parameters::Parameter;
+use super::parameters::{Kind, Parameter};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::model::Method;
+use crate::model::{Method, Packed};
 
 /// One of the three tensors that a parameter's training consists of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,6 +118,12 @@ impl<B: Backend> Trainer<B> {
     /// # Errors
     /// [`Error::Usage`] for another number, or a method without stages.
     pub fn set_stages(&mut self, stages: usize) -> Result<()> {
+        if self.options.learned_scales {
+            return Err(Error::usage(
+                "a number of stages that changes while scales are learned",
+                "learn the scales of all stages, or take their means",
+            ));
+        }
         match (
             self.options.recipe.method,
             &mut self.quantizer.recipe.method,
@@ -195,6 +201,21 @@ impl<B: Backend> Trainer<B> {
         Ok(bytemuck::cast_vec(words))
     }
 
+    /// The quantized layers, by their names without `.weight`, as the forward pass sees them: what is packed from the
+    /// masters anew would have other scales where those are learned.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for another method than fairy2i, failures of the device.
+    pub async fn packed(&mut self) -> Result<Vec<(String, Packed)>> {
+        self.refresh().await?;
+        let (quantizer, list) = (&self.quantizer, &self.list);
+        let mut all = Vec::new();
+        while let Some(layer) = quantizer.packed(&self.backend, list, all.len()).await? {
+            all.push(layer);
+        }
+        Ok(all)
+    }
+
     /// Overwrites a part of parameter `index`.
     ///
     /// # Errors
@@ -213,6 +234,9 @@ impl<B: Backend> Trainer<B> {
         }
         self.backend
             .upload(buffer, 0, bytemuck::cast_slice(values))?;
+        if (parameter.kind, part) == (Kind::Scales, Part::Master) {
+            self.quantizer.scales_are_known();
+        }
         self.quantizer.stale();
         Ok(())
     }

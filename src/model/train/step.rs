@@ -2,8 +2,8 @@
 
 use super::memory::Memory;
 use super::options::{Batch, TrainOptions};
-use super::parameters::{Held, Parameter, parameters};
-use super::quantizer::Quantizer;
+use super::parameters::{Held, Kind, Parameter, parameters};
+use super::quantizer::{self, Quantizer};
 use super::scratch::{Scratch, Shape};
 use super::state::Progress;
 use super::teacher::Teacher;
@@ -86,9 +86,15 @@ impl<B: Backend> Trainer<B> {
         let (level, most) = (backend.facts().features, backend.facts().max_words);
         Memory::of(config, &options, level, most).check(&backend)?;
         let config = options.untied(config);
-        let list = parameters(&config);
+        let mut list = parameters(&config);
         let half = options.halves(&config, backend.facts().features);
-        let held = hold(&backend, &list)?;
+        let mut held = hold(&backend, &list)?;
+        if options.learned_scales {
+            for parameter in quantizer::scales(options.recipe, &config, &list) {
+                held.push(Held::new(&backend, &parameter, true)?);
+                list.push(parameter);
+            }
+        }
         let shares = list.iter().map(|p| norm_of(p, 0).shares()).sum();
         Ok(Self {
             quantizer: Quantizer::new(&backend, options.recipe, &config, &list, half)?,
@@ -147,6 +153,9 @@ impl<B: Backend> Trainer<B> {
             self.backward(batch, row, scale / tokens as f64).await?;
             row += batch.tokens.len();
         }
+        self.quantizer
+            .scale_gradients(&self.backend, &self.list, &self.held)
+            .await?;
         let loss = self.losses(row).await?.iter().sum::<f64>() / tokens as f64;
         let grad_norm = self.grad_norm().await? / scale;
         let finite = loss.is_finite() && grad_norm.is_finite();
@@ -195,15 +204,15 @@ impl<B: Backend> Trainer<B> {
         }
         self.scratch.reserve(&self.backend, targets.len())?;
         self.backend.upload(&self.scratch.targets, 0, &targets)?;
-        let Self {
-            backend,
-            list,
-            held,
-            quantizer,
-            ..
-        } = self;
-        quantizer.refresh(backend, list, held).await?;
+        self.refresh().await?;
         Ok(targets.iter().filter(|&&t| t != IGNORED).count())
+    }
+
+    /// Codes and scales of the current masters.
+    pub(super) async fn refresh(&mut self) -> Result<()> {
+        self.quantizer
+            .refresh(&self.backend, &self.list, &self.held)
+            .await
     }
 
     pub(super) async fn forward(&mut self, batch: &Batch<'_>) -> Result<()> {
@@ -282,6 +291,15 @@ impl<B: Backend> Trainer<B> {
         self.backend.at(&|| "AdamW".to_owned());
         for (parameter, held) in self.list.iter().zip(&self.held) {
             let n = parameter.len();
+            // a logarithm that shrinks towards 0 is a scale that grows towards 1
+            let decay = match parameter.kind {
+                Kind::Scales => 0.0,
+                _ => weight_decay,
+            };
+            let update = Update {
+                weight_decay: decay,
+                ..update
+            };
             let buffers = [&held.gradient, &held.value, &held.first, &held.second];
             self.backend.run(&Adamw { n, update }, &buffers).await?;
         }

@@ -2,7 +2,7 @@
 
 use super::Trainer;
 use super::options::{Batch, TrainOptions};
-use super::parameters::{Held, head, parameters};
+use super::parameters::{Held, Kind, head, parameters};
 use super::product::Columns;
 use super::quantizer::{self, Quantizer};
 use super::scratch::logit_rows;
@@ -64,10 +64,12 @@ impl<B: Backend> Trainer<B> {
         }
         let (backend, config, rows) = (&self.backend, &self.config, self.options.rows());
         let half = self.scratch.halves.is_some();
+        let scales = self.list.iter().position(|p| p.kind == Kind::Scales);
+        let list = &self.list[..scales.unwrap_or(self.list.len())];
         let logits = logit_rows(config, rows, backend.facts().max_words) * config.vocab;
         self.teacher = Some(Teacher {
-            held: Held::load(backend, &self.list, weights, false)?,
-            quantizer: Quantizer::new(backend, Recipe::FULL, config, &self.list, half)?,
+            held: Held::load(backend, list, weights, false)?,
+            quantizer: Quantizer::new(backend, Recipe::FULL, config, list, half)?,
             head_in: backend.alloc("teacher's head input", input_words(config, rows, half))?,
             logits: backend.alloc("teacher's logits", logits.next_multiple_of(4))?,
         });

@@ -35,9 +35,10 @@ pub(in crate::ops) fn adamw() -> Vec<BenchCase<Adamw>> {
     )]
 }
 
-/// The three forms at 4096^3, in f16 and from f32.
+/// The three forms at 4096^3, in f16 and from f32, and those of narrow models beside the next multiples of 128.
 pub(in crate::ops) fn matmul_train_coop() -> Vec<BenchCase<MatmulTrainCoop>> {
     const N: usize = 4096;
+    const ROWS: usize = 32_768;
     let (plain, turned) = (Place::rows(N), Place::rows(N).turned());
     let forms = [
         ("x W^T", plain, plain),
@@ -59,6 +60,27 @@ pub(in crate::ops) fn matmul_train_coop() -> Vec<BenchCase<MatmulTrainCoop>> {
             };
             let name = format!("{name} of {of}, 4096 x 4096 x 4096");
             all.push(case(name, op, &[made.clone(), made, Zeros]));
+        }
+    }
+    for width in [576, 640, 960, 1024] {
+        let square = Place::rows(width);
+        let forms = [
+            ("x W^T", [ROWS, width, width], square, square),
+            (
+                "dy^T x",
+                [width, width, ROWS],
+                square.turned(),
+                square.turned(),
+            ),
+        ];
+        for (name, size, a, b) in forms {
+            let op = MatmulTrainCoop {
+                product: MatmulTrain::new(size, a, b, square),
+                a_half: true,
+                b_half: true,
+            };
+            let name = format!("{name} of f16, {} x {} x {}", size[0], size[1], size[2]);
+            all.push(case(name, op, &[Halves, Halves, Zeros]));
         }
     }
     all

@@ -17,7 +17,7 @@ pub struct MatmulTrainCoop {
 }
 
 impl MatmulTrainCoop {
-    /// Whether the kernel takes a product: as it is, results in tiles of 128 by 64, steps of 64 along k, and factors in aligned
+    /// Whether the kernel takes a product: as it is, results in tiles of 64 by 64, steps of 64 along k, and factors in aligned
     /// pieces of 8.
     pub fn fits(product: &MatmulTrain) -> bool {
         let p = product;
@@ -26,26 +26,17 @@ impl MatmulTrainCoop {
             sizes.iter().all(|s| s.is_multiple_of(8))
         };
         p.factor == 1.0
-            && p.m.is_multiple_of(TILE)
+            && p.m.is_multiple_of(STEP)
             && p.n.is_multiple_of(STEP)
             && p.k.is_multiple_of(STEP)
             && p.k > 0
             && [&p.a, &p.b, &p.c].into_iter().all(pieces)
     }
-
-    /// Columns of a tile.
-    fn columns(&self) -> usize {
-        if self.product.n.is_multiple_of(TILE) {
-            TILE
-        } else {
-            STEP
-        }
-    }
 }
 
-/// Rows of a tile.
+/// Rows and columns of a tile.
 const TILE: usize = 128;
-/// Factors of a step, and columns of a narrow tile.
+/// Factors of a step, and half a tile.
 const STEP: usize = 64;
 
 impl Op for MatmulTrainCoop {
@@ -84,14 +75,14 @@ impl Op for MatmulTrainCoop {
         let flag = |on: bool| f64::from(u8::from(on));
         all.push(("A_WIDE", flag(!self.a_half)));
         all.push(("B_WIDE", flag(!self.b_half)));
-        all.push(("NARROW", flag(self.columns() == STEP)));
+        all.push(("NARROW", flag(self.product.n == STEP)));
         all
     }
 
     fn grid(&self) -> Grid {
         let p = &self.product;
         Grid {
-            groups: (p.m / TILE * (p.n / self.columns())) as u32,
+            groups: (p.m.div_ceil(TILE) * p.n.div_ceil(TILE)) as u32,
             batch: (p.texts * p.heads) as u32,
         }
     }
@@ -172,14 +163,26 @@ fn case(name: &str, op: MatmulTrainCoop) -> Case<MatmulTrainCoop> {
 /// Every form in wide and narrow tiles, heads, and causal products.
 fn shapes() -> Vec<(String, MatmulTrain)> {
     let mut all = Vec::new();
-    for (i, [m, n, k]) in [[128, 128, 64], [256, 192, 192]].into_iter().enumerate() {
+    for (i, [m, n, k]) in [
+        [128, 128, 64],
+        [256, 192, 192],
+        [64, 128, 128],
+        [192, 64, 64],
+    ]
+    .into_iter()
+    .enumerate()
+    {
         for (a, b, name) in [
             (Place::rows(k), Place::rows(k), "x W^T"),
             (Place::rows(k), Place::rows(n).turned(), "dy W"),
             (Place::rows(m).turned(), Place::rows(n).turned(), "dy^T x"),
         ] {
             let product = MatmulTrain::new([m, n, k], a, b, Place::rows(n));
-            let product = if i == 1 { product.adding() } else { product };
+            let product = if i % 2 == 1 {
+                product.adding()
+            } else {
+                product
+            };
             all.push((format!("{name} {m} x {n} x {k}"), product));
         }
     }
@@ -220,7 +223,7 @@ mod tests {
             assert!(MatmulTrainCoop::fits(&case.op.product), "{}", case.name);
         }
         let product = MatmulTrainCoop::cases()[0].op.product;
-        assert!(!MatmulTrainCoop::fits(&MatmulTrain { m: 64, ..product }));
+        assert!(!MatmulTrainCoop::fits(&MatmulTrain { m: 96, ..product }));
         assert!(!MatmulTrainCoop::fits(&MatmulTrain { k: 60, ..product }));
     }
 }

@@ -17,6 +17,7 @@ pub mod matmul;
 pub mod norm;
 pub mod optimizer;
 pub mod rope;
+pub mod scales;
 pub mod softmax;
 pub mod swiglu;
 

@@ -1,10 +1,14 @@
 //! A packed folder whose codes and scales are chosen with a text in view: [`calibrate_folder`].
 
 mod own;
+mod report;
 mod text;
+mod tune;
 mod weights;
 
+pub use report::{CalibratedLayer, CalibrationReport, TuningReport};
 pub use text::{CalibrationText, Sequences, TextSource};
+pub use tune::{Effort, Tuning};
 
 use super::QuantizeOptions;
 use crate::backend::{Backend, Device, block_on};
@@ -14,7 +18,7 @@ use crate::evaluate::{self, Text};
 use crate::files::corpus::hash;
 use crate::files::layers::Layers;
 use crate::files::staging::{Destination, Replaced};
-use crate::files::{Inputs, marker, packed, plan};
+use crate::files::{Inputs, Original, marker, packed, plan};
 use crate::generate::ModelFiles;
 use crate::model::calibrate::{CalibrateOptions, Journal, LayerErrors, calibrate};
 use crate::model::config::LinearShape;
@@ -22,16 +26,17 @@ use crate::model::session::IGNORED;
 use crate::model::weights::{Allowing, required};
 use crate::model::{Config, LoadOptions, Model, Packed, Recipe, Weights};
 use crate::ops::activation::Activations;
-use serde::{Deserialize, Serialize};
+use report::bug;
 use std::collections::BTreeMap;
 use std::path::Path;
+use tune::tune;
 use weights::Made;
 
 /// Name of the file in a packed folder that says how it was calibrated.
 pub const CALIBRATION: &str = "calibration.json";
 
 /// How far a calibration is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Step<'a> {
     /// So many tokens of own samples are drawn.
     Sampled(usize),
@@ -46,51 +51,17 @@ pub enum Step<'a> {
     },
     /// An earlier run had finished so many layers, which are taken over.
     Resumed(usize),
+    /// A step of training was made.
+    Tuned {
+        /// Its number, from 1.
+        step: u64,
+        /// All of them.
+        of: u64,
+        /// Its loss, before the update.
+        loss: f64,
+    },
     /// Perplexities are measured.
     Measuring,
-}
-
-/// A calibrated layer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CalibratedLayer {
-    /// Name without `.weight`.
-    pub name: String,
-    /// Outputs and inputs.
-    pub shape: [usize; 2],
-    /// `|Rq - R| / |R|`.
-    pub weight_error: f64,
-    /// `|E X| / |R' X|` over the calibration inputs, as the papers quantize the layer.
-    pub output_error_before: f64,
-    /// The same of the result.
-    pub output_error: f64,
-    /// Bits of a weight, scales and padding included.
-    pub bits_per_weight: f64,
-}
-
-/// What `calibration.json` says: how a packed folder was made.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CalibrationReport {
-    /// The method, in words.
-    pub method: String,
-    /// Version of this program.
-    pub version: String,
-    /// Device that it ran on.
-    pub device: String,
-    /// Where the text came from: names of files, or `self`.
-    pub sources: Vec<String>,
-    /// SHA-256 of the ids, in hexadecimal digits.
-    pub text_sha256: String,
-    /// Tokens of the text.
-    pub tokens: usize,
-    /// Tokens of a sequence.
-    pub length: usize,
-    /// Seed of what was chosen of the text.
-    pub seed: u64,
-    /// Perplexity of sequences of the same text that were held out, in full precision and calibrated; none where there
-    /// were none.
-    pub perplexity: Option<[f64; 2]>,
-    /// Layers in forward order.
-    pub layers: Vec<CalibratedLayer>,
 }
 
 /// What calibrating made.
@@ -102,10 +73,19 @@ pub struct Calibrated {
     pub replaced: Option<Replaced>,
 }
 
-/// Quantizes `files` into the folder `out` so that the outputs of its layers come out right on `text`, not their weights.
+/// How a model is calibrated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Calibration {
+    /// On what.
+    pub text: CalibrationText,
+    /// By training all of it for some steps, instead of error feedback.
+    pub tuning: Option<Tuning>,
+}
+
+/// Quantizes `files` into the folder `out` so that the outputs of its layers come out right on a text, not their weights.
 ///
-/// What a run that was killed has finished is taken over by the next one with the same model, text, options and device.
-/// The same command gives the same bytes, killed in between or not.
+/// With error feedback, what a run that was killed has finished is taken over by the next one with the same model, text,
+/// options and device. The same command gives the same bytes, killed in between or not.
 ///
 /// # Errors
 /// As [`super::quantize_folder`], for another method than fairy2i, and those of reading the text.
@@ -114,12 +94,13 @@ pub fn calibrate_folder(
     out: impl AsRef<Path>,
     device: &Device,
     options: QuantizeOptions,
-    text: &CalibrationText,
+    calibration: &Calibration,
     progress: &mut dyn FnMut(Step<'_>),
 ) -> Result<Calibrated> {
+    let text = &calibration.text;
     files.require_full_precision()?;
-    let how = CalibrateOptions::new(options.recipe);
-    how.stages(Config::HEAD)?;
+    CalibrateOptions::new(options.recipe).stages(Config::HEAD)?;
+    calibration.tuning.map_or(Ok(()), |tuning| tuning.check())?;
     let paths = text.sources.iter().filter_map(TextSource::path);
     let inputs = Inputs::of(paths);
     let destination = Destination {
@@ -128,62 +109,119 @@ pub fn calibrate_folder(
         ..Destination::new(out.as_ref(), "quantize")
     };
     let opened = files.opened();
-    let mut original = opened.original();
-    original.allow_nonfinite = options.allow_nonfinite;
-    let shard = packed::SHARD_BYTES;
-    let mut writer = packed::Writer::create(&destination, original, options.recipe, shard)?;
-    let mut sampled = |tokens| progress(Step::Sampled(tokens));
-    let sequences = Sequences::of(text, files, device, &mut sampled)?;
-    let key = key(files, &sequences, &how, device)?;
-    let mut run = Run::new(out.as_ref(), &key, options.recipe, &opened.config, progress)?;
     let weights: &dyn Weights = &Allowing(&*opened.weights, options.allow_nonfinite);
-    let (config, used) = (&opened.config, &sequences.used);
-    let work = calibrate(device, config, weights, used, how, &mut run);
-    block_on(device, work)?;
-    (run.progress)(Step::Measuring);
-    let made = Made::new(weights, options.recipe, run.all(config)?);
-    let work = perplexities(device, config, [weights, &made], &sequences);
+    let writer = |weights| {
+        let original = Original {
+            weights,
+            allow_nonfinite: options.allow_nonfinite,
+            ..opened.original()
+        };
+        packed::Writer::create(&destination, original, options.recipe, packed::SHARD_BYTES)
+    };
+    // Everything that could be in the way of the result is found before the work.
+    let early = writer(weights)?;
+    let sequences = Sequences::of(text, files, device, &mut |n| progress(Step::Sampled(n)))?;
+    let of = Uncalibrated {
+        files,
+        weights,
+        recipe: options.recipe,
+    };
+    let done = match calibration.tuning {
+        Some(tuning) => of.tuned(device, &sequences, (tuning, text.seed), progress)?,
+        None => of.fed_back(out.as_ref(), device, &sequences, progress)?,
+    };
+    progress(Step::Measuring);
+    let work = perplexities(device, &opened.config, [weights, &done.made], &sequences);
     let report = CalibrationReport {
         perplexity: block_on(device, work)?,
-        layers: std::mem::take(&mut run.report),
-        ..CalibrationReport::of(text, &sequences, options.recipe, device)
+        layers: done.layers,
+        tuning: done.tuning,
+        ..CalibrationReport::of(text, &sequences, (done.method, options.recipe), device)
     };
-    for (prefix, packed) in made.layers() {
+    drop(early);
+    let mut writer = writer(&done.made)?;
+    for (prefix, packed) in done.made.layers() {
         writer.linear(prefix, packed)?;
     }
     writer.file(CALIBRATION, report.json()?.as_bytes())?;
     let replaced = writer.finish()?;
-    run.layers.remove()?;
+    if let Some(journal) = done.journal {
+        journal.remove()?;
+    }
     Ok(Calibrated { report, replaced })
 }
 
-impl CalibrationReport {
-    /// What is known before anything is calibrated.
-    fn of(text: &CalibrationText, sequences: &Sequences, recipe: Recipe, device: &Device) -> Self {
-        Self {
-            method: format!("error feedback, {recipe}"),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            device: device.name(),
-            sources: text.sources.iter().map(TextSource::name).collect(),
-            text_sha256: sequences.sha256(),
-            tokens: sequences.tokens(),
-            length: sequences.used.iter().map(Vec::len).max().unwrap_or(0),
-            seed: text.seed,
-            perplexity: None,
-            layers: Vec::new(),
-        }
-    }
-
-    /// As the folder has it.
-    fn json(&self) -> Result<String> {
-        let text = serde_json::to_string_pretty(self).map_err(bug)?;
-        Ok(text + "\n")
-    }
+/// The model that is calibrated.
+struct Uncalibrated<'a> {
+    files: &'a ModelFiles,
+    weights: &'a dyn Weights,
+    recipe: Recipe,
 }
 
-/// What has no words for itself.
-fn bug(error: serde_json::Error) -> Error {
-    Error::usage(error.to_string(), "please report this as a bug")
+/// A calibrated model that is not written yet.
+struct Done<'a> {
+    /// The method, in words.
+    method: &'static str,
+    made: Made<'a>,
+    layers: Vec<CalibratedLayer>,
+    tuning: Option<TuningReport>,
+    /// Layers on disk, which are needed no more once the folder is there.
+    journal: Option<Layers>,
+}
+
+impl<'a> Uncalibrated<'a> {
+    /// By error feedback, layer by layer.
+    fn fed_back(
+        &self,
+        out: &Path,
+        device: &Device,
+        sequences: &Sequences,
+        progress: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Done<'a>> {
+        let how = CalibrateOptions::new(self.recipe);
+        let key = key(self.files, sequences, &how, device)?;
+        let config = self.files.config();
+        let mut run = Run::new(out, &key, self.recipe, config, progress)?;
+        let work = calibrate(device, config, self.weights, &sequences.used, how, &mut run);
+        block_on(device, work)?;
+        Ok(Done {
+            method: "error feedback",
+            made: Made::new(self.weights, self.recipe, run.all(config)?),
+            layers: run.report,
+            tuning: None,
+            journal: Some(run.layers),
+        })
+    }
+
+    /// By training.
+    fn tuned(
+        &self,
+        device: &Device,
+        sequences: &Sequences,
+        (how, seed): (Tuning, u64),
+        progress: &mut dyn FnMut(Step<'_>),
+    ) -> Result<Done<'a>> {
+        let of = (self.files.config(), self.weights);
+        let tuned = tune(
+            device,
+            of,
+            &sequences.used,
+            self.recipe,
+            (how, seed),
+            progress,
+        )?;
+        let each = tuned.layers.iter();
+        Ok(Done {
+            method: "short training with learned scales",
+            layers: each.map(|(name, p)| CalibratedLayer::of(name, p)).collect(),
+            made: Made::new(self.weights, self.recipe, tuned.layers).with_dense(tuned.dense),
+            tuning: Some(TuningReport {
+                how,
+                losses: tuned.losses,
+            }),
+            journal: None,
+        })
+    }
 }
 
 /// Everything that the bits of the result follow from.
@@ -294,9 +332,9 @@ impl Journal for Run<'_> {
         let note = CalibratedLayer {
             name: layer.prefix.clone(),
             shape: [layer.out_features, layer.in_features],
-            weight_error: errors.weights,
-            output_error_before: errors.outputs.first().copied().unwrap_or(0.0),
-            output_error: errors.outputs.last().copied().unwrap_or(0.0),
+            weight_error: Some(errors.weights),
+            output_error_before: errors.outputs.first().copied(),
+            output_error: errors.outputs.last().copied(),
             bits_per_weight: packed.bits_per_weight(),
         };
         let text = serde_json::to_string(&note).map_err(bug)?;

@@ -8,6 +8,7 @@ use crate::files::corpus::texts::Content;
 use crate::files::corpus::{Order, hash};
 use crate::files::packed::little_endian;
 use crate::generate::ModelFiles;
+use crate::ops::host::each_chunk;
 use std::path::{Path, PathBuf};
 
 /// Where calibration text comes from.
@@ -68,7 +69,7 @@ impl CalibrationText {
     pub fn new(sources: Vec<TextSource>, device: &Device) -> Self {
         Self {
             sources,
-            tokens: if device.is_cpu() {
+            tokens: if !device.is_hardware() {
                 Self::TOKENS_ON_CPU
             } else {
                 Self::TOKENS
@@ -91,8 +92,11 @@ pub struct Sequences {
 /// Sequences of each source that are only measured, at most; an eighth of what is used, if that is less.
 const HELD_OUT: usize = 16;
 
-/// Bytes of a plain text that are chosen together.
-const CHUNK: usize = 1 << 16;
+/// Bytes of a text that are chosen together, for every token of a sequence: two sequences or so.
+const BYTES: usize = 8;
+
+/// Pieces that are encoded together.
+const TOGETHER: usize = 256;
 
 impl Sequences {
     /// Reads, samples and cuts.
@@ -164,6 +168,11 @@ impl Sequences {
         self.used.iter().map(Vec::len).sum()
     }
 
+    /// Tokens of the longest sequence that the model is calibrated with.
+    pub fn length(&self) -> usize {
+        self.used.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
     /// SHA-256 of the ids that the model is calibrated with, in hexadecimal digits.
     pub fn sha256(&self) -> String {
         hash(&little_endian(&self.used.concat()))
@@ -190,53 +199,87 @@ struct Cut<'a> {
     seed: u64,
 }
 
+/// A piece of a text, and whether a document ends with it.
+type Piece<'a> = (&'a str, bool);
+
 impl Cut<'_> {
-    /// At most `wanted` sequences of documents, or parts of a plain text, in random order, one after the other.
+    /// At most `wanted` sequences. The text is cut into pieces of a few sequences each, which are taken in random order and
+    /// follow one another: a few long documents do not crowd out all others.
     fn sequences(&self, content: &Content, wanted: usize) -> Result<Vec<Vec<u32>>> {
-        let (pieces, whole) = match content {
-            Content::Whole(text) => (chunks(text), true),
-            Content::Documents(all) => (all.iter().map(String::as_str).collect(), false),
-        };
+        let pieces = self.pieces(content);
         let fresh = self.length - usize::from(self.words.bos.is_some());
         let mut order = Order::new(self.seed);
         let (mut stream, mut all) = (Vec::new(), Vec::new());
-        for _ in 0..pieces.len() {
-            let Some(index) = order.next(pieces.len() as u64) else {
-                break;
-            };
-            stream.extend(self.words.tokenizer.encode(pieces[index as usize], false)?);
-            if !whole {
-                stream.extend(self.words.eos);
+        let mut rest = pieces.len();
+        while rest > 0 && all.len() < wanted {
+            let count = TOGETHER.min(rest);
+            rest -= count;
+            let next = || order.next(pieces.len() as u64).map(|i| pieces[i as usize]);
+            let chosen: Vec<Piece<'_>> = std::iter::from_fn(next).take(count).collect();
+            for (ids, (_, ends)) in self.encoded(&chosen)?.into_iter().zip(chosen) {
+                stream.extend(ids);
+                if ends {
+                    stream.extend(self.words.eos);
+                }
             }
-            while stream.len() >= fresh && all.len() < wanted {
-                let rest = stream.split_off(fresh);
-                all.push(self.begun(std::mem::replace(&mut stream, rest)));
+            let mut at = 0;
+            while stream.len() - at >= fresh && all.len() < wanted {
+                all.push(self.begun(&stream[at..at + fresh]));
+                at += fresh;
             }
-            if all.len() == wanted {
-                return Ok(all);
-            }
+            stream.drain(..at);
         }
         // a text that fills no sequence is one by itself
         if all.is_empty() && stream.len() > 1 {
-            all.push(self.begun(stream));
+            all.push(self.begun(&stream));
         }
         Ok(all)
     }
 
-    fn begun(&self, ids: Vec<u32>) -> Vec<u32> {
-        self.words.bos.into_iter().chain(ids).collect()
+    fn pieces<'t>(&self, content: &'t Content) -> Vec<Piece<'t>> {
+        let size = self.length.saturating_mul(BYTES);
+        match content {
+            Content::Whole(text) => chunks(text, size).into_iter().map(|t| (t, false)).collect(),
+            Content::Documents(all) => {
+                let cut = |text: &'t String| {
+                    let chunks = chunks(text, size);
+                    let last = chunks.len() - 1;
+                    let piece = move |(i, text)| (text, i == last);
+                    chunks.into_iter().enumerate().map(piece)
+                };
+                all.iter().flat_map(cut).collect()
+            }
+        }
+    }
+
+    /// Token ids of pieces, on all threads.
+    fn encoded(&self, pieces: &[Piece<'_>]) -> Result<Vec<Vec<u32>>> {
+        let mut all: Vec<Result<Vec<u32>>> = pieces.iter().map(|_| Ok(Vec::new())).collect();
+        each_chunk(&mut all, 1, |i, ids| {
+            ids[0] = self.words.tokenizer.encode(pieces[i].0, false);
+        });
+        all.into_iter().collect()
+    }
+
+    fn begun(&self, ids: &[u32]) -> Vec<u32> {
+        self.words
+            .bos
+            .into_iter()
+            .chain(ids.iter().copied())
+            .collect()
     }
 }
 
-/// A plain text in pieces that end with a line.
-fn chunks(text: &str) -> Vec<&str> {
+/// A text in pieces of at most `size` bytes that end with a line, or with a word where lines are longer.
+fn chunks(text: &str, size: usize) -> Vec<&str> {
     let mut all = Vec::new();
     let mut rest = text;
-    while rest.len() > CHUNK {
-        let at = (0..=CHUNK).rev().find(|&at| rest.is_char_boundary(at));
-        let at = at.unwrap_or(CHUNK);
-        let end = rest[..at].rfind('\n').map_or(at, |line| line + 1);
-        let (piece, others) = rest.split_at(end);
+    while rest.len() > size {
+        let at = (1..=size).rev().find(|&at| rest.is_char_boundary(at));
+        let at = at.unwrap_or(rest.len());
+        let line = rest[..at].rfind('\n').map(|line| line + 1);
+        let end = line.or_else(|| rest[..at].rfind(' ').filter(|&word| word > 0));
+        let (piece, others) = rest.split_at(end.unwrap_or(at));
         all.push(piece);
         rest = others;
     }
@@ -251,7 +294,7 @@ mod tests {
     #[test]
     fn pieces_of_a_text_are_all_of_it() {
         let text = "a line of words\n".repeat(20_000) + &"ä".repeat(100_000);
-        let pieces = chunks(&text);
+        let pieces = chunks(&text, 1 << 16);
         assert!(pieces.len() > 5);
         assert_eq!(pieces.concat(), text);
         assert!(pieces[0].ends_with('\n'));

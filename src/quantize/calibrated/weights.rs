@@ -5,12 +5,16 @@ use crate::files::packed::little_endian;
 use crate::model::{Dtype, Packed, Recipe, Tensor, Weights};
 use std::collections::BTreeMap;
 
-/// Calibrated layers, and everything else as the original has it.
+/// Calibrated layers, and everything else as training left it, or as the original has it.
 pub(super) struct Made<'a> {
     original: &'a dyn Weights,
     recipe: Recipe,
     layers: BTreeMap<String, Packed>,
+    dense: BTreeMap<String, Dense>,
 }
+
+/// A tensor that was trained: its shape and values.
+pub(super) type Dense = (Vec<usize>, Vec<f32>);
 
 impl<'a> Made<'a> {
     /// `layers` by their names without `.weight`.
@@ -23,7 +27,13 @@ impl<'a> Made<'a> {
             original,
             recipe,
             layers,
+            dense: BTreeMap::new(),
         }
+    }
+
+    /// The same with tensors that were trained, by their names.
+    pub fn with_dense(self, dense: BTreeMap<String, Dense>) -> Self {
+        Self { dense, ..self }
     }
 
     /// The layers.
@@ -34,6 +44,13 @@ impl<'a> Made<'a> {
 
 impl Weights for Made<'_> {
     fn tensor(&self, name: &str) -> Result<Option<Tensor<'_>>> {
+        if let Some((shape, values)) = self.dense.get(name) {
+            return Ok(Some(Tensor {
+                dtype: Dtype::F32,
+                shape: shape.clone(),
+                bytes: little_endian(bytemuck::cast_slice(values)),
+            }));
+        }
         let part = name.rsplit_once('.');
         let layer = part.and_then(|(prefix, part)| Some((self.layers.get(prefix)?, part)));
         let (packed, codes) = match layer {

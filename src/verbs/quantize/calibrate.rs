@@ -4,10 +4,11 @@ use super::Quantize;
 use crate::backend::Device;
 use crate::error::Result;
 use crate::generate::ModelFiles;
+use crate::model::{Config, Recipe};
 use crate::quantize::QuantizeOptions;
 use crate::quantize::calibrated::{
-    Calibrated, CalibratedLayer, CalibrationReport, CalibrationText, Step, TextSource,
-    calibrate_folder,
+    Calibrated, CalibratedLayer, Calibration, CalibrationReport, CalibrationText, Effort, Step,
+    TextSource, Tuning, calibrate_folder,
 };
 use crate::verbs::{device, folders, out};
 use serde::Serialize;
@@ -23,7 +24,30 @@ pub struct CalibrateArgs {
     /// shares
     #[arg(long, value_name = "TEXT", num_args = 1..)]
     calibrate: Vec<PathBuf>,
-    /// Tokens of the text that are used, at most [default: 131072; on the CPU 32768]
+    /// What it may cost [default: good on a GPU that has room to train the model, with files of 4 MB and more; else fast]
+    #[arg(long, value_enum, requires = "calibrate")]
+    effort: Option<Effort>,
+    /// Train the whole model for N steps with learned scales and the full-precision model as the teacher, instead of
+    /// error feedback; from 50 steps on
+    #[arg(
+        long,
+        value_name = "N",
+        requires = "calibrate",
+        conflicts_with = "effort"
+    )]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    tune: Option<u64>,
+    /// Of training: sequences of a step [default: 64]
+    #[arg(long, value_name = "N", requires = "calibrate")]
+    tune_batch: Option<usize>,
+    /// Of training: largest learning rate [default: 0.001]
+    #[arg(long, value_name = "LR", requires = "calibrate")]
+    tune_lr: Option<f64>,
+    /// Of training: share of the teacher in the loss [default: 0.5]
+    #[arg(long, value_name = "SHARE", requires = "calibrate")]
+    tune_distill: Option<f64>,
+    /// Tokens of the text that are used, at most [default: 131072; on the CPU 32768; of training what its
+    /// steps ask for]
     #[arg(long, value_name = "N", requires = "calibrate")]
     calibrate_tokens: Option<usize>,
     /// Tokens of a sequence [at most the model's context]
@@ -35,21 +59,35 @@ pub struct CalibrateArgs {
 }
 
 impl CalibrateArgs {
-    /// The text, in the amount that suits `device`.
-    fn text(&self, device: &Device) -> CalibrationText {
+    /// The text, in the amount that suits `device` or training.
+    fn calibration(&self, device: &Device, config: &Config, recipe: Recipe) -> Calibration {
         let source = |path: &PathBuf| match path.to_str() {
             Some("builtin") if !path.exists() => TextSource::Builtin,
             Some("self") if !path.exists() => TextSource::Own,
             _ => TextSource::File(path.clone()),
         };
-        let sources = self.calibrate.iter().map(source).collect();
+        let sources: Vec<_> = self.calibrate.iter().map(source).collect();
+        let usual = || Effort::usual(device, config, recipe, &sources);
+        let tuning = match (self.tune, self.effort) {
+            (Some(steps), _) => Some(Tuning::new(steps)),
+            (None, Some(effort)) => effort.tuning(),
+            (None, None) => usual().tuning(),
+        };
+        let tuning = tuning.map(|usual| Tuning {
+            batch: self.tune_batch.unwrap_or(usual.batch),
+            lr: self.tune_lr.unwrap_or(usual.lr),
+            distill: self.tune_distill.unwrap_or(usual.distill),
+            ..usual
+        });
         let usual = CalibrationText::new(sources, device);
-        CalibrationText {
-            tokens: self.calibrate_tokens.unwrap_or(usual.tokens),
+        let tokens = tuning.map_or(usual.tokens, |t| t.tokens(self.calibrate_length));
+        let text = CalibrationText {
+            tokens: self.calibrate_tokens.unwrap_or(tokens),
             length: self.calibrate_length,
             seed: self.seed,
             ..usual
-        }
+        };
+        Calibration { text, tuning }
     }
 
     /// Whether there is a text.
@@ -77,8 +115,10 @@ impl Quantize {
     pub(super) fn calibrate(&self, files: &ModelFiles, options: QuantizeOptions) -> Result<()> {
         let started = Instant::now();
         let device = device::open(&self.device)?;
-        let text = self.calibration.text(&device);
-        let made = self.run_calibration(files, options, &text, &device)?;
+        let calibration = self
+            .calibration
+            .calibration(&device, files.config(), options.recipe);
+        let made = self.run_calibration(files, options, &calibration, &device)?;
         device::report_check(&device);
         let layers = &made.report.layers;
         let weights = |l: &CalibratedLayer| l.shape[0] * l.shape[1];
@@ -102,7 +142,7 @@ impl Quantize {
         &self,
         files: &ModelFiles,
         options: QuantizeOptions,
-        text: &CalibrationText,
+        calibration: &Calibration,
         device: &Device,
     ) -> Result<Calibrated> {
         let bar = out::progress(!self.json, files.config().linears().len());
@@ -110,13 +150,18 @@ impl Quantize {
         let mut show = |step: Step<'_>| match step {
             Step::Sampled(tokens) => bar.set_message(format!("{tokens} tokens sampled")),
             Step::Resumed(layers) => bar.set_message(format!("{layers} layers were done already")),
+            Step::Tuned { step, of, loss } => {
+                bar.set_length(of);
+                bar.set_position(step);
+                bar.set_message(format!("loss {loss:.4}"));
+            }
             Step::Measuring => bar.set_message("measuring"),
             Step::Layer { name, done, .. } => {
                 bar.set_message(name.to_owned());
                 bar.set_position(done as u64);
             }
         };
-        let made = calibrate_folder(files, &self.output, device, options, text, &mut show);
+        let made = calibrate_folder(files, &self.output, device, options, calibration, &mut show);
         let made = folders::with_force("quantize", made)?;
         bar.finish_and_clear();
         folders::tell(made.replaced.clone());
@@ -125,13 +170,14 @@ impl Quantize {
 }
 
 fn words(report: &Report<'_>) -> String {
+    let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"));
     let row = |l: &CalibratedLayer| {
         vec![
             l.name.clone(),
             format!("{} x {}", l.shape[0], l.shape[1]),
-            format!("{:.4}", l.weight_error),
-            format!("{:.4}", l.output_error_before),
-            format!("{:.4}", l.output_error),
+            number(l.weight_error),
+            number(l.output_error_before),
+            number(l.output_error),
             format!("{:.3}", l.bits_per_weight),
         ]
     };
@@ -148,8 +194,13 @@ fn words(report: &Report<'_>) -> String {
     let perplexity = c.perplexity.map_or(String::new(), |[full, made]| {
         format!("perplexity of held-out text: {full:.2} in full precision, {made:.2} calibrated\n")
     });
+    let tuning = c.tuning.as_ref().map_or(String::new(), |t| {
+        let [first, last] = t.losses;
+        let (steps, batch) = (t.how.steps, t.how.batch);
+        format!("{steps} steps of {batch} sequences, loss {first:.4}, then {last:.4}\n")
+    });
     format!(
-        "{}\n{}: {} on {}\n{} tokens of {} (seed {}), sequences of {}\n{perplexity}{} weights in {} layers, {:.3} bits each, scales and padding included; {:.2} s\n",
+        "{}\n{}: {} on {}\n{tuning}{} tokens of {} (seed {}), sequences of {}\n{perplexity}{} weights in {} layers, {:.3} bits each, scales and padding included; {:.2} s\n",
         out::table(&header, &rows),
         report.output,
         c.method,

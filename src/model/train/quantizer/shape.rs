@@ -3,6 +3,7 @@
 use crate::model::train::parameters::{EMBED, Kind, Parameter, head, of_block, place};
 use crate::model::{Config, Method, Recipe};
 use crate::ops::baseline::Rows;
+use crate::ops::calibrate::PhaseProject;
 use crate::ops::quantizer::Piece;
 
 /// How a layer's codes are made.
@@ -13,7 +14,7 @@ pub enum Shape {
 
 pub fn shape(recipe: Recipe, parameter: &Parameter, exponent: i32) -> Shape {
     let (rows, columns) = (parameter.rows, parameter.columns);
-    match recipe.method {
+    match recipe.method.of(parameter.layer()) {
         Method::Phase { stages } => {
             let granularity = recipe.granularity;
             Shape::Phase(Piece::whole(rows, columns, granularity, stages, exponent))
@@ -26,10 +27,13 @@ pub fn shape(recipe: Recipe, parameter: &Parameter, exponent: i32) -> Shape {
 }
 
 impl Shape {
-    /// Words of codes, scales, sums and errors.
+    /// Words of codes, scales, sums and errors; the sums are those of learning scales, too.
     pub fn words(&self) -> [usize; 4] {
-        match self {
-            Self::Phase(p) => [p.codes(), p.scales(), p.sums(), 4 * p.rows],
+        match *self {
+            Self::Phase(piece) => {
+                let sums = PhaseProject { piece }.sums().max(piece.sums());
+                [piece.codes(), piece.scales(), sums, 4 * piece.rows]
+            }
             Self::Baseline(r) => [r.rows * r.words(), 2, 4 * r.total_rows, 4 * r.rows],
         }
     }
@@ -47,6 +51,24 @@ pub fn quantized(recipe: Recipe, config: &Config, parameters: &[Parameter]) -> V
         all.push(head(config));
     }
     all
+}
+
+/// The logarithms of the scales of all quantized layers, as parameters.
+pub fn scales(recipe: Recipe, config: &Config, parameters: &[Parameter]) -> Vec<Parameter> {
+    let of = |i: usize| match shape(recipe, &parameters[i], 0) {
+        Shape::Phase(piece) => {
+            let rows = if piece.by_row() { piece.rows } else { 1 };
+            Some(Parameter {
+                name: format!("{}.scales", parameters[i].layer()),
+                kind: Kind::Scales,
+                rows,
+                columns: piece.scales() / rows,
+            })
+        }
+        Shape::Baseline(_) => None,
+    };
+    let layers = quantized(recipe, config, parameters).into_iter();
+    layers.filter_map(of).collect()
 }
 
 /// Parameters of the first block and the head that are made dense: those that are quantized, or, as factors in `half`

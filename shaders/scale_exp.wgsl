@@ -1,0 +1,25 @@
+// y = exp(x): scales from their logarithms
+// one invocation owns one value
+// x, y [n] f32
+
+struct Params {
+    n: u32,
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+
+const WIDTH = 256u;
+
+@compute @workgroup_size(WIDTH)
+fn scale_exp(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let i = (wg.x + wg.y * nwg.x) * WIDTH + lane;
+    if i < p.n {
+        y[i] = exp(x[i]);
+    }
+}

@@ -1,0 +1,43 @@
+// Computes: gradients of the logarithms of scales: gradient = scale * sum of x over the rows that share the scale
+// Work split: with a cell for every row one invocation owns one scale, otherwise a workgroup does
+// Shapes: x [rows, width]; scales, gradient [cells, width]; cells is rows, or 1
+
+struct Params {
+    rows: u32,
+    width: u32,
+    by_row: u32,
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> scales: array<f32>;
+@group(0) @binding(3) var<storage, read_write> gradient: array<f32>;
+
+const WIDTH = 256u;
+
+@compute @workgroup_size(WIDTH)
+fn scale_gradient(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let group = wg.x + wg.y * nwg.x;
+    if p.by_row == 1u {
+        let i = group * WIDTH + lane;
+        if i < p.rows * p.width {
+            gradient[i] = scales[i] * x[i];
+        }
+        return;
+    }
+    if group >= p.width {
+        return;
+    }
+    var sum = 0.0;
+    for (var row = lane; row < p.rows; row += WIDTH) {
+        sum += x[row * p.width + group];
+    }
+    sum = reduce_sum(lane, sum);
+    if lane == 0u {
+        gradient[group] = scales[group] * sum;
+    }
+}

@@ -1,0 +1,170 @@
+//! Scales and codes that suit each other, for a weight by itself: no inputs are looked at.
+
+use super::encode;
+use super::exponent;
+use crate::backend::{Backend, upload_new};
+use crate::error::Result;
+use crate::model::Granularity;
+use crate::ops::calibrate::{PhaseNearest, PhaseProject};
+use crate::ops::quantizer::{LEAST_SCALE, PhaseUnpack, Piece};
+
+/// Buffers of a weight whose scales are fitted; [`Fitting::words`] says how long `sums` and `unit` are.
+pub(in crate::model) struct Fitting<'a, B: Backend> {
+    pub backend: &'a B,
+    pub piece: Piece,
+    /// What codes and scales shall stand for.
+    pub target: &'a B::Buffer,
+    pub codes: &'a B::Buffer,
+    pub scales: &'a B::Buffer,
+    /// Scratch: sums along the codes.
+    pub sums: &'a B::Buffer,
+    /// Scratch of the size of the weight.
+    pub unit: &'a B::Buffer,
+}
+
+impl<B: Backend> Fitting<'_, B> {
+    /// Words of the scratch buffers `sums` and `unit`.
+    pub fn words(piece: Piece) -> [usize; 2] {
+        let sums = PhaseProject { piece }.sums();
+        [sums.max(piece.sums()), piece.reals().max(4 * piece.rows)]
+    }
+
+    /// Codes and scales as the papers choose them, of a target whose largest magnitude has the bits `largest`.
+    pub async fn papers(&self, largest: u32) -> Result<()> {
+        let piece = Piece {
+            exponent: exponent(largest, self.piece.reals()),
+            ..self.piece
+        };
+        // errors are not asked for: any buffer does
+        let buffers = [self.target, self.scales, self.sums, self.codes, self.unit];
+        encode(self.backend, piece, buffers).await
+    }
+
+    /// So many rounds of fitting scales to codes and choosing the nearest codes.
+    pub async fn alternate(&self, rounds: usize) -> Result<()> {
+        for _ in 0..rounds {
+            self.fit().await?;
+            self.nearest().await?;
+        }
+        Ok(())
+    }
+
+    /// Codes of the sums nearest to the target.
+    pub async fn nearest(&self) -> Result<()> {
+        let op = PhaseNearest { piece: self.piece };
+        let buffers = [self.target, self.scales, self.codes];
+        self.backend.run(&op, &buffers).await
+    }
+
+    /// Sums of `g` along the codes: [n, groups, 2, stages, 2].
+    pub async fn project(&self, g: &B::Buffer) -> Result<Vec<f64>> {
+        let op = PhaseProject { piece: self.piece };
+        self.backend.run(&op, &[g, self.codes, self.sums]).await?;
+        let words = self.backend.download(self.sums, 0, op.sums()).await?;
+        Ok(words
+            .into_iter()
+            .map(|w| f64::from(f32::from_bits(w)))
+            .collect())
+    }
+
+    /// The weight of the present codes whose scales are 1 for the `planes` (in the order of scales) and 0 for all others.
+    pub async fn unit(&self, planes: impl Fn(usize) -> bool, to: &B::Buffer) -> Result<()> {
+        let piece = Piece {
+            granularity: Granularity::Tensor,
+            ..self.piece
+        };
+        let one = |plane| if planes(plane) { 1f32 } else { 0.0 };
+        let units: Vec<f32> = (0..piece.scales()).map(one).collect();
+        let units = upload_new(self.backend, "units", bytemuck::cast_slice(&units))?;
+        let op = PhaseUnpack { piece };
+        self.backend.run(&op, &[self.codes, &units, to]).await
+    }
+
+    /// Sums over the rows that share scales: [cells, values of a row].
+    pub fn by_cell(&self, rows: Vec<f64>) -> Vec<f64> {
+        if self.piece.by_row() {
+            return rows;
+        }
+        let width = rows.len() / self.piece.rows;
+        let mut all = vec![0.0; width];
+        for row in rows.chunks_exact(width) {
+            for (sum, v) in all.iter_mut().zip(row) {
+                *sum += v;
+            }
+        }
+        all
+    }
+
+    pub fn upload_scales(&self, scales: &[f32]) -> Result<()> {
+        let words = bytemuck::cast_slice(scales);
+        self.backend.upload(self.scales, 0, words)
+    }
+
+    pub async fn download_scales(&self) -> Result<Vec<f32>> {
+        let len = self.piece.scales();
+        let words = self.backend.download(self.scales, 0, len).await?;
+        Ok(words.into_iter().map(f32::from_bits).collect())
+    }
+
+    /// Least-squares scales of the present codes, each axis of U and of W by itself.
+    pub async fn fit(&self) -> Result<()> {
+        let stages = self.piece.stages;
+        let b = self.by_cell(self.project(self.target).await?);
+        let mut a = Vec::with_capacity(stages);
+        for stage in 0..stages {
+            self.unit(|plane| plane / 2 % stages == stage, self.unit)
+                .await?;
+            a.push(self.by_cell(self.project(self.unit).await?));
+        }
+        let mut fitted = vec![0.0; b.len()];
+        // a part (U or W) of a cell's group: its stages, each with two axes
+        for first in (0..b.len()).step_by(2 * stages) {
+            for axis in 0..2 {
+                let at = |t: usize| first + 2 * t + axis;
+                let sums = (0..stages).flat_map(|t| a.iter().map(move |a| (t, a)));
+                let sums: Vec<f64> = sums.map(|(t, a)| a[at(t)] / 2.0).collect();
+                let b: Vec<f64> = (0..stages).map(|t| b[at(t)] / 2.0).collect();
+                for (t, s) in least_squares(&sums, &b).into_iter().enumerate() {
+                    fitted[at(t)] = s;
+                }
+            }
+        }
+        self.upload_scales(&fitted)
+    }
+}
+
+/// Sweeps of Gauss and Seidel over the stages of one axis.
+const SWEEPS: usize = 6;
+
+/// Least sum of squares that is divided by.
+const LEAST_SUM: f64 = 1e-12;
+
+/// Least-squares scales of one axis: `a` [stages, stages] the sums `c_t c_u`, `b` [stages] the sums `c_t z`.
+fn least_squares(a: &[f64], b: &[f64]) -> Vec<f32> {
+    let stages = b.len();
+    let own = |t: usize| a[t * stages + t].max(LEAST_SUM);
+    let mut s: Vec<f64> = (0..stages).map(|t| b[t] / own(t)).collect();
+    for _ in 0..if stages > 1 { SWEEPS } else { 0 } {
+        for t in 0..stages {
+            let others = (0..stages).filter(|&u| u != t);
+            let known: f64 = others.map(|u| a[t * stages + u] * s[u]).sum();
+            s[t] = (b[t] - known) / own(t);
+        }
+    }
+    let scale = |s: f64| (s.abs() as f32).max(LEAST_SCALE);
+    s.into_iter().map(scale).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales_of_orthogonal_stages_are_means() {
+        assert_eq!(
+            least_squares(&[4.0, 0.0, 0.0, 2.0], &[2.0, -1.0]),
+            [0.5, 0.5]
+        );
+        assert_eq!(least_squares(&[0.0], &[0.0]), [LEAST_SCALE]);
+    }
+}

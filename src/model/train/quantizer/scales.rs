@@ -1,0 +1,156 @@
+//! Learned scales: their first values, the codes that belong to them, and their gradients.
+
+use super::shape::{Shape, shape};
+use super::{Codes, Quantizer};
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::model::Packed;
+use crate::model::quantize::{Fitting, encode};
+use crate::model::train::parameters::{Held, Parameter};
+use crate::ops::calibrate::{PhaseNearest, PhaseProject};
+use crate::ops::quantizer::Piece;
+use crate::ops::train::scales::{ScaleExp, ScaleGradient};
+
+/// Rounds of fitting scales to codes and choosing the nearest codes, before the first step.
+const ROUNDS: usize = 15;
+
+impl<B: Backend> Quantizer<B> {
+    /// The parameters of scales hold what an earlier run has learned.
+    pub(in crate::model::train) fn scales_are_known(&mut self) {
+        self.known_scales = true;
+    }
+
+    /// A layer of the phase quantizer.
+    fn piece(&self, parameter: &Parameter, exponent: i32) -> Result<Piece> {
+        match shape(self.recipe, parameter, exponent) {
+            Shape::Phase(piece) => Ok(piece),
+            Shape::Baseline(_) => Err(Error::usage(
+                format!("scales of `{}`", parameter.name),
+                "only the method fairy2i learns its scales",
+            )),
+        }
+    }
+
+    /// Scales that suit the masters best, as the first values of their parameters.
+    pub(super) async fn fit_scales(
+        &self,
+        backend: &B,
+        parameters: &[Parameter],
+        masters: &[Held<B>],
+        exponents: &[i32],
+    ) -> Result<()> {
+        let mut most = 0;
+        for layer in &self.layers {
+            let piece = self.piece(&parameters[layer.parameter], 0)?;
+            most = most.max(Fitting::<B>::words(piece)[1]);
+        }
+        let unit = backend.alloc("weight of single scales", most)?;
+        let first = self.first_scales.unwrap_or(parameters.len());
+        for (i, (layer, &exponent)) in self.layers.iter().zip(exponents).enumerate() {
+            let parameter = &parameters[layer.parameter];
+            backend.at(&|| format!("{}, first scales", parameter.name));
+            let piece = self.piece(parameter, exponent)?;
+            let target = &masters[layer.parameter].value;
+            let Codes { codes, scales, .. } = layer;
+            let buffers = [target, scales, &self.sums, codes, &self.errors];
+            encode(backend, piece, buffers).await?;
+            let fitting = Fitting {
+                backend,
+                piece,
+                target,
+                codes,
+                scales,
+                sums: &self.sums,
+                unit: &unit,
+            };
+            fitting.alternate(ROUNDS).await?;
+            let scales = fitting.download_scales().await?;
+            let logarithms: Vec<f32> = scales
+                .into_iter()
+                .map(|s| f64::from(s).ln() as f32)
+                .collect();
+            let words = bytemuck::cast_slice(&logarithms);
+            backend.upload(&masters[first + i].value, 0, words)?;
+        }
+        Ok(())
+    }
+
+    /// Scales from their logarithms, from parameter `first` on, and the codes of the sums nearest to the masters.
+    pub(super) async fn encode_learned(
+        &self,
+        backend: &B,
+        parameters: &[Parameter],
+        masters: &[Held<B>],
+        first: usize,
+    ) -> Result<()> {
+        for (i, layer) in self.layers.iter().enumerate() {
+            let exp = ScaleExp {
+                n: parameters[first + i].len(),
+            };
+            let logarithms = &masters[first + i].value;
+            backend.run(&exp, &[logarithms, &layer.scales]).await?;
+            let piece = self.piece(&parameters[layer.parameter], 0)?;
+            let master = &masters[layer.parameter].value;
+            let nearest = PhaseNearest { piece };
+            backend
+                .run(&nearest, &[master, &layer.scales, &layer.codes])
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Gradients of the logarithms of scales, from those of the weights: `dL/d ln s = s <dL/dRq, dRq/ds>`.
+    pub(in crate::model::train) async fn scale_gradients(
+        &self,
+        backend: &B,
+        parameters: &[Parameter],
+        held: &[Held<B>],
+    ) -> Result<()> {
+        let Some(first) = self.first_scales else {
+            return Ok(());
+        };
+        backend.at(&|| "gradients of scales".to_owned());
+        for (i, layer) in self.layers.iter().enumerate() {
+            let piece = self.piece(&parameters[layer.parameter], 0)?;
+            let gradient = &held[layer.parameter].gradient;
+            let along = PhaseProject { piece };
+            backend
+                .run(&along, &[gradient, &layer.codes, &self.sums])
+                .await?;
+            let op = ScaleGradient {
+                rows: piece.rows,
+                width: along.sums() / piece.rows,
+                by_row: piece.by_row(),
+            };
+            let buffers = [&self.sums, &layer.scales, &held[first + i].gradient];
+            backend.run(&op, &buffers).await?;
+        }
+        Ok(())
+    }
+
+    /// Codes and scales of layer number `i` of those that are quantized, with its name; none behind the last.
+    pub(in crate::model::train) async fn packed(
+        &self,
+        backend: &B,
+        parameters: &[Parameter],
+        i: usize,
+    ) -> Result<Option<(String, Packed)>> {
+        let Some(layer) = self.layers.get(i) else {
+            return Ok(None);
+        };
+        let parameter = &parameters[layer.parameter];
+        let piece = self.piece(parameter, 0)?;
+        let codes = backend.download(&layer.codes, 0, piece.codes()).await?;
+        let scales = backend.download(&layer.scales, 0, piece.scales()).await?;
+        let packed = Packed {
+            method: self.recipe.method.of(parameter.layer()),
+            granularity: self.recipe.granularity,
+            out_features: parameter.rows,
+            in_features: parameter.columns,
+            codes,
+            scales: bytemuck::cast_vec(scales),
+            relative_error: None,
+        };
+        Ok(Some((parameter.layer().to_owned(), packed)))
+    }
+}

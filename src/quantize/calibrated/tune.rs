@@ -1,0 +1,266 @@
+//! Short training of the whole model with learned scales and the full-precision model as the teacher.
+
+use super::weights::Dense;
+use super::{CalibrationText, Step, TextSource};
+use crate::backend::{Backend, Device, block_on};
+use crate::error::{Error, Result};
+use crate::files::corpus::Order;
+use crate::model::train::{Batch, Kind, Memory, Part, StepReport, TrainOptions, Trainer};
+use crate::model::{Config, Packed, Recipe, Weights};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How a model is tuned.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Tuning {
+    /// Steps.
+    pub steps: u64,
+    /// Sequences of a step.
+    pub batch: usize,
+    /// Largest learning rate: of weights, norms, the embedding, and logarithms of scales.
+    pub lr: f64,
+    /// Share of the divergence from the full-precision model in the loss, the rest being the cross entropy of the text.
+    pub distill: f64,
+}
+
+/// How much calibrating may cost; seconds are those of a model of 135 million parameters on an NVIDIA H200.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Effort {
+    /// Error feedback: 20 seconds, memory for a block of the model
+    Fast,
+    /// 200 steps of training: three minutes, memory for training
+    Good,
+    /// 1000 steps of training: a quarter of an hour
+    Best,
+}
+
+impl Effort {
+    /// The training, if there is one.
+    pub fn tuning(self) -> Option<Tuning> {
+        match self {
+            Self::Fast => None,
+            Self::Good => Some(Tuning::new(200)),
+            Self::Best => Some(Tuning::new(1000)),
+        }
+    }
+
+    /// [`Effort::Good`] on a GPU that has room to train the model, with files of a few million letters; elsewhere, and
+    /// with texts that training would soon know by heart, [`Effort::Fast`].
+    pub fn usual(device: &Device, config: &Config, recipe: Recipe, sources: &[TextSource]) -> Self {
+        let bytes = |source: &TextSource| {
+            let file = source.path().and_then(|path| path.metadata().ok());
+            file.map_or(0, |file| file.len())
+        };
+        let long = sources.iter().map(bytes).sum::<u64>() >= LONG_TEXT;
+        let length = config.context.min(CalibrationText::LENGTH);
+        let fits = || options(device, config, recipe, &Tuning::new(1), length).is_ok();
+        match device.is_hardware() && long && fits() {
+            true => Self::Good,
+            false => Self::Fast,
+        }
+    }
+}
+
+/// Bytes of files, compressed or not, that are worth some hundred steps.
+const LONG_TEXT: u64 = 4_000_000;
+
+impl Tuning {
+    /// Sequences of a step.
+    pub const BATCH: usize = 64;
+    /// Learning rate.
+    pub const LR: f64 = 1e-3;
+    /// Share of the teacher.
+    pub const DISTILL: f64 = 0.5;
+
+    /// So many steps as they usually are.
+    pub fn new(steps: u64) -> Self {
+        Self {
+            steps,
+            batch: Self::BATCH,
+            lr: Self::LR,
+            distill: Self::DISTILL,
+        }
+    }
+
+    /// Tokens of all steps, in sequences of `length`.
+    pub fn tokens(&self, length: usize) -> usize {
+        let sequences = (self.steps as usize).saturating_mul(self.batch);
+        sequences.saturating_mul(length)
+    }
+
+    /// Refuses what makes no sense.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub(super) fn check(&self) -> Result<()> {
+        let rates = self.lr.is_finite() && self.lr > 0.0 && (0.0..=1.0).contains(&self.distill);
+        if self.steps == 0 || self.batch == 0 || !rates {
+            return Err(Error::usage(
+                format!(
+                    "tuning of {} steps of {} sequences with the learning rate {} and the teacher's share {}",
+                    self.steps, self.batch, self.lr, self.distill
+                ),
+                "the first three are above 0, the last is from 0 to 1",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The factor on the learning rate in step `step`, from 0: a short warm-up, and a decay over the last 70 %.
+    fn factor(&self, step: u64) -> f64 {
+        let (n, i) = (self.steps as f64, step as f64);
+        let warm_up = (n / 10.0).min(10.0);
+        1f64.min((i + 1.0) / warm_up).min((n - i) / (0.7 * n))
+    }
+}
+
+/// What tuning leaves.
+pub(super) struct Tuned {
+    /// Quantized layers, by their names without `.weight`.
+    pub layers: BTreeMap<String, Packed>,
+    /// All other tensors.
+    pub dense: BTreeMap<String, Dense>,
+    /// Losses of the first step and the last.
+    pub losses: [f64; 2],
+}
+
+/// Skipped steps in a row after which it is given up.
+const MOST_SKIPPED: usize = 20;
+
+/// Trains `weights` for `tuning.steps` steps on the sequences that are as long as the longest, in an order that `seed`
+/// says.
+///
+/// # Errors
+/// [`Error::Device`] when memory does not suffice for one sequence, failures of the device.
+pub(super) fn tune(
+    device: &Device,
+    (config, weights): (&Config, &dyn Weights),
+    sequences: &[Vec<u32>],
+    recipe: Recipe,
+    (tuning, seed): (Tuning, u64),
+    progress: &mut dyn FnMut(Step<'_>),
+) -> Result<Tuned> {
+    let length = sequences.iter().map(Vec::len).max().unwrap_or(0);
+    let whole: Vec<_> = sequences.iter().filter(|s| s.len() == length).collect();
+    let options = options(device, config, recipe, &tuning, length)?;
+    let mut trainer = Trainer::load(device, config, weights, options)?;
+    if tuning.distill > 0.0 {
+        trainer.teach(weights)?;
+    }
+    let mut order = Order::new(seed);
+    let mut losses = [0.0; 2];
+    for step in 0..tuning.steps {
+        let chosen = (0..tuning.batch).filter_map(|_| order.next(whole.len() as u64));
+        let ids: Vec<u32> = chosen
+            .flat_map(|i| whole[i as usize].iter().copied())
+            .collect();
+        let lr = tuning.lr * tuning.factor(step);
+        let report = one(device, &mut trainer, (&ids, length), lr)?;
+        losses[usize::from(step > 0)] = report.loss;
+        progress(Step::Tuned {
+            step: step + 1,
+            of: tuning.steps,
+            loss: report.loss,
+        });
+    }
+    let layers = block_on(device, trainer.packed())?.into_iter().collect();
+    Ok(Tuned {
+        dense: dense(device, &trainer, &layers)?,
+        layers,
+        losses,
+    })
+}
+
+/// How the trainer is told, with as many texts at once as the device has room for.
+fn options(
+    device: &Device,
+    config: &Config,
+    recipe: Recipe,
+    tuning: &Tuning,
+    length: usize,
+) -> Result<TrainOptions> {
+    let mut texts = tuning.batch;
+    loop {
+        let options = TrainOptions {
+            distill: tuning.distill,
+            learned_scales: true,
+            ..TrainOptions::new(recipe, texts, length)
+        };
+        let facts = device.facts();
+        let fits = Memory::of(config, &options, facts.features, facts.max_words).check(device);
+        if fits.is_ok() || !texts.is_multiple_of(2) {
+            return fits.map(|()| options);
+        }
+        texts /= 2;
+    }
+}
+
+/// One step; a step whose gradient overflows half precision is made again with another loss scale.
+fn one(
+    device: &Device,
+    trainer: &mut Trainer<&Device>,
+    (ids, length): (&[u32], usize),
+    lr: f64,
+) -> Result<StepReport> {
+    let labels: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
+    let tokens = trainer.options().rows();
+    let batches = ids.chunks(tokens).zip(labels.chunks(tokens));
+    let batches: Vec<_> = batches
+        .map(|(tokens, labels)| Batch {
+            tokens,
+            labels,
+            length,
+        })
+        .collect();
+    for _ in 0..MOST_SKIPPED {
+        let report = block_on(device, trainer.step(&batches, lr, 0.0))?;
+        if !report.skipped {
+            return Ok(report);
+        }
+    }
+    Err(Error::usage(
+        format!("{MOST_SKIPPED} steps in a row had a loss or gradient that is not finite"),
+        "lower the learning rate",
+    ))
+}
+
+/// Everything that is not in quantized layers.
+fn dense(
+    device: &Device,
+    trainer: &Trainer<&Device>,
+    layers: &BTreeMap<String, Packed>,
+) -> Result<BTreeMap<String, Dense>> {
+    let mut all = BTreeMap::new();
+    for (i, p) in trainer.parameters().iter().enumerate() {
+        let layer = p.name.strip_suffix(".weight").unwrap_or(&p.name);
+        if p.kind == Kind::Scales || layers.contains_key(layer) {
+            continue;
+        }
+        let values = block_on(device, trainer.read(Part::Master, i))?;
+        if values.iter().any(|v| !v.is_finite()) {
+            return Err(Error::usage(
+                format!("`{}` is not finite after tuning", p.name),
+                "lower the learning rate",
+            ));
+        }
+        all.insert(p.name.clone(), (p.shape(), values));
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_rise_shortly_and_fall_for_long() {
+        let tuning = Tuning::new(100);
+        assert_eq!(tuning.factor(0), 0.1);
+        assert_eq!(tuning.factor(20), 1.0);
+        assert!((tuning.factor(65) - 0.5).abs() < 1e-12);
+        assert!(tuning.factor(99) > 0.0);
+        let one = Tuning { steps: 1, ..tuning };
+        assert_eq!(one.factor(0), 1.0);
+    }
+}
