@@ -5,7 +5,7 @@ use super::moments::{Moments, subtract};
 use super::ops::{Area, gather, product};
 use crate::backend::{Backend, upload_new};
 use crate::error::Result;
-use crate::model::quantize::Fitting;
+use crate::model::quantize::{Fitting, exponent};
 use crate::model::{Granularity, Method, Packed};
 use crate::ops::calibrate::{Axpy, BLOCK, PhaseFeedback};
 use crate::ops::quantizer::{PhaseUnpack, Piece};
@@ -223,7 +223,7 @@ impl<'a, B: Backend> Layer<'a, B> {
     async fn papers(&self) -> Result<()> {
         let n = self.rows * self.columns;
         let (_, largest) = norms(self.backend, &self.target, n).await?;
-        self.fitting().papers(largest.to_bits()).await
+        self.fitting().papers(exponent(largest.to_bits(), n)).await
     }
 
     /// Codes by error feedback; the errors stay in the order of the factor.

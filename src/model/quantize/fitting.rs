@@ -1,7 +1,6 @@
 //! Scales and codes that suit each other, for a weight by itself: no inputs are looked at.
 
 use super::encode;
-use super::exponent;
 use crate::backend::{Backend, upload_new};
 use crate::error::Result;
 use crate::model::Granularity;
@@ -29,10 +28,10 @@ impl<B: Backend> Fitting<'_, B> {
         [sums.max(piece.sums()), piece.reals().max(4 * piece.rows)]
     }
 
-    /// Codes and scales as the papers choose them, of a target whose largest magnitude has the bits `largest`.
-    pub async fn papers(&self, largest: u32) -> Result<()> {
+    /// Codes and scales as the papers choose them, on the grid of the target's [`exponent`](super::exponent).
+    pub async fn papers(&self, exponent: i32) -> Result<()> {
         let piece = Piece {
-            exponent: exponent(largest, self.piece.reals()),
+            exponent,
             ..self.piece
         };
         // errors are not asked for: any buffer does

@@ -37,8 +37,8 @@ impl Parameter {
         self.rows * self.columns
     }
 
-    /// The layer that it belongs to.
-    pub(super) fn layer(&self) -> &str {
+    /// Name of the layer that it belongs to: its own without the last part.
+    pub fn layer(&self) -> &str {
         self.name.rsplit_once('.').map_or("", |(layer, _)| layer)
     }
 

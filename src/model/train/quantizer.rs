@@ -142,11 +142,24 @@ impl<B: Backend> Quantizer<B> {
             }
             self.encode_learned(backend, parameters, masters, first)
                 .await?;
-            self.stale();
-            self.fresh = true;
-            return Ok(());
+        } else {
+            self.encode_by_means(backend, parameters, masters, &exponents)
+                .await?;
         }
-        for (layer, exponent) in self.layers.iter().zip(exponents) {
+        self.stale();
+        self.fresh = true;
+        Ok(())
+    }
+
+    /// Scales and codes as the papers choose them.
+    async fn encode_by_means(
+        &self,
+        backend: &B,
+        parameters: &[Parameter],
+        masters: &[Held<B>],
+        exponents: &[i32],
+    ) -> Result<()> {
+        for (layer, &exponent) in self.layers.iter().zip(exponents) {
             let master = &masters[layer.parameter].value;
             match shape(self.recipe, &parameters[layer.parameter], exponent) {
                 Shape::Phase(piece) => {
@@ -157,8 +170,6 @@ impl<B: Backend> Quantizer<B> {
                 Shape::Baseline(rows) => self.baseline(backend, layer, rows, master).await?,
             }
         }
-        self.stale();
-        self.fresh = true;
         Ok(())
     }
 

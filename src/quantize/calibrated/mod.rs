@@ -138,8 +138,14 @@ pub fn calibrate_folder(
         tuning: done.tuning,
         ..CalibrationReport::of(text, &sequences, (done.method, options.recipe), device)
     };
-    drop(early);
-    let mut writer = writer(&done.made)?;
+    let mut writer = match report.tuning {
+        // training has changed what was written early
+        Some(_) => {
+            drop(early);
+            writer(&done.made)?
+        }
+        None => early,
+    };
     for (prefix, packed) in done.made.layers() {
         writer.linear(prefix, packed)?;
     }

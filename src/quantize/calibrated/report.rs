@@ -59,7 +59,7 @@ pub struct TuningReport {
     /// How it was made.
     #[serde(flatten)]
     pub how: Tuning,
-    /// Losses of the first step and of the last, half of them the cross entropy, half the divergence from the teacher.
+    /// Losses of the first step and of the last: cross entropy and divergence from the teacher, mixed as `how` says.
     pub losses: [f64; 2],
 }
 

@@ -233,8 +233,7 @@ fn dense(
 ) -> Result<BTreeMap<String, Dense>> {
     let mut all = BTreeMap::new();
     for (i, p) in trainer.parameters().iter().enumerate() {
-        let layer = p.name.strip_suffix(".weight").unwrap_or(&p.name);
-        if p.kind == Kind::Scales || layers.contains_key(layer) {
+        if p.kind == Kind::Scales || layers.contains_key(p.layer()) {
             continue;
         }
         let values = block_on(device, trainer.read(Part::Master, i))?;

@@ -1,11 +1,11 @@
 //! Learned scales: their first values, the codes that belong to them, and their gradients.
 
+use super::Quantizer;
 use super::shape::{Shape, shape};
-use super::{Codes, Quantizer};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::Packed;
-use crate::model::quantize::{Fitting, encode};
+use crate::model::quantize::Fitting;
 use crate::model::train::parameters::{Held, Parameter};
 use crate::ops::calibrate::{PhaseNearest, PhaseProject};
 use crate::ops::quantizer::Piece;
@@ -21,8 +21,8 @@ impl<B: Backend> Quantizer<B> {
     }
 
     /// A layer of the phase quantizer.
-    fn piece(&self, parameter: &Parameter, exponent: i32) -> Result<Piece> {
-        match shape(self.recipe, parameter, exponent) {
+    fn piece(&self, parameter: &Parameter) -> Result<Piece> {
+        match shape(self.recipe, parameter, 0) {
             Shape::Phase(piece) => Ok(piece),
             Shape::Baseline(_) => Err(Error::usage(
                 format!("scales of `{}`", parameter.name),
@@ -41,7 +41,7 @@ impl<B: Backend> Quantizer<B> {
     ) -> Result<()> {
         let mut most = 0;
         for layer in &self.layers {
-            let piece = self.piece(&parameters[layer.parameter], 0)?;
+            let piece = self.piece(&parameters[layer.parameter])?;
             most = most.max(Fitting::<B>::words(piece)[1]);
         }
         let unit = backend.alloc("weight of single scales", most)?;
@@ -49,20 +49,16 @@ impl<B: Backend> Quantizer<B> {
         for (i, (layer, &exponent)) in self.layers.iter().zip(exponents).enumerate() {
             let parameter = &parameters[layer.parameter];
             backend.at(&|| format!("{}, first scales", parameter.name));
-            let piece = self.piece(parameter, exponent)?;
-            let target = &masters[layer.parameter].value;
-            let Codes { codes, scales, .. } = layer;
-            let buffers = [target, scales, &self.sums, codes, &self.errors];
-            encode(backend, piece, buffers).await?;
             let fitting = Fitting {
                 backend,
-                piece,
-                target,
-                codes,
-                scales,
+                piece: self.piece(parameter)?,
+                target: &masters[layer.parameter].value,
+                codes: &layer.codes,
+                scales: &layer.scales,
                 sums: &self.sums,
                 unit: &unit,
             };
+            fitting.papers(exponent).await?;
             fitting.alternate(ROUNDS).await?;
             let scales = fitting.download_scales().await?;
             let logarithms: Vec<f32> = scales
@@ -89,7 +85,7 @@ impl<B: Backend> Quantizer<B> {
             };
             let logarithms = &masters[first + i].value;
             backend.run(&exp, &[logarithms, &layer.scales]).await?;
-            let piece = self.piece(&parameters[layer.parameter], 0)?;
+            let piece = self.piece(&parameters[layer.parameter])?;
             let master = &masters[layer.parameter].value;
             let nearest = PhaseNearest { piece };
             backend
@@ -111,7 +107,7 @@ impl<B: Backend> Quantizer<B> {
         };
         backend.at(&|| "gradients of scales".to_owned());
         for (i, layer) in self.layers.iter().enumerate() {
-            let piece = self.piece(&parameters[layer.parameter], 0)?;
+            let piece = self.piece(&parameters[layer.parameter])?;
             let gradient = &held[layer.parameter].gradient;
             let along = PhaseProject { piece };
             backend
@@ -139,7 +135,7 @@ impl<B: Backend> Quantizer<B> {
             return Ok(None);
         };
         let parameter = &parameters[layer.parameter];
-        let piece = self.piece(parameter, 0)?;
+        let piece = self.piece(parameter)?;
         let codes = backend.download(&layer.codes, 0, piece.codes()).await?;
         let scales = backend.download(&layer.scales, 0, piece.scales()).await?;
         let packed = Packed {
