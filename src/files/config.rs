@@ -56,7 +56,7 @@ pub fn parse(
             }
         }
     }
-    let recipe = fields.recipe()?;
+    let recipe = fields.recipe(config.layers)?;
     Ok((config, recipe))
 }
 

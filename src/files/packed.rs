@@ -1,6 +1,6 @@
 //! The packed format: a Hugging Face folder whose linear layers are codes and scales.
 //!
-//! # The format, versions 1 and 2
+//! # The format, versions 1 to 3
 //!
 //! A folder with `config.json`, safetensors files, and the original's tokenizer files. There is either one
 //! `model.safetensors`, or shards `model-0000k-of-0000n.safetensors` with `model.safetensors.index.json`, as Hugging
@@ -12,10 +12,10 @@
 //! | field | value |
 //! |---|---|
 //! | `quant_method` | `"fairy2i"` |
-//! | `version` | 1, or 2 with `stages_of`; readers refuse larger numbers |
+//! | `version` | 1; 2 with `stages_of`; 3 with whole names in it; readers refuse larger numbers |
 //! | `method` | `"fairy2i"`, `"bitnet"` (binary) or `"bitnet_1_58"` (ternary) |
 //! | `stages` | T, 1 to 4; 1 for `bitnet` and `bitnet_1_58` |
-//! | `stages_of` | only in version 2: an object with the T of layers whose names end so (`q_proj`, ..., `lm_head`), where it is not `stages` |
+//! | `stages_of` | from version 2 on: an object with the T of layers whose names end so (`q_proj`, ..., `lm_head`), where it is not `stages`; in version 3 also of single layers (`model.layers.0.mlp.down_proj`), which win over their endings. q, k and v of a block have the same T, and so have gate and up |
 //! | `granularity` | `"tensor"`, `"row"` or `"group"`; `"tensor"` for `bitnet` and `bitnet_1_58` |
 //! | `group_size` | complex columns that share scales, a positive multiple of 16; only with `"group"` |
 //! | `skip_lm_head` | whether the head is stored dense (default false) |
@@ -89,6 +89,7 @@ impl Writer {
         shard_bytes: u64,
     ) -> Result<Self> {
         check(recipe)?;
+        recipe.check_blocks(original.config)?;
         let mut specs = Vec::new();
         let mut dense = Vec::new();
         for planned in plan::plan(original.config, Some(&recipe)) {

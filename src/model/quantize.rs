@@ -283,6 +283,7 @@ pub(in crate::model) fn exponent(bits: u32, len: usize) -> i32 {
 /// # Errors
 /// [`Error::Usage`] naming the layer.
 pub(in crate::model) fn check_all(config: &Config, recipe: &Recipe) -> Result<()> {
+    recipe.check_blocks(config)?;
     recipe.layers(config).iter().try_for_each(|l| {
         let method = recipe.method.of(&l.prefix);
         check(

@@ -43,10 +43,10 @@ impl DeviceArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Quantization")]
 pub struct RecipeArgs {
-    /// Residual stages of fairy2i, 1 to 4: bits per weight (fairy2i alone means 2); of some kinds of layers others, as in
-    /// `2,down=3,head=3`
-    #[arg(long, value_name = "T", value_parser = Mixed::from_str)]
-    pub stages: Option<Mixed>,
+    /// Residual stages of fairy2i, 1 to 4: bits per weight (fairy2i alone means 2); of some layers others, later ones win:
+    /// by kind `2,down=3,head=3`, by block `2,0-1+last=3`, by both `2,down@0-3=3`
+    #[arg(long, value_name = "T", value_parser = StageList::from_str)]
+    pub stages: Option<StageList>,
     /// Which weights share scales: tensor (the papers'), row, or group:N complex inputs of a row (N a multiple of 16)
     #[arg(long, value_parser = Granularity::from_str)]
     pub granularity: Option<Granularity>,
@@ -61,6 +61,36 @@ pub struct RecipeArgs {
     pub allow_nonfinite: bool,
 }
 
+/// What `--stages` says. Which block is the last, and whether there are so many, is known with the model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StageList(String);
+
+impl StageList {
+    /// The stages in a model of `blocks` blocks.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a block that the model does not have.
+    pub fn of(&self, blocks: usize) -> Result<Mixed> {
+        let wrong = |what| Error::usage(format!("--stages {}: {what}", self.0), "correct it");
+        Mixed::parse(&self.0, Some(blocks)).map_err(wrong)
+    }
+}
+
+impl From<u8> for StageList {
+    fn from(stages: u8) -> Self {
+        Self(stages.to_string())
+    }
+}
+
+impl FromStr for StageList {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        Mixed::parse(text, Some(Mixed::BLOCKS))?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
 impl RecipeArgs {
     /// Whether anything was asked for.
     pub fn is_given(&self) -> bool {
@@ -70,8 +100,8 @@ impl RecipeArgs {
             || self.skip_lm_head
     }
 
-    /// The recipe they describe, where nothing else is said with `default` as the method.
-    pub fn recipe(&self, default: MethodName) -> Result<Recipe> {
+    /// The recipe they describe for a model of `blocks` blocks, where nothing else is said with `default` as the method.
+    pub fn recipe(&self, default: MethodName, blocks: usize) -> Result<Recipe> {
         let implied = self.stages.is_some() || self.granularity.is_some() || self.skip_lm_head;
         let name = self.method.unwrap_or(if implied {
             MethodName::Fairy2i
@@ -79,7 +109,10 @@ impl RecipeArgs {
             default
         });
         let method = match name {
-            MethodName::Fairy2i => Method::phase(self.stages.unwrap_or(Mixed::from(2))),
+            MethodName::Fairy2i => {
+                let stages = self.stages.as_ref().map(|stages| stages.of(blocks));
+                Method::phase(stages.unwrap_or(Ok(Mixed::from(2)))?)
+            }
             MethodName::Bitnet => Method::Binary,
             MethodName::Bitnet158 => Method::Ternary,
             MethodName::Full => Method::Full,
@@ -201,11 +234,14 @@ mod tests {
 
     #[test]
     fn stages_mean_fairy2i() {
-        let method = |args: RecipeArgs| args.recipe(MethodName::Full).map(|r| r.method).ok();
+        let method = |args: RecipeArgs| args.recipe(MethodName::Full, 12).map(|r| r.method).ok();
         assert_eq!(method(NOTHING), Some(Method::Full));
-        let stages = Some(Mixed::from(3));
+        let stages = Some(StageList::from(3));
         assert_eq!(
-            method(RecipeArgs { stages, ..NOTHING }),
+            method(RecipeArgs {
+                stages: stages.clone(),
+                ..NOTHING
+            }),
             Some(Method::Phase { stages: 3 })
         );
         let bitnet = Some(MethodName::Bitnet);
@@ -224,8 +260,18 @@ mod tests {
             }),
             None
         );
-        let quantize = NOTHING.recipe(MethodName::Fairy2i).map(|r| r.method);
+        let quantize = NOTHING.recipe(MethodName::Fairy2i, 12).map(|r| r.method);
         assert_eq!(quantize.ok(), Some(Method::Phase { stages: 2 }));
+    }
+
+    #[test]
+    fn blocks_of_stages_are_those_of_the_model() {
+        let stages: StageList = "2,11-last=3".parse().expect("stages");
+        let of = |blocks| stages.of(blocks).map(|mixed| mixed.to_string());
+        assert_eq!(of(12).ok(), Some("2,11=3".to_owned()));
+        assert_eq!(of(14).ok(), Some("2,11-13=3".to_owned()));
+        let refused = of(11).expect_err("no such block").to_string();
+        assert!(refused.contains("block 11"), "{refused}");
     }
 
     #[test]

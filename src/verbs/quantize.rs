@@ -92,8 +92,9 @@ impl Quantize {
     /// Quantizes, writes, and prints what came of it.
     pub fn run(self) -> Result<()> {
         let started = Instant::now();
-        let recipe = self.recipe.recipe(MethodName::Fairy2i)?;
         let files = ModelFiles::from(source::open(Some(&self.input))?);
+        let blocks = files.config().layers;
+        let recipe = self.recipe.recipe(MethodName::Fairy2i, blocks)?;
         files.require_full_precision()?;
         let options = QuantizeOptions {
             recipe,

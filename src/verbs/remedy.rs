@@ -5,7 +5,7 @@
 use crate::error::Error;
 
 /// Words of the library's advice, and the option that follows it.
-const OPTIONS: [(&str, &str); 13] = [
+const OPTIONS: [(&str, &str); 14] = [
     ("the CPU backend", "--device cpu"),
     ("another device", "--device"),
     ("the list of devices", "fairy2i-gpu info"),
@@ -14,6 +14,7 @@ const OPTIONS: [(&str, &str); 13] = [
     ("a shorter context", "-c"),
     ("float activations", "--activations float"),
     ("stages of the method fairy2i", "--method fairy2i --stages"),
+    ("allow more bits", "--bits"),
     ("without profiling", "no --profile"),
     ("shorter sequences", "--seq"),
     ("the tokenizer of this model", "data --tokenizer"),

@@ -22,10 +22,11 @@ pub fn open(model: Option<&Path>) -> Result<Opened> {
 /// # Errors
 /// When `args` want packed layers to be something else: their full-precision weights are gone.
 pub fn recipe(opened: &Opened, args: &RecipeArgs) -> Result<Recipe> {
+    let blocks = opened.config.layers;
     let Some(packed) = opened.recipe else {
-        return args.recipe(MethodName::Full);
+        return args.recipe(MethodName::Full, blocks);
     };
-    if args.is_given() && args.recipe(MethodName::Full)? != packed {
+    if args.is_given() && args.recipe(MethodName::Full, blocks)? != packed {
         return Err(Error::usage(
             format!("{} is packed already ({})", opened.source.name(), packed),
             "drop --method, --stages, --granularity and --skip-lm-head, or give the full-precision folder",

@@ -180,7 +180,7 @@ fn kinds_of_layers_have_their_own_stages() {
     assert!(
         report["method"]
             .as_str()
-            .is_some_and(|m| m.contains("2, down 3, head 3")),
+            .is_some_and(|m| m.contains("stages 2,down=3,head=3,")),
         "{report}"
     );
     let more = ["--calibrate", "builtin", "--json", stages[0], stages[1]];
@@ -200,11 +200,127 @@ fn kinds_of_layers_have_their_own_stages() {
         assert_eq!(stages, Some(wanted), "{}", layer["name"]);
     }
     let out = path(folder.path(), "out");
-    for (stages, word) in [("v=3", "product"), ("knee=3", "knee"), ("2,down=7", "7")] {
+    for (stages, word) in [
+        ("v=3", "product"),
+        ("knee=3", "knee"),
+        ("2,down=7", "7"),
+        ("down@4-6=3", "block 6"),
+        ("head@last=3", "head"),
+    ] {
         let refused = run(&["quantize", MODEL, &out, "--stages", stages]);
         assert_eq!(refused.code, 2);
         assert!(refused.stderr.contains(word), "{}", refused.stderr);
     }
+}
+
+#[test]
+fn blocks_have_their_own_stages() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [made, plain] = ["made", "plain"].map(|name| path(folder.path(), name));
+    let stages = ["--stages", "1,last=2,down@0-1+3=3"];
+    let more = ["--calibrate", "builtin", stages[0], stages[1]];
+    let report = json(&[&args(&made, &more)[..], &["--json"]].concat());
+    for layer in report["layers"].as_array().expect("layers") {
+        let name = layer["name"].as_str().expect("a name");
+        let down = ["0", "1", "3"].map(|b| format!("model.layers.{b}.mlp.down_proj"));
+        let wanted = match name {
+            name if down.iter().any(|d| d == name) => 3.0,
+            name if name.starts_with("model.layers.4.") => 2.0,
+            _ => 1.0,
+        };
+        let bits = layer["bits_per_weight"].as_f64().expect("bits");
+        assert!((wanted..wanted + 0.9).contains(&bits), "{name}: {bits}");
+    }
+    let info = json(&["info", &made, "--json"]);
+    let method = info["method"].as_str().expect("a method");
+    assert!(method.contains("stages 1,4=2,down@0-1+3=3,"), "{method}");
+    // the same folder through the loader, the memory plan and the exporter
+    good(&["generate", "-m", &made, "-n", "8", "--temp", "0", "Once"]);
+    let given = ["-n", "8", "--temp", "0", stages[0], stages[1], "Once"];
+    refused(
+        &[&["generate", "-m", &made][..], &given].concat(),
+        2,
+        &["packed already"],
+    );
+    good(&["export", &made, &plain, "--dtype", "f32"]);
+    let [packed, dense] =
+        [&made, &plain].map(|folder| perplexity(folder, &["--activations", "float"]));
+    assert!((packed / dense - 1.0).abs() < 1e-3, "{packed}, {dense}");
+}
+
+/// Mean bits of a report's quantized weights.
+fn bits(report: &serde_json::Value) -> f64 {
+    let bits = &report["bits_per_quantized_weight"];
+    bits.as_f64().expect("bits")
+}
+
+#[test]
+fn stages_are_allocated_within_the_bits() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [two, made, again, tuned] =
+        ["two", "made", "again", "tuned"].map(|name| path(folder.path(), name));
+    let report = json(&args(&two, &["--calibrate", TEXT, "--json"]));
+    let (least, uniform) = (bits(&report), perplexity(&two, &[]));
+    // as many bits as two stages everywhere and a fifth more
+    let most = format!("{}", least + 0.2);
+    let given = ["--calibrate", TEXT, "--json", "--bits", most.as_str()];
+    let report = json(&args(&made, &given));
+    assert!(
+        bits(&report) > least && bits(&report) <= least + 0.2,
+        "{report}"
+    );
+    let allocation = &report["allocation"];
+    let stacks = allocation["stacks"].as_array().expect("stacks");
+    assert_eq!(stacks.len(), 5 * 4 + 1);
+    for stack in stacks {
+        let number = |name: &str| stack[name].as_f64().expect("a number");
+        assert!(
+            number("divergence") > 0.0 && number("factor") > 1.0,
+            "{stack}"
+        );
+    }
+    let better = perplexity(&made, &[]);
+    assert!(better < uniform, "{better} instead of {uniform}");
+    // what was found is a recipe like any other
+    let stages = allocation["stages"].as_str().expect("stages");
+    good(&args(&again, &["--calibrate", TEXT, "--stages", stages]));
+    for (one, other) in contents(&made).into_iter().zip(contents(&again)).take(2) {
+        assert_eq!(one, other);
+    }
+    let more = ["--tune", "2", "--tune-batch", "2", "--bits", most.as_str()];
+    let report = json(&[&args(&tuned, &more)[..], &["--calibrate", TEXT, "--json"]].concat());
+    assert!(
+        report["tuning"]["steps"] == 2 && bits(&report) > least,
+        "{report}"
+    );
+    assert!(report["allocation"]["stages"].is_string(), "{report}");
+}
+
+#[test]
+fn bits_that_make_no_sense_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = path(folder.path(), "out");
+    let text = ["--calibrate", TEXT];
+    let bits = |more: &[&str]| -> Vec<String> {
+        let all = [&args(&out, &text)[..], more].concat();
+        all.into_iter().map(str::to_owned).collect()
+    };
+    for (more, words) in [
+        (&["--bits", "1"][..], &["--bits", "one stage"][..]),
+        (&["--bits", "NaN"], &["--bits"]),
+        (&["--bits", "two"], &["two"]),
+        (&["--bits", "3", "--stages", "2"], &["--stages"]),
+    ] {
+        let all = bits(more);
+        refused(
+            &all.iter().map(String::as_str).collect::<Vec<_>>(),
+            2,
+            words,
+        );
+    }
+    let bare = ["quantize", MODEL, &out, "--bits", "3"];
+    refused(&bare, 2, &["--calibrate"]);
+    assert!(!Path::new(&out).exists());
 }
 
 #[test]

@@ -225,6 +225,8 @@ fn packed_recipes_round_trip() {
         Method::Phase { stages: 1 },
         Method::Phase { stages: 4 },
         Method::phase(mixed),
+        Method::phase(mixed.with("down@1", 2).expect("stages")),
+        Method::phase("2,0=3,gateup@1=4".parse().expect("stages")),
     ];
     let grains = [
         Granularity::Tensor,
@@ -254,6 +256,26 @@ fn packed_recipes_round_trip() {
 }
 
 #[test]
+fn versions_are_the_lowest_that_suffice() {
+    for (stages, version) in [("3", 1), ("2,head=3", 2), ("2,down@1=3", 3), ("2,0-1=3", 3)] {
+        let mixed: Mixed = stages.parse().expect("stages");
+        let recipe = Recipe {
+            method: Method::phase(mixed),
+            granularity: Granularity::Row,
+            skip_head: false,
+        };
+        let config = format::quantization_config(&recipe).unwrap();
+        assert_eq!(config["version"], version, "{stages}");
+        // a folder of an unknown later version is refused
+        let mut newer = config;
+        newer["version"] = json!(version + 1);
+        let json = with("quantization_config", newer).to_string();
+        let message = refused(format::parse("c", json.as_bytes(), None), &["version"]);
+        assert!(message.contains("newer"), "{message}");
+    }
+}
+
+#[test]
 fn bad_quantization_configs_are_named() {
     let good = json!({
         "quant_method": "fairy2i", "version": 1, "method": "fairy2i", "stages": 2,
@@ -267,6 +289,10 @@ fn bad_quantization_configs_are_named() {
         ("stages_of", json!({"knee_proj": 3})),
         ("stages_of", json!({"down_proj": 5})),
         ("stages_of", json!({"v_proj": 3})),
+        ("stages_of", json!({"down_proj": "3"})),
+        ("stages_of", json!({"model.layers.9.mlp.down_proj": 3})),
+        ("stages_of", json!({"model.layers.0.mlp.up_proj": 3})),
+        ("stages_of", json!({"model.layers.0.down_proj": 3})),
         ("version", json!(0)),
         ("method", json!("fairy3i")),
         ("stages", json!(5)),

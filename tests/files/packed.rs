@@ -88,9 +88,11 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 fn recipes() -> impl Strategy<Value = Recipe> {
-    let mixed = (1u8..=4, 1usize..=4, 1usize..=4).prop_map(|(base, down, head)| {
+    let stages = || 1usize..=4;
+    let mixed = (1u8..=4, stages(), stages(), stages()).prop_map(|(base, down, head, first)| {
         let mixed = Mixed::from(base).with("down", down);
-        Method::phase(mixed.and_then(|m| m.with("head", head)).expect("stages"))
+        let mixed = mixed.and_then(|m| m.with("head", head));
+        Method::phase(mixed.and_then(|m| m.with("qkv@0", first)).expect("stages"))
     });
     let phase = prop_oneof![
         (1usize..=4).prop_map(|stages| Method::Phase { stages }),

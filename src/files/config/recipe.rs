@@ -6,8 +6,9 @@ use crate::model::{Granularity, Method, Mixed, Recipe};
 use crate::quarter::COLUMNS_PER_WORD;
 use serde_json::{Map, Value, json};
 
-/// The newest version of the packed format. Version 1 is written where it suffices: it has one number of stages.
-pub const VERSION: usize = 2;
+/// The newest version of the packed format. The lowest that suffices is written: version 1 has one number of stages,
+/// version 2 numbers of kinds of layers, version 3 also numbers of single layers.
+pub const VERSION: usize = 3;
 
 /// Value of `quant_method`.
 const METHOD: &str = "fairy2i";
@@ -30,11 +31,10 @@ pub fn quantization_config(recipe: &Recipe) -> Option<Value> {
         "skip_lm_head": recipe.skip_head,
     });
     if let Method::Mixed(mixed) = recipe.method {
-        config["version"] = VERSION.into();
-        let stages = mixed
-            .exceptions()
-            .map(|(name, t)| (name.to_owned(), t.into()));
-        config["stages_of"] = stages.collect::<Map<String, Value>>().into();
+        let stages = mixed.exceptions().into_iter();
+        let stages: Map<_, _> = stages.map(|(name, t)| (name, t.into())).collect();
+        config["version"] = version_of(&stages).into();
+        config["stages_of"] = stages.into();
     }
     match recipe.granularity {
         Granularity::Tensor => {}
@@ -47,9 +47,17 @@ pub fn quantization_config(recipe: &Recipe) -> Option<Value> {
     Some(config)
 }
 
+/// The version that `stages_of` needs: whole names, which have dots, came with the third.
+fn version_of(stages_of: &Map<String, Value>) -> usize {
+    match stages_of.keys().any(|name| name.contains('.')) {
+        true => VERSION,
+        false => 2,
+    }
+}
+
 impl Fields<'_> {
-    /// The recipe in `quantization_config`, if there is one.
-    pub(super) fn recipe(&self) -> Result<Option<Recipe>> {
+    /// The recipe in `quantization_config`, if there is one, of a model of `blocks` blocks.
+    pub(super) fn recipe(&self, blocks: usize) -> Result<Option<Recipe>> {
         let Some(fields) = self.inner("quantization_config")? else {
             return Ok(None);
         };
@@ -62,9 +70,9 @@ impl Fields<'_> {
             return Err(fields.error("quant_method", what));
         }
         let version = fields.size("version", None, usize::MAX)?;
-        // what makes a folder one of version 2 is this field: without it, the number means something unknown
+        // what makes a folder one of a later version is this field: without it, the number means something unknown
         let newest = match fields.get("stages_of") {
-            Some(_) => VERSION,
+            Some(stages_of) => stages_of.as_object().map_or(2, version_of),
             None => 1,
         };
         if version > newest {
@@ -74,6 +82,12 @@ impl Fields<'_> {
             return Err(fields.error("version", what));
         }
         let method = fields.method()?;
+        if let Method::Mixed(mixed) = method
+            && let Some(block) = mixed.beyond(blocks)
+        {
+            let what = format!("names block {block} of a model that has {blocks}, counted from 0");
+            return Err(fields.error("stages_of", what));
+        }
         let granularity = fields.granularity()?;
         if granularity != Granularity::Tensor && matches!(method, Method::Binary | Method::Ternary)
         {
@@ -113,23 +127,13 @@ impl Fields<'_> {
         let Some(exceptions) = exceptions.as_object() else {
             return bad("is no object");
         };
-        let mut mixed = Mixed::from(stages as u8);
-        for (name, count) in exceptions {
-            let count = count.as_u64().and_then(|count| usize::try_from(count).ok());
-            mixed = match count.and_then(|count| mixed.with(name, count)) {
-                Some(mixed) => mixed,
-                None => {
-                    let what = format!(
-                        "has `{}`, which is no kind of layer with 1 to 4 stages",
-                        show(name)
-                    );
-                    return bad(&what);
-                }
-            };
-        }
-        match mixed.check() {
-            Ok(()) => Ok(Method::phase(mixed)),
-            Err(what) => bad(&what),
+        // what is no count is 0, which is refused
+        let count = |count: &Value| count.as_u64().and_then(|count| usize::try_from(count).ok());
+        let exceptions = exceptions.iter();
+        let exceptions = exceptions.map(|(name, t)| (name.as_str(), count(t).unwrap_or(0)));
+        match Mixed::from(stages as u8).with_exceptions(exceptions) {
+            Ok(mixed) => Ok(Method::phase(mixed)),
+            Err(what) => bad(&show(&what)),
         }
     }
 

@@ -169,6 +169,17 @@ impl<'a, B: Backend> Layer<'a, B> {
         Ok((self.packed().await?, LayerErrors { outputs, weights }))
     }
 
+    /// Codes and scales of one pass of error feedback, and `tr(E H E^T)` of what they leave: less work than
+    /// [`Layer::quantize`], and nearly as good.
+    pub async fn weigh(&self) -> Result<(Packed, f64)> {
+        self.papers().await?;
+        self.fitting().alternate(ROUNDS / 2).await?;
+        self.feedback().await?;
+        self.refit().await?;
+        let error = self.residual_error().await?;
+        Ok((self.packed().await?, error))
+    }
+
     /// `tr(E H E^T)` of a matrix in the order of the factor.
     async fn energy(&self, e: &B::Buffer) -> Result<f64> {
         let scratch = &self.scratch[1];

@@ -10,14 +10,18 @@
 //! residual streams, and the matrices of one layer. Everything is summed in a fixed order, so that the same text on the
 //! same device gives the same bits.
 
+mod allocate;
 mod factor;
 mod layer;
 mod moments;
 mod ops;
 mod scales;
+mod sensitivity;
 mod streams;
 
+pub use allocate::{allocate, bits_per_weight, fewest};
 pub use layer::LayerErrors;
+pub use sensitivity::{Judged, Sensitivity, sensitivities};
 
 use super::forward::LoadOptions;
 use super::linear::Linear;
@@ -105,19 +109,8 @@ pub async fn calibrate<B: Backend>(
     journal: &mut dyn Journal,
 ) -> Result<()> {
     check(config, sequences, &options)?;
-    let longest = sequences.iter().map(Vec::len).max().unwrap_or(1);
-    let load = LoadOptions {
-        recipe: Recipe::FULL,
-        activations: options.activations,
-        context: longest,
-        batch: options.batch.max(longest),
-        kv: None,
-        exact: false,
-    };
-    let tokens = sequences.iter().map(Vec::len).sum();
-    let needs = needs(config, tokens, load.batch);
-    let hint = "calibrate with fewer tokens, or on another device";
-    memory::check(backend, "calibration", &needs, hint)?;
+    let load = load_options(sequences, &options);
+    fits(backend, config, sequences, load.batch)?;
     let mut quiet = |_: &str| {};
     let mut loader = Loader {
         backend: &backend,
@@ -202,6 +195,43 @@ pub async fn calibrate_weight<B: Backend>(
     layer.quantize().await
 }
 
+/// How dense layers are loaded for `sequences`.
+fn load_options(sequences: &[Vec<u32>], options: &CalibrateOptions) -> LoadOptions {
+    let longest = sequences.iter().map(Vec::len).max().unwrap_or(1);
+    LoadOptions {
+        recipe: Recipe::FULL,
+        activations: options.activations,
+        context: longest,
+        batch: options.batch.max(longest),
+        kv: None,
+        exact: false,
+    }
+}
+
+/// Refuses what the device has no room for.
+fn fits<B: Backend>(
+    backend: &B,
+    config: &Config,
+    sequences: &[Vec<u32>],
+    batch: usize,
+) -> Result<()> {
+    let tokens = sequences.iter().map(Vec::len).sum();
+    let needs = needs(config, tokens, batch);
+    let hint = "calibrate with fewer tokens, or on another device";
+    memory::check(backend, "calibration", &needs, hint)
+}
+
+/// The stacks of block `l` in the order in which they run, with their layers of all in `linears`.
+fn stacks_of(linears: &[LinearShape], l: usize) -> [(Stack, &[LinearShape]); 4] {
+    let layers = &linears[7 * l..7 * l + 7];
+    [
+        (Stack::Qkv, &layers[..3]),
+        (Stack::O, &layers[3..4]),
+        (Stack::GateUp, &layers[4..6]),
+        (Stack::Down, &layers[6..]),
+    ]
+}
+
 /// Bytes of device memory by what they are for: what is there all the time, and the most that a stack and one of its
 /// layers take.
 fn needs(c: &Config, tokens: usize, batch: usize) -> [(&'static str, usize); 5] {
@@ -264,14 +294,7 @@ impl<'a, B: Backend> Calibration<'a, '_, B> {
         let full = loader.block(l).await?;
         let mut made = Quantized::default();
         let linears = self.config.linears();
-        let layers = &linears[7 * l..7 * l + 7];
-        let stacks = [
-            (Stack::Qkv, &layers[..3]),
-            (Stack::O, &layers[3..4]),
-            (Stack::GateUp, &layers[4..6]),
-            (Stack::Down, &layers[6..]),
-        ];
-        for (stack, layers) in stacks {
+        for (stack, layers) in stacks_of(&linears, l) {
             let of = (&full, &made);
             let (linear, measured) = self.stack(loader, (stack, layers), of).await?;
             let place = match stack {

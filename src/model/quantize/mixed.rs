@@ -1,171 +1,202 @@
 //! Numbers of stages that differ from layer to layer.
 
+mod pattern;
+
 use crate::model::Config;
 use crate::ops::quantizer::MAX_STAGES;
-use std::fmt;
-use std::str::FromStr;
 
-/// Kinds of layers: how they are called on the command line, and how their names end.
-const KINDS: [(&str, &str); 8] = [
-    ("q", "q_proj"),
-    ("k", "k_proj"),
-    ("v", "v_proj"),
-    ("o", "o_proj"),
-    ("gate", "gate_proj"),
-    ("up", "up_proj"),
-    ("down", "down_proj"),
-    ("head", Config::HEAD),
+/// Kinds of layers: how they are called on the command line, where in a block they are, and how their names end.
+const KINDS: [(&str, &str, &str); 8] = [
+    ("q", "self_attn.", "q_proj"),
+    ("k", "self_attn.", "k_proj"),
+    ("v", "self_attn.", "v_proj"),
+    ("o", "self_attn.", "o_proj"),
+    ("gate", "mlp.", "gate_proj"),
+    ("up", "mlp.", "up_proj"),
+    ("down", "mlp.", "down_proj"),
+    ("head", "", Config::HEAD),
 ];
 
-/// Kinds that run as one product, and so have the same number of stages.
-const TOGETHER: [&[usize]; 2] = [&[0, 1, 2], &[4, 5]];
+/// Kinds that run as one product and so have the same number of stages: their name together, and which they are. The
+/// head is the last; all others are in every block.
+const STACKS: [(&str, &[usize]); 5] = [
+    ("qkv", &[0, 1, 2]),
+    ("o", &[3]),
+    ("gateup", &[4, 5]),
+    ("down", &[6]),
+    ("head", &[7]),
+];
 
-/// Residual stages by the kind of a layer.
+/// Stacks of a block.
+const IN_BLOCK: usize = STACKS.len() - 1;
+
+/// Residual stages that differ by the kind of a layer, by its block, or by both.
+///
+/// As text it is a list of numbers, of which later ones win over earlier ones:
+///
+/// | part | stages of |
+/// |---|---|
+/// | `2` | all layers; only as the first part, 2 without it |
+/// | `down=3` | a kind: `q`, `k`, `v`, `o`, `gate`, `up`, `down`, `head`, also `qkv` and `gateup` |
+/// | `0-1+7=3` | whole blocks, counted from 0: 0, 1 and 7; `last` is the last one |
+/// | `down@0-3=3` | a kind in some blocks |
+///
+/// `q`, `k` and `v` of a block run as one product and have the same number; so do `gate` and `up`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Mixed {
-    /// Of kinds that are not named.
+    /// Of what is not named.
     base: u8,
-    /// Of each kind; 0: as all others, and never the same number.
-    kinds: [u8; KINDS.len()],
+    /// Of each of [`STACKS`] in blocks that are not named.
+    stacks: [u8; STACKS.len()],
+    /// Of each stack in each block: two bits, of which 0 stands for one stage. A recipe is copied freely, so this is a
+    /// table of a fixed size.
+    blocks: [u8; Mixed::BLOCKS],
 }
 
 impl From<u8> for Mixed {
     /// The same for all layers.
     fn from(base: u8) -> Self {
-        Self {
+        let mut mixed = Self {
             base,
-            kinds: [0; KINDS.len()],
-        }
+            stacks: [base; STACKS.len()],
+            blocks: [0; Self::BLOCKS],
+        };
+        (0..IN_BLOCK).for_each(|stack| mixed.set_stack(stack, base));
+        mixed
     }
 }
 
 impl Mixed {
-    /// Stages of kinds that are not named.
+    /// Blocks that can have their own numbers: the first so many of a model.
+    pub const BLOCKS: usize = 128;
+
+    /// Stages of layers that are not named.
     pub fn base(self) -> usize {
         self.base.into()
     }
 
-    /// Whether all layers have the same number.
+    /// Whether all layers have the same number, [`Mixed::base`].
     pub fn is_uniform(self) -> bool {
-        self.kinds.iter().all(|&k| k == 0)
+        self == Self::from(self.base)
     }
 
     /// Stages of the layer `prefix`.
     pub fn of(self, prefix: &str) -> usize {
-        let kind = KINDS
-            .iter()
-            .position(|(_, ending)| prefix.ends_with(ending));
-        match kind.map(|kind| self.kinds[kind]) {
-            None | Some(0) => self.base.into(),
-            Some(stages) => stages.into(),
-        }
-    }
-
-    /// Endings of names of layers, and their stages where those are not [`Mixed::base`].
-    pub fn exceptions(self) -> impl Iterator<Item = (&'static str, usize)> {
-        let all = KINDS.iter().zip(self.kinds);
-        all.filter(|&(_, stages)| stages != 0)
-            .map(|(&(_, ending), stages)| (ending, stages.into()))
-    }
-
-    /// With `stages` for the kind that is called `name`, or whose layers' names end so. `None` for what is no kind or no
-    /// number of stages.
-    pub fn with(mut self, name: &str, stages: usize) -> Option<Self> {
-        let kind = KINDS.iter().position(|k| k.0 == name || k.1 == name)?;
-        let count = stage_count(stages)?;
-        self.kinds[kind] = if count == self.base { 0 } else { count };
-        Some(self)
-    }
-
-    /// Whether kinds that run as one product have the same number of stages; otherwise the names of the first that have
-    /// not.
-    pub fn check(self) -> Result<(), String> {
-        for kinds in TOGETHER {
-            let first = self.of(KINDS[kinds[0]].1);
-            if kinds.iter().any(|&k| self.of(KINDS[k].1) != first) {
-                let names: Vec<_> = kinds.iter().map(|&k| KINDS[k].0).collect();
-                let names = names.join(", ");
-                return Err(format!(
-                    "{names} run as one product: give them the same stages"
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-fn stage_count(stages: usize) -> Option<u8> {
-    let count = u8::try_from(stages).ok()?;
-    (1..=MAX_STAGES).contains(&stages).then_some(count)
-}
-
-/// `2`, or `2, down 3, head 3`.
-impl fmt::Display for Mixed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.base)?;
-        for ((name, _), stages) in KINDS.iter().zip(self.kinds) {
-            if stages != 0 {
-                write!(f, ", {name} {stages}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// From `2`, `down=3,head=3` (all others 2) or `1,head=2`.
-impl FromStr for Mixed {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = |text: &str| {
-            let count = text.parse().ok().and_then(stage_count);
-            count.ok_or_else(|| format!("`{text}` is not a number of stages from 1 to 4"))
+        let Some((_, stack)) = kind_of(prefix) else {
+            return self.base.into();
         };
-        let mut mixed = Self::from(2);
-        for (i, part) in text.split(',').enumerate() {
-            match part.split_once('=') {
-                None if i == 0 => mixed.base = number(part)?,
-                None => return Err("give the stages of all layers first".to_owned()),
-                Some((name, stages)) => {
-                    let names: Vec<_> = KINDS.iter().map(|k| k.0).collect();
-                    let known = || format!("`{name}` is no kind of layer: {}", names.join(", "));
-                    let stages = number(stages)?.into();
-                    mixed = mixed.with(name, stages).ok_or_else(known)?;
-                }
+        let stages = match block_of(prefix) {
+            Some(block) if block < Self::BLOCKS && stack < IN_BLOCK => self.at(block, stack),
+            _ => self.stacks[stack],
+        };
+        stages.into()
+    }
+
+    /// Names of layers, and their stages where those are not [`Mixed::base`]: endings of names first, which stand for
+    /// a kind of layers, then whole names, which win over their endings.
+    pub fn exceptions(self) -> Vec<(String, usize)> {
+        let mut all = Vec::new();
+        for (stack, (_, kinds)) in STACKS.iter().enumerate() {
+            let stages = self.stacks[stack];
+            let endings = kinds.iter().map(|&k| KINDS[k].2.to_owned());
+            all.extend(endings.filter_map(|e| (stages != self.base).then_some((e, stages.into()))));
+        }
+        for (block, stack) in self.exceptional() {
+            let stages = self.at(block, stack).into();
+            for &kind in STACKS[stack].1 {
+                let (_, parent, ending) = KINDS[kind];
+                all.push((format!("model.layers.{block}.{parent}{ending}"), stages));
             }
         }
-        mixed.check()?;
-        Ok(mixed)
+        all
+    }
+
+    /// With `stages` for what `name` says, as in the text: `down`, `0-1`, `down@0-3`.
+    ///
+    /// # Errors
+    /// What is wrong with the name or the number, in words.
+    pub fn with(self, name: &str, stages: usize) -> Result<Self, String> {
+        let mut draft = pattern::Draft::from(self);
+        draft.part(name, pattern::count(stages)?, None)?;
+        draft.finish()
+    }
+
+    /// With the stages of [`Mixed::exceptions`], in any order.
+    ///
+    /// # Errors
+    /// A name of no layer, a number that is not from 1 to 4, or layers of one product that differ, in words.
+    pub fn with_exceptions<'a>(
+        self,
+        all: impl Iterator<Item = (&'a str, usize)> + Clone,
+    ) -> Result<Self, String> {
+        let mut draft = pattern::Draft::from(self);
+        let whole = |name: &str| block_of(name).is_some();
+        for (name, stages) in all.clone().filter(|(name, _)| !whole(name)) {
+            draft.ending(name, pattern::count(stages)?)?;
+        }
+        for (name, stages) in all.filter(|(name, _)| whole(name)) {
+            draft.layer(name, pattern::count(stages)?)?;
+        }
+        draft.finish()
+    }
+
+    /// The first block with a number of its own that a model of so many blocks does not have.
+    pub fn beyond(self, blocks: usize) -> Option<usize> {
+        let mut named = self.exceptional().map(|(block, _)| block);
+        named.find(|&block| block >= blocks)
+    }
+
+    /// The least numbers that name the stages of a model of `blocks` blocks: kinds have the number that most of their
+    /// blocks have.
+    #[must_use]
+    pub fn simplified(self, blocks: usize) -> Self {
+        let mut simple = Self::from(self.base);
+        simple.stacks[IN_BLOCK] = self.stacks[IN_BLOCK];
+        let blocks = blocks.min(Self::BLOCKS);
+        for stack in 0..IN_BLOCK {
+            let count = |t: u8| (0..blocks).filter(|&b| self.at(b, stack) == t).count();
+            // of equal counts the base wins, and then the smaller number
+            let order = |&t: &u8| (count(t), t == self.base, MAX_STAGES as u8 - t);
+            let most = (1..=MAX_STAGES as u8).max_by_key(order);
+            simple.set_stack(stack, most.unwrap_or(self.base));
+            (0..blocks).for_each(|b| simple.set(b, stack, self.at(b, stack)));
+        }
+        simple
+    }
+
+    /// Blocks and stacks that are not as others of their kind.
+    fn exceptional(&self) -> impl Iterator<Item = (usize, usize)> {
+        let all = (0..Self::BLOCKS).flat_map(|b| (0..IN_BLOCK).map(move |s| (b, s)));
+        all.filter(|&(b, s)| self.at(b, s) != self.stacks[s])
+    }
+
+    fn at(&self, block: usize, stack: usize) -> u8 {
+        1 + (self.blocks[block] >> (2 * stack) & 3)
+    }
+
+    fn set(&mut self, block: usize, stack: usize, stages: u8) {
+        let word = &mut self.blocks[block];
+        *word = *word & !(3 << (2 * stack)) | (stages - 1 & 3) << (2 * stack);
+    }
+
+    /// A number for a stack in all blocks.
+    fn set_stack(&mut self, stack: usize, stages: u8) {
+        self.stacks[stack] = stages;
+        if stack < IN_BLOCK {
+            (0..Self::BLOCKS).for_each(|block| self.set(block, stack, stages));
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The kind of a layer, and its stack.
+fn kind_of(prefix: &str) -> Option<(usize, usize)> {
+    let kind = KINDS.iter().position(|k| prefix.ends_with(k.2))?;
+    let stack = STACKS.iter().position(|s| s.1.contains(&kind))?;
+    Some((kind, stack))
+}
 
-    #[test]
-    fn kinds_have_their_stages() {
-        let mixed: Mixed = "down=3,head=4".parse().expect("stages");
-        assert_eq!(mixed.of("model.layers.3.mlp.down_proj"), 3);
-        assert_eq!(mixed.of("lm_head"), 4);
-        assert_eq!(mixed.of("model.layers.3.self_attn.q_proj"), 2);
-        assert_eq!(mixed.to_string(), "2, down 3, head 4");
-        let again = mixed
-            .exceptions()
-            .try_fold(Mixed::from(2), |m, (name, t)| m.with(name, t));
-        assert_eq!(again, Some(mixed));
-        assert!(Mixed::from(3).is_uniform() && !mixed.is_uniform());
-        assert_eq!("1".parse(), Ok(Mixed::from(1)));
-        assert_eq!("3,down=3".parse(), Ok(Mixed::from(3)));
-    }
-
-    #[test]
-    fn nonsense_is_refused() {
-        for bad in [
-            "0", "5", "", "down", "down=0", "knee=2", "down=3,2", "v=3", "gate=1", "2;3",
-        ] {
-            assert!(bad.parse::<Mixed>().is_err(), "{bad}");
-        }
-        assert!("q=3,k=3,v=3".parse::<Mixed>().is_ok());
-    }
+/// The block that a layer is in.
+fn block_of(prefix: &str) -> Option<usize> {
+    let (block, _) = prefix.strip_prefix("model.layers.")?.split_once('.')?;
+    block.parse().ok()
 }

@@ -1,6 +1,7 @@
 //! What is done with the layers of a model, and how it is called.
 
 use super::{Granularity, Mixed};
+use crate::error::{Error, Result};
 use crate::model::Config;
 use crate::model::config::LinearShape;
 
@@ -14,7 +15,7 @@ pub enum Method {
         /// Residual stages, 1 to 4: as many bits for each weight.
         stages: usize,
     },
-    /// [`Method::Phase`] with numbers of stages by the kind of a layer.
+    /// [`Method::Phase`] with numbers of stages by the kind of a layer and its block.
     Mixed(Mixed),
     /// Real binary baseline (`bitnet`).
     Binary,
@@ -72,6 +73,26 @@ impl Recipe {
         });
         all
     }
+
+    /// Refuses stages of blocks that a model does not have.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the block.
+    pub fn check_blocks(&self, config: &Config) -> Result<()> {
+        let Method::Mixed(stages) = self.method else {
+            return Ok(());
+        };
+        match stages.beyond(config.layers) {
+            None => Ok(()),
+            Some(block) => Err(Error::usage(
+                format!(
+                    "stages of block {block}: the model has {}, counted from 0",
+                    config.layers
+                ),
+                "name blocks that are there",
+            )),
+        }
+    }
 }
 
 /// In words: `fairy2i, stages 2, scales per tensor`.
@@ -114,7 +135,7 @@ impl std::fmt::Display for Granularity {
 impl std::str::FromStr for Granularity {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
         let group = |n: &str| n.parse().ok().filter(|n| *n > 0 && n % 16 == 0);
         match text.split_once(':') {
             None if text == "tensor" => Ok(Self::Tensor),

@@ -1,11 +1,14 @@
 //! A packed folder whose codes and scales are chosen with a text in view: [`calibrate_folder`].
 
+mod allocation;
+mod measure;
 mod own;
 mod report;
 mod text;
 mod tune;
 mod weights;
 
+pub use allocation::{AllocatedStack, Allocation};
 pub use report::{CalibratedLayer, CalibrationReport, TuningReport};
 pub use text::{CalibrationText, Sequences, TextSource};
 pub use tune::{Effort, Tuning};
@@ -13,19 +16,16 @@ pub use tune::{Effort, Tuning};
 use super::QuantizeOptions;
 use crate::backend::{Backend, Device, block_on};
 use crate::error::{Error, Result};
-use crate::evaluate::protocol::Window;
-use crate::evaluate::{self, Text};
 use crate::files::corpus::hash;
 use crate::files::layers::Layers;
 use crate::files::staging::{Destination, Replaced};
 use crate::files::{Inputs, Original, marker, packed, plan};
 use crate::generate::ModelFiles;
-use crate::model::calibrate::{CalibrateOptions, Journal, LayerErrors, calibrate};
+use crate::model::calibrate::{CalibrateOptions, Journal, LayerErrors, calibrate, fewest};
 use crate::model::config::LinearShape;
-use crate::model::session::IGNORED;
 use crate::model::weights::{Allowing, required};
-use crate::model::{Config, LoadOptions, Model, Packed, Recipe, Weights};
-use crate::ops::activation::Activations;
+use crate::model::{Config, Packed, Recipe, Weights};
+use measure::perplexities;
 use report::bug;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -40,6 +40,15 @@ pub const CALIBRATION: &str = "calibration.json";
 pub enum Step<'a> {
     /// So many tokens of own samples are drawn.
     Sampled(usize),
+    /// The next stack of layers is weighed, for allocating stages.
+    Weighed {
+        /// The name of its first layer.
+        name: &'a str,
+        /// Steps that are done: each stack has two.
+        done: usize,
+        /// All of them.
+        of: usize,
+    },
     /// The next layer, and how many of all are done.
     Layer {
         /// Its name.
@@ -80,6 +89,9 @@ pub struct Calibration {
     pub text: CalibrationText,
     /// By training all of it for some steps, instead of error feedback.
     pub tuning: Option<Tuning>,
+    /// Bits for each quantized weight, scales and padding included, under which stages are allocated; the recipe's
+    /// stages are not looked at then.
+    pub bits: Option<f64>,
 }
 
 /// Quantizes `files` into the folder `out` so that the outputs of its layers come out right on a text, not their weights.
@@ -110,22 +122,30 @@ pub fn calibrate_folder(
     };
     let opened = files.opened();
     let weights: &dyn Weights = &Allowing(&*opened.weights, options.allow_nonfinite);
-    let writer = |weights| {
+    let writer = |weights, recipe| {
         let original = Original {
             weights,
             allow_nonfinite: options.allow_nonfinite,
             ..opened.original()
         };
-        packed::Writer::create(&destination, original, options.recipe, packed::SHARD_BYTES)
+        packed::Writer::create(&destination, original, recipe, packed::SHARD_BYTES)
     };
     // Everything that could be in the way of the result is found before the work.
-    let early = writer(weights)?;
+    let early = writer(weights, options.recipe)?;
+    let room = |bits| fewest(files.config(), &options.recipe, bits);
+    calibration.bits.map(room).transpose()?;
     let sequences = Sequences::of(text, files, device, &mut |n| progress(Step::Sampled(n)))?;
-    let of = Uncalibrated {
+    let mut of = Uncalibrated {
         files,
         weights,
         recipe: options.recipe,
     };
+    let mut allocation = None;
+    if let Some(bits) = calibration.bits {
+        let found = of.allocate(device, &sequences, bits, progress)?;
+        of.recipe = found.0;
+        allocation = Some(found.1);
+    }
     let done = match calibration.tuning {
         Some(tuning) => of.tuned(device, &sequences, (tuning, text.seed), progress)?,
         None => of.fed_back(out.as_ref(), device, &sequences, progress)?,
@@ -136,15 +156,16 @@ pub fn calibrate_folder(
         perplexity: block_on(device, work)?,
         layers: done.layers,
         tuning: done.tuning,
-        ..CalibrationReport::of(text, &sequences, (done.method, options.recipe), device)
+        allocation,
+        ..CalibrationReport::of(text, &sequences, (done.method, of.recipe), device)
     };
-    let mut writer = match report.tuning {
-        // training has changed what was written early
-        Some(_) => {
+    let mut writer = match report.tuning.is_some() || of.recipe != options.recipe {
+        // training has changed what was written early, or allocating what is to be written
+        true => {
             drop(early);
-            writer(&done.made)?
+            writer(&done.made, of.recipe)?
         }
-        None => early,
+        false => early,
     };
     for (prefix, packed) in done.made.layers() {
         writer.linear(prefix, packed)?;
@@ -347,51 +368,5 @@ impl Journal for Run<'_> {
         self.layers.write(layer, packed, &text)?;
         self.report.push(note);
         Ok(())
-    }
-}
-
-/// Perplexities of the held-out sequences, in full precision and calibrated.
-async fn perplexities(
-    device: &Device,
-    config: &Config,
-    weights: [&dyn Weights; 2],
-    sequences: &Sequences,
-) -> Result<Option<[f64; 2]>> {
-    let text = windows(&sequences.held_out);
-    if text.count == 0 {
-        return Ok(None);
-    }
-    let mut both = [0.0; 2];
-    for (ppl, weights) in both.iter_mut().zip(weights) {
-        let options = LoadOptions {
-            recipe: Recipe::FULL,
-            activations: Activations::Int16,
-            context: sequences.held_out.iter().map(Vec::len).max().unwrap_or(1),
-            batch: 2048,
-            kv: None,
-            exact: false,
-        };
-        let mut quiet = |_: &str| {};
-        let model = Model::load(device.clone(), config, weights, options, &mut quiet).await?;
-        let measured = evaluate::perplexity(&model, None, &text, &mut |_| {}).await?;
-        *ppl = measured.summary().ppl;
-    }
-    Ok(Some(both))
-}
-
-/// Sequences as windows of which every token but the first is predicted.
-fn windows(sequences: &[Vec<u32>]) -> Text {
-    let window = |ids: &Vec<u32>| Window {
-        targets: ids[1..].iter().copied().chain([IGNORED]).collect(),
-        tokens: ids.clone(),
-    };
-    let windows: Vec<Window> = sequences.iter().map(window).collect();
-    let tokens = sequences.iter().map(Vec::len).sum::<usize>();
-    Text {
-        name: "held out".to_owned(),
-        count: tokens - sequences.len(),
-        windows,
-        tokens,
-        ..Text::default()
     }
 }

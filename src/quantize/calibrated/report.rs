@@ -1,7 +1,7 @@
 //! What `calibration.json` says.
 
 use super::tune::Tuning;
-use super::{CalibrationText, Sequences, TextSource};
+use super::{Allocation, CalibrationText, Sequences, TextSource};
 use crate::backend::{Backend, Device};
 use crate::error::{Error, Result};
 use crate::model::{Packed, Recipe};
@@ -46,6 +46,9 @@ pub struct CalibrationReport {
     /// The training, if that is how it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tuning: Option<TuningReport>,
+    /// How its stages were allocated, if they were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<Allocation>,
     /// Perplexity of sequences of the same text that were held out, in full precision and calibrated; none where there
     /// were none.
     pub perplexity: Option<[f64; 2]>,
@@ -81,6 +84,7 @@ impl CalibrationReport {
             length: sequences.length(),
             seed: text.seed,
             tuning: None,
+            allocation: None,
             perplexity: None,
             layers: Vec::new(),
         }

@@ -135,14 +135,15 @@ impl Bench {
         let Some(name) = self.shape else {
             return Err(Error::usage("bench train needs a shape", "give --shape"));
         };
-        let recipe = self.recipe.recipe(MethodName::Fairy2i)?;
+        let config = shapes::shape(&name)?;
+        let recipe = self.recipe.recipe(MethodName::Fairy2i, config.layers)?;
         let options = TrainOptions {
             checkpoint: !self.keep_activations,
             exact: self.paths.exact,
             ..TrainOptions::new(recipe, self.micro_batch, self.seq)
         };
         let bench = train::TrainBench {
-            config: shapes::shape(&name)?,
+            config,
             name,
             options,
             repetitions: self.repetitions as usize,
@@ -154,8 +155,8 @@ impl Bench {
 
     fn model(self, progress: bool) -> Result<()> {
         if let (Some(folder), Some(shape)) = (&self.save_packed, &self.shape) {
-            let recipe = self.recipe.recipe(MethodName::Fairy2i)?;
             let config = shapes::shape(shape)?;
+            let recipe = self.recipe.recipe(MethodName::Fairy2i, config.layers)?;
             let bar = out::progress(progress, config.linears().len());
             let file = Some(Path::new(shape)).filter(|path| path.is_file());
             let inputs = Inputs::of(file);
@@ -214,8 +215,9 @@ impl Bench {
     fn subject(&self, tests: &[Test]) -> Result<Subject> {
         let (name, mut config, weights, recipe) = match &self.shape {
             Some(shape) => {
-                let recipe = self.recipe.recipe(MethodName::Fairy2i)?;
-                (shape.clone(), shapes::shape(shape)?, None, recipe)
+                let config = shapes::shape(shape)?;
+                let recipe = self.recipe.recipe(MethodName::Fairy2i, config.layers)?;
+                (shape.clone(), config, None, recipe)
             }
             None => {
                 let path = self.model.model.as_deref();
@@ -261,7 +263,7 @@ impl Bench {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Mixed;
+    use crate::verbs::args::StageList;
     use clap::Parser;
 
     #[derive(Parser)]
@@ -282,8 +284,8 @@ mod tests {
         assert_eq!(changed.activations, ActivationName::Int8);
         assert_eq!((changed.batch.ubatch_size, changed.repetitions), (32, 3));
         assert_eq!(
-            (changed.recipe.stages, bench.recipe.stages),
-            (Some(Mixed::from(3)), Some(Mixed::from(1)))
+            (changed.recipe.stages.clone(), bench.recipe.stages.clone()),
+            (Some(StageList::from(3)), Some(StageList::from(1)))
         );
         assert_eq!(changed.tests.prompt, [8, 16]);
         assert_eq!(changed.device.device, bench.device.device);

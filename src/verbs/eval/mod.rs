@@ -1,11 +1,11 @@
 //! `eval`: how good models are.
 
-use super::args::{ActivationName, MethodName, PathArgs, RecipeArgs};
+use super::args::{ActivationName, MethodName, PathArgs, RecipeArgs, StageList};
 use super::{out, source};
 use crate::backend::{Device, block_on};
 use crate::error::{Error, Result};
 use crate::generate::{ModelFiles, Options};
-use crate::model::{Granularity, Method, Mixed, Model, Recipe};
+use crate::model::{Granularity, Method, Model, Recipe};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -166,7 +166,7 @@ impl EntryArgs {
             for granularity in or_none(&self.granularity) {
                 let full = stages == Some(Stages(None));
                 recipes.push(RecipeArgs {
-                    stages: stages.and_then(|s| s.0).map(Mixed::from),
+                    stages: stages.and_then(|s| s.0).map(StageList::from),
                     granularity: granularity.filter(|_| !full),
                     method: if full {
                         Some(MethodName::Full)

@@ -37,6 +37,15 @@ pub struct CalibrateArgs {
     )]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     tune: Option<u64>,
+    /// Allocate stages so that a weight takes BITS on average, scales and padding included: more of them where the model's
+    /// predictions need them most, by block and kind of layer. The stages found are printed as `--stages` takes them
+    #[arg(
+        long,
+        value_name = "BITS",
+        requires = "calibrate",
+        conflicts_with = "stages"
+    )]
+    bits: Option<f64>,
     /// Of training: sequences of a step [default: 64]
     #[arg(long, value_name = "N", requires = "calibrate")]
     tune_batch: Option<usize>,
@@ -87,7 +96,11 @@ impl CalibrateArgs {
             seed: self.seed,
             ..usual
         };
-        Calibration { text, tuning }
+        Calibration {
+            text,
+            tuning,
+            bits: self.bits,
+        }
     }
 
     /// Whether there is a text.
@@ -155,8 +168,14 @@ impl Quantize {
                 bar.set_position(step);
                 bar.set_message(format!("loss {loss:.4}"));
             }
+            Step::Weighed { name, done, of } => {
+                bar.set_length(of as u64);
+                bar.set_position(done as u64);
+                bar.set_message(format!("weighing {name}"));
+            }
             Step::Measuring => bar.set_message("measuring"),
-            Step::Layer { name, done, .. } => {
+            Step::Layer { name, done, of } => {
+                bar.set_length(of as u64);
                 bar.set_message(name.to_owned());
                 bar.set_position(done as u64);
             }
@@ -199,8 +218,11 @@ fn words(report: &Report<'_>) -> String {
         let (steps, batch) = (t.how.steps, t.how.batch);
         format!("{steps} steps of {batch} sequences, loss {first:.4}, then {last:.4}\n")
     });
+    let allocation = c.allocation.as_ref().map_or(String::new(), |a| {
+        format!("allocated for {} bits: --stages {}\n", a.bits, a.stages)
+    });
     format!(
-        "{}\n{}: {} on {}\n{tuning}{} tokens of {} (seed {}), sequences of {}\n{perplexity}{} weights in {} layers, {:.3} bits each, scales and padding included; {:.2} s\n",
+        "{}\n{}: {} on {}\n{allocation}{tuning}{} tokens of {} (seed {}), sequences of {}\n{perplexity}{} weights in {} layers, {:.3} bits each, scales and padding included; {:.2} s\n",
         out::table(&header, &rows),
         report.output,
         c.method,
