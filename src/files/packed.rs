@@ -16,8 +16,9 @@
 //! | `method` | `"fairy2i"`, `"bitnet"` (binary) or `"bitnet_1_58"` (ternary) |
 //! | `stages` | T, 1 to 4; 1 for `bitnet` and `bitnet_1_58` |
 //! | `stages_of` | from version 2 on: an object with the T of layers whose names end so (`q_proj`, ..., `lm_head`), where it is not `stages`; in version 3 also of single layers (`model.layers.0.mlp.down_proj`), which win over their endings. q, k and v of a block have the same T, and so have gate and up |
-//! | `granularity` | `"tensor"`, `"row"` or `"group"`; `"tensor"` for `bitnet` and `bitnet_1_58` |
-//! | `group_size` | complex columns that share scales, a positive multiple of 16; only with `"group"` |
+//! | `granularity` | `"tensor"`, `"row"`, `"group"` or, in version 3, `"tile"`; `"tensor"` for `bitnet` and `bitnet_1_58` |
+//! | `group_size` | complex columns that share scales, a positive multiple of 16; only with `"group"` and `"tile"` |
+//! | `tile_rows` | complex rows that share scales; only with `"tile"` |
 //! | `skip_lm_head` | whether the head is stored dense (default false) |
 //!
 //! ## Tensors
@@ -43,8 +44,8 @@
 //! - `codes` `[n, 2, T, ceil(m / 16)]`: row, U (0) or W (1), stage, word. A word holds 16 columns; the two bits at
 //!   `8 (j % 4) + 2 (j / 4)` (j = column mod 16) are the symbol `k ^ (k >> 1)`, so 0, 1, 3, 2 for k = 0, 1, 2, 3.
 //!   Every bit pattern is valid. Columns beyond m are 0 and are ignored.
-//! - `scales` `[cells, groups, 2, T, 2]`: cell (1 for `tensor`, else n: the row), group of columns (1, or
-//!   ceil(m / group_size) for `group`), U or W, stage, then (s_re, s_im). Finite and positive.
+//! - `scales` `[cells, groups, 2, T, 2]`: cell (1 for `tensor`, ceil(n / tile_rows) for `tile`: row i is in cell
+//!   i / tile_rows, else n: the row), group of columns (1, or ceil(m / group_size) for `group` and `tile`), U or W, stage, then (s_re, s_im). Finite and positive.
 //!
 //! **`method` = `bitnet`**
 //! - `codes` `[out, ceil(in / 32)]`: bit `j % 32` of word `j / 32` is 1 where the weight is +s, 0 where it is -s;
@@ -193,6 +194,14 @@ pub fn check(recipe: Recipe) -> Result<()> {
             "the group size is not a multiple of 16",
             "choose 32, 64 or 128",
         ),
+        (_, Granularity::Tile { rows, columns })
+            if rows == 0 || columns == 0 || columns % 16 != 0 =>
+        {
+            refuse(
+                "the columns of a tile are not a multiple of 16",
+                "choose tiles of 32 x 64",
+            )
+        }
         (Method::Binary | Method::Ternary, g) if g != Granularity::Tensor => refuse(
             "binary and ternary weights have one scale per tensor",
             "choose tensor granularity",

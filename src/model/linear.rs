@@ -259,8 +259,8 @@ impl<B: Backend> Linear<B> {
             _ => rows,
         };
         let method = Method::Phase { stages };
-        let (_, scales) =
-            Packed::shapes(method, granularity, layer.out_features, layer.in_features);
+        let (out, inputs) = (layer.out_features, layer.in_features);
+        let (_, scales) = Packed::shapes(method, granularity.of_rows(), out, inputs);
         let codes = product(&[rows, 2, stages, words_for(columns)]);
         // a cell begins with its exponent
         sum([codes, cells, product(&scales)])

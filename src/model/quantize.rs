@@ -26,7 +26,8 @@ mod recipe;
 /// With n = ceil(out / 2), m = ceil(in / 2), T stages:
 /// - phase `codes` `[n, 2, T, words_for(m)]`: row, U or W, stage, packed symbols ([`crate::quarter`]);
 ///   `scales` `[cells, groups, 2, T, 2]` f32: cell (1 per tensor, or the row), group of columns,
-///   U or W, stage, (s_re, s_im). `groups` is 1 except for [`Granularity::Group`]: ceil(m / g).
+///   U or W, stage, (s_re, s_im). `groups` is 1 except for [`Granularity::Group`]: ceil(m / g). Of
+///   [`Granularity::Tile`], a cell is a row of tiles.
 /// - binary `codes` `[out, ceil(in / 32)]`: bit `j % 32` of word `j / 32` is set where the weight is +s;
 ///   `scales` `[1]` = s.
 /// - ternary `codes` `[out, ceil(in / 16)]`: two bits at `2 (j % 16)`: 0, 1 (+g) or 3 (-g); `scales` `[1]` = g.
@@ -48,7 +49,8 @@ pub struct Packed {
     pub relative_error: Option<f64>,
 }
 
-/// A [`Packed`] layer whose codes are borrowed where they lie: in a mapped file, if they are aligned there.
+/// A [`Packed`] layer whose codes are borrowed where they lie: in a mapped file, if they are aligned there. Kernels know no
+/// tiles: the rows of a tile have its scales again each.
 #[derive(Debug, Clone)]
 pub struct PackedView<'a> {
     /// [`Packed::method`].
@@ -100,13 +102,28 @@ impl From<Packed> for PackedView<'static> {
     fn from(packed: Packed) -> Self {
         Self {
             method: packed.method,
-            granularity: packed.granularity,
+            granularity: packed.granularity.of_rows(),
             out_features: packed.out_features,
             in_features: packed.in_features,
             codes: packed.codes.into(),
-            scales: packed.scales,
+            scales: of_rows(packed.scales, packed.granularity, packed.out_features),
         }
     }
+}
+
+/// The scales of a layer with those of a tile again for each of its rows.
+pub(in crate::model) fn of_rows(
+    scales: Vec<f32>,
+    granularity: Granularity,
+    out_features: usize,
+) -> Vec<f32> {
+    let (n, rows) = (out_features.div_ceil(2), granularity.cell_rows());
+    if rows == 1 {
+        return scales;
+    }
+    let cell = scales.len() / n.div_ceil(rows).max(1);
+    let row = |i: usize| &scales[i / rows * cell..][..cell];
+    (0..n).flat_map(row).copied().collect()
 }
 
 impl Packed {
@@ -124,6 +141,7 @@ impl Packed {
                     Granularity::Tensor => (1, 1),
                     Granularity::Row => (n, 1),
                     Granularity::Group(g) => (n, m.div_ceil(g)),
+                    Granularity::Tile { rows, columns } => (n.div_ceil(rows), m.div_ceil(columns)),
                 };
                 (
                     vec![n, 2, stages, words_for(m)],
@@ -161,6 +179,12 @@ pub async fn quantize<B: Backend>(
     allow_nonfinite: bool,
 ) -> Result<Packed> {
     check(name, out_features, in_features, method, granularity)?;
+    if let Granularity::Tile { .. } = granularity {
+        return Err(Error::usage(
+            format!("tensor `{name}`: means of a tile are no scales of the papers'"),
+            "calibrate with a text, or choose scales per group",
+        ));
+    }
     if r.len() != out_features * in_features {
         let what = format!(
             "tensor `{name}`: {} values given for [{out_features}, {in_features}]",
@@ -211,6 +235,14 @@ pub async fn dequantize<B: Backend>(backend: &B, packed: &Packed) -> Result<Vec<
         }
     }
     let mut r = vec![0.0; out_features * in_features];
+    let by_rows;
+    let packed = match packed.granularity {
+        Granularity::Tile { .. } => {
+            by_rows = PackedView::from(packed.clone()).into_packed();
+            &by_rows
+        }
+        _ => packed,
+    };
     match packed.method {
         Method::Phase { stages } => phase::unpack(backend, packed, stages, &mut r).await?,
         _ => baseline::unpack(backend, packed, &mut r).await?,
@@ -263,7 +295,15 @@ pub(in crate::model) fn check(
             &format!("groups of {g} complex columns"),
             "choose a positive multiple of 16",
         ),
-        (Method::Binary | Method::Ternary, Granularity::Row | Granularity::Group(_)) => refuse(
+        (_, Granularity::Tile { rows, columns })
+            if rows == 0 || columns == 0 || columns % 16 != 0 =>
+        {
+            refuse(
+                &format!("tiles of {rows} x {columns}"),
+                "choose a positive multiple of 16 columns",
+            )
+        }
+        (Method::Binary | Method::Ternary, grain) if grain != Granularity::Tensor => refuse(
             "binary and ternary weights have one scale per tensor",
             "use scales per tensor",
         ),

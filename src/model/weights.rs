@@ -1,7 +1,7 @@
 //! Where weights come from, as the model sees it: named tensors of bytes. `files` implements it.
 
 use super::config::LinearShape;
-use super::quantize::{Method, Packed, PackedView, Recipe};
+use super::quantize::{Method, Packed, PackedView, Recipe, of_rows};
 use crate::error::{Error, Result};
 use std::borrow::Cow;
 
@@ -119,11 +119,11 @@ pub fn packed_view<'w>(
     }
     Ok(PackedView {
         method,
-        granularity: recipe.granularity,
+        granularity: recipe.granularity.of_rows(),
         out_features: rows,
         in_features: columns,
         codes,
-        scales,
+        scales: of_rows(scales, recipe.granularity, rows),
     })
 }
 

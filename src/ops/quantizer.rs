@@ -30,6 +30,33 @@ pub enum Granularity {
     Row,
     /// So many neighbouring complex columns of a row: a positive multiple of 16.
     Group(usize),
+    /// Neighbouring complex rows of neighbouring complex columns. Kernels know no tiles: they are given
+    /// [`Granularity::of_rows`].
+    Tile {
+        /// Rows.
+        rows: usize,
+        /// Columns: a positive multiple of 16.
+        columns: usize,
+    },
+}
+
+impl Granularity {
+    /// How kernels see it: a tile as groups of rows that have equal scales.
+    #[must_use]
+    pub fn of_rows(self) -> Self {
+        match self {
+            Self::Tile { columns, .. } => Self::Group(columns),
+            other => other,
+        }
+    }
+
+    /// Complex rows that share scales, where not all of them do: 1, or those of a tile.
+    pub fn cell_rows(self) -> usize {
+        match self {
+            Self::Tile { rows, .. } => rows,
+            _ => 1,
+        }
+    }
 }
 
 /// Least scale of the Fairy2i quantizer (iFairy's is 1e-5).
@@ -93,7 +120,9 @@ impl Piece {
     /// Complex columns that share scales.
     pub fn group(&self) -> usize {
         match self.granularity {
-            Granularity::Group(g) => g.min(self.half()).max(1),
+            Granularity::Group(g) | Granularity::Tile { columns: g, .. } => {
+                g.min(self.half()).max(1)
+            }
             _ => self.half().max(1),
         }
     }

@@ -47,7 +47,8 @@ pub struct RecipeArgs {
     /// by kind `2,down=3,head=3`, by block `2,0-1+last=3`, by both `2,down@0-3=3`
     #[arg(long, value_name = "T", value_parser = StageList::from_str)]
     pub stages: Option<StageList>,
-    /// Which weights share scales: tensor (the papers'), row, or group:N complex inputs of a row (N a multiple of 16)
+    /// Which weights share scales: tensor (the papers'), row, group:N complex inputs of a row (N a multiple of 16), or, with
+    /// `--calibrate`, tile:RxN: R complex outputs of N complex inputs
     #[arg(long, value_parser = Granularity::from_str)]
     pub granularity: Option<Granularity>,
     /// Representation of the linear layers
@@ -278,6 +279,20 @@ mod tests {
     fn granularities() {
         assert_eq!("tensor".parse(), Ok(Granularity::Tensor));
         assert_eq!("group:64".parse(), Ok(Granularity::Group(64)));
+        let tile = Granularity::Tile {
+            rows: 4,
+            columns: 32,
+        };
+        assert_eq!("tile:4x32".parse(), Ok(tile));
+        for bad in [
+            "tile:4",
+            "tile:0x16",
+            "tile:4x20",
+            "tile:x16",
+            "tile:4x16x2",
+        ] {
+            assert!(bad.parse::<Granularity>().is_err(), "{bad}");
+        }
         for bad in ["group:0", "group:20", "group:-16", "groups", "row:1", ""] {
             assert!(bad.parse::<Granularity>().is_err(), "{bad}");
         }

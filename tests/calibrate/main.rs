@@ -7,7 +7,7 @@ mod plain;
 use common::{Device, one_at_a_time, setups};
 use fairy2i_gpu::backend::{Backend, block_on};
 use fairy2i_gpu::model::calibrate::{CalibrateOptions, LayerErrors, Seen, calibrate_weight};
-use fairy2i_gpu::model::{Granularity, Method, Packed, Recipe};
+use fairy2i_gpu::model::{Granularity, Method, Packed, Recipe, dequantize};
 use fairy2i_gpu::ops::noise;
 use fairy2i_gpu::quarter;
 use plain::{Cells, Inputs, quantize};
@@ -95,6 +95,8 @@ fn plainly(layer: &Layer, stages: usize, granularity: Granularity) -> plain::Qua
         Granularity::Tensor => Cells::Tensor,
         Granularity::Row => Cells::Row,
         Granularity::Group(g) => Cells::Group(g),
+        // a row of tiles with one row each is a row of groups
+        Granularity::Tile { columns, .. } => Cells::Group(columns),
     };
     quantize(&wide(&layer.weight), layer.out, &inputs, stages, cells)
 }
@@ -192,6 +194,48 @@ fn feedback_and_stages_pay() {
         let error = errors.outputs[3];
         assert!(error < 0.8 * last, "{stages} stages: {error} after {last}");
         last = error;
+    }
+}
+
+#[test]
+fn tiles_are_groups_whose_rows_have_the_same_scales() {
+    let layer = layer(4250, [46, 128, 400], true);
+    let cpu = Device::cpu();
+    let made = |granularity| calibrated(&cpu, &layer, options(2, granularity));
+    let tile = |rows| Granularity::Tile { rows, columns: 16 };
+    let (group, errors) = made(Granularity::Group(16));
+    let (single, same) = made(tile(1));
+    assert_eq!(
+        (&group.codes, &group.scales),
+        (&single.codes, &single.scales)
+    );
+    assert_eq!(errors, same);
+    let mut last = errors.outputs[3];
+    for rows in [4, 23] {
+        let (packed, errors) = made(tile(rows));
+        let [cells, groups] = [23usize.div_ceil(rows), 4];
+        assert_eq!(packed.scales.len(), cells * groups * 2 * 2 * 2);
+        assert!(packed.bits_per_weight() < group.bits_per_weight());
+        let [papers, nearest, _, second] = errors.outputs[..] else {
+            panic!("{errors:?}");
+        };
+        assert!(second < papers.min(nearest), "{rows}: {errors:?}");
+        // fewer scales cannot fit better, but for the choices of codes
+        assert!(second > 0.97 * last, "{rows} rows: {second} after {last}");
+        last = second;
+        // the dense weight is the one whose error is reported
+        let dense = block_on(&cpu, dequantize(&cpu, &packed)).expect("a packed weight");
+        let square = |values: &[f32]| values.iter().map(|v| f64::from(v * v)).sum::<f64>();
+        let off: Vec<f32> = dense
+            .iter()
+            .zip(&layer.weight)
+            .map(|(a, b)| a - b)
+            .collect();
+        let relative = (square(&off) / square(&layer.weight)).sqrt();
+        assert!(
+            (relative / errors.weights - 1.0).abs() < 1e-3,
+            "{relative}, {errors:?}"
+        );
     }
 }
 

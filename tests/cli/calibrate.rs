@@ -248,6 +248,40 @@ fn blocks_have_their_own_stages() {
     assert!((packed / dense - 1.0).abs() < 1e-3, "{packed}, {dense}");
 }
 
+#[test]
+fn tiles_share_scales_from_the_calibration_to_the_last_token() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [tensor, made, plain, out] =
+        ["tensor", "made", "plain", "out"].map(|name| path(folder.path(), name));
+    let calibrated = |out: &str, granularity: &str| {
+        let mut all = args(out, &["--json", "--calibrate", TEXT]);
+        all[4] = granularity;
+        json(&all)
+    };
+    let whole = bits(&calibrated(&tensor, "tensor"));
+    let report = calibrated(&made, "tile:8x16");
+    assert!(
+        bits(&report) > whole && bits(&report) < whole + 0.3,
+        "{report}"
+    );
+    let info = json(&["info", &made, "--json"]);
+    let method = info["method"].as_str().expect("a method");
+    assert!(method.contains("scales per tile of 8 x 16"), "{method}");
+    let stored = info["bits_per_linear_weight"].as_f64().expect("bits");
+    assert!((stored - bits(&report)).abs() < 1e-6, "{stored}");
+    good(&["generate", "-m", &made, "-n", "8", "--temp", "0", "Once"]);
+    good(&["export", &made, &plain, "--dtype", "f32"]);
+    let [coarse, packed, dense] =
+        [&tensor, &made, &plain].map(|folder| perplexity(folder, &["--activations", "float"]));
+    assert!((packed / dense - 1.0).abs() < 1e-3, "{packed}, {dense}");
+    assert!(packed < coarse, "{packed} instead of {coarse}");
+    let bare = ["quantize", MODEL, &out, "--granularity", "tile:8x16"];
+    refused(&bare, 2, &["calibrate"]);
+    let tuned = [&bare[..], &["--calibrate", TEXT, "--tune", "1"]].concat();
+    refused(&tuned, 2, &["tile", "error feedback"]);
+    assert!(!Path::new(&out).exists());
+}
+
 /// Mean bits of a report's quantized weights.
 fn bits(report: &serde_json::Value) -> f64 {
     let bits = &report["bits_per_quantized_weight"];

@@ -232,6 +232,10 @@ fn packed_recipes_round_trip() {
         Granularity::Tensor,
         Granularity::Row,
         Granularity::Group(32),
+        Granularity::Tile {
+            rows: 3,
+            columns: 16,
+        },
     ];
     let mut recipes = Vec::new();
     for method in methods {
@@ -266,6 +270,16 @@ fn versions_are_the_lowest_that_suffice() {
         };
         let config = format::quantization_config(&recipe).unwrap();
         assert_eq!(config["version"], version, "{stages}");
+        let tile = Granularity::Tile {
+            rows: 8,
+            columns: 64,
+        };
+        let tiles = Recipe {
+            granularity: tile,
+            ..recipe
+        };
+        let tiles = format::quantization_config(&tiles).unwrap();
+        assert_eq!(tiles["version"], 3, "{stages}");
         // a folder of an unknown later version is refused
         let mut newer = config;
         newer["version"] = json!(version + 1);
@@ -299,6 +313,7 @@ fn bad_quantization_configs_are_named() {
         ("stages", json!(0)),
         ("stages", Value::Null),
         ("granularity", json!("column")),
+        ("tile_rows", json!(3)),
         ("granularity", json!(null)),
         ("group_size", json!(17)),
         ("group_size", json!(0)),

@@ -5,7 +5,7 @@ use super::small::{self, Files, config, config_json, on_disk, tensors};
 use fairy2i_gpu::files::staging::Destination;
 use fairy2i_gpu::files::{self, Opened, Source, export, packed};
 use fairy2i_gpu::model::config::LinearShape;
-use fairy2i_gpu::model::{Dtype, Granularity, Method, Mixed, Packed, Recipe, weights};
+use fairy2i_gpu::model::{Dtype, Granularity, Method, Mixed, Packed, PackedView, Recipe, weights};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -102,6 +102,10 @@ fn recipes() -> impl Strategy<Value = Recipe> {
         Just(Granularity::Tensor),
         Just(Granularity::Row),
         (1usize..4).prop_map(|g| Granularity::Group(16 * g)),
+        (1usize..9, 1usize..4).prop_map(|(rows, g)| Granularity::Tile {
+            rows,
+            columns: 16 * g
+        }),
     ];
     let real = prop_oneof![Just(Method::Binary), Just(Method::Ternary)];
     let method = prop_oneof![(phase, grain), real.prop_map(|m| (m, Granularity::Tensor)),];
@@ -147,7 +151,9 @@ proptest! {
         prop_assert!(back.tokenizer.is_some() && back.notes.is_empty());
         for linear in layers(&opened, recipe) {
             let read = weights::packed(&*back.weights, recipe, &linear).unwrap();
-            prop_assert_eq!(read, packed_layer(recipe, &linear));
+            // as kernels take it: the rows of a tile have its scales again each
+            let wanted = PackedView::from(packed_layer(recipe, &linear)).into_packed();
+            prop_assert_eq!(read, wanted);
         }
         dense_tensors_stay(&opened, &back, recipe)?;
     }

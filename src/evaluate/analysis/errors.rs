@@ -74,16 +74,17 @@ fn word(granularity: Granularity) -> String {
         Granularity::Tensor => "tensor".to_owned(),
         Granularity::Row => "row".to_owned(),
         Granularity::Group(n) => format!("group:{n}"),
+        Granularity::Tile { rows, columns } => format!("tile:{rows}x{columns}"),
     }
 }
 
 /// `|R - R_q|^2` after each stage, for `scales` as the quantizer lays them out.
 fn residuals(planes: &Planes, scales: &[f32], granularity: Granularity) -> [f64; MAX_STAGES] {
     let columns = planes.columns();
-    let (group, by_row) = match granularity {
+    let (group, by_row) = match granularity.of_rows() {
         Granularity::Tensor => (columns, false),
         Granularity::Row => (columns, true),
-        Granularity::Group(size) => (size, true),
+        Granularity::Group(size) | Granularity::Tile { columns: size, .. } => (size, true),
     };
     let groups = columns.div_ceil(group);
     let chunks = map_rows(planes.rows(), 2 * columns, |rows| {

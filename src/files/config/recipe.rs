@@ -43,6 +43,12 @@ pub fn quantization_config(recipe: &Recipe) -> Option<Value> {
             config["granularity"] = "group".into();
             config["group_size"] = size.into();
         }
+        Granularity::Tile { rows, columns } => {
+            config["version"] = VERSION.into();
+            config["granularity"] = "tile".into();
+            config["tile_rows"] = rows.into();
+            config["group_size"] = columns.into();
+        }
     }
     Some(config)
 }
@@ -70,8 +76,9 @@ impl Fields<'_> {
             return Err(fields.error("quant_method", what));
         }
         let version = fields.size("version", None, usize::MAX)?;
-        // what makes a folder one of a later version is this field: without it, the number means something unknown
+        // what makes a folder one of a later version are these fields: without them, the number means something unknown
         let newest = match fields.get("stages_of") {
+            _ if fields.get("tile_rows").is_some() => VERSION,
             Some(stages_of) => stages_of.as_object().map_or(2, version_of),
             None => 1,
         };
@@ -137,21 +144,32 @@ impl Fields<'_> {
         }
     }
 
+    fn group_size(&self) -> Result<usize> {
+        let size = self.size("group_size", None, 1 << 20)?;
+        if size % COLUMNS_PER_WORD != 0 {
+            let what = format!("{size} is not a multiple of {COLUMNS_PER_WORD}");
+            return Err(self.error("group_size", what));
+        }
+        Ok(size)
+    }
+
     fn granularity(&self) -> Result<Granularity> {
-        let group = self.get("group_size");
-        let granularity = match self.text("granularity")? {
+        let (group, named) = (self.get("group_size"), self.text("granularity")?);
+        if let (Some(v), true) = (self.get("tile_rows"), named != Some("tile")) {
+            return Err(self.error("tile_rows", format!("{} has no tiles to size", brief(v))));
+        }
+        let granularity = match named {
             Some("tensor") => Granularity::Tensor,
             Some("row") => Granularity::Row,
-            Some("group") => {
-                let size = self.size("group_size", None, 1 << 20)?;
-                if size % COLUMNS_PER_WORD != 0 {
-                    let what = format!("{size} is not a multiple of {COLUMNS_PER_WORD}");
-                    return Err(self.error("group_size", what));
-                }
-                return Ok(Granularity::Group(size));
+            Some("group") => return self.group_size().map(Granularity::Group),
+            Some("tile") => {
+                return Ok(Granularity::Tile {
+                    rows: self.size("tile_rows", None, 1 << 20)?,
+                    columns: self.group_size()?,
+                });
             }
             Some(other) => {
-                let known = "is not known; tensor, row and group are";
+                let known = "is not known; tensor, row, group and tile are";
                 return Err(self.error("granularity", format!("`{}` {known}", show(other))));
             }
             None => return Err(self.error("granularity", "is missing")),

@@ -36,6 +36,8 @@ pub(super) struct Layer<'a, B: Backend> {
     backend: &'a B,
     factor: &'a Factor<B>,
     piece: Piece,
+    /// Which weights share scales; the piece knows no tiles.
+    granularity: Granularity,
     rows: usize,
     columns: usize,
     /// Real outputs and inputs.
@@ -69,7 +71,7 @@ impl<'a, B: Backend> Layer<'a, B> {
         let pairs: Vec<u32> = (0..half).flat_map(|i| [i, i + half]).collect();
         let back = |i: u32| if i < half { 2 * i } else { 2 * (i - half) + 1 };
         let from_weight: Vec<u32> = (0..2 * half).map(back).collect();
-        let piece = Piece::whole(rows, columns, granularity, stages, 0);
+        let piece = Piece::whole(rows, columns, granularity.of_rows(), stages, 0);
         let matrix = |label: &str| backend.alloc(label, rows * columns);
         let [sums, unit] = Fitting::<B>::words(piece);
         let scratch = || backend.alloc("scratch", unit);
@@ -88,6 +90,7 @@ impl<'a, B: Backend> Layer<'a, B> {
             backend,
             factor,
             piece,
+            granularity,
             rows,
             columns,
         };
@@ -222,6 +225,7 @@ impl<'a, B: Backend> Layer<'a, B> {
         Fitting {
             backend: self.backend,
             piece: self.piece,
+            cell_rows: self.granularity.cell_rows(),
             target: &self.target,
             codes: &self.codes,
             scales: &self.scales,
@@ -276,7 +280,7 @@ impl<'a, B: Backend> Layer<'a, B> {
             method: Method::Phase {
                 stages: piece.stages,
             },
-            granularity: piece.granularity,
+            granularity: self.granularity,
             out_features: self.shape[0],
             in_features: self.shape[1],
             codes,

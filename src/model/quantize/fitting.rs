@@ -11,6 +11,8 @@ use crate::ops::quantizer::{LEAST_SCALE, PhaseUnpack, Piece};
 pub(in crate::model) struct Fitting<'a, B: Backend> {
     pub backend: &'a B,
     pub piece: Piece,
+    /// Rows of the weight that share scales, where not all of them do: 1, or those of a tile.
+    pub cell_rows: usize,
     /// What codes and scales shall stand for.
     pub target: &'a B::Buffer,
     pub codes: &'a B::Buffer,
@@ -81,28 +83,51 @@ impl<B: Backend> Fitting<'_, B> {
 
     /// Sums over the rows that share scales: [cells, values of a row].
     pub fn by_cell(&self, rows: Vec<f64>) -> Vec<f64> {
-        if self.piece.by_row() {
-            return rows;
-        }
         let width = rows.len() / self.piece.rows;
-        let mut all = vec![0.0; width];
-        for row in rows.chunks_exact(width) {
-            for (sum, v) in all.iter_mut().zip(row) {
-                *sum += v;
+        let together = match self.piece.by_row() {
+            true if self.cell_rows == 1 => return rows,
+            true => self.cell_rows,
+            false => self.piece.rows,
+        };
+        let mut all = Vec::with_capacity(width * self.piece.rows.div_ceil(together));
+        for cell in rows.chunks(width * together) {
+            let (first, others) = cell.split_at(width);
+            let mut sums = first.to_vec();
+            for row in others.chunks_exact(width) {
+                for (sum, v) in sums.iter_mut().zip(row) {
+                    *sum += v;
+                }
             }
+            all.extend(sums);
         }
         all
     }
 
+    /// Takes the scales of all cells: [cells, values of a row].
     pub fn upload_scales(&self, scales: &[f32]) -> Result<()> {
-        let words = bytemuck::cast_slice(scales);
+        let width = self.piece.scales() / self.piece.rows;
+        if self.cell_rows == 1 {
+            let words = bytemuck::cast_slice(scales);
+            return self.backend.upload(self.scales, 0, words);
+        }
+        let row = |i: usize| &scales[i / self.cell_rows * width..][..width];
+        let rows: Vec<f32> = (0..self.piece.rows).flat_map(row).copied().collect();
+        let words = bytemuck::cast_slice(&rows);
         self.backend.upload(self.scales, 0, words)
     }
 
+    /// The scales of all cells.
     pub async fn download_scales(&self) -> Result<Vec<f32>> {
         let len = self.piece.scales();
         let words = self.backend.download(self.scales, 0, len).await?;
-        Ok(words.into_iter().map(f32::from_bits).collect())
+        let scales: Vec<f32> = words.into_iter().map(f32::from_bits).collect();
+        if self.cell_rows == 1 {
+            return Ok(scales);
+        }
+        // the rows of a cell have the same
+        let width = scales.len() / self.piece.rows;
+        let cells = scales.chunks(width * self.cell_rows);
+        Ok(cells.flat_map(|cell| &cell[..width]).copied().collect())
     }
 
     /// Least-squares scales of the present codes, each axis of U and of W by itself.

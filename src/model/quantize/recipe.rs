@@ -120,18 +120,19 @@ impl std::fmt::Display for Recipe {
     }
 }
 
-/// In words: `tensor`, `row`, `group of 64`.
+/// In words: `tensor`, `row`, `group of 64`, `tile of 32 x 64`.
 impl std::fmt::Display for Granularity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Tensor => f.write_str("tensor"),
             Self::Row => f.write_str("row"),
             Self::Group(n) => write!(f, "group of {n}"),
+            Self::Tile { rows, columns } => write!(f, "tile of {rows} x {columns}"),
         }
     }
 }
 
-/// From `tensor`, `row` or `group:N`, N a positive multiple of 16.
+/// From `tensor`, `row`, `group:N` or `tile:RxN`, N a positive multiple of 16 and R positive.
 impl std::str::FromStr for Granularity {
     type Err = String;
 
@@ -143,7 +144,17 @@ impl std::str::FromStr for Granularity {
             Some(("group", n)) => group(n)
                 .map(Self::Group)
                 .ok_or_else(|| "the group must be a positive multiple of 16".to_owned()),
-            _ => Err("expected tensor, row or group:N".to_owned()),
+            Some(("tile", size)) => {
+                let size = size.split_once('x').and_then(|(rows, columns)| {
+                    let rows = rows.parse().ok().filter(|&rows| rows > 0)?;
+                    Some((rows, group(columns)?))
+                });
+                let tile = size.map(|(rows, columns)| Self::Tile { rows, columns });
+                tile.ok_or_else(|| {
+                    "a tile is rows x columns, the columns a positive multiple of 16".to_owned()
+                })
+            }
+            _ => Err("expected tensor, row, group:N or tile:RxN".to_owned()),
         }
     }
 }

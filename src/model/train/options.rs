@@ -2,7 +2,7 @@
 
 use crate::backend::kernel_for;
 use crate::error::{Error, Result};
-use crate::model::{Config, Method, Recipe, quantize};
+use crate::model::{Config, Granularity, Method, Recipe, quantize};
 use crate::ops::Needs;
 use crate::ops::train::coop::MatmulTrainCoop;
 use crate::ops::train::loss::IGNORED;
@@ -144,6 +144,13 @@ impl TrainOptions {
         if self.learned_scales && !phase {
             let what = format!("learned scales of {}", self.recipe);
             return refuse(what, "only the method fairy2i learns its scales");
+        }
+        if let Granularity::Tile { .. } = self.recipe.granularity {
+            let what = format!("training with scales per {}", self.recipe.granularity);
+            return refuse(
+                what,
+                "only error feedback makes them; choose another granularity",
+            );
         }
         quantize::check_all(config, &self.recipe)
     }

@@ -52,6 +52,7 @@ impl<B: Backend> Quantizer<B> {
             let fitting = Fitting {
                 backend,
                 piece: self.piece(parameter)?,
+                cell_rows: 1,
                 target: &masters[layer.parameter].value,
                 codes: &layer.codes,
                 scales: &layer.scales,
