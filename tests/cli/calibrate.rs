@@ -219,17 +219,18 @@ fn blocks_have_their_own_stages() {
     let [made, plain] = ["made", "plain"].map(|name| path(folder.path(), name));
     let stages = ["--stages", "1,last=2,down@0-1+3=3"];
     let more = ["--calibrate", "builtin", stages[0], stages[1]];
-    let report = json(&[&args(&made, &more)[..], &["--json"]].concat());
+    good(&args(&made, &more));
+    let report = json(&["analyze", &made, "--json"]);
     for layer in report["layers"].as_array().expect("layers") {
         let name = layer["name"].as_str().expect("a name");
         let down = ["0", "1", "3"].map(|b| format!("model.layers.{b}.mlp.down_proj"));
         let wanted = match name {
-            name if down.iter().any(|d| d == name) => 3.0,
-            name if name.starts_with("model.layers.4.") => 2.0,
-            _ => 1.0,
+            name if down.iter().any(|d| d == name) => 3,
+            name if name.starts_with("model.layers.4.") => 2,
+            _ => 1,
         };
-        let bits = layer["bits_per_weight"].as_f64().expect("bits");
-        assert!((wanted..wanted + 0.9).contains(&bits), "{name}: {bits}");
+        let stages = layer["codes"]["stages"].as_array().map(Vec::len);
+        assert_eq!(stages, Some(wanted), "{name}");
     }
     let info = json(&["info", &made, "--json"]);
     let method = info["method"].as_str().expect("a method");
@@ -261,7 +262,7 @@ fn tiles_share_scales_from_the_calibration_to_the_last_token() {
     let whole = bits(&calibrated(&tensor, "tensor"));
     let report = calibrated(&made, "tile:8x16");
     assert!(
-        bits(&report) > whole && bits(&report) < whole + 0.3,
+        bits(&report) > whole && bits(&report) < whole + 0.7,
         "{report}"
     );
     let info = json(&["info", &made, "--json"]);
