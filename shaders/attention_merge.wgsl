@@ -6,6 +6,7 @@ struct Params {
     groups: u32, // rows heads
     pairs: u32,  // head_dim / 2
     splits: u32,
+    before: u32, // pairs of other rows in out
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -38,5 +39,5 @@ fn attention_merge(
         let e = select(0.0, exp(min(part.x - top, 0.0)), part.y > 0.0);
         sums += e * vec3(part.y, parts[at + 1u + i % p.pairs]);
     }
-    out[i] = sums.yz / sums.x;
+    out[p.before + i] = sums.yz / sums.x;
 }

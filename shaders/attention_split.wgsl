@@ -12,6 +12,7 @@ struct Params {
     first: u32,    // cache row of position 0
     splits: u32,
     range: u32,    // positions per split
+    offset: u32,   // row of qkv that row 0 is
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -36,7 +37,7 @@ fn attention_split(
     let begin = split * p.range;
     let end = min(begin + p.range, p.position + row + 1u);
     let pairs = p.head_dim / 2u;
-    let found = attend(lane, row, head, begin, end);
+    let found = attend(lane, p.offset + row, head, begin, end);
     let at = group * (1u + pairs);
     if lane == 0u {
         parts[at] = vec2(found.top, found.sums.x);

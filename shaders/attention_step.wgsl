@@ -10,6 +10,7 @@ struct Params {
     splits: u32,
     range: u32,    // positions per split, without the new one
     stride: u32,   // cache rows of a text
+    offset: u32,   // rows of others before the first one in qkv, and in out with one range
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -98,7 +99,7 @@ fn attention_step(
     let lane = index % LANES;
     let team = index / LANES;
     let kv = head / (p.heads / p.kv_heads);
-    let base = wg.z * (p.heads + 2u * p.kv_heads);
+    let base = (wg.z + p.offset) * (p.heads + 2u * p.kv_heads);
     let row = wg.z * p.stride;
     let angles = load_angles(lane);
     let q_head = load_head((base + head) * 2u * LANES, lane);
@@ -132,5 +133,6 @@ fn attention_step(
     for (var t = begin; t < end; t += 4u * TEAMS) {
         s = four(s, q, t + team, end, row, kv * LANES + lane);
     }
-    finish(index, s, wg.z * p.heads * p.splits + group);
+    let before = select(wg.z, wg.z + p.offset, p.splits == 1u);
+    finish(index, s, before * p.heads * p.splits + group);
 }

@@ -1,4 +1,4 @@
-// y[i] = (hash32(i, seed) & keep) | set: reproducible noise, for synthetic weights
+// y[i] = (hash32(i, seed) & keep) | set: reproducible noise, for synthetic weights; needs hash.wgsl
 // one workgroup owns 256 x EACH words
 // y [words] u32
 
@@ -14,15 +14,6 @@ struct Params {
 
 const WIDTH = 256u;
 const EACH = 16u;
-
-fn hash32(index: u32, seed: u32) -> u32 {
-    var x = index * 0x9e3779b1u + seed * 0x85ebca6bu;
-    x ^= x >> 16u;
-    x *= 0x7feb352du;
-    x ^= x >> 15u;
-    x *= 0x846ca68bu;
-    return x ^ (x >> 16u);
-}
 
 @compute @workgroup_size(WIDTH)
 fn noise(

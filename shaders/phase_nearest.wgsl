@@ -1,8 +1,9 @@
-// Computes: codes of the sum of stages nearest to each complex weight, for given scales
+// Computes: codes of the sum of stages nearest to each complex weight, for given scales; of all sums, or stage by stage
 // Work split: one invocation owns one word of every plane: 16 complex columns of a row
 // Shapes: r [rows + lower_rows, columns]; scales [cells, groups, 2, stages] of (re, im); codes [rows, 2, stages, words]
 
 override STAGES: u32 = 4u;
+override NESTED: u32 = 0u; // 1: stage by stage
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> r: array<f32>;
@@ -23,6 +24,23 @@ fn parts_at(row: u32, c: u32) -> vec4<f32> {
     return widely_split_blocks(select(vec4(0.0), blocks, there));
 }
 
+// codes of U (first = 0) or W (first = STAGES)
+fn chosen(z: vec2<f32>, first: u32) -> u32 {
+    if NESTED == 0u {
+        return phase_nearest_sum(z, first).code;
+    }
+    var e = z;
+    var code = 0u;
+    for (var t = 0u; t < STAGES; t++) {
+        let s = stage_scales[first + t];
+        let gain = s * (s - 2.0 * abs(e));
+        let k = phase_solved(e, gain.x <= gain.y);
+        e -= phase_value(k, s);
+        code |= k << (2u * t);
+    }
+    return code;
+}
+
 @compute @workgroup_size(WIDTH)
 fn phase_nearest(
     @builtin(workgroup_id) wg: vec3<u32>,
@@ -41,8 +59,8 @@ fn phase_nearest(
         let cell = select(0u, p.first_row + row, p.by_row == 1u);
         phase_load_scales((cell * p.groups + c / p.group) * 4u * STAGES);
         let z = parts_at(row, c);
-        let u = phase_nearest_sum(z.xy, 0u).code;
-        let w = phase_nearest_sum(z.zw, STAGES).code;
+        let u = chosen(z.xy, 0u);
+        let w = chosen(z.zw, STAGES);
         for (var t = 0u; t < STAGES; t++) {
             found[t] |= phase_symbol((u >> (2u * t)) & 3u) << phase_shift(c);
             found[STAGES + t] |= phase_symbol((w >> (2u * t)) & 3u) << phase_shift(c);

@@ -1,4 +1,5 @@
-// Computes: gradients of the logarithms of scales: gradient = scale * sum of x over the rows that share the scale
+// Computes: gradients of the logarithms of scales: gradient = scale * sum of x over the rows that share the scale;
+//   those behind the first stages stay as they are
 // Work split: with a cell for every row one invocation owns one scale, otherwise a workgroup does
 // Shapes: x [rows, width]; scales, gradient [cells, width]; cells is rows, or 1
 
@@ -6,6 +7,8 @@ struct Params {
     rows: u32,
     width: u32,
     by_row: u32,
+    stages: u32,
+    kept: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -14,6 +17,10 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> gradient: array<f32>;
 
 const WIDTH = 256u;
+
+fn kept(i: u32) -> bool {
+    return (i / 2u) % p.stages < p.kept;
+}
 
 @compute @workgroup_size(WIDTH)
 fn scale_gradient(
@@ -24,12 +31,12 @@ fn scale_gradient(
     let group = wg.x + wg.y * nwg.x;
     if p.by_row == 1u {
         let i = group * WIDTH + lane;
-        if i < p.rows * p.width {
+        if i < p.rows * p.width && kept(i) {
             gradient[i] = scales[i] * x[i];
         }
         return;
     }
-    if group >= p.width {
+    if group >= p.width || !kept(group) {
         return;
     }
     var sum = 0.0;

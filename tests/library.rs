@@ -4,7 +4,8 @@ mod common;
 
 use common::{Device, devices};
 use fairy2i_gpu::backend::Backend;
-use fairy2i_gpu::{Error, Finish, Generate, Model, Options, Result, Sampling};
+use fairy2i_gpu::model::{Granularity, Method, Recipe};
+use fairy2i_gpu::{Error, Finish, Generate, Model, Options, Prompt, Result, Sampling};
 
 fn builtin(device: &Device, options: Options) -> Result<Model> {
     Model::builtin()?.load(device, options)
@@ -184,5 +185,136 @@ fn what_makes_no_sense_is_refused() -> Result<()> {
         6,
         "what the context leaves"
     );
+    Ok(())
+}
+
+/// A folder that is packed with two stages is read with one, too; what it does not have is refused.
+#[test]
+fn first_stages_are_loaded_by_themselves() -> Result<()> {
+    let _one = common::one_at_a_time();
+    for device in devices() {
+        let load = |stages| {
+            let options = Options {
+                stages,
+                ..Options::default()
+            };
+            builtin(&device, options)
+        };
+        let (two, one) = (load(None)?, load(Some(1))?);
+        assert_eq!(two.recipe(), load(Some(2))?.recipe());
+        assert!(one.recipe().to_string().contains("stages 1"));
+        let bytes = [&one, &two].map(|model| model.inner().bytes_per_token());
+        assert_eq!(2 * bytes[0], bytes[1]);
+        for stages in [0, 3] {
+            let Err(error) = load(Some(stages)) else {
+                panic!("{stages} stages were loaded")
+            };
+            assert_eq!(error.exit_code(), 2, "{error}");
+        }
+    }
+    Ok(())
+}
+
+/// Drafts change the time that a text takes, and not one token of it: greedy and drawn, beyond the positions from which
+/// attention is split, and with a draft that is as good as nothing.
+#[test]
+fn speculation_gives_the_same_tokens() -> Result<()> {
+    let _one = common::one_at_a_time();
+    let stories = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/models/stories260k");
+    // attention of a single token is split from position 256 on
+    let long: Vec<u32> = (0..250).map(|i| 5 + i * 7 % 400).collect();
+    let greedy = Generate {
+        max_tokens: Some(14),
+        ..Generate::greedy()
+    };
+    let drawn = |seed, temperature| Generate {
+        max_tokens: Some(14),
+        sampling: Sampling {
+            seed,
+            temperature,
+            ..Sampling::default()
+        },
+        ..Generate::default()
+    };
+    for device in devices() {
+        let options = |draft| Options {
+            draft,
+            ..Options::default()
+        };
+        let small = |draft| -> Result<Model> {
+            let recipe = Recipe {
+                method: Method::Phase { stages: 3 },
+                granularity: Granularity::Row,
+                skip_head: false,
+            };
+            let options = Options {
+                recipe: Some(recipe),
+                ..options(draft)
+            };
+            Model::open(stories)?.load(&device, options)
+        };
+        let large = |draft| builtin(&device, options(draft));
+        let models = [
+            (
+                large(None)?,
+                large(Some(1))?,
+                Prompt::from("Once upon a time"),
+            ),
+            (small(None)?, small(Some(2))?, Prompt::from(long.clone())),
+        ];
+        let (mut drafted, mut accepted) = (0, 0);
+        for (plain, with_draft, prompt) in &models {
+            for options in [greedy.clone(), drawn(1, 0.8)] {
+                let mut text = plain.generate(prompt.clone(), options.clone())?;
+                let pieces = text.by_ref().collect::<Result<Vec<_>>>()?;
+                let options = Generate {
+                    speculate: 3,
+                    ..options.clone()
+                };
+                let mut same = with_draft.generate(prompt.clone(), options)?;
+                assert_eq!(same.by_ref().collect::<Result<Vec<_>>>()?, pieces);
+                assert_eq!((same.ids(), same.finish()), (text.ids(), text.finish()));
+                let times = same.timings();
+                assert!(times.drafted > 0 && times.accepted <= times.drafted);
+                (drafted, accepted) = (drafted + times.drafted, accepted + times.accepted);
+            }
+        }
+        assert!(
+            accepted > 0 && accepted < drafted,
+            "{accepted} of {drafted}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn drafts_that_cannot_be_are_refused() -> Result<()> {
+    let _one = common::one_at_a_time();
+    let device: Device = devices().swap_remove(0);
+    let load = |draft| {
+        let options = Options {
+            draft: Some(draft),
+            ..Options::default()
+        };
+        builtin(&device, options)
+    };
+    assert!(load(2).is_err() && load(0).is_err());
+    let (model, plain) = (load(1)?, builtin(&device, Options::default())?);
+    let with = |speculate, sampling| Generate {
+        speculate,
+        sampling,
+        max_tokens: Some(4),
+        ..Generate::default()
+    };
+    let usual = Sampling::default();
+    let penalized = Sampling {
+        repetition_penalty: 1.1,
+        ..usual
+    };
+    assert!(plain.generate("Once", with(1, usual)).is_err());
+    assert!(model.generate("Once", with(8, usual)).is_err());
+    assert!(model.generate("Once", with(1, penalized)).is_err());
+    assert!(model.batch(["Once", "A cat"], with(1, usual)).is_err());
+    assert!(model.generate("Once", with(7, usual)).is_ok());
     Ok(())
 }

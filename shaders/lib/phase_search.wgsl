@@ -32,6 +32,11 @@ fn phase_sum(code: u32, first: u32) -> vec2<f32> {
     return sum;
 }
 
+// the code on the real or the imaginary axis that lies on the side of e
+fn phase_solved(e: vec2<f32>, real: bool) -> u32 {
+    return select(select(3u, 1u, e.y >= 0.0), select(2u, 0u, e.x >= 0.0), real);
+}
+
 // every choice of the stages but the last one is tried, the last one is solved
 fn phase_nearest_sum(z: vec2<f32>, first: u32) -> Nearest {
     let last = STAGES - 1u;
@@ -49,8 +54,7 @@ fn phase_nearest_sum(z: vec2<f32>, first: u32) -> Nearest {
         let real = gain.x <= gain.y;
         let distance = dot(e, e) + select(gain.y, gain.x, real);
         if distance < best.distance {
-            let k = select(select(3u, 1u, e.y >= 0.0), select(2u, 0u, e.x >= 0.0), real);
-            best = Nearest(code | (k << (2u * last)), distance);
+            best = Nearest(code | (phase_solved(e, real) << (2u * last)), distance);
         }
     }
     return best;

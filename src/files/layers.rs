@@ -1,4 +1,5 @@
-//! Layers that a calibration has finished, kept until all of them are: a run that is killed goes on where it was.
+//! Layers that a calibration has finished, and snapshots of a training, kept until all is done: a run that is killed goes
+//! on where it was.
 //!
 //! While the folder OUT is calibrated, `OUT.fairy2i-layers` holds a file for every finished layer, and the key of the
 //! run: everything its bits follow from. A run with another key begins anew. The folder goes when OUT is there.
@@ -51,6 +52,11 @@ impl Layers {
         Marker::begin(&folder, author)?;
         replace(&folder, KEY, key.as_bytes())?;
         Ok(Self { folder })
+    }
+
+    /// The folder, for what else is kept until OUT is there.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// A finished layer, and what was noted of it.

@@ -129,7 +129,7 @@ impl<'m> Batch<'m> {
         {
             let mut options = self.options.clone();
             options.sampling.seed = seed(&self.options, i);
-            let text = Generator::new(session, text, &options).await?;
+            let text = Generator::new(session, text, &options, None).await?;
             return Ok(Running::Alone(i, Box::new(text)));
         }
         self.together(session, group).await

@@ -3,8 +3,8 @@
 use super::options::Generate;
 use super::sequence::{Finish, Piece, Sequence, Timings};
 use crate::backend::Backend;
-use crate::error::Result;
-use crate::model::{Sampler, Session, Wants};
+use crate::error::{Error, Result};
+use crate::model::{self, Sampler, Session, Speculation, Wants};
 use std::collections::VecDeque;
 use std::time::Duration;
 use web_time::Instant;
@@ -28,6 +28,7 @@ pub(super) fn next_round(elapsed: Duration, steps: usize) -> usize {
 pub struct Generator<'m, B: Backend> {
     session: Session<'m, B>,
     sampler: Sampler,
+    speculation: Option<Speculation<'m, B>>,
     sequence: Sequence<'m>,
     /// Ids that were chosen and not handed out.
     chosen: VecDeque<u32>,
@@ -46,10 +47,15 @@ impl<'m, B: Backend> Generator<'m, B> {
         mut session: Session<'m, B>,
         sequence: Sequence<'m>,
         options: &Generate,
+        draft: Option<&'m model::Model<B>>,
     ) -> Result<Self> {
         let sampler = Sampler::new(options.sampling)?;
+        let speculation = speculation(&session, sampler.wants(), options.speculate, draft)?;
         let clock = Instant::now();
         session.prepare(&[sequence.prompt_ids.len()]).await?;
+        if let Some(speculation) = &speculation {
+            session.prepare_speculation(speculation).await?;
+        }
         Ok(Self {
             timings: Timings {
                 prepare: clock.elapsed(),
@@ -58,6 +64,7 @@ impl<'m, B: Backend> Generator<'m, B> {
             },
             session,
             sampler,
+            speculation,
             sequence,
             chosen: VecDeque::new(),
             last: None,
@@ -124,6 +131,17 @@ impl<'m, B: Backend> Generator<'m, B> {
             self.session.feed(&[last]).await?;
             let id = self.sampler.next(&self.session).await?;
             self.take(vec![id]);
+        } else if let Some(with) = self
+            .speculation
+            .as_ref()
+            .filter(|_| self.sequence.room() > 1)
+        {
+            let steps = with.most().min(self.sequence.room() - 1);
+            let (sampler, session) = (&mut self.sampler, &mut self.session);
+            let ids = sampler.speculate(session, with, last, steps).await?;
+            self.timings.drafted += steps;
+            self.timings.accepted += ids.len() - 1;
+            self.take(ids);
         } else {
             let steps = self.round.min(self.sequence.room());
             let ids = self.sampler.follow(&mut self.session, last, steps).await?;
@@ -166,6 +184,31 @@ impl<'m, B: Backend> Generator<'m, B> {
     pub fn ids(&self) -> &[u32] {
         &self.sequence.ids
     }
+}
+
+/// Room for drafts, if any are asked for.
+fn speculation<'m, B: Backend>(
+    session: &Session<'m, B>,
+    wants: Wants,
+    drafted: usize,
+    draft: Option<&'m model::Model<B>>,
+) -> Result<Option<Speculation<'m, B>>> {
+    if drafted == 0 {
+        return Ok(None);
+    }
+    let Some(draft) = draft else {
+        return Err(Error::usage(
+            "drafts of a model without a reading that drafts",
+            "load it with one",
+        ));
+    };
+    if wants == Wants::All {
+        return Err(Error::usage(
+            "drafts of tokens that are chosen on the host, as with a repetition penalty or all candidates",
+            "choose among at most 256 candidates without a penalty, or draft none",
+        ));
+    }
+    session.speculation(draft, drafted).map(Some)
 }
 
 /// Waits for the device on this thread.

@@ -10,7 +10,7 @@ use crate::files::tokenizer::TOKENIZER;
 use crate::files::{self, Opened, Source, Tokenizer};
 use crate::model::memory::Memory;
 use crate::model::weights::Allowing;
-use crate::model::{self, Config, LoadOptions, Recipe, Weights};
+use crate::model::{self, Config, FirstStages, LoadOptions, MAX_DRAFTED, Recipe, Weights};
 use std::path::Path;
 
 /// A context that is not made shorter: where it does not fit, that is an error.
@@ -36,6 +36,8 @@ pub struct ModelFiles {
 /// ```
 pub struct Model {
     inner: model::Model<Device>,
+    /// The reading that drafts.
+    draft: Option<model::Model<Device>>,
     tokenizer: Option<Tokenizer>,
     /// Where its tokenizer should be, for messages.
     place: String,
@@ -147,9 +149,31 @@ impl ModelFiles {
         options: Options,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Model> {
-        let recipe = self.resolve(options.recipe)?;
+        let recipe = self.reading(&options)?;
+        let draft = options.draft.map(|stages| drafting(recipe, stages));
+        let draft = draft.transpose()?;
+        let batch = match draft {
+            Some(_) => options.batch.max(MAX_DRAFTED + 1),
+            None => options.batch,
+        };
+        let options = Options { batch, ..options };
+        let inner = self.weights_on(device, options.clone(), progress).await?;
+        let draft = match draft {
+            Some(first) => {
+                let options = Options {
+                    recipe: Some(first),
+                    stages: None,
+                    context: Some(inner.options().context),
+                    batch: 1,
+                    ..options
+                };
+                Some(self.weights_on(device, options, &mut |_| {}).await?)
+            }
+            None => None,
+        };
         Ok(Model {
-            inner: self.weights_on(device, options, progress).await?,
+            inner,
+            draft,
             place: self.opened.source.place(TOKENIZER),
             tokenizer: self.opened.tokenizer,
             recipe,
@@ -168,8 +192,13 @@ impl ModelFiles {
         progress: &mut dyn FnMut(&str),
     ) -> Result<model::Model<Device>> {
         let config = &self.opened.config;
-        let recipe = self.resolve(options.recipe)?;
-        let weights = &*self.opened.weights;
+        let recipe = self.reading(&options)?;
+        let weights: &dyn Weights = &*self.opened.weights;
+        let read = match self.opened.recipe {
+            Some(_) => recipe,
+            None => Recipe::FULL,
+        };
+        let weights: &dyn Weights = &FirstStages::new(weights, read);
         let mut load = LoadOptions {
             recipe,
             activations: options.activations,
@@ -185,17 +214,26 @@ impl ModelFiles {
         model::Model::load(device.clone(), config, &weights, load, progress).await
     }
 
+    /// How `options` have the linear layers of these files.
+    fn reading(&self, options: &Options) -> Result<Recipe> {
+        let recipe = self.resolve(options.recipe)?;
+        options
+            .stages
+            .map_or(Ok(recipe), |n| recipe.first_stages(n))
+    }
+
     /// The recipe that `asked` means for these files.
     ///
     /// # Errors
-    /// [`Error::Usage`] when packed layers are to be something else: their full-precision weights are gone.
+    /// [`Error::Usage`] when packed layers are to be something else than what they are, or their first stages: their
+    /// full-precision weights are gone.
     pub fn resolve(&self, asked: Option<Recipe>) -> Result<Recipe> {
         match (self.opened.recipe, asked) {
-            (Some(packed), Some(asked)) if asked != packed => Err(Error::usage(
+            (Some(packed), Some(asked)) if !asked.reads(packed) => Err(Error::usage(
                 format!("{} is packed already", self.opened.source.name()),
                 "quantize the full-precision model instead",
             )),
-            (Some(packed), _) => Ok(packed),
+            (Some(packed), asked) => Ok(asked.unwrap_or(packed)),
             (None, asked) => Ok(asked.unwrap_or(Recipe::FULL)),
         }
     }
@@ -253,7 +291,7 @@ impl Model {
         let sequence = self.sequence(prompt.into(), &options)?;
         let context = sequence.prompt_ids.len() + sequence.max_tokens;
         let session = self.inner.sessions_of(1, context)?;
-        Generator::new(session, sequence, &options).await
+        Generator::new(session, sequence, &options, self.draft.as_ref()).await
     }
 
     /// Continues several prompts: those of the same length together, in one pass over the weights for each token.
@@ -269,6 +307,12 @@ impl Model {
             .into_iter()
             .map(|prompt| self.sequence(prompt.into(), &options))
             .collect::<Result<_>>()?;
+        if options.speculate > 0 {
+            return Err(Error::usage(
+                "drafts of several texts at once",
+                "draft for one text, or draft none",
+            ));
+        }
         Batch::new(&self.inner, sequences, options)
     }
 
@@ -284,6 +328,18 @@ impl Model {
         let (tokenizer, stop) = (self.tokenizer.as_ref(), options.stop.clone());
         Sequence::new(tokenizer, &config.eos, ids, new, stop)
     }
+}
+
+/// The reading that drafts for one of this recipe.
+fn drafting(recipe: Recipe, stages: usize) -> Result<Recipe> {
+    let first = recipe.first_stages(stages)?;
+    if first != recipe {
+        return Ok(first);
+    }
+    Err(Error::usage(
+        format!("drafts by all stages of the model ({recipe})"),
+        "draft with fewer of them, of a model that has more than one",
+    ))
 }
 
 /// The longest context, halved from that of `options`, that `device` has room for beside the model.

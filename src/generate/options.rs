@@ -16,6 +16,12 @@ pub struct Options {
     /// How linear layers are represented. `None` takes them as they are stored; anything else quantizes a
     /// full-precision checkpoint while it is loaded, by rounding alone.
     pub recipe: Option<Recipe>,
+    /// Only so many first stages of each layer, of a recipe that has more: fewer bits of the same files, as good as they
+    /// were made to be by themselves. `None` reads all of them.
+    pub stages: Option<usize>,
+    /// Also a reading with only so many first stages, which drafts what [`Generate::speculate`] asks for. It takes memory
+    /// for those stages and for an embedding of its own.
+    pub draft: Option<usize>,
     /// How activations enter quantized layers. Integers make their sums exact.
     pub activations: Activations,
     /// Most tokens of a prompt and its continuation together; `None` is what the model was trained for,
@@ -38,6 +44,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             recipe: None,
+            stages: None,
+            draft: None,
             activations: Activations::Int16,
             context: None,
             batch: 256,
@@ -58,6 +66,9 @@ pub struct Generate {
     pub stop: Vec<String>,
     /// How tokens are chosen. Equal seeds give equal texts on the same device.
     pub sampling: Sampling,
+    /// So many tokens are drafted by the reading that [`Options::draft`] names, and checked together by the whole model: at
+    /// most [`MAX_DRAFTED`](crate::model::MAX_DRAFTED). The tokens are the same, in another time. 0: none are drafted.
+    pub speculate: usize,
 }
 
 impl Generate {

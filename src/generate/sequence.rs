@@ -50,6 +50,10 @@ pub struct Timings {
     pub prompt_tokens: usize,
     /// New tokens.
     pub new_tokens: usize,
+    /// Tokens that were drafted.
+    pub drafted: usize,
+    /// Of those, the ones that the whole model would have chosen.
+    pub accepted: usize,
 }
 
 impl Timings {

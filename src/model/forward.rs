@@ -38,6 +38,9 @@ pub(super) enum Text<'a> {
     One(usize),
     /// The next token of each text.
     Each,
+    /// Consecutive tokens of the first text, each as if it were a step of its own: the bits are those of decoding them one
+    /// after the other.
+    Steps,
     /// Runs of tokens that follow each other in the step, all of them in the cache of the first text.
     Spans(&'a [Span]),
 }

@@ -127,6 +127,14 @@ pub(in crate::model) fn of_rows(
 }
 
 impl Packed {
+    /// Residual stages (1 for the real baselines).
+    pub fn stages(&self) -> usize {
+        match self.method {
+            Method::Phase { stages } => stages,
+            _ => 1,
+        }
+    }
+
     /// Shapes of `codes` and `scales`.
     pub fn shapes(
         method: Method,
@@ -155,11 +163,31 @@ impl Packed {
         }
     }
 
+    /// The weight whose first stages are those of `first` and whose others are these: rows of the same size with the same
+    /// granularity.
+    #[must_use]
+    pub fn behind(self, first: &Self) -> Self {
+        let (a, b) = (first.stages(), self.stages());
+        let words = words_for(self.in_features.div_ceil(2));
+        Self {
+            method: Method::Phase { stages: a + b },
+            codes: interleaved((&first.codes, a * words), (&self.codes, b * words)),
+            scales: interleaved((&first.scales, 2 * a), (&self.scales, 2 * b)),
+            ..self
+        }
+    }
+
     /// Stored bits per real weight, scales and padding included.
     pub fn bits_per_weight(&self) -> f64 {
         let bits = 32 * (self.codes.len() + self.scales.len());
         bits as f64 / (self.out_features * self.in_features) as f64
     }
+}
+
+/// Runs of both lists in turn.
+fn interleaved<T: Copy>((a, run): (&[T], usize), (b, other): (&[T], usize)) -> Vec<T> {
+    let runs = a.chunks(run).zip(b.chunks(other));
+    runs.flat_map(|(a, b)| a.iter().chain(b)).copied().collect()
 }
 
 /// Quantizes the `[out_features, in_features]` weight `r` (row-major f32) on `backend`.

@@ -5,7 +5,7 @@
 //! included, while the exponential function of a system may differ in the last place), and random numbers are
 //! [`SplitMix64`]'s; so equal logits and an equal seed give the same token on every platform.
 
-use super::session::{Choice, MAX_TOP_K, Session};
+use super::session::{Choice, MAX_TOP_K, Session, Speculation};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::random::SplitMix64;
@@ -177,6 +177,24 @@ impl Sampler {
         };
         let choice = Choice::Drawn(&self.how, from_mut(&mut self.random));
         session.decode(&[last], steps, choice).await
+    }
+
+    /// [`Sampler::follow`] with drafts: chooses some of the `steps + 1` tokens after `last`, the same that it would choose.
+    ///
+    /// # Errors
+    /// As [`Session::speculate`].
+    pub async fn speculate<'m, B: Backend>(
+        &mut self,
+        session: &mut Session<'m, B>,
+        with: &Speculation<'m, B>,
+        last: u32,
+        steps: usize,
+    ) -> Result<Vec<u32>> {
+        let choice = match self.wants() {
+            Wants::TopK(_) => Choice::Drawn(&self.how, from_mut(&mut self.random)),
+            _ => Choice::Greedy,
+        };
+        session.speculate(with, last, steps, choice).await
     }
 
     /// Chooses from the logits of the whole vocabulary.

@@ -14,7 +14,9 @@ mod decode;
 pub use decode::Choice;
 mod prepare;
 mod score;
+mod speculate;
 pub use score::{IGNORED, Reference, Scored, Scorer, Segment};
+pub use speculate::{MAX_DRAFTED, Speculation};
 
 /// Largest k of [`Session::top_k`].
 pub const MAX_TOP_K: usize = 256;

@@ -32,7 +32,6 @@ pub struct Heads {
     /// Cache row of the text's position 0: several texts may share a buffer.
     pub first: usize,
     /// Row of `qkv` and `out` that row 0 is: several sequences, each with a step of its own, may share a pass.
-    /// [`super::attention_split`] and [`super::attention_step`] know 0 only.
     pub offset: usize,
 }
 

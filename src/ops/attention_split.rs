@@ -50,6 +50,7 @@ pub struct AttentionSplitParams {
     first: u32,
     splits: u32,
     range: u32,
+    offset: u32,
 }
 
 impl AttentionSplit {
@@ -103,6 +104,7 @@ impl Op for AttentionSplit {
             first: h.first as u32,
             splits: self.splits as u32,
             range: self.range() as u32,
+            offset: h.offset as u32,
         }
     }
 
@@ -120,7 +122,7 @@ impl Op for AttentionSplit {
     fn lengths(&self) -> Vec<usize> {
         let h = &self.heads;
         let (cache, parts) = (h.cache_words(), Self::part_words(h, self.splits));
-        vec![h.rows * h.qkv_row(), cache, cache, parts]
+        vec![(h.offset + h.rows) * h.qkv_row(), cache, cache, parts]
     }
 
     fn cost(&self) -> Cost {
@@ -137,6 +139,7 @@ impl Op for AttentionSplit {
     fn reference(&self, b: &mut Bindings<'_>) {
         let (qkv, parts): (&[f32], &mut [f32]) = (b.read(0), b.write(3));
         let h = &self.heads;
+        let qkv = &qkv[h.offset * h.qkv_row()..];
         let (k, v) = (h.cache(b.read(1)), h.cache(b.read(2)));
         let d = h.head_dim;
         let words = Self::part_words(h, self.splits);
@@ -169,6 +172,7 @@ impl Op for AttentionSplit {
     fn host(&self, b: &mut Bindings<'_>) {
         let (qkv, parts): (&[f32], &mut [f32]) = (b.read(0), b.write(3));
         let (k, v) = (self.heads.cache(b.read(1)), self.heads.cache(b.read(2)));
+        let qkv = &qkv[self.heads.offset * self.heads.qkv_row()..];
         let words = Self::part_words(&self.heads, self.splits);
         let parts = parts[..words].chunks_exact_mut(2 + self.heads.head_dim);
         let nanoseconds = self.heads.nanoseconds(self.range());
@@ -188,7 +192,11 @@ impl Op for AttentionSplit {
             let cache = (heads.first + heads.positions() + 2) * heads.cache_row();
             let kept = |seed| Data::u32(&heads.kv.encode(&noise(seed, cache, 1.0)));
             let data = vec![
-                Data::f32(&noise(51, heads.rows * heads.qkv_row(), 2.0)),
+                Data::f32(&noise(
+                    51,
+                    (heads.offset + heads.rows) * heads.qkv_row(),
+                    2.0,
+                )),
                 kept(52),
                 kept(53),
                 Data::Out(Self::part_words(&heads, splits)),
@@ -196,8 +204,13 @@ impl Op for AttentionSplit {
             Case::new(name, Self { heads, splits }, data)
         };
         let shapes = super::attention::shapes().into_iter();
+        let later = Heads {
+            offset: 3,
+            ..super::attention::shapes()[2].1
+        };
         shapes
             .zip([3, 2, 1, 5, 2, 4, 6, 2, 3, 2, 3, 2])
+            .chain([(("behind other rows", later), 2)])
             .map(|(shape, splits)| case(shape, splits))
             .collect()
     }
@@ -205,8 +218,8 @@ impl Op for AttentionSplit {
 
 /// The second half: combines the ranges of [`AttentionSplit`].
 ///
-/// Bindings: `parts` [rows, heads, splits, 2 + head_dim] f32; `out` [rows, heads head_dim] f32. The first range
-/// of every row and head must not be empty.
+/// Bindings: `parts` [rows, heads, splits, 2 + head_dim] f32; `out` [rows, heads head_dim] f32, behind `heads.offset` rows
+/// of others. The first range of every row and head must not be empty.
 #[derive(Debug, Clone)]
 pub struct AttentionMerge {
     /// Shape of the step.
@@ -222,6 +235,14 @@ pub struct AttentionMergeParams {
     groups: u32,
     pairs: u32,
     splits: u32,
+    before: u32,
+}
+
+impl AttentionMerge {
+    /// Values of `out` that belong to rows of others.
+    fn before(&self) -> usize {
+        self.heads.offset * self.heads.heads * self.heads.head_dim
+    }
 }
 
 impl Op for AttentionMerge {
@@ -237,6 +258,7 @@ impl Op for AttentionMerge {
             groups: (self.heads.rows * self.heads.heads) as u32,
             pairs: (self.heads.head_dim / 2) as u32,
             splits: self.splits as u32,
+            before: (self.before() / 2) as u32,
         }
     }
 
@@ -250,7 +272,7 @@ impl Op for AttentionMerge {
 
     fn lengths(&self) -> Vec<usize> {
         let h = &self.heads;
-        let out = h.rows * h.heads * h.head_dim;
+        let out = (h.offset + h.rows) * h.heads * h.head_dim;
         vec![AttentionSplit::part_words(h, self.splits), out]
     }
 
@@ -268,7 +290,7 @@ impl Op for AttentionMerge {
         let (parts, out): (&[f32], &mut [f32]) = (b.read(0), b.write(1));
         let d = self.heads.head_dim;
         let groups = parts.chunks_exact(self.splits * (2 + d));
-        let outs = out.chunks_exact_mut(d);
+        let outs = out[self.before()..].chunks_exact_mut(d);
         for (parts, out) in groups.zip(outs).take(self.heads.rows * self.heads.heads) {
             let known = || parts.chunks_exact(2 + d).filter(|part| part[1] > 0.0);
             let top = known()
@@ -289,7 +311,7 @@ impl Op for AttentionMerge {
         let (parts, out): (&[f32], &mut [f32]) = (b.read(0), b.write(1));
         let d = self.heads.head_dim;
         let groups = parts.chunks_exact(self.splits * (2 + d));
-        let outs = out.chunks_exact_mut(d);
+        let outs = out[self.before()..].chunks_exact_mut(d);
         for (parts, out) in groups.zip(outs).take(self.heads.rows * self.heads.heads) {
             let known = || parts.chunks_exact(2 + d).filter(|part| part[1] > 0.0);
             let top = known().fold(f32::NEG_INFINITY, |top, part| top.max(part[0]));
@@ -336,7 +358,11 @@ impl Op for AttentionMerge {
             let data = vec![Data::f32(&parts), Data::Out(2 * heads.heads * head_dim)];
             Case::new(name, Self { heads, splits }, data)
         };
+        let mut behind = case("behind other rows", (3, 16, 4), 1.0);
+        behind.op.heads.offset = 5;
+        behind.data[1] = Data::f32(&noise(60, behind.op.lengths()[1], 1.0));
         vec![
+            behind,
             case("several ranges", (3, 64, 8), 1.0),
             case("one range", (2, 10, 1), 1.0),
             case("far apart", (4, 128, 5), 20.0),

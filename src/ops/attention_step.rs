@@ -11,7 +11,8 @@ use bytemuck::Zeroable;
 ///
 /// Bindings: `qkv` [texts, (heads + 2 kv_heads) head_dim] f32; `table` [context, head_dim / 2, 2] f32 of
 /// (cos, sin); `k_cache`, `v_cache` [texts, stride, kv_heads head_dim] of [`Kv`]; `out` [texts, heads head_dim] f32,
-/// or with several ranges as [`AttentionSplit`] writes it.
+/// or with several ranges as [`AttentionSplit`] writes it. Rows before `heads.offset` of `qkv`, and of `out` with one range,
+/// are others'.
 #[derive(Debug, Clone)]
 pub struct AttentionStep {
     /// Shape; a row is a text.
@@ -35,6 +36,7 @@ pub struct AttentionStepParams {
     splits: u32,
     range: u32,
     stride: u32,
+    offset: u32,
 }
 
 impl AttentionStep {
@@ -141,6 +143,7 @@ impl Op for AttentionStep {
             splits: self.splits as u32,
             range: self.range() as u32,
             stride: self.stride as u32,
+            offset: self.heads.offset as u32,
         }
     }
 
@@ -168,11 +171,12 @@ impl Op for AttentionStep {
     fn lengths(&self) -> Vec<usize> {
         let h = &self.heads;
         let out = match self.splits {
-            1 => h.rows * h.heads * h.head_dim,
+            1 => (h.offset + h.rows) * h.heads * h.head_dim,
             splits => AttentionSplit::part_words(h, splits),
         };
         let (cache, table) = (self.cache_words(), (h.position + 1) * h.head_dim);
-        vec![h.rows * h.qkv_row(), table, cache, cache, out]
+        let qkv = (h.offset + h.rows) * h.qkv_row();
+        vec![qkv, table, cache, cache, out]
     }
 
     fn cost(&self) -> Cost {
@@ -193,7 +197,7 @@ impl Op for AttentionStep {
         let out: &mut [f32] = b.write(4);
         let turns = &table[h.position * d..][..d];
         for text in 0..h.rows {
-            let mut qkv = qkv[text * h.qkv_row()..][..h.qkv_row()].to_vec();
+            let mut qkv = qkv[(h.offset + text) * h.qkv_row()..][..h.qkv_row()].to_vec();
             let (turned, v) = qkv.split_at_mut((h.heads + h.kv_heads) * d);
             turned
                 .chunks_exact_mut(d)
@@ -212,6 +216,7 @@ impl Op for AttentionStep {
                 let part = self.part(split, &q[head * d..][..d], new, kept, at);
                 let group = text * h.heads * self.splits + i;
                 if self.splits == 1 {
+                    let group = group + h.offset * h.heads;
                     let values = part[2..].iter().map(|v| (v / part[1]) as f32);
                     out[group * d..][..d]
                         .iter_mut()
@@ -283,6 +288,19 @@ impl Op for AttentionStep {
                 Kv::F32,
             ),
         ];
+        // the same behind rows of others
+        for i in [2, 4] {
+            let mut behind = cases[i].clone();
+            behind.name.push_str(", behind other rows");
+            behind.op.heads.offset = 3;
+            let lengths = behind.op.lengths();
+            behind.data[0] = Data::f32(&noise(58, lengths[0], 2.0));
+            behind.data[4] = match behind.op.splits {
+                1 => Data::f32(&noise(59, lengths[4], 1.0)),
+                _ => Data::Out(lengths[4]),
+            };
+            cases.push(behind);
+        }
         // the same on a device of few processors
         for i in [3, 6] {
             let mut few = cases[i].clone();

@@ -327,4 +327,8 @@ list![
     train::distill::TokenDistill,
     train::optimizer::GradNorm,
     train::optimizer::Adamw,
+    train::bf16::Bf16Pack,
+    train::bf16::Bf16Unpack,
+    train::block8::Block8Pack,
+    train::block8::Block8Unpack,
 ];

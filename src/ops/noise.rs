@@ -55,7 +55,7 @@ const EACH: usize = 256 * 16;
 
 impl Op for Noise {
     const NAME: &'static str = "noise";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "noise")];
+    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "noise", "hash")];
     const BINDINGS: &'static [Binding] = &[write("y", Elem::U32)];
     const AGREE: Agree = Agree::Bits;
     type Params = NoiseParams;

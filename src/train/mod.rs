@@ -30,6 +30,7 @@ use crate::model::train::Memory;
 use std::path::{Path, PathBuf};
 
 mod begun;
+mod corner;
 mod evaluate;
 mod method;
 mod outputs;

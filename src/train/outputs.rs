@@ -165,6 +165,10 @@ fn told(s: &Settings) -> Vec<(String, String)> {
         steps.to_string(),
     );
     unless(s.scales == usual.scales, "scales", "learned".to_owned());
+    let (moments, masters) = (s.moments == usual.moments, s.masters == usual.masters);
+    let bits = s.moments.bits();
+    unless(moments, "moments", format!("{bits} bits"));
+    unless(masters, "masters", "bf16".to_owned());
     unless(
         s.nested == usual.nested,
         "steps with one stage",

@@ -2,13 +2,25 @@
 
 use super::settings::Settings;
 use crate::error::{Error, Result};
+use crate::model::train::{Masters, Moments};
 use crate::units;
 use std::path::Path;
 
-/// Bytes of a parameter in a checkpoint: its master and two moments, in f32.
-const IN_CHECKPOINT: u64 = 12;
 /// Bytes of a parameter in the models at the end, at least: its master in f32.
 const IN_MODEL: u64 = 4;
+
+/// Bits of a parameter in a checkpoint: its master and two moments. A moment of 8 bits has a word for each 256.
+fn bits_in_checkpoint(settings: &Settings) -> u64 {
+    let master = match settings.masters {
+        Masters::F32 => 32,
+        Masters::Bf16 => 16,
+    };
+    let moment = match settings.moments {
+        Moments::Block8 => 9,
+        other => other.bits() as u64,
+    };
+    master + 2 * moment
+}
 
 /// Refuses a run of a model of so many parameters for which `folder` has no room. `there` checkpoints of it exist
 /// already, the last one of step `step`.
@@ -48,8 +60,8 @@ fn needed(settings: &Settings, parameters: u64, there: u64, step: u64) -> u64 {
     let during = during.max(saves.min(1));
     let after = keep.min(there + saves).saturating_sub(there);
     let bytes = |checkpoints: u64, models: u64| {
-        let each = checkpoints * IN_CHECKPOINT + models * IN_MODEL;
-        parameters.saturating_mul(each)
+        let each = checkpoints * bits_in_checkpoint(settings) + models * 8 * IN_MODEL;
+        parameters.saturating_mul(each) / 8
     };
     bytes(during, 0).max(bytes(after, 1))
 }
@@ -72,6 +84,12 @@ mod tests {
         assert_eq!(needed(&many, 10, 2, 1000), 40, "only the model");
         assert_eq!(needed(&settings(50, 100, 2), 10, 0, 0), 160);
         assert_eq!(needed(&settings(10, 1, 1_000_000), 10, 0, 0), 1240);
+        let small = Settings {
+            moments: Moments::Block8,
+            masters: Masters::Bf16,
+            ..many
+        };
+        assert_eq!(needed(&small, 80, 0, 0), 3 * 340, "34 bits");
     }
 
     #[test]

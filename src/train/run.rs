@@ -118,7 +118,7 @@ pub fn fits<B: Backend>(memory: &Memory, backend: &B) -> Result<()> {
     memory.check(backend).map_err(|error| match error {
         Error::Device { what, .. } => Error::device(
             what,
-            "lower `micro_batch` or `seq`, drop `keep_activations`, or train on another device with more memory",
+            "lower `micro_batch`, `seq` or `moments`, drop `keep_activations`, or train on another device with more memory",
         ),
         other => other,
     })

@@ -1,11 +1,12 @@
 //! All settings of a run: what `config.toml` holds.
 
+use super::corner::corner;
 use super::evaluate::Protocol;
 use super::method::{MethodName, ScaleRule};
 use crate::error::{Error, Result};
 use crate::files::run::Step;
-use crate::model::train::schedule::{Decay, Schedule, WeightDecay};
-use crate::model::train::{Betas, TrainOptions};
+use crate::model::train::schedule::{Schedule, WeightDecay};
+use crate::model::train::{Betas, Masters, Moments, TrainOptions};
 use crate::model::{Granularity, Method, Recipe};
 use crate::random;
 use serde::{Deserialize, Serialize};
@@ -89,6 +90,10 @@ pub struct Settings {
     pub outlier: f64,
     /// Of data and random weights.
     pub seed: u64,
+    /// What AdamW's moments are held in.
+    pub moments: Moments,
+    /// What the masters of quantized layers are held in.
+    pub masters: Masters,
     /// Products in f32.
     pub exact: bool,
     /// No gradient checkpointing.
@@ -139,6 +144,8 @@ impl Default for Settings {
             clip: 2.0,
             outlier: 0.0,
             seed: 42,
+            moments: Moments::F32,
+            masters: Masters::F32,
             exact: false,
             keep_activations: false,
             allow_nonfinite: false,
@@ -328,6 +335,9 @@ impl Settings {
             exact: self.exact,
             distill: self.distill,
             learned_scales: self.scales == ScaleRule::Learned,
+            moments: self.moments,
+            masters: self.masters,
+            seed: self.seed,
             ..TrainOptions::new(self.recipe()?, self.micro_batch, length)
         })
     }
@@ -354,30 +364,9 @@ impl Settings {
     }
 }
 
-/// `FROM:STEPS:FACTOR`.
-fn corner(text: &str) -> Result<Decay> {
-    let mut parts = text.split(':');
-    let mut next = || parts.next().unwrap_or_default();
-    let (from, steps, to) = (next().parse(), next().parse(), next().parse());
-    match (from, steps, to) {
-        (Ok(from), Ok(steps), Ok(to)) => Ok(Decay { from, steps, to }),
-        _ => Err(Error::usage(
-            format!("`{text}` is no decay"),
-            "write FROM:STEPS:FACTOR, like 8000:2000:0.1667",
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn corners_are_three_numbers() {
-        let decay = corner("8000:2000:0.1667").expect("a decay");
-        assert_eq!((decay.from, decay.steps, decay.to), (8000, 2000, 0.1667));
-        assert!(corner("8000:2000").is_err());
-    }
 
     #[test]
     fn steps_are_whole_micro_batches() {

@@ -6,7 +6,6 @@ use super::{Event, outputs};
 use crate::backend::{Backend, block_on};
 use crate::error::{Error, Result};
 use crate::files::corpus::{Block, Corpus};
-use crate::files::run::checkpoints::Saving;
 use crate::files::run::{
     Before, CURVES, Checkpoints, LossScale, Metrics, RunState, Saved, Step, curves,
 };
@@ -38,15 +37,6 @@ pub struct Running<'a, B: Backend> {
     pub events: &'a mut dyn FnMut(Event<'_>),
 }
 
-/// File of a part's tensors in a checkpoint.
-fn file_of(part: Part) -> &'static str {
-    match part {
-        Part::Master => "masters.safetensors",
-        Part::First => "first.safetensors",
-        Part::Second => "second.safetensors",
-    }
-}
-
 impl<'b, B: Backend> Running<'b, B> {
     /// Goes on from a checkpoint, if there is one.
     pub fn restore(&mut self, saved: Option<Saved>) -> Result<()> {
@@ -59,12 +49,11 @@ impl<'b, B: Backend> Running<'b, B> {
             since_change: scale.since_change,
             adapts: scale.adapts,
         })?;
-        let parameters = self.trainer.parameters().to_vec();
         for part in Part::ALL {
-            let tensors = saved.tensors(file_of(part))?;
-            for (i, p) in parameters.iter().enumerate() {
-                self.trainer
-                    .write(part, i, &tensors.values(&p.name, &p.shape())?)?;
+            let tensors = saved.tensors(part.file())?;
+            for (i, of) in self.trainer.layouts(part).iter().enumerate() {
+                let words = tensors.words(&of.name, of.dtype, &of.shape)?;
+                self.trainer.set_words(part, i, &words)?;
             }
         }
         (self.events)(Event::Resumed(self.state.step));
@@ -220,27 +209,14 @@ impl<'b, B: Backend> Running<'b, B> {
         };
         let mut saving = self.checkpoints.save(self.state.step)?;
         for part in Part::ALL {
-            self.save_part(&mut saving, part)?;
+            let words = |i| block_on(self.backend, self.trainer.words(part, i));
+            saving.all_tensors(part.file(), self.trainer.layouts(part), words)?;
         }
         saving.state(&self.state)?;
         saving.commit()?;
         let title = self.run.out.display().to_string();
         let plot = curves(&self.steps, &title)?;
         files::staging::replace(&self.run.out, CURVES, plot.as_bytes())
-    }
-
-    fn save_part(&self, saving: &mut Saving<'_>, part: Part) -> Result<()> {
-        let parameters = self.trainer.parameters();
-        let shapes: Vec<_> = parameters
-            .iter()
-            .map(|p| (p.name.clone(), p.shape()))
-            .collect();
-        let mut file = saving.tensors(file_of(part), &shapes)?;
-        for i in 0..parameters.len() {
-            let values = block_on(self.backend, self.trainer.read(part, i))?;
-            file.push(&values)?;
-        }
-        file.finish()
     }
 
     /// What the final outputs are made of.

@@ -17,15 +17,31 @@ pub fn open(model: Option<&Path>) -> Result<Opened> {
     Ok(opened)
 }
 
-/// How the linear layers of `opened` will be represented: as they are packed, or as `args` say.
+/// How the linear layers of `opened` will be represented: as they are packed, or as `args` say. Stages of packed layers
+/// are the first ones.
 ///
 /// # Errors
-/// When `args` want packed layers to be something else: their full-precision weights are gone.
+/// When `args` want packed layers to be something else: their full-precision weights are gone; and for stages that they
+/// do not have.
 pub fn recipe(opened: &Opened, args: &RecipeArgs) -> Result<Recipe> {
     let blocks = opened.config.layers;
     let Some(packed) = opened.recipe else {
         return args.recipe(MethodName::Full, blocks);
     };
+    let same = args.granularity.is_none_or(|g| g == packed.granularity)
+        && args.method.is_none_or(|m| m == MethodName::Fairy2i)
+        && (!args.skip_lm_head || packed.skip_head);
+    let stages = args.stages.as_ref().map(|stages| stages.of(blocks));
+    let stages = stages.transpose()?;
+    if let Some(stages) = stages.filter(|s| s.is_uniform() && same) {
+        let first = packed.first_stages(stages.base());
+        return first.map_err(|error| match error {
+            Error::Usage { what, hint } => {
+                Error::usage(format!("{}: {what}", opened.source.name()), hint)
+            }
+            other => other,
+        });
+    }
     if args.is_given() && args.recipe(MethodName::Full, blocks)? != packed {
         return Err(Error::usage(
             format!("{} is packed already ({})", opened.source.name(), packed),

@@ -6,6 +6,7 @@ use super::{device, out};
 use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::files::run::{Step, config};
+use crate::model::train::{Masters, Moments};
 use crate::train::{self, Event, Job, Protocol, ScaleRule, Settings, read_settings};
 use clap::{Arg, Args};
 use serde::Serialize;
@@ -131,6 +132,12 @@ struct Given {
     /// What order of data and random weights follow from [default: 42]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Bits of AdamW's moments between steps: two moments of 32 bits take twice the memory of the weights [default: 32]
+    #[arg(long, value_enum, value_name = "32|16|8")]
+    moments: Option<Moments>,
+    /// What the masters of quantized layers are held in between steps [default: f32]
+    #[arg(long, value_enum, value_name = "f32|bf16")]
+    masters: Option<Masters>,
     /// Products in f32 also where the device has matrix units
     #[arg(long, num_args = 0, default_missing_value = "true")]
     exact: Option<bool>,

@@ -40,7 +40,7 @@ fn settings_that_make_no_sense_are_refused() {
         (&["--min-p", "-0.1"], &["min-p"]),
         (&["--repeat-penalty", "0"], &["penalty"]),
         (&["--stop", ""], &["--stop"]),
-        (&["--stages", "3"], &["packed already", "stages 2"]),
+        (&["--stages", "3"], &["first 3 stages", "stages 2"]),
         (&["--method", "bitnet", "--stages", "2"], &["--stages"]),
         (&["-m", "/no/such/folder"], &["/no/such/folder"]),
         (&["-m", "Cargo.toml"], &["Cargo.toml"]),

@@ -222,3 +222,57 @@ fn rows_that_are_no_questions_are_refused() {
         &["3 questions"],
     );
 }
+
+/// The first stages of a packed folder are what quantizing with fewer stages gives, since the papers' stages are chosen
+/// one after the other.
+#[test]
+fn first_stages_of_a_packed_folder_are_a_model() {
+    let (folder, path) = text("a.txt", 2000);
+    let packed = folder.path().join("packed");
+    let packed = packed.to_str().expect("UTF-8");
+    good(&[
+        "quantize",
+        STORIES,
+        packed,
+        "--stages",
+        "3",
+        "--granularity",
+        "row",
+    ]);
+    let sweep = |model: &str, more: &[&str]| -> Vec<f64> {
+        let args = ["eval", "ppl", "-m", model, "--block", "64", "--json", &path];
+        let rows = json(&[&args[..], more].concat());
+        let rows = rows.as_array().expect("rows").iter();
+        rows.map(|row| number(row, "ppl")).collect()
+    };
+    let stages = ["--stages", "1,2,3"];
+    let wanted = sweep(STORIES, &[&stages[..], &["--granularity", "row"]].concat());
+    assert_eq!(sweep(packed, &stages), wanted);
+    assert_eq!(sweep(packed, &[]), wanted[2..]);
+    assert!(wanted[2] < wanted[1] && wanted[1] < wanted[0]);
+    let generated = json(&[
+        "generate", "-m", packed, "--stages", "1", "-n", "4", "--json", "Once",
+    ]);
+    let method = generated["stats"]["method"].as_str().expect("a method");
+    assert!(method.contains("stages 1, scales per row"), "{method}");
+    let info = |more: &[&str]| {
+        let info = json(&[&["info", packed, "--json"], more].concat());
+        number(&info, "bits_per_linear_weight")
+    };
+    assert!(info(&["--stages", "1"]) < 0.5 * info(&[]));
+    good(&[
+        "bench", "-m", packed, "--stages", "1", "-p", "4", "-n", "2", "-r", "1",
+    ]);
+    let eval = ["eval", "ppl", "-m", packed, &path, "--stages"];
+    refused(
+        &[&eval[..], &["4"]].concat(),
+        2,
+        &["first 4 stages", "has 3"],
+    );
+    refused(&[&eval[..], &["full"]].concat(), 2, &["packed already"]);
+    let ternary = folder.path().join("ternary");
+    let ternary = ternary.to_str().expect("UTF-8");
+    good(&["quantize", STORIES, ternary, "--method", "bitnet_1_58"]);
+    let eval = ["eval", "ppl", "-m", ternary, &path, "--stages", "1"];
+    refused(&eval, 2, &["has none"]);
+}

@@ -171,11 +171,39 @@ fn a_run_leaves_models_and_records_and_survives_a_kill() {
         let same = read(&Path::new(&whole).join(&path)) == read(&Path::new(&killed).join(&path));
         assert!(same, "{path}");
     }
-    refused(
-        &["train", "--out", &killed, "--resume", "--lr", "2e-3"],
-        2,
-        &["lr"],
-    );
+    for (option, value) in [("--lr", "2e-3"), ("--moments", "16"), ("--masters", "bf16")] {
+        let args = ["train", "--out", &killed, "--resume", option, value];
+        refused(&args, 2, &[&option[2..]]);
+    }
+    goes_on_with_fewer_bits(&at("eight"), &at("stopped"), &data, &eval);
+}
+
+/// Moments of 8 bits and masters of 16 are remembered by the run, and go on from a checkpoint to the same bits.
+fn goes_on_with_fewer_bits(whole: &str, stopped: &str, data: &str, eval: &str) {
+    let held = ["--moments", "8", "--masters", "bf16"];
+    let make = |out: &str| good(&[&train(out, data, eval)[..], &held].concat());
+    make(whole);
+    make(stopped);
+    let state = |run: &str, step: &str, part: &str| {
+        read(&Path::new(run).join(format!("{step}/{part}.safetensors")))
+    };
+    // back to what a kill behind the checkpoint before would have left
+    std::fs::remove_dir_all(Path::new(stopped).join("step-6")).expect("removed");
+    good(&["train", "--out", stopped, "--resume"]);
+    for part in ["masters", "first", "second"] {
+        let same = state(whole, "step-6", part) == state(stopped, "step-6", part);
+        assert!(same, "{part}");
+    }
+    let settings = String::from_utf8(read(&Path::new(whole).join("config.toml"))).expect("UTF-8");
+    assert!(settings.contains("moments = \"8\"") && settings.contains("masters = \"bf16\""));
+    good(&[
+        "generate",
+        "-m",
+        &format!("{whole}/packed"),
+        "-n",
+        "4",
+        "Once",
+    ]);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Checkpoints under kills: whatever operation of the disk is the last one, the newest whole checkpoint loads.
 
+use fairy2i_gpu::files::checkpoint::Spec;
 use fairy2i_gpu::files::corpus::Order;
 use fairy2i_gpu::files::run::disk::Disk;
 use fairy2i_gpu::files::run::{Before, Checkpoints, LossScale, RunState};
+use fairy2i_gpu::model::Dtype;
 use fairy2i_gpu::{Error, Result};
 use std::cell::Cell;
 use std::fs::File;
@@ -95,8 +97,13 @@ fn state(step: u64) -> RunState {
     }
 }
 
-fn shapes() -> Vec<(String, Vec<usize>)> {
-    vec![("b".to_owned(), vec![2, 3]), ("a".to_owned(), vec![5])]
+fn shapes() -> Vec<Spec> {
+    let spec = |name: &str, shape| Spec {
+        name: name.to_owned(),
+        dtype: Dtype::F32,
+        shape,
+    };
+    vec![spec("b", vec![2, 3]), spec("a", vec![5])]
 }
 
 fn values(step: u64, part: usize, n: usize) -> Vec<f32> {
@@ -139,6 +146,10 @@ fn newest(all: &Checkpoints) -> (Option<u64>, Vec<String>) {
             assert_eq!(
                 *tensors.values("a", &[5]).expect("a"),
                 values(step, part, 5)
+            );
+            assert!(
+                tensors.words("a", Dtype::U32, &[5]).is_err(),
+                "another type"
             );
             let wrong = tensors.values("a", &[6]).expect_err("another shape");
             assert_eq!(wrong.exit_code(), 2);

@@ -1,8 +1,10 @@
 //! Training on tiny models: gradients, and what must not change a bit.
 
+mod block8;
 #[path = "../common/mod.rs"]
 mod common;
 mod exact;
+mod formats;
 mod gradient;
 mod memory;
 mod scales;

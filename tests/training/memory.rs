@@ -4,9 +4,10 @@ use super::teacher::Taken;
 use super::{W2, config, options};
 use fairy2i_gpu::Result;
 use fairy2i_gpu::backend::{Backend, Cpu, DeviceFacts};
-use fairy2i_gpu::model::Method;
-use fairy2i_gpu::model::train::{Memory, Trainer};
-use fairy2i_gpu::ops::Op;
+use fairy2i_gpu::model::config::{Rope, RopeScaling};
+use fairy2i_gpu::model::train::{Masters, Memory, Moments, TrainOptions, Trainer};
+use fairy2i_gpu::model::{Config, Granularity, Method, Recipe};
+use fairy2i_gpu::ops::{Needs, Op};
 use std::cell::Cell;
 
 /// A CPU that counts what is allocated.
@@ -52,12 +53,21 @@ impl Backend for Counting {
 
 #[test]
 fn announced_memory_is_what_is_allocated() -> Result<()> {
-    for method in [Method::Full, W2, Method::Binary] {
+    let plain = (Moments::F32, Masters::F32);
+    for (method, (moments, masters)) in [
+        (Method::Full, plain),
+        (W2, plain),
+        (Method::Binary, plain),
+        (W2, (Moments::Bf16, Masters::F32)),
+        (Method::Full, (Moments::Block8, Masters::F32)),
+        (W2, (Moments::Block8, Masters::Bf16)),
+    ] {
         for checkpoint in [false, true] {
             let mut config = config();
             (config.hidden, config.intermediate, config.vocab) = (64, 200, 500);
             let mut options = options(method, checkpoint);
             (options.texts, options.length) = (3, 40);
+            (options.moments, options.masters) = (moments, masters);
             options.distill = if checkpoint { 0.5 } else { 0.0 };
             let counting = Counting {
                 facts: DeviceFacts {
@@ -84,8 +94,80 @@ fn announced_memory_is_what_is_allocated() -> Result<()> {
                 "{method:?}: {} announced, {allocated}",
                 announced.total()
             );
-            assert_eq!(announced.masters * 2, announced.moments);
+            if (moments, masters) == plain {
+                assert_eq!(announced.masters * 2, announced.moments);
+            }
         }
     }
     Ok(())
+}
+
+/// The shape of LLaMA-2-7B.
+fn llama() -> Config {
+    Config {
+        architecture: "LlamaForCausalLM".into(),
+        vocab: 32_000,
+        hidden: 4096,
+        intermediate: 11_008,
+        layers: 32,
+        heads: 32,
+        kv_heads: 32,
+        head_dim: 128,
+        context: 4096,
+        rope: Rope {
+            theta: 10_000.0,
+            scaling: RopeScaling::None,
+        },
+        norm_eps: 1e-5,
+        tied: false,
+        bos: Some(1),
+        eos: vec![2],
+    }
+}
+
+/// A tuning of it with a teacher and learned scales, on a device with matrix units and bindings of 2 GiB.
+fn tuning(moments: Moments, masters: Masters, texts: usize) -> Memory {
+    let recipe = Recipe {
+        method: Method::Phase { stages: 2 },
+        granularity: Granularity::Row,
+        skip_head: false,
+    };
+    let options = TrainOptions {
+        distill: 0.5,
+        learned_scales: true,
+        moments,
+        masters,
+        ..TrainOptions::new(recipe, texts, 512)
+    };
+    Memory::of(&llama(), &options, Needs::ALL, 1 << 29)
+}
+
+#[test]
+fn seven_billion_weights_are_tuned_in_130_gigabytes() {
+    const ROOM: usize = 130_000_000_000;
+    let mut totals = Vec::new();
+    for (moments, masters, texts) in [
+        (Moments::F32, Masters::F32, 8),
+        (Moments::Bf16, Masters::F32, 16),
+        (Moments::Block8, Masters::F32, 32),
+        (Moments::Block8, Masters::Bf16, 64),
+    ] {
+        let memory = tuning(moments, masters, texts);
+        println!(
+            "{moments:?} {masters:?} {texts}: {} {memory}",
+            memory.total()
+        );
+        totals.push(memory.total());
+    }
+    assert!(
+        totals[0] > ROOM && totals[1..].iter().all(|&t| t < ROOM),
+        "{totals:?}"
+    );
+    let memory = tuning(Moments::Block8, Masters::F32, 32);
+    let parameters = llama().parameters() as f64;
+    let each = |bytes: usize| bytes as f64 / parameters;
+    assert!((each(memory.masters) - 4.0).abs() < 0.01);
+    assert!((each(memory.moments) - 2.03).abs() < 0.01);
+    // layers in f16, the embedding in f32, logits and the head's input
+    assert!(each(memory.teacher) < 2.2, "{}", memory.teacher);
 }

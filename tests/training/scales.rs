@@ -107,6 +107,170 @@ fn gradients_of_scales() -> Result<()> {
     Ok(())
 }
 
+/// Options with learned scales and a first stage that is trained by itself, too.
+fn nested(method: Method, granularity: Granularity, share: f64) -> TrainOptions {
+    TrainOptions {
+        nested: share,
+        ..learned(method, granularity)
+    }
+}
+
+/// Stages of a packed layer.
+fn stages(packed: &Packed) -> usize {
+    match packed.method {
+        Method::Phase { stages } => stages,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The weight of a layer's first stage.
+fn first_stage(packed: &Packed) -> Vec<f64> {
+    let mut first = packed.clone();
+    let stages = stages(packed);
+    let behind = |i: &usize| !(i / 2).is_multiple_of(stages);
+    for i in (0..packed.scales.len()).filter(behind) {
+        first.scales[i] = 0.0;
+    }
+    let cpu = Cpu::new();
+    wide(&block_on(&cpu, dequantize(&cpu, &first)).unwrap())
+}
+
+/// The loss of a step with a share for the first stage is that of the packed layers and of their first stages, and the
+/// gradients of scales are its slopes.
+#[test]
+fn both_readings_of_nested_stages_are_trained() -> Result<()> {
+    let mixed: Mixed = "2,down=1,head=3".parse().unwrap();
+    for (method, granularity) in [
+        (Method::Phase { stages: 2 }, Granularity::Row),
+        (Method::Mixed(mixed), Granularity::Tensor),
+    ] {
+        let (cpu, config, share) = (Cpu::new(), config(), 0.3);
+        let options = nested(method, granularity, share);
+        let mut trainer = Trainer::from_scratch(&cpu, &config, options, 3)?;
+        let list = trainer.parameters().to_vec();
+        for (i, p) in list.iter().enumerate() {
+            if p.kind != Kind::Scales {
+                let values = fairy2i_gpu::ops::noise(200 + i as u32, p.len(), 0.8);
+                trainer.write(Part::Master, i, &values)?;
+            }
+        }
+        let data = batches(&config);
+        let given: Vec<_> = data.iter().map(|(t, l, n)| batch(t, l, *n)).collect();
+        let report = block_on(&cpu, trainer.step(&given, 0.0, 0.0))?;
+        let mut parameters = Parameters::new();
+        for (i, p) in list.iter().enumerate() {
+            let values = block_on(&cpu, trainer.read(Part::Master, i))?;
+            parameters.insert(p.name.clone(), wide(&values));
+        }
+        let layers = block_on(&cpu, trainer.packed())?;
+        let [mut all, mut first] = [parameters.clone(), parameters];
+        for (name, packed) in &layers {
+            let weight = format!("{name}.weight");
+            all.insert(
+                weight.clone(),
+                wide(&block_on(&cpu, dequantize(&cpu, packed))?),
+            );
+            first.insert(weight, first_stage(packed));
+        }
+        let mean = |parameters: &Parameters| -> f64 {
+            let texts = data.iter();
+            let texts = texts.flat_map(|(t, l, n)| t.chunks(*n).zip(l.chunks(*n)));
+            let losses = texts.map(|(t, l)| exact::loss(t, l, parameters, &config));
+            losses.sum::<f64>() / report.tokens as f64
+        };
+        let both = (1.0 - share) * mean(&all) + share * mean(&first);
+        assert!(
+            (report.loss - both).abs() < 1e-6 * both,
+            "{} {both}",
+            report.loss
+        );
+        for (stages, parameters) in [(1, &first), (trainer.options().recipe.most_stages(), &all)] {
+            trainer.set_stages(stages)?;
+            let (sum, tokens) = block_on(&cpu, trainer.evaluate(&given))?;
+            let want = mean(parameters);
+            assert!(
+                (sum / tokens as f64 - want).abs() < 1e-6 * want,
+                "{stages} stages"
+            );
+        }
+        // weights and scales of one layer of each kind: others take the same way
+        for (name, packed) in layers.iter().rev().take(4) {
+            let of = format!("{name}.scales");
+            let index = list.iter().position(|p| p.name == of).unwrap();
+            let got = block_on(&cpu, trainer.gradient(index))?;
+            let (weight, basis, scales) = (
+                format!("{name}.weight"),
+                basis(packed),
+                wide(&packed.scales),
+            );
+            let stages = stages(packed);
+            let want: Vec<f64> = (0..scales.len())
+                .map(|j| {
+                    let at = |offset: f64| {
+                        let mut scales = scales.clone();
+                        scales[j] *= offset.exp();
+                        let (mut all, mut first) = (all.clone(), first.clone());
+                        all.insert(weight.clone(), sum(&basis, &scales));
+                        for (i, scale) in scales.iter_mut().enumerate() {
+                            *scale *= f64::from(u8::from(i / 2 % stages == 0));
+                        }
+                        first.insert(weight.clone(), sum(&basis, &scales));
+                        (1.0 - share) * mean(&all) + share * mean(&first)
+                    };
+                    (at(STEP) - at(-STEP)) / (2.0 * STEP)
+                })
+                .collect();
+            let error = relative(&got, &want);
+            println!("{name}, {method:?}, {granularity}: {error:e}");
+            assert!(error < 3e-6, "{name}: {error:e}");
+        }
+    }
+    Ok(())
+}
+
+/// First stages of nested layers depend on nothing behind them: they are those of a model with one stage and the same
+/// scales.
+#[test]
+fn a_nested_model_learns_and_is_resumed_to_the_bit() -> Result<()> {
+    let _one = one_at_a_time();
+    for device in devices() {
+        let how = nested(Method::Phase { stages: 2 }, Granularity::Row, 0.5);
+        let mut whole = Trainer::from_scratch(&device, &config(), how, 42)?;
+        let reports = steps(&mut whole, 4)?;
+        assert!(reports[3].loss < reports[0].loss);
+        let mut first = Trainer::from_scratch(&device, &config(), how, 42)?;
+        assert_eq!(steps(&mut first, 2)?, reports[..2]);
+        let mut second = Trainer::from_scratch(&device, &config(), how, 7)?;
+        for (i, values) in state(&first)?.into_iter().enumerate() {
+            let values: Vec<f32> = bytemuck::cast_vec(values);
+            second.write(Part::ALL[i % 3], i / 3, &values)?;
+        }
+        second.set_progress(first.progress())?;
+        assert_eq!(steps(&mut second, 2)?, reports[2..]);
+        assert_eq!(state(&second)?, state(&whole)?);
+        let one = learned(Method::Phase { stages: 1 }, Granularity::Row);
+        let mut one = Trainer::from_scratch(&device, &config(), one, 7)?;
+        let list = whole.parameters().to_vec();
+        for (i, p) in list.iter().enumerate() {
+            let mut values = block_on(&device, whole.read(Part::Master, i))?;
+            if p.kind == Kind::Scales {
+                let kept = values.iter().enumerate().filter(|(i, _)| i / 2 % 2 == 0);
+                values = kept.map(|(_, &v)| v).collect();
+            }
+            one.write(Part::Master, i, &values)?;
+        }
+        let pairs = block_on(&device, whole.packed())?.into_iter();
+        for ((name, two), (_, one)) in pairs.zip(block_on(&device, one.packed())?) {
+            assert_eq!(
+                first_stage(&two),
+                wide(&block_on(&device, dequantize(&device, &one))?),
+                "{name}"
+            );
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn learned_scales_learn_and_are_resumed_to_the_bit() -> Result<()> {
     let _one = one_at_a_time();
@@ -146,4 +310,17 @@ fn what_has_no_scales_to_learn_is_refused() {
     let how = learned(Method::Phase { stages: 2 }, Granularity::Row);
     let mut trainer = Trainer::from_scratch(&cpu, &config, how, 1).unwrap();
     assert!(trainer.set_stages(1).is_err());
+    let two = Method::Phase { stages: 2 };
+    for (method, share, scales) in [
+        (Method::Phase { stages: 1 }, 0.5, true),
+        (two, 0.5, false),
+        (two, 1.0, true),
+        (two, f64::NAN, true),
+    ] {
+        let how = TrainOptions {
+            learned_scales: scales,
+            ..nested(method, Granularity::Row, share)
+        };
+        assert!(Trainer::from_scratch(&cpu, &config, how, 1).is_err());
+    }
 }

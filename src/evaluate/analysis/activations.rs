@@ -166,6 +166,8 @@ fn load(
     };
     let options = Options {
         recipe: files.recipe().or(Some(recipe)),
+        stages: None,
+        draft: None,
         activations,
         context: Some(context),
         batch: context.min(BATCH),

@@ -1,4 +1,4 @@
-//! Checkpoints that are whole or not there: `step-N` folders of named f32 tensors and a state.
+//! Checkpoints that are whole or not there: `step-N` folders of named tensors, f32 or words, and a state.
 //!
 //! A checkpoint is written as `step-N.tmp`: every file synced, then `manifest.json` with the SHA-256 of each, then the
 //! folder; it gets its name by renaming, and the parent is synced. Whatever a kill leaves, the newest `step-N` whose
@@ -6,7 +6,6 @@
 
 use super::disk::{Disk, System};
 use crate::error::{Error, Result};
-use crate::files::checkpoint::{Spec, layout};
 use crate::files::corpus::{Order, hash};
 use crate::files::json::show;
 use crate::files::safetensors::{self, Entry};
@@ -321,11 +320,22 @@ impl Tensors<'_> {
         self.entries.keys().map(String::as_str)
     }
 
-    /// The values of `name`, which must have this shape.
+    /// The f32 values of `name`, which must have this shape.
     ///
     /// # Errors
     /// [`Error::Tensors`] when there is none such.
     pub fn values(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>> {
+        Ok(match self.words(name, Dtype::F32, shape)? {
+            Cow::Borrowed(words) => Cow::Borrowed(bytemuck::cast_slice(words)),
+            Cow::Owned(words) => Cow::Owned(bytemuck::cast_vec(words)),
+        })
+    }
+
+    /// The words of `name`, which must have this type, f32 or u32, and this shape.
+    ///
+    /// # Errors
+    /// [`Error::Tensors`] when there is none such.
+    pub fn words(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Cow<'_, [u32]>> {
         let problem = |what: String| Error::Tensors {
             file: self.file.clone(),
             problems: vec![format!("`{}` {what}", show(name))],
@@ -333,9 +343,10 @@ impl Tensors<'_> {
         let Some(entry) = self.entries.get(name) else {
             return Err(problem("is missing".to_owned()));
         };
-        if entry.shape != shape || entry.dtype != ::safetensors::Dtype::F32 {
+        let same = format!("{:?}", entry.dtype) == format!("{dtype:?}");
+        if entry.shape != shape || !same || dtype.bytes() != 4 {
             return Err(problem(format!(
-                "is {:?} {:?}, not F32 {shape:?}",
+                "is {:?} {:?}, not {dtype:?} {shape:?}",
                 entry.dtype, entry.shape
             )));
         }
@@ -346,17 +357,6 @@ impl Tensors<'_> {
             return Ok(Cow::Borrowed(values));
         }
         let (words, _) = bytes.as_chunks();
-        Ok(words.iter().map(|&b| f32::from_le_bytes(b)).collect())
+        Ok(words.iter().map(|&b| u32::from_le_bytes(b)).collect())
     }
-}
-
-/// The first bytes of a file of f32 tensors.
-fn header(tensors: &[(String, Vec<usize>)]) -> Vec<u8> {
-    let spec = |(name, shape): &(String, Vec<usize>)| Spec {
-        name: name.clone(),
-        dtype: Dtype::F32,
-        shape: shape.clone(),
-    };
-    let specs: Vec<Spec> = tensors.iter().map(spec).collect();
-    layout(&specs.iter().collect::<Vec<_>>()).0
 }

@@ -12,7 +12,10 @@ use crate::ops::quantizer::{PhaseUnpack, Piece};
 use crate::ops::train::fill::Fill;
 use crate::ops::train::matmul::Place;
 
+mod behind;
 mod fit;
+
+pub(super) use behind::of_layer;
 
 /// Rounds of fitting scales to codes and choosing the nearest codes, before inputs are looked at.
 const ROUNDS: usize = 8;
@@ -157,8 +160,19 @@ impl<'a, B: Backend> Layer<'a, B> {
 
     /// Codes and scales: recipe A.
     pub async fn quantize(&self) -> Result<(Packed, LayerErrors)> {
-        let power = self.energy(&self.ordered).await?;
-        let relative = |error: f64| relative(error, power);
+        let powers = self.powers().await?;
+        self.choose(powers).await
+    }
+
+    /// `tr(R' H R'^T)` and the norm of the weight, which errors are relative to.
+    pub(super) async fn powers(&self) -> Result<[f64; 2]> {
+        let (norm, _) = norms(self.backend, &self.weight, self.rows * self.columns).await?;
+        Ok([self.energy(&self.ordered).await?, norm])
+    }
+
+    /// Codes and scales of the target, and their errors relative to these powers.
+    pub(super) async fn choose(&self, powers: [f64; 2]) -> Result<(Packed, LayerErrors)> {
+        let relative = |error: f64| relative(error, powers[0]);
         self.papers().await?;
         let mut outputs = vec![relative(self.residual_error().await?)];
         self.fitting().alternate(ROUNDS).await?;
@@ -168,7 +182,7 @@ impl<'a, B: Backend> Layer<'a, B> {
             self.refit().await?;
             outputs.push(relative(self.residual_error().await?));
         }
-        let weights = self.weight_error().await?;
+        let weights = self.weight_error(powers[1]).await?;
         Ok((self.packed().await?, LayerErrors { outputs, weights }))
     }
 
@@ -212,11 +226,10 @@ impl<'a, B: Backend> Layer<'a, B> {
         self.energy(&self.errors).await
     }
 
-    async fn weight_error(&self) -> Result<f64> {
+    async fn weight_error(&self, power: f64) -> Result<f64> {
         self.residual(&self.weight).await?;
         let n = self.rows * self.columns;
         let (error, _) = norms(self.backend, &self.scratch[0], n).await?;
-        let (power, _) = norms(self.backend, &self.weight, n).await?;
         Ok(relative(error, power))
     }
 
@@ -231,6 +244,7 @@ impl<'a, B: Backend> Layer<'a, B> {
             scales: &self.scales,
             sums: &self.sums,
             unit: &self.scratch[0],
+            nested: false,
         }
     }
 

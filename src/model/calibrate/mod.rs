@@ -34,8 +34,9 @@ use crate::error::{Error, Result};
 use crate::model::config::LinearShape;
 use crate::ops::activation::Activations;
 use factor::Factor;
-use layer::Layer;
+use layer::{Layer, of_layer};
 use moments::{Moments, Scratch};
+use std::collections::BTreeMap;
 use streams::{Both, Quantized, Streams};
 
 /// How a model is calibrated.
@@ -108,6 +109,30 @@ pub async fn calibrate<B: Backend>(
     options: CalibrateOptions,
     journal: &mut dyn Journal,
 ) -> Result<()> {
+    calibrate_behind(
+        backend,
+        (config, weights),
+        sequences,
+        options,
+        None,
+        journal,
+    )
+    .await
+}
+
+/// [`calibrate`] with the first stages of all layers in `first`, by the layers' names, which stay as they are: the others
+/// are calibrated on what those leave, with inputs from the model of all stages.
+///
+/// # Errors
+/// As [`calibrate`], and [`Error::Usage`] for a layer that `first` does not have.
+pub async fn calibrate_behind<B: Backend>(
+    backend: &B,
+    (config, weights): (&Config, &dyn Weights),
+    sequences: &[Vec<u32>],
+    options: CalibrateOptions,
+    first: Option<&BTreeMap<String, Packed>>,
+    journal: &mut dyn Journal,
+) -> Result<()> {
     check(config, sequences, &options)?;
     let load = load_options(sequences, &options);
     fits(backend, config, sequences, load.batch)?;
@@ -124,6 +149,7 @@ pub async fn calibrate<B: Backend>(
         config,
         streams: Streams::new(&loader, sequences, load).await?,
         options,
+        first,
         journal,
     };
     for l in 0..config.layers {
@@ -285,6 +311,8 @@ struct Calibration<'a, 'j, B: Backend> {
     config: &'a Config,
     streams: Streams<'a, B>,
     options: CalibrateOptions,
+    /// First stages that are made already.
+    first: Option<&'j BTreeMap<String, Packed>>,
     journal: &'j mut dyn Journal,
 }
 
@@ -363,10 +391,21 @@ impl<'a, B: Backend> Calibration<'a, '_, B> {
             let tensor = loader.dense(&self.config.dense_name(&shape.prefix))?;
             let values = tensor.to_f32(0..tensor.elements());
             let stages = self.options.stages(&shape.prefix)?;
-            let recipe = (stages, self.options.recipe.granularity);
+            let first = self.first.map(|all| of_layer(all, shape)).transpose()?;
+            let known = first.map_or(0, Packed::stages);
+            let left = if known < stages {
+                stages - known
+            } else {
+                stages
+            };
+            let recipe = (left, self.options.recipe.granularity);
             let weight = (&values[..], shape.out_features);
             let layer = Layer::new(backend, &factor, moments, weight, recipe).await?;
-            let (packed, errors) = layer.quantize().await?;
+            let (packed, errors) = match first {
+                None => layer.quantize().await?,
+                Some(first) if known < stages => layer.quantize_behind(first).await?,
+                Some(all) => (all.clone(), layer.measure(all).await?),
+            };
             self.journal.take(shape, &packed, errors)?;
             all.push(packed);
         }

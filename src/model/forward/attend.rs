@@ -39,6 +39,7 @@ impl<B: Backend> Model<B> {
                 "use one text, or another device",
             )),
             Text::Spans(spans) => self.attend_spans(heads, spans, cache).await,
+            Text::Steps => self.attend_steps(heads, cache).await,
             Text::Each | Text::One(_) => {
                 let index = if let Text::One(index) = text {
                     index
@@ -50,9 +51,31 @@ impl<B: Backend> Model<B> {
                 let rope = Rope(heads);
                 let buffers = [&s.qkv, &self.rope, cache.k, cache.v];
                 self.backend.run(&rope, &buffers).await?;
-                self.attend_rows(heads, cache).await
+                let splits = heads.splits(self.backend.facts().tuning.ranges);
+                self.attend_rows(heads, splits, cache).await
             }
         }
+    }
+
+    /// Token after token, with the kernels that decoding takes.
+    async fn attend_steps(&self, all: Heads, cache: &Cache<'_, B>) -> Result<()> {
+        for row in 0..all.rows {
+            let heads = Heads {
+                rows: 1,
+                position: all.position + row,
+                offset: row,
+                ..all
+            };
+            if self.steps() {
+                self.attend_step(heads, cache.context, cache).await?;
+                continue;
+            }
+            let buffers = [&self.scratch.qkv, &self.rope, cache.k, cache.v];
+            self.backend.run(&Rope(heads), &buffers).await?;
+            let splits = heads.splits(self.backend.facts().tuning.ranges);
+            self.attend_rows(heads, splits, cache).await?;
+        }
+        Ok(())
     }
 
     /// Span after span, as if each were a step of its own: one that begins at an earlier position overwrites what the
@@ -63,7 +86,11 @@ impl<B: Backend> Model<B> {
             (heads.rows, heads.position) = (span.rows, span.position);
             let buffers = [&self.scratch.qkv, &self.rope, cache.k, cache.v];
             self.backend.run(&Rope(heads), &buffers).await?;
-            self.attend_rows(heads, cache).await?;
+            let splits = match heads.offset {
+                0 => heads.splits(self.backend.facts().tuning.ranges),
+                _ => 1, // several sequences fill the device together
+            };
+            self.attend_rows(heads, splits, cache).await?;
             heads.offset += span.rows;
         }
         Ok(())
@@ -100,13 +127,9 @@ impl<B: Backend> Model<B> {
         Ok(())
     }
 
-    /// Attention over the cache: over ranges of it in parallel where rows alone would not fill the device.
-    async fn attend_rows(&self, heads: Heads, cache: &Cache<'_, B>) -> Result<()> {
+    /// Attention over the cache: over `splits` ranges of it in parallel where rows alone would not fill the device.
+    async fn attend_rows(&self, heads: Heads, splits: usize, cache: &Cache<'_, B>) -> Result<()> {
         let (s, Cache { k, v, ranges, .. }) = (&self.scratch, cache);
-        let splits = match heads.offset {
-            0 => heads.splits(self.backend.facts().tuning.ranges),
-            _ => 1, // several sequences fill the device together
-        };
         let coop = kernel_for::<AttentionCoop>(self.backend.facts().features).is_some();
         if coop && !self.options.exact && heads.rows > 8 && AttentionCoop::fits(&heads) {
             let buffers = [&s.qkv, k, v, &s.attention];

@@ -21,6 +21,9 @@ pub(in crate::model) struct Fitting<'a, B: Backend> {
     pub sums: &'a B::Buffer,
     /// Scratch of the size of the weight.
     pub unit: &'a B::Buffer,
+    /// Every stage is to be as good as it can be without those behind it: codes are chosen and scales fitted stage by
+    /// stage.
+    pub nested: bool,
 }
 
 impl<B: Backend> Fitting<'_, B> {
@@ -52,7 +55,10 @@ impl<B: Backend> Fitting<'_, B> {
 
     /// Codes of the sums nearest to the target.
     pub async fn nearest(&self) -> Result<()> {
-        let op = PhaseNearest { piece: self.piece };
+        let op = PhaseNearest {
+            piece: self.piece,
+            nested: self.nested,
+        };
         let buffers = [self.target, self.scales, self.codes];
         self.backend.run(&op, &buffers).await
     }
@@ -148,7 +154,10 @@ impl<B: Backend> Fitting<'_, B> {
                 let sums = (0..stages).flat_map(|t| a.iter().map(move |a| (t, a)));
                 let sums: Vec<f64> = sums.map(|(t, a)| a[at(t)] / 2.0).collect();
                 let b: Vec<f64> = (0..stages).map(|t| b[at(t)] / 2.0).collect();
-                for (t, s) in least_squares(&sums, &b).into_iter().enumerate() {
+                for (t, s) in least_squares(&sums, &b, self.nested)
+                    .into_iter()
+                    .enumerate()
+                {
                     fitted[at(t)] = s;
                 }
             }
@@ -163,14 +172,20 @@ const SWEEPS: usize = 6;
 /// Least sum of squares that is divided by.
 const LEAST_SUM: f64 = 1e-12;
 
-/// Least-squares scales of one axis: `a` [stages, stages] the sums `c_t c_u`, `b` [stages] the sums `c_t z`.
-fn least_squares(a: &[f64], b: &[f64]) -> Vec<f32> {
+/// Least-squares scales of one axis: `a` [stages, stages] the sums `c_t c_u`, `b` [stages] the sums `c_t z`. Those of
+/// `nested` stages are fitted to what the stages before them leave.
+fn least_squares(a: &[f64], b: &[f64], nested: bool) -> Vec<f32> {
     let stages = b.len();
     let own = |t: usize| a[t * stages + t].max(LEAST_SUM);
     let mut s: Vec<f64> = (0..stages).map(|t| b[t] / own(t)).collect();
-    for _ in 0..if stages > 1 { SWEEPS } else { 0 } {
+    let sweeps = match (stages, nested) {
+        (1, _) => 0,
+        (_, true) => 1,
+        (_, false) => SWEEPS,
+    };
+    for _ in 0..sweeps {
         for t in 0..stages {
-            let others = (0..stages).filter(|&u| u != t);
+            let others = (0..stages).filter(|&u| u != t && (u < t || !nested));
             let known: f64 = others.map(|u| a[t * stages + u] * s[u]).sum();
             s[t] = (b[t] - known) / own(t);
         }
@@ -186,9 +201,17 @@ mod tests {
     #[test]
     fn scales_of_orthogonal_stages_are_means() {
         assert_eq!(
-            least_squares(&[4.0, 0.0, 0.0, 2.0], &[2.0, -1.0]),
+            least_squares(&[4.0, 0.0, 0.0, 2.0], &[2.0, -1.0], false),
             [0.5, 0.5]
         );
-        assert_eq!(least_squares(&[0.0], &[0.0]), [LEAST_SCALE]);
+        assert_eq!(least_squares(&[0.0], &[0.0], false), [LEAST_SCALE]);
+    }
+
+    #[test]
+    fn nested_scales_do_not_know_later_stages() {
+        let (a, b) = ([4.0, 1.0, 1.0, 2.0], [2.0, 1.5]);
+        assert_eq!(least_squares(&a, &b, true), [0.5, 0.5]);
+        let joint = least_squares(&a, &b, false);
+        assert!(joint[0] < 0.4 && joint[1] > 0.5, "{joint:?}");
     }
 }

@@ -80,6 +80,28 @@ impl Mixed {
         self == Self::from(self.base)
     }
 
+    /// Stages of the layer that has most of them.
+    pub fn most(self) -> usize {
+        let single = self
+            .exceptional()
+            .map(|(block, stack)| self.at(block, stack));
+        let all = self.stacks.into_iter().chain(single).chain([self.base]);
+        all.max().unwrap_or(self.base).into()
+    }
+
+    /// With no more than `stages` stages in any layer.
+    #[must_use]
+    pub fn at_most(self, stages: u8) -> Self {
+        let mut fewer = Self::from(self.base.min(stages));
+        for (stack, own) in self.stacks.into_iter().enumerate() {
+            fewer.set_stack(stack, own.min(stages));
+        }
+        for (block, stack) in self.exceptional() {
+            fewer.set(block, stack, self.at(block, stack).min(stages));
+        }
+        fewer
+    }
+
     /// Stages of the layer `prefix`.
     pub fn of(self, prefix: &str) -> usize {
         let Some((_, stack)) = kind_of(prefix) else {

@@ -65,6 +65,52 @@ impl Recipe {
         skip_head: false,
     };
 
+    /// How the first `stages` stages of a model of this recipe are read by themselves; layers with fewer stages keep theirs.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a method without stages, for none, and for more than any layer has.
+    pub fn first_stages(self, stages: usize) -> Result<Self> {
+        let all = match self.method {
+            Method::Phase { stages } => u8::try_from(stages).ok().map(Mixed::from),
+            Method::Mixed(stages) => Some(stages),
+            _ => None,
+        };
+        let Some(all) = all else {
+            return Err(Error::usage(
+                format!("the first {stages} stages of a model that has none ({self})"),
+                "read it as it is",
+            ));
+        };
+        let most = all.most();
+        match u8::try_from(stages) {
+            Ok(first @ 1..) if stages <= most => Ok(Self {
+                method: Method::phase(all.at_most(first)),
+                ..self
+            }),
+            _ => Err(Error::usage(
+                format!("the first {stages} stages of a model that has {most} ({self})"),
+                format!("read from 1 to {most}"),
+            )),
+        }
+    }
+
+    /// Stages of the layer that has most of them; 0 for a method without stages.
+    pub fn most_stages(self) -> usize {
+        match self.method {
+            Method::Phase { stages } => stages,
+            Method::Mixed(stages) => stages.most(),
+            _ => 0,
+        }
+    }
+
+    /// Whether it reads all stages, or the first ones, of a model that is packed as `packed`.
+    pub fn reads(self, packed: Self) -> bool {
+        match self.most_stages() {
+            0 => self == packed,
+            stages => packed.first_stages(stages).is_ok_and(|first| first == self),
+        }
+    }
+
     /// The layers of a model that it quantizes, in forward order.
     pub fn layers(&self, config: &Config) -> Vec<LinearShape> {
         let mut all = config.linears();
@@ -155,6 +201,33 @@ impl std::str::FromStr for Granularity {
                 })
             }
             _ => Err("expected tensor, row, group:N or tile:RxN".to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_stages_are_read_where_there_are_some() {
+        let of = |method| Recipe {
+            method,
+            ..Recipe::FULL
+        };
+        let mixed = of(Method::Mixed("2,down=3".parse().expect("stages")));
+        let two = of(Method::Phase { stages: 2 });
+        assert_eq!(mixed.first_stages(2).ok(), Some(two));
+        assert_eq!(mixed.first_stages(3).ok(), Some(mixed));
+        assert!(two.reads(mixed) && two.reads(two) && !mixed.reads(two));
+        assert!(!of(Method::Phase { stages: 3 }).reads(mixed));
+        for (recipe, stages) in [(two, 0), (two, 3), (mixed, 4), (two, 257)] {
+            let error = recipe.first_stages(stages).expect_err("refused");
+            assert_eq!(error.exit_code(), 2);
+        }
+        for method in [Method::Full, Method::Binary] {
+            assert!(of(method).first_stages(1).is_err());
+            assert!(of(method).reads(of(method)) && !two.reads(of(method)));
         }
     }
 }

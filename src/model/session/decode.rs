@@ -135,7 +135,7 @@ impl<B: Backend> Session<'_, B> {
     }
 
     /// Whether `choice` has a generator for each text.
-    fn provided(&self, choice: &Choice<'_>) -> Result<()> {
+    pub(super) fn provided(&self, choice: &Choice<'_>) -> Result<()> {
         match choice {
             Choice::Drawn(_, generators) if generators.len() != self.texts => Err(Error::usage(
                 format!("{} generators for {} texts", generators.len(), self.texts),
@@ -179,16 +179,28 @@ impl<B: Backend> Session<'_, B> {
     }
 
     /// Chooses from the logits; the ids go to place `to` of the round.
-    async fn choose(&self, to: usize, choice: &Choice<'_>) -> Result<()> {
-        let m = self.model;
-        let (rows, n) = (self.texts, m.config.vocab);
+    pub(super) async fn choose(&self, to: usize, choice: &Choice<'_>) -> Result<()> {
+        let from = [&self.logits, &self.best, &self.best_logits];
+        self.choose_from(self.texts, from, to, choice).await
+    }
+
+    /// Chooses from `rows` rows of logits, with room for the best ids and logits of each; the ids go to place `to` of the
+    /// round.
+    pub(super) async fn choose_from(
+        &self,
+        rows: usize,
+        [logits, best, best_logits]: [&B::Buffer; 3],
+        to: usize,
+        choice: &Choice<'_>,
+    ) -> Result<()> {
+        let (m, n) = (self.model, self.model.config.vocab);
         m.backend.at(&|| "choice".to_owned());
         let Choice::Drawn(how, _) = choice else {
             let argmax = Argmax { rows, n, to };
-            return m.backend.run(&argmax, &[&self.logits, &self.round]).await;
+            return m.backend.run(&argmax, &[logits, &self.round]).await;
         };
         let k = how.top_k.clamp(1, MAX_TOP_K.min(n));
-        let buffers = [&self.logits, &self.best, &self.best_logits];
+        let buffers = [logits, best, best_logits];
         m.backend.run(&TopK { rows, n, k }, &buffers).await?;
         let sample = Sample {
             rows,
@@ -198,13 +210,13 @@ impl<B: Backend> Session<'_, B> {
             top_p: how.top_p,
             min_p: how.min_p,
         };
-        let buffers = [&self.best, &self.best_logits, &self.random, &self.round];
+        let buffers = [best, best_logits, &self.random, &self.round];
         m.backend.run(&sample, &buffers).await
     }
 }
 
 /// The ids, unless one says that there was nothing to choose.
-fn numbers(ids: Vec<u32>) -> Result<Vec<u32>> {
+pub(super) fn numbers(ids: Vec<u32>) -> Result<Vec<u32>> {
     match ids.iter().position(|&id| id == u32::MAX) {
         Some(index) => Err(Error::NonFinite {
             tensor: "logits of the next token".to_owned(),

@@ -1,7 +1,9 @@
 //! Device memory that training needs, known before anything is allocated.
 
+use super::formats::{Formats, portion_words};
 use super::options::TrainOptions;
-use super::parameters::parameters;
+use super::parameters::{Kind, Parameter, parameters};
+use super::state::Part;
 use super::{quantizer, scratch, teacher};
 use crate::backend::Backend;
 use crate::error::Result;
@@ -12,9 +14,9 @@ use crate::ops::Needs;
 /// Bytes of device memory by what they are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Parameters in f32.
+    /// Parameters.
     pub masters: usize,
-    /// Both moments of AdamW in f32.
+    /// Both moments of AdamW.
     pub moments: usize,
     /// Gradients in f32.
     pub gradients: usize,
@@ -34,21 +36,34 @@ impl Memory {
     pub fn of(config: &Config, options: &TrainOptions, level: Needs, max_words: usize) -> Self {
         let config = &options.untied(config);
         let half = options.halves(config, level);
-        let list = parameters(config);
-        let scales = match options.learned_scales {
-            true => quantizer::scales(options.recipe, config, &list),
-            false => Vec::new(),
+        let mut list = parameters(config);
+        if options.learned_scales {
+            list.extend(quantizer::scales(options.recipe, config, &list));
+        }
+        let formats = Formats::trained(options, config, &list);
+        let words = |part: Part| {
+            let each = list.iter().zip(&formats);
+            product(&[4, sum(each.map(|(p, f)| f.of(part).words(p.len())))])
         };
-        let all = 4 * list.iter().chain(&scales).map(|p| p.len()).sum::<usize>();
-        let [codes, dense, meanwhile] = quantizer::words(options.recipe, config, &list, half);
+        let listed = (&list[..], &formats[..]);
+        let [codes, dense, meanwhile] = quantizer::words(options.recipe, config, listed, half);
+        let firsts: usize = match options.nested > 0.0 {
+            true => list
+                .iter()
+                .filter(|p| p.kind == Kind::Scales)
+                .map(Parameter::len)
+                .sum(),
+            false => 0,
+        };
+        let portions = portion_words(&formats, &list);
         let [activations, rest] = scratch::words(config, options, max_words, half);
         Self {
-            masters: all,
-            moments: 2 * all,
-            gradients: all,
-            quantized: 4 * (codes + dense),
+            masters: words(Part::Master),
+            moments: sum([words(Part::First), words(Part::Second)]),
+            gradients: product(&[4, sum(list.iter().map(Parameter::len))]),
+            quantized: 4 * (codes + firsts + dense),
             activations: product(&[4, activations]),
-            scratch: product(&[4, sum([rest, meanwhile])]),
+            scratch: product(&[4, sum([rest, meanwhile, portions])]),
             teacher: product(&[4, teacher::words(config, options, max_words, half)]),
         }
     }

@@ -7,6 +7,7 @@
 
 mod attention;
 mod block;
+mod formats;
 mod head;
 mod memory;
 mod options;
@@ -19,8 +20,9 @@ mod state;
 mod step;
 mod teacher;
 
+pub use formats::{Masters, Moments};
 pub use memory::Memory;
 pub use options::{Batch, Betas, TrainOptions};
 pub use parameters::{Kind, Parameter};
-pub use state::{Part, Progress};
+pub use state::{Layout, Part, Progress};
 pub use step::{StepReport, Trainer};

@@ -1,5 +1,6 @@
 //! What a trainer is told: how to train, and on what.
 
+use super::formats::{Masters, Moments};
 use crate::backend::kernel_for;
 use crate::error::{Error, Result};
 use crate::model::{Config, Granularity, Method, Recipe, quantize};
@@ -47,6 +48,16 @@ pub struct TrainOptions {
     /// Scales are parameters, which begin as those that suit the first codes best; otherwise they are means of what they
     /// stand for, as in the papers. Codes are those of the nearest sum of all stages.
     pub learned_scales: bool,
+    /// What the moments of AdamW are held in between steps.
+    pub moments: Moments,
+    /// What the masters of quantized layers are held in between steps.
+    pub masters: Masters,
+    /// What the random rounding of moments and masters of fewer bits follows from, with the number of the update.
+    pub seed: u64,
+    /// Share of the loss with the first stage of each layer alone, the rest being that of all stages; 0: all stages only.
+    /// The first stage of a model that was trained so is a model by itself. Scales must be learned, and codes are then
+    /// chosen stage by stage.
+    pub nested: f64,
 }
 
 impl TrainOptions {
@@ -66,6 +77,10 @@ impl TrainOptions {
             exact: false,
             distill: 0.0,
             learned_scales: false,
+            moments: Moments::F32,
+            masters: Masters::F32,
+            seed: 0,
+            nested: 0.0,
         }
     }
 
@@ -107,7 +122,8 @@ impl TrainOptions {
         let passes = if self.checkpoint { 4.0 } else { 3.0 };
         let teacher = if self.distill > 0.0 { 1.0 } else { 0.0 };
         let each = (passes + teacher) * blocks + (3.0 + teacher) * (head + attention);
-        2.0 * rows as f64 * each
+        let readings = if self.nested > 0.0 { 2.0 } else { 1.0 };
+        2.0 * rows as f64 * each * readings
     }
 
     /// Refuses what cannot be trained.
@@ -151,6 +167,14 @@ impl TrainOptions {
                 what,
                 "only error feedback makes them; choose another granularity",
             );
+        }
+        if !(0.0..1.0).contains(&self.nested) {
+            let what = format!("a share of {} of the first stage in the loss", self.nested);
+            return refuse(what, "choose one from 0 to less than 1");
+        }
+        if self.nested > 0.0 && !(self.learned_scales && self.recipe.most_stages() > 1) {
+            let what = format!("a first stage by itself of {}", self.recipe);
+            return refuse(what, "learn the scales of two stages or more");
         }
         quantize::check_all(config, &self.recipe)
     }

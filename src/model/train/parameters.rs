@@ -1,9 +1,12 @@
 //! The parameters of a model in training: masters, gradients and moments on the device.
 
+use super::formats::{Format, Formats};
+use super::state::Part;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::{Config, Weights, finite};
 use crate::random::{self, SplitMix64};
+use half::{bf16, f16};
 
 /// What a parameter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,48 +133,71 @@ pub fn parameters(config: &Config) -> Vec<Parameter> {
     all
 }
 
-/// One parameter on a device; all buffers f32, row-major.
+/// One parameter on a device, row-major.
 pub(super) struct Held<B: Backend> {
     pub value: B::Buffer,
+    /// In f32.
     pub gradient: B::Buffer,
     /// First moment.
     pub first: B::Buffer,
     /// Second moment.
     pub second: B::Buffer,
+    pub formats: Formats,
 }
 
 impl<B: Backend> Held<B> {
-    /// Zeros; what is not `trained` has room for its value only.
-    pub fn new(backend: &B, parameter: &Parameter, trained: bool) -> Result<Self> {
-        let (name, words) = (&parameter.name, parameter.len());
-        if words > backend.facts().max_words {
+    /// Zeros.
+    pub fn new(backend: &B, parameter: &Parameter, formats: Formats) -> Result<Self> {
+        let (name, n) = (&parameter.name, parameter.len());
+        if n > backend.facts().max_words {
             return Err(Error::device(
                 format!(
-                    "`{name}` has {words} weights, a binding of this device {}",
+                    "`{name}` has {n} weights, a binding of this device {}",
                     backend.facts().max_words
                 ),
                 "train on another device, or the CPU backend",
             ));
         }
-        let beside = if trained { words } else { 1 };
+        let moment = formats.moments.map_or(1, |format| format.words(n));
+        let gradient = if formats.moments.is_some() { n } else { 1 };
         Ok(Self {
-            value: backend.alloc(name, words)?,
-            gradient: backend.alloc("gradient", beside)?,
-            first: backend.alloc("first moment", beside)?,
-            second: backend.alloc("second moment", beside)?,
+            value: backend.alloc(name, formats.value.words(n))?,
+            gradient: backend.alloc("gradient", gradient)?,
+            first: backend.alloc("first moment", moment)?,
+            second: backend.alloc("second moment", moment)?,
+            formats,
         })
     }
 
-    /// Every parameter from `weights`, to be `trained` or only used; a head that is missing there from the embedding.
+    /// One of its three tensors.
+    pub fn buffer(&self, part: Part) -> &B::Buffer {
+        match part {
+            Part::Master => &self.value,
+            Part::First => &self.first,
+            Part::Second => &self.second,
+        }
+    }
+
+    /// Overwrites its value, rounded to the nearest where it is held in fewer bits.
+    pub fn set(&self, backend: &B, values: &[f32]) -> Result<()> {
+        let words = match self.formats.value {
+            Format::F32 => return backend.upload(&self.value, 0, bytemuck::cast_slice(values)),
+            Format::F16 => pairs(values, |v| f16::from_f32(v).to_bits()),
+            _ => pairs(values, |v| bf16::from_f32(v).to_bits()),
+        };
+        backend.upload(&self.value, 0, &words)
+    }
+
+    /// Every parameter from `weights`, held in `formats`; a head that is missing there from the embedding.
     /// NaN and infinity are refused, or begin as 0 where `weights` allow them.
     pub fn load(
         backend: &B,
         parameters: &[Parameter],
         weights: &dyn Weights,
-        trained: bool,
+        formats: &[Formats],
     ) -> Result<Vec<Self>> {
         let mut all = Vec::with_capacity(parameters.len());
-        for parameter in parameters {
+        for (parameter, &formats) in parameters.iter().zip(formats) {
             let problem = |what: String| Error::Tensors {
                 file: "model".into(),
                 problems: vec![format!("`{}` {what}", parameter.name)],
@@ -192,8 +218,8 @@ impl<B: Backend> Held<B> {
                     "holds codes; train from the dense checkpoint".into(),
                 ));
             }
-            let held = Self::new(backend, parameter, trained)?;
-            backend.upload(&held.value, 0, bytemuck::cast_slice(&values))?;
+            let held = Self::new(backend, parameter, formats)?;
+            held.set(backend, &values)?;
             all.push(held);
         }
         Ok(all)
@@ -201,9 +227,14 @@ impl<B: Backend> Held<B> {
 
     /// Every parameter from scratch: norms of one, matrices normal with deviation 0.02. Row r of parameter i takes its
     /// numbers from [`SplitMix64`] with the seed `at(at(seed, i), r)` of [`crate::random`].
-    pub fn random(backend: &B, parameters: &[Parameter], seed: u64) -> Result<Vec<Self>> {
+    pub fn random(
+        backend: &B,
+        parameters: &[Parameter],
+        seed: u64,
+        formats: &[Formats],
+    ) -> Result<Vec<Self>> {
         let fill = |(i, parameter): (usize, &Parameter)| {
-            let held = Self::new(backend, parameter, true)?;
+            let held = Self::new(backend, parameter, formats[i])?;
             let seed = random::at(seed, i as u64);
             let write = |first: usize, words: &mut [u32]| {
                 for (row, words) in words.chunks_exact_mut(parameter.columns).enumerate() {
@@ -214,12 +245,27 @@ impl<B: Backend> Held<B> {
                     }
                 }
             };
-            let rows = crate::backend::Fill::new(parameter.rows, parameter.columns, &write);
-            backend.upload_with(&held.value, 0, &rows)?;
+            if held.formats.value == Format::F32 {
+                let rows = crate::backend::Fill::new(parameter.rows, parameter.columns, &write);
+                backend.upload_with(&held.value, 0, &rows)?;
+            } else {
+                let mut words = vec![0; parameter.len()];
+                write(0, &mut words);
+                held.set(backend, bytemuck::cast_slice(&words))?;
+            }
             Ok(held)
         };
         parameters.iter().enumerate().map(fill).collect()
     }
+}
+
+/// Two values a word, the first one in its lower half.
+fn pairs(values: &[f32], bits: impl Fn(f32) -> u16) -> Vec<u32> {
+    let pair = |pair: &[f32]| {
+        let upper = pair.get(1).map_or(0, |&v| bits(v));
+        u32::from(bits(pair[0])) | u32::from(upper) << 16
+    };
+    values.chunks(2).map(pair).collect()
 }
 
 /// Deviation of initial weights.

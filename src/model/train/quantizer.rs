@@ -1,5 +1,6 @@
 //! Weights as the forward pass sees them: quantized from the masters each step, unpacked when they are used.
 
+use super::formats::Format;
 use super::parameters::{EMBED, Held, Kind, Parameter, head, of_block, place};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -7,6 +8,7 @@ use crate::model::quantize::{encode, exponent};
 use crate::model::{Config, Recipe};
 use crate::ops::baseline::{BaselineMean, BaselinePack, BaselineSum, BaselineUnpack, Rows};
 use crate::ops::quantizer::PhaseUnpack;
+use crate::ops::train::bf16::Bf16Unpack;
 use crate::ops::train::blend::Blend;
 use crate::ops::train::halve::Halve;
 use crate::ops::train::optimizer::GradNorm;
@@ -14,14 +16,16 @@ use crate::ops::train::optimizer::GradNorm;
 mod scales;
 mod shape;
 
-use shape::{Shape, made_dense, quantized, shape};
-pub(super) use shape::{scales, words};
+use shape::{Listed, Shape, made_dense, shape, wide_words};
+pub(super) use shape::{quantized, scales, words};
 
 /// Codes and scales of one linear layer.
 struct Codes<B: Backend> {
     parameter: usize,
     codes: B::Buffer,
     scales: B::Buffer,
+    /// The same with zeros behind the first stage, where that is trained by itself, too.
+    first: Option<B::Buffer>,
 }
 
 /// All quantized layers, and the dense weights of one block and of the head.
@@ -32,6 +36,10 @@ pub(super) struct Quantizer<B: Backend> {
     first_scales: Option<usize>,
     /// Whether those parameters have values.
     known_scales: bool,
+    /// Codes are chosen stage by stage, and the first stage is read by itself, too.
+    nested: bool,
+    /// The dense weights are those of the first stage.
+    first_only: bool,
     /// By place in a block, where that is quantized.
     block: Vec<Option<B::Buffer>>,
     head: Option<B::Buffer>,
@@ -48,6 +56,8 @@ pub(super) struct Quantizer<B: Backend> {
     half: bool,
     /// Where they are unpacked first.
     staging: Option<B::Buffer>,
+    /// Where a master of fewer bits is unpacked.
+    unpacked: Option<B::Buffer>,
     squares: B::Buffer,
     largest: B::Buffer,
     config: Config,
@@ -58,9 +68,10 @@ impl<B: Backend> Quantizer<B> {
         backend: &B,
         recipe: Recipe,
         config: &Config,
-        parameters: &[Parameter],
+        listed: Listed<'_>,
         half: bool,
     ) -> Result<Self> {
+        let parameters = listed.0;
         let indices = quantized(recipe, config, parameters);
         let (mut layers, mut shared, mut shares) = (Vec::new(), [1, 1], 1);
         for &parameter in &indices {
@@ -72,21 +83,28 @@ impl<B: Backend> Quantizer<B> {
                 parameter,
                 codes: backend.alloc("codes", codes)?,
                 scales: backend.alloc("scales", scales)?,
+                first: None,
             });
         }
-        let made = made_dense(recipe, config, parameters, half);
+        let made = made_dense(recipe, config, listed, half);
         let dense = |parameter: usize| {
             let words = parameters[parameter].len() / if half { 2 } else { 1 };
             let alloc = || backend.alloc("dense weight", words);
             made.contains(&parameter).then(alloc).transpose()
         };
         let largest = indices.iter().map(|&i| parameters[i].len()).max();
-        let staging = largest.filter(|_| half);
+        let staging = largest.filter(|_| half).unwrap_or(0);
+        let some = |label: &str, words: usize| {
+            let alloc = || backend.alloc(label, words);
+            (words > 0).then(alloc).transpose()
+        };
         let block = (0..=place::DOWN).map(|p| dense(of_block(0, p)));
         Ok(Self {
             recipe,
             first_scales: parameters.iter().position(|p| p.kind == Kind::Scales),
             known_scales: false,
+            nested: false,
+            first_only: false,
             block: block.collect::<Result<_>>()?,
             head: dense(head(config))?,
             held: None,
@@ -95,9 +113,8 @@ impl<B: Backend> Quantizer<B> {
             share: 1.0,
             sums: backend.alloc("sums", shared[0])?,
             errors: backend.alloc("errors", shared[1])?,
-            staging: staging
-                .map(|words| backend.alloc("weight", words))
-                .transpose()?,
+            staging: some("weight", staging)?,
+            unpacked: some("master", wide_words(&indices, listed))?,
             squares: backend.alloc("squares", shares)?,
             largest: backend.alloc("largest", shares)?,
             layers,
@@ -151,6 +168,24 @@ impl<B: Backend> Quantizer<B> {
         Ok(())
     }
 
+    /// The master in f32; unpacked, it stays until the next one is.
+    async fn master<'a>(
+        &'a self,
+        backend: &B,
+        parameter: &Parameter,
+        held: &'a Held<B>,
+    ) -> Result<&'a B::Buffer> {
+        match &self.unpacked {
+            Some(unpacked) if held.formats.value != Format::F32 => {
+                let (n, first) = (parameter.len(), 0);
+                let unpack = Bf16Unpack { n, first };
+                backend.run(&unpack, &[&held.value, unpacked]).await?;
+                Ok(unpacked)
+            }
+            _ => Ok(&held.value),
+        }
+    }
+
     /// Scales and codes as the papers choose them.
     async fn encode_by_means(
         &self,
@@ -160,8 +195,10 @@ impl<B: Backend> Quantizer<B> {
         exponents: &[i32],
     ) -> Result<()> {
         for (layer, &exponent) in self.layers.iter().zip(exponents) {
-            let master = &masters[layer.parameter].value;
-            match shape(self.recipe, &parameters[layer.parameter], exponent) {
+            let parameter = &parameters[layer.parameter];
+            let master = self.master(backend, parameter, &masters[layer.parameter]);
+            let master = master.await?;
+            match shape(self.recipe, parameter, exponent) {
                 Shape::Phase(piece) => {
                     let (scales, codes) = (&layer.scales, &layer.codes);
                     let buffers = [master, scales, &self.sums, codes, &self.errors];
@@ -181,12 +218,10 @@ impl<B: Backend> Quantizer<B> {
     ) -> Result<Vec<i32>> {
         let mut ends = vec![0];
         for layer in &self.layers {
-            let op = norm_of(&parameters[layer.parameter], ends[ends.len() - 1]);
-            let buffers = [
-                &masters[layer.parameter].value,
-                &self.squares,
-                &self.largest,
-            ];
+            let parameter = &parameters[layer.parameter];
+            let op = norm_of(parameter, ends[ends.len() - 1]);
+            let master = self.master(backend, parameter, &masters[layer.parameter]);
+            let buffers = [master.await?, &self.squares, &self.largest];
             backend.run(&op, &buffers).await?;
             ends.push(op.first + op.shares());
         }
@@ -244,7 +279,7 @@ impl<B: Backend> Quantizer<B> {
         for (place, dense) in self.block.iter().enumerate() {
             if let Some(dense) = dense {
                 let i = of_block(l, place);
-                self.unpack(backend, &parameters[i], &masters[i].value, i, dense)
+                self.unpack(backend, &parameters[i], &masters[i], i, dense)
                     .await?;
             }
         }
@@ -261,7 +296,7 @@ impl<B: Backend> Quantizer<B> {
     ) -> Result<()> {
         if let (Some(dense), false) = (&self.head, self.head_held) {
             let i = head(&self.config);
-            self.unpack(backend, &parameters[i], &masters[i].value, i, dense)
+            self.unpack(backend, &parameters[i], &masters[i], i, dense)
                 .await?;
         }
         self.head_held = true;
@@ -272,7 +307,7 @@ impl<B: Backend> Quantizer<B> {
         &self,
         backend: &B,
         parameter: &Parameter,
-        master: &B::Buffer,
+        held: &Held<B>,
         index: usize,
         dense: &B::Buffer,
     ) -> Result<()> {
@@ -280,13 +315,15 @@ impl<B: Backend> Quantizer<B> {
         let layer = self.layers.iter().find(|l| l.parameter == index);
         let wide = self.staging.as_ref().unwrap_or(dense);
         if let Some(layer) = layer {
-            let buffers = [&layer.codes, &layer.scales, wide];
+            let first = layer.first.as_ref().filter(|_| self.first_only);
+            let buffers = [&layer.codes, first.unwrap_or(&layer.scales), wide];
             match shape(self.recipe, parameter, 0) {
                 Shape::Phase(piece) => backend.run(&PhaseUnpack { piece }, &buffers).await?,
                 Shape::Baseline(rows) => backend.run(&BaselineUnpack(rows), &buffers).await?,
             }
             if self.share < 1.0 {
                 let (n, share) = (parameter.len(), self.share as f32);
+                let master = self.master(backend, parameter, held).await?;
                 backend.run(&Blend { n, share }, &[master, wide]).await?;
             }
         }
@@ -299,7 +336,8 @@ impl<B: Backend> Quantizer<B> {
             stride: parameter.columns,
             first: 0,
         };
-        let from = if layer.is_some() { wide } else { master };
+        // only what is quantized has a master of fewer bits
+        let from = if layer.is_some() { wide } else { &held.value };
         backend.run(&halve, &[from, dense]).await
     }
 
@@ -312,9 +350,9 @@ impl<B: Backend> Quantizer<B> {
             let place = (parameter - of_block(0, 0)) % (place::DOWN + 1);
             self.block[place].as_ref()
         };
-        dense.map_or((&masters[parameter].value, false), |dense| {
-            (dense, self.half)
-        })
+        let held = &masters[parameter];
+        let ready = (&held.value, held.formats.value == Format::F16);
+        dense.map_or(ready, |dense| (dense, self.half))
     }
 }
 

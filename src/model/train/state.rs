@@ -1,15 +1,16 @@
 //! What a checkpoint must hold for training to go on with the same bits.
 
 use super::Trainer;
-use super::parameters::{Kind, Parameter};
+use super::formats::Format;
+use super::parameters::{Held, Kind, Parameter};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::model::{Method, Packed};
+use crate::model::{Dtype, Method, Packed};
 
-/// One of the three tensors that a parameter's training consists of.
+/// One of the three tensors that a parameter's training consists of, in f32 or fewer bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
-    /// The weight itself, in f32.
+    /// The weight itself.
     Master,
     /// AdamW's running mean of the gradient.
     First,
@@ -20,6 +21,26 @@ pub enum Part {
 impl Part {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Master, Self::First, Self::Second];
+
+    /// Name of its file in a checkpoint.
+    pub const fn file(self) -> &'static str {
+        match self {
+            Self::Master => "masters.safetensors",
+            Self::First => "first.safetensors",
+            Self::Second => "second.safetensors",
+        }
+    }
+}
+
+/// A tensor as a checkpoint has it: the very words that the device holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// The parameter's name.
+    pub name: String,
+    /// [`Dtype::F32`], or [`Dtype::U32`] for values of fewer bits.
+    pub dtype: Dtype,
+    /// The parameter's shape, or the number of words.
+    pub shape: Vec<usize>,
 }
 
 /// Where training stands, beside the tensors.
@@ -113,11 +134,18 @@ impl<B: Backend> Trainer<B> {
     }
 
     /// Quantizes with this many stages from now on, at most those of the recipe: steps with one stage in between make
-    /// a model whose first stage serves alone.
+    /// a model whose first stage serves alone. With [`TrainOptions::nested`](super::TrainOptions::nested) every step is
+    /// made with one stage and with all, which are the numbers that may be chosen, and it is evaluations that follow the
+    /// choice.
     ///
     /// # Errors
     /// [`Error::Usage`] for another number, or a method without stages.
     pub fn set_stages(&mut self, stages: usize) -> Result<()> {
+        let most = self.options.recipe.most_stages();
+        if self.options.nested > 0.0 && (stages == 1 || stages == most) {
+            self.quantizer.read_first(stages == 1);
+            return Ok(());
+        }
         if self.options.learned_scales {
             return Err(Error::usage(
                 "a number of stages that changes while scales are learned",
@@ -170,24 +198,49 @@ impl<B: Backend> Trainer<B> {
             let what = format!("parameter {index} of {}", self.list.len());
             Error::usage(what, "there is none")
         })?;
-        Ok(match part {
-            Part::Master => &held.value,
-            Part::First => &held.first,
-            Part::Second => &held.second,
-        })
+        Ok(held.buffer(part))
+    }
+
+    /// How a checkpoint has this part of all parameters.
+    pub fn layouts(&self, part: Part) -> Vec<Layout> {
+        let of = |(parameter, held): (&Parameter, &Held<B>)| {
+            let (dtype, shape) = match held.formats.of(part) {
+                Format::F32 => (Dtype::F32, parameter.shape()),
+                format => (Dtype::U32, vec![format.words(parameter.len())]),
+            };
+            let name = parameter.name.clone();
+            Layout { name, dtype, shape }
+        };
+        self.list.iter().zip(&self.held).map(of).collect()
+    }
+
+    /// A part of parameter `index` of [`Trainer::parameters`] as the device holds it: see [`Trainer::layouts`].
+    ///
+    /// # Errors
+    /// [`Error::Usage`] without such a parameter, [`Error::Device`] from the device.
+    pub async fn words(&self, part: Part, index: usize) -> Result<Vec<u32>> {
+        let buffer = self.buffer(part, index)?;
+        let words = self.words_of(part, index);
+        self.backend.download(buffer, 0, words).await
+    }
+
+    fn words_of(&self, part: Part, index: usize) -> usize {
+        let format = self.held[index].formats.of(part);
+        format.words(self.list[index].len())
     }
 
     /// Values of a part of parameter `index` of [`Trainer::parameters`].
     ///
     /// # Errors
-    /// [`Error::Usage`] without such a parameter, [`Error::Device`] from the device.
+    /// As [`Trainer::words`].
     pub async fn read(&self, part: Part, index: usize) -> Result<Vec<f32>> {
-        let buffer = self.buffer(part, index)?;
-        let words = self
-            .backend
-            .download(buffer, 0, self.list[index].len())
-            .await?;
-        Ok(bytemuck::cast_vec(words))
+        let words = self.words(part, index).await?;
+        let format = self.held[index].formats.of(part);
+        if format == Format::F32 {
+            return Ok(bytemuck::cast_vec(words));
+        }
+        let positive = part == Part::Second;
+        Ok(format.values(&words, self.list[index].len(), positive))
     }
 
     /// The gradient of the last step, times its loss scale and not clipped: for tests.
@@ -216,29 +269,49 @@ impl<B: Backend> Trainer<B> {
         Ok(all)
     }
 
-    /// Overwrites a part of parameter `index`.
+    /// Overwrites a part of parameter `index` by its values; a master of fewer bits is rounded to the nearest.
     ///
     /// # Errors
-    /// [`Error::Usage`] when there is no such parameter, or it has another number of values.
+    /// [`Error::Usage`] when there is no such parameter, it has another number of values, or it is a moment of fewer bits:
+    /// [`Trainer::set_words`] takes those.
     pub fn write(&mut self, part: Part, index: usize, values: &[f32]) -> Result<()> {
-        let buffer = self.buffer(part, index)?;
-        let parameter = &self.list[index];
-        if values.len() != parameter.len() {
-            let what = format!(
-                "{} values for `{}` {:?}",
-                values.len(),
-                parameter.name,
-                parameter.shape()
-            );
-            return Err(Error::usage(what, "the checkpoint is of another model"));
+        self.buffer(part, index)?;
+        let (parameter, held) = (&self.list[index], &self.held[index]);
+        let plain = held.formats.of(part) == Format::F32;
+        if values.len() != parameter.len() || !plain && part != Part::Master {
+            return Err(self.misfit(values.len(), "values", index));
         }
-        self.backend
-            .upload(buffer, 0, bytemuck::cast_slice(values))?;
-        if (parameter.kind, part) == (Kind::Scales, Part::Master) {
+        if plain {
+            return self.set_words(part, index, bytemuck::cast_slice(values));
+        }
+        held.set(&self.backend, values)?;
+        self.quantizer.stale();
+        Ok(())
+    }
+
+    /// Overwrites a part of parameter `index` by what [`Trainer::words`] gave.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] when there is no such parameter, or it has another number of words.
+    pub fn set_words(&mut self, part: Part, index: usize, words: &[u32]) -> Result<()> {
+        let buffer = self.buffer(part, index)?;
+        if words.len() != self.words_of(part, index) {
+            return Err(self.misfit(words.len(), "words", index));
+        }
+        self.backend.upload(buffer, 0, words)?;
+        if (self.list[index].kind, part) == (Kind::Scales, Part::Master) {
             self.quantizer.scales_are_known();
         }
         self.quantizer.stale();
         Ok(())
+    }
+
+    fn misfit(&self, n: usize, what: &str, index: usize) -> Error {
+        let parameter = &self.list[index];
+        let (name, shape) = (&parameter.name, parameter.shape());
+        let what = format!("{n} {what} for `{name}` {shape:?}");
+        let hint = "the checkpoint is of another model, or was trained with other moments";
+        Error::usage(what, hint)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The trainer and its step.
 
+use super::formats::{Formats, Portions};
 use super::memory::Memory;
 use super::options::{Batch, TrainOptions};
 use super::parameters::{Held, Kind, Parameter, parameters};
@@ -12,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::model::{Config, Weights};
 use crate::ops::train::fill::Fill;
 use crate::ops::train::loss::IGNORED;
-use crate::ops::train::optimizer::{Adamw, GradNorm, Update};
+use crate::ops::train::optimizer::{GradNorm, Update};
 
 /// A model in training on a device.
 pub struct Trainer<B: Backend> {
@@ -27,6 +28,8 @@ pub struct Trainer<B: Backend> {
     /// Gradients beyond it are outliers.
     pub(super) most_norm: f64,
     pub(super) teacher: Option<Teacher<B>>,
+    /// Where what is held in fewer bits is updated.
+    pub(super) portions: Option<Portions<B>>,
 }
 
 /// What a step did.
@@ -56,8 +59,8 @@ impl<B: Backend> Trainer<B> {
         weights: &dyn Weights,
         options: TrainOptions,
     ) -> Result<Self> {
-        Self::new(backend, config, options, |backend, list| {
-            Held::load(backend, list, weights, true)
+        Self::new(backend, config, options, |backend, list, formats| {
+            Held::load(backend, list, weights, formats)
         })
     }
 
@@ -71,8 +74,8 @@ impl<B: Backend> Trainer<B> {
         options: TrainOptions,
         seed: u64,
     ) -> Result<Self> {
-        Self::new(backend, config, options, |backend, list| {
-            Held::random(backend, list, seed)
+        Self::new(backend, config, options, |backend, list, formats| {
+            Held::random(backend, list, seed, formats)
         })
     }
 
@@ -80,7 +83,7 @@ impl<B: Backend> Trainer<B> {
         backend: B,
         config: &Config,
         options: TrainOptions,
-        hold: impl FnOnce(&B, &[Parameter]) -> Result<Vec<Held<B>>>,
+        hold: impl FnOnce(&B, &[Parameter], &[Formats]) -> Result<Vec<Held<B>>>,
     ) -> Result<Self> {
         options.check(config)?;
         let (level, most) = (backend.facts().features, backend.facts().max_words);
@@ -88,20 +91,28 @@ impl<B: Backend> Trainer<B> {
         let config = options.untied(config);
         let mut list = parameters(&config);
         let half = options.halves(&config, backend.facts().features);
-        let mut held = hold(&backend, &list)?;
+        let weights = list.len();
         if options.learned_scales {
-            for parameter in quantizer::scales(options.recipe, &config, &list) {
-                held.push(Held::new(&backend, &parameter, true)?);
-                list.push(parameter);
-            }
+            list.extend(quantizer::scales(options.recipe, &config, &list));
+        }
+        let formats = Formats::trained(&options, &config, &list);
+        let mut held = hold(&backend, &list[..weights], &formats)?;
+        for (parameter, &formats) in list.iter().zip(&formats).skip(weights) {
+            held.push(Held::new(&backend, parameter, formats)?);
         }
         let shares = list.iter().map(|p| norm_of(p, 0).shares()).sum();
+        let mut quantizer =
+            Quantizer::new(&backend, options.recipe, &config, (&list, &formats), half)?;
+        if options.nested > 0.0 {
+            quantizer.nest(&backend, &list)?;
+        }
         Ok(Self {
-            quantizer: Quantizer::new(&backend, options.recipe, &config, &list, half)?,
+            quantizer,
             scratch: Scratch::new(&backend, &config, &options, shares, half)?,
             progress: Progress::new(half),
             most_norm: f64::INFINITY,
             teacher: None,
+            portions: Portions::new(&backend, &formats, &list)?,
             config,
             options,
             list,
@@ -146,17 +157,11 @@ impl<B: Backend> Trainer<B> {
         self.check_teacher()?;
         self.clear().await?;
         let scale = self.progress.scale();
-        let mut row = 0;
-        for batch in batches {
-            self.ask_teacher(batch).await?;
-            self.forward(batch).await?;
-            self.backward(batch, row, scale / tokens as f64).await?;
-            row += batch.tokens.len();
-        }
-        self.quantizer
-            .scale_gradients(&self.backend, &self.list, &self.held)
-            .await?;
-        let loss = self.losses(row).await?.iter().sum::<f64>() / tokens as f64;
+        let loss = match self.options.nested {
+            0.0 => self.pass(batches, scale / tokens as f64).await?,
+            share => self.both(batches, share, scale / tokens as f64).await?,
+        };
+        let loss = loss / tokens as f64;
         let grad_norm = self.grad_norm().await? / scale;
         let finite = loss.is_finite() && grad_norm.is_finite();
         let skipped = !finite || grad_norm > self.most_norm;
@@ -174,6 +179,34 @@ impl<B: Backend> Trainer<B> {
             scale,
             tokens,
         })
+    }
+
+    /// Adds the gradients of all batches; returns the sum of the losses.
+    async fn pass(&mut self, batches: &[Batch<'_>], factor: f64) -> Result<f64> {
+        let mut row = 0;
+        for batch in batches {
+            self.ask_teacher(batch).await?;
+            self.forward(batch).await?;
+            self.backward(batch, row, factor).await?;
+            row += batch.tokens.len();
+        }
+        self.quantizer
+            .scale_gradients(&self.backend, &self.list, &self.held)
+            .await?;
+        Ok(self.losses(row).await?.iter().sum())
+    }
+
+    /// [`Trainer::pass`] with all stages, and then with the first one, to which `share` of the loss belongs. In this order
+    /// the gradients of the first stage's scales are those of both, since a weight's gradient is a sum over the passes.
+    async fn both(&mut self, batches: &[Batch<'_>], share: f64, factor: f64) -> Result<f64> {
+        let chosen = self.quantizer.reads_first();
+        let mut loss = 0.0;
+        for (first, share) in [(false, 1.0 - share), (true, share)] {
+            self.quantizer.read_first(first);
+            loss += share * self.pass(batches, share * factor).await?;
+        }
+        self.quantizer.read_first(chosen);
+        Ok(loss)
     }
 
     /// Sum of the losses of the tokens that count in `batches`, and their number, with weights as they are deployed.
@@ -289,8 +322,7 @@ impl<B: Backend> Trainer<B> {
             step: self.progress.updates + 1,
         };
         self.backend.at(&|| "AdamW".to_owned());
-        for (parameter, held) in self.list.iter().zip(&self.held) {
-            let n = parameter.len();
+        for (index, parameter) in self.list.iter().enumerate() {
             // a logarithm that shrinks towards 0 is a scale that grows towards 1
             let decay = match parameter.kind {
                 Kind::Scales => 0.0,
@@ -300,8 +332,7 @@ impl<B: Backend> Trainer<B> {
                 weight_decay: decay,
                 ..update
             };
-            let buffers = [&held.gradient, &held.value, &held.first, &held.second];
-            self.backend.run(&Adamw { n, update }, &buffers).await?;
+            self.update_one(index, update).await?;
         }
         self.quantizer.stale();
         Ok(())

@@ -1,6 +1,7 @@
 //! Distillation: a full-precision model of the same shape says what the distribution of the next token should be.
 
 use super::Trainer;
+use super::formats::Formats;
 use super::options::{Batch, TrainOptions};
 use super::parameters::{Held, Kind, head, parameters};
 use super::product::Columns;
@@ -37,8 +38,11 @@ pub(super) fn words(c: &Config, o: &TrainOptions, most: usize, half: bool) -> us
         return 0;
     }
     let list = parameters(c);
-    let values: usize = list.iter().map(|p| p.len()).sum();
-    let dense: usize = quantizer::words(Recipe::FULL, c, &list, half).iter().sum();
+    let formats = Formats::used(&list, half);
+    let each = list.iter().zip(&formats);
+    let values: usize = each.map(|(p, f)| f.value.words(p.len())).sum();
+    let all = (&list[..], &formats[..]);
+    let dense: usize = quantizer::words(Recipe::FULL, c, all, half).iter().sum();
     let logits = logit_rows(c, o.rows(), most) * c.vocab;
     sum([values, dense, logits, input_words(c, o.rows(), half)])
 }
@@ -67,9 +71,10 @@ impl<B: Backend> Trainer<B> {
         let scales = self.list.iter().position(|p| p.kind == Kind::Scales);
         let list = &self.list[..scales.unwrap_or(self.list.len())];
         let logits = logit_rows(config, rows, backend.facts().max_words) * config.vocab;
+        let formats = Formats::used(list, half);
         self.teacher = Some(Teacher {
-            held: Held::load(backend, list, weights, false)?,
-            quantizer: Quantizer::new(backend, Recipe::FULL, config, list, half)?,
+            held: Held::load(backend, list, weights, &formats)?,
+            quantizer: Quantizer::new(backend, Recipe::FULL, config, (list, &formats), half)?,
             head_in: backend.alloc("teacher's head input", input_words(config, rows, half))?,
             logits: backend.alloc("teacher's logits", logits.next_multiple_of(4))?,
         });

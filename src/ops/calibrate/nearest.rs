@@ -4,7 +4,8 @@ use super::search::Stages;
 use super::*;
 use crate::ops::quantizer::PieceParams;
 
-/// Codes of the sum of stages nearest to each complex weight, for any scales: of all `4^T` sums, not stage by stage.
+/// Codes of the sum of stages nearest to each complex weight, for any scales: of all `4^T` sums, or stage by stage, each
+/// stage nearest to what the stages before it leave.
 ///
 /// Bindings: `r` the piece, f32; `scales` [cells, groups, 2, stages, 2] f32; `codes` [rows, 2, stages, words] packed
 /// symbols.
@@ -12,6 +13,8 @@ use crate::ops::quantizer::PieceParams;
 pub struct PhaseNearest {
     /// The weight.
     pub piece: Piece,
+    /// Stage by stage: the first stages are then the nearest by themselves, and their codes depend on no later stage.
+    pub nested: bool,
 }
 
 impl PhaseNearest {
@@ -28,9 +31,12 @@ impl PhaseNearest {
                 known = (at, [of(0), of(1)]);
             }
             for (part, z) in p.parts(r, row, c).into_iter().enumerate() {
-                let found = known.1[part].nearest(z);
+                let code = match self.nested {
+                    true => known.1[part].nested(z),
+                    false => known.1[part].nearest(z).code,
+                };
                 for t in 0..stages {
-                    let k = (found.code >> (2 * t) & 3) as u8;
+                    let k = (code >> (2 * t) & 3) as u8;
                     let word = (part * stages + t) * words + c / quarter::COLUMNS_PER_WORD;
                     codes[word] |=
                         quarter::symbol(k) << quarter::shift_of(c % quarter::COLUMNS_PER_WORD);
@@ -68,7 +74,10 @@ impl Op for PhaseNearest {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("STAGES", self.piece.stages as f64)]
+        vec![
+            ("STAGES", self.piece.stages as f64),
+            ("NESTED", f64::from(u8::from(self.nested))),
+        ]
     }
 
     fn grid(&self) -> Grid {
@@ -86,7 +95,10 @@ impl Op for PhaseNearest {
 
     fn cost(&self) -> Cost {
         let p = &self.piece;
-        let sums = 4f64.powi(p.stages as i32 - 1);
+        let sums = match self.nested {
+            true => 1.0,
+            false => 4f64.powi(p.stages as i32 - 1),
+        };
         Cost {
             bytes: 4.0 * (p.reals() + p.codes()) as f64,
             ops: (p.rows * p.half()) as f64 * 2.0 * sums * (12.0 + 3.0 * p.stages as f64),
@@ -115,20 +127,35 @@ impl Op for PhaseNearest {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        pieces()
-            .into_iter()
-            .enumerate()
-            .map(|(i, (name, piece))| {
-                let data = vec![
-                    Data::f32(&noise(i as u32 + 171, piece.reals(), 2.0)),
-                    Data::f32(&scales(&piece, 172)),
-                    Data::Out(piece.codes()),
-                ];
-                Case::new(name, Self { piece }, data)
-            })
-            .collect()
+        let case = |(seed, name, op): (u32, String, Self)| {
+            let data = vec![
+                Data::f32(&noise(seed, op.piece.reals(), 2.0)),
+                Data::f32(&scales(&op.piece, 172)),
+                Data::Out(op.piece.codes()),
+            ];
+            Case::new(&name, op, data)
+        };
+        choices().map(case).collect()
     }
 }
+
+/// The cases: seeds of their weights, names and ops.
+fn choices() -> impl Iterator<Item = (u32, String, PhaseNearest)> {
+    let case = |nested: bool, i: usize, (name, piece): (&str, Piece)| {
+        let (first, name) = match nested {
+            true => (FIRST_NESTED, format!("{name}, stage by stage")),
+            false => (171, name.to_owned()),
+        };
+        (first + i as u32, name, PhaseNearest { piece, nested })
+    };
+    let all = pieces().into_iter().enumerate();
+    let nested = pieces().into_iter().take(5).enumerate();
+    all.map(move |(i, of)| case(false, i, of))
+        .chain(nested.map(move |(i, of)| case(true, i, of)))
+}
+
+/// The seed of the first case that goes stage by stage.
+const FIRST_NESTED: u32 = 1171;
 
 /// Shapes of the cases: all granularities and stages, odd sizes, rows longer than a word.
 pub(super) fn pieces() -> Vec<(&'static str, Piece)> {
@@ -171,20 +198,28 @@ mod tests {
     /// Devices may round products differently: choices between sums that are nearly as near would not be theirs to judge.
     #[test]
     fn no_choice_is_close() {
-        for (i, (name, piece)) in pieces().into_iter().enumerate() {
-            let r = noise(i as u32 + 171, piece.reals(), 2.0);
+        for (seed, name, PhaseNearest { piece, nested }) in choices() {
+            let r = noise(seed, piece.reals(), 2.0);
             let scales = scales(&piece, 172);
             for row in 0..piece.rows {
                 for c in 0..piece.half() {
                     for (part, z) in piece.parts(&r, row, c).into_iter().enumerate() {
                         let at = piece.scale_at(row, c) + part * 2 * piece.stages;
-                        let stages = Stages::new(&scales[at..][..2 * piece.stages]);
-                        let mut far: Vec<f32> = stages
-                            .sums()
-                            .map(|(_, s)| (z[0] - s[0]).powi(2) + (z[1] - s[1]).powi(2))
-                            .collect();
-                        far.sort_by(f32::total_cmp);
-                        assert!(far[1] - far[0] > 4e-6, "{name}: {row}, {c}: {far:?}");
+                        let scales = &scales[at..][..2 * piece.stages];
+                        let mut left = z;
+                        let steps = if nested { piece.stages } else { 1 };
+                        for chosen in scales.chunks(scales.len() / steps) {
+                            let stages = Stages::new(chosen);
+                            let apart = |s: [f32; 2]| [left[0] - s[0], left[1] - s[1]];
+                            let mut far: Vec<_> = stages
+                                .sums()
+                                .map(|(_, s)| apart(s))
+                                .map(|e| (e[0] * e[0] + e[1] * e[1], e))
+                                .collect();
+                            far.sort_by(|a, b| a.0.total_cmp(&b.0));
+                            assert!(far[1].0 - far[0].0 > 4e-6, "{name}: {row}, {c}: {far:?}");
+                            left = far[0].1;
+                        }
                     }
                 }
             }

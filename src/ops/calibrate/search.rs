@@ -58,6 +58,19 @@ impl Stages {
         })
     }
 
+    /// Codes that are chosen stage by stage, as [`Nearest::code`]: each the nearest to what the stages before it leave.
+    pub fn nested(&self, z: [f32; 2]) -> u32 {
+        let (mut e, mut code) = (z, 0);
+        for (t, &s) in self.scales[..self.count].iter().enumerate() {
+            let gain = [0, 1].map(|i| s[i] * (s[i] - 2.0 * e[i].abs()));
+            let k = solved(e, gain[0] <= gain[1]);
+            let q = value(k as u8, s);
+            e = [e[0] - q[0], e[1] - q[1]];
+            code |= k << (2 * t);
+        }
+        code
+    }
+
     /// The nearest sum: every choice of the stages but the last one is tried in the order of [`Stages::code`], the first
     /// best wins; the last stage is solved: a code on the real axis if that is no worse, the sign of what is left.
     pub fn nearest(&self, z: [f32; 2]) -> Nearest {
@@ -79,17 +92,21 @@ impl Stages {
             let real = gain[0] <= gain[1];
             let distance = e[0] * e[0] + e[1] * e[1] + if real { gain[0] } else { gain[1] };
             if distance < best.distance {
-                let k = match real {
-                    true if e[0] >= 0.0 => 0,
-                    true => 2,
-                    false if e[1] >= 0.0 => 1,
-                    false => 3,
-                };
-                let code = code | k << (2 * last);
+                let code = code | solved(e, real) << (2 * last);
                 best = Nearest { code, distance };
             }
         }
         best
+    }
+}
+
+/// The code on the real or the imaginary axis that lies on the side of `e`.
+fn solved(e: [f32; 2], real: bool) -> u32 {
+    match real {
+        true if e[0] >= 0.0 => 0,
+        true => 2,
+        false if e[1] >= 0.0 => 1,
+        false => 3,
     }
 }
 
@@ -113,6 +130,26 @@ mod tests {
                 let least = all.sums().map(|s| far(s.1)).fold(f32::INFINITY, f32::min);
                 assert!((far(all.sum(found.code, stages)) - least).abs() < 1e-5);
                 assert!((found.distance - least).abs() < 1e-5);
+            }
+        }
+    }
+
+    /// The first stages are what they would be without the later ones, each the nearest.
+    #[test]
+    fn nested_codes_are_those_of_fewer_stages() {
+        let scales = [0.9, 1.1, 0.5, 0.4, 0.2, 0.3];
+        let whole = Stages::new(&scales);
+        for z in noise(10, 200, 2.0).chunks_exact(2) {
+            let z = [z[0], z[1]];
+            let code = whole.nested(z);
+            assert_eq!(code & 3, Stages::new(&scales[..2]).nearest(z).code, "{z:?}");
+            for stages in 1..3 {
+                let first = Stages::new(&scales[..2 * stages]).nested(z);
+                assert_eq!(code & ((1 << (2 * stages)) - 1), first, "{z:?}");
+                let q = whole.sum(code, stages);
+                let next = Stages::new(&scales[2 * stages..][..2]);
+                let left = [z[0] - q[0], z[1] - q[1]];
+                assert_eq!(code >> (2 * stages) & 3, next.nearest(left).code, "{z:?}");
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Products of training, and norms.
 
 use super::*;
+use crate::ops::train::bf16::{Bf16Pack, Bf16Unpack};
+use crate::ops::train::block8::{Block8Pack, Block8Unpack, Range};
 use crate::ops::train::coop::MatmulTrainCoop;
 use crate::ops::train::matmul::{MatmulTrain, Place};
 use crate::ops::train::optimizer::{Adamw, GradNorm, Update};
@@ -30,9 +32,50 @@ pub(in crate::ops) fn adamw() -> Vec<BenchCase<Adamw>> {
     };
     vec![case(
         name,
-        Adamw { n, update },
+        Adamw::whole(n, update),
         &[Floats, Floats, Floats, Zeros],
     )]
+}
+
+pub(in crate::ops) fn bf16_pack() -> Vec<BenchCase<Bf16Pack>> {
+    let (name, n) = WEIGHT;
+    let op = Bf16Pack {
+        n,
+        first: 0,
+        seed: 1,
+    };
+    vec![case(name, op, &[Floats, Zeros])]
+}
+
+pub(in crate::ops) fn bf16_unpack() -> Vec<BenchCase<Bf16Unpack>> {
+    let (name, n) = WEIGHT;
+    vec![case(name, Bf16Unpack { n, first: 0 }, &[Halves, Zeros])]
+}
+
+/// All values of the weight: first and second moments.
+fn block8_ranges() -> [(String, Range); 2] {
+    let (name, n) = WEIGHT;
+    [("signed", false), ("magnitudes", true)].map(|(what, positive)| {
+        let range = Range {
+            n,
+            first: 0,
+            of: n,
+            positive,
+        };
+        (format!("{name}, {what}"), range)
+    })
+}
+
+pub(in crate::ops) fn block8_pack() -> Vec<BenchCase<Block8Pack>> {
+    let each = block8_ranges().into_iter();
+    each.map(|(name, range)| case(name, Block8Pack { range, seed: 1 }, &[Floats, Zeros]))
+        .collect()
+}
+
+pub(in crate::ops) fn block8_unpack() -> Vec<BenchCase<Block8Unpack>> {
+    let each = block8_ranges().into_iter();
+    each.map(|(name, range)| case(name, Block8Unpack { range }, &[Zeros, Zeros]))
+        .collect()
 }
 
 /// The three forms at 4096^3, in f16 and from f32, and those of narrow models beside the next multiples of 128.

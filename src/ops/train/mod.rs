@@ -6,7 +6,9 @@
 
 use super::*;
 
+pub mod bf16;
 pub mod blend;
+pub mod block8;
 pub mod coop;
 pub mod distill;
 pub mod embed;

@@ -133,13 +133,32 @@ impl Op for GradNorm {
 /// `g = factor gradient; m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
 /// x = keep x - step m / (sqrt(v) / root + eps)`.
 ///
-/// Bindings: `gradient`, `x`, `m`, `v`, `[n]` f32 each.
+/// Bindings: `gradient`, `x`, `m` and `v` f32, of which `n` values from a given place on are taken.
 #[derive(Debug, Clone)]
 pub struct Adamw {
     /// Values.
     pub n: usize,
     /// The step's constants.
     pub update: Update,
+    /// Place of the first value in `gradient`.
+    pub gradient_first: usize,
+    /// Place of the first value in `x`.
+    pub x_first: usize,
+    /// Place of the first value in `m` and `v`.
+    pub moments_first: usize,
+}
+
+impl Adamw {
+    /// The step of all values of a tensor.
+    pub const fn whole(n: usize, update: Update) -> Self {
+        Self {
+            n,
+            update,
+            gradient_first: 0,
+            x_first: 0,
+            moments_first: 0,
+        }
+    }
 }
 
 /// Constants of a step of [`Adamw`].
@@ -174,6 +193,9 @@ pub struct AdamwParams {
     step: f32,
     root: f32,
     eps: f32,
+    gradient_first: u32,
+    x_first: u32,
+    moments_first: u32,
 }
 
 impl Op for Adamw {
@@ -202,6 +224,9 @@ impl Op for Adamw {
             step: (u.lr / (1.0 - u.beta1.powi(power))) as f32,
             root: (1.0 - u.beta2.powi(power)).sqrt() as f32,
             eps: u.eps as f32,
+            gradient_first: self.gradient_first as u32,
+            x_first: self.x_first as u32,
+            moments_first: self.moments_first as u32,
         }
     }
 
@@ -213,7 +238,9 @@ impl Op for Adamw {
     }
 
     fn lengths(&self) -> Vec<usize> {
-        vec![self.n; 4]
+        let n = self.n;
+        let moments = self.moments_first + n;
+        vec![self.gradient_first + n, self.x_first + n, moments, moments]
     }
 
     fn cost(&self) -> Cost {
@@ -224,8 +251,9 @@ impl Op for Adamw {
     }
 
     fn reference(&self, b: &mut Bindings<'_>) {
-        let gradient: &[f32] = b.read(0);
-        let (x, m, v): (&mut [f32], &mut [f32], &mut [f32]) = (b.write(1), b.write(2), b.write(3));
+        let gradient = &b.read::<f32>(0)[self.gradient_first..];
+        let x = &mut b.write::<f32>(1)[self.x_first..];
+        let [m, v] = [2, 3].map(|i| &mut b.write::<f32>(i)[self.moments_first..]);
         let u = &self.update;
         let power = u.step.min(1 << 30) as i32;
         let (first, second) = (1.0 - u.beta1.powi(power), 1.0 - u.beta2.powi(power));
@@ -240,10 +268,11 @@ impl Op for Adamw {
     }
 
     fn host(&self, b: &mut Bindings<'_>) {
-        let gradient: &[f32] = b.read(0);
-        let (x, m, v): (&mut [f32], &mut [f32], &mut [f32]) = (b.write(1), b.write(2), b.write(3));
+        let gradient = &b.read::<f32>(0)[self.gradient_first..][..self.n];
+        let x = &mut b.write::<f32>(1)[self.x_first..];
+        let [m, v] = [2, 3].map(|i| &mut b.write::<f32>(i)[self.moments_first..]);
         let p = self.params();
-        let blocks = gradient[..self.n].chunks(4096).zip(x.chunks_mut(4096));
+        let blocks = gradient.chunks(4096).zip(x.chunks_mut(4096));
         let blocks = blocks.zip(m.chunks_mut(4096).zip(v.chunks_mut(4096)));
         super::host::each_worth(blocks.collect(), 4000, |((gradient, x), (m, v))| {
             for ((&g, x), (m, v)) in gradient.iter().zip(x).zip(m.iter_mut().zip(v)) {
@@ -261,7 +290,8 @@ impl Op for Adamw {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        let case = |name: &str, n, step, weight_decay| {
+        let case = |name: &str, n, step, weight_decay, firsts: [usize; 3]| {
+            let [gradient_first, x_first, moments_first] = firsts;
             let update = Update {
                 factor: 0.8,
                 beta1: 0.9,
@@ -273,20 +303,28 @@ impl Op for Adamw {
             };
             let moment = |seed, amplitude: f32| -> Vec<f32> {
                 let on = if step > 1 { amplitude } else { 0.0 };
-                noise(seed, n, on)
+                noise(seed, moments_first + n, on)
             };
             let squares: Vec<f32> = moment(113, 0.01).iter().map(|v| v.abs()).collect();
             let data = vec![
-                Data::f32(&noise(110, n, 0.1)),
-                Data::f32(&noise(111, n, 0.05)),
+                Data::f32(&noise(110, gradient_first + n, 0.1)),
+                Data::f32(&noise(111, x_first + n, 0.05)),
                 Data::f32(&moment(112, 0.1)),
                 Data::f32(&squares),
             ];
-            Case::new(name, Self { n, update }, data)
+            let op = Self {
+                n,
+                update,
+                gradient_first,
+                x_first,
+                moments_first,
+            };
+            Case::new(name, op, data)
         };
         vec![
-            case("first step", 5000, 1, 0.1),
-            case("later step, no decay", 333, 1000, 0.0),
+            case("first step", 5000, 1, 0.1, [0; 3]),
+            case("later step, no decay", 333, 1000, 0.0, [0; 3]),
+            case("some of many values", 700, 7, 0.1, [512, 256, 3]),
         ]
     }
 }

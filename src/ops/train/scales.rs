@@ -3,13 +3,22 @@
 use super::*;
 use bytemuck::Zeroable;
 
-/// `y = exp(x)`.
+/// `y = exp(x)` for the first stages, 0 for the others: scales that leave the first stages of a weight.
 ///
-/// Bindings: `x` logarithms of scales, `y` the scales, both `[n]` f32.
+/// Bindings: `x` logarithms of scales, `y` the scales, both `[n / (2 stages), stages, 2]` f32.
 #[derive(Debug, Clone)]
 pub struct ScaleExp {
     /// How many.
     pub n: usize,
+    /// Stages of the weight.
+    pub stages: usize,
+    /// First stages whose scales are not 0.
+    pub kept: usize,
+}
+
+/// The stage that scale `i` belongs to.
+fn stage_of(i: usize, stages: usize) -> usize {
+    i / 2 % stages
 }
 
 /// Uniform block of [`ScaleExp`].
@@ -17,6 +26,8 @@ pub struct ScaleExp {
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 pub struct ScaleExpParams {
     n: u32,
+    stages: u32,
+    kept: u32,
 }
 
 impl Op for ScaleExp {
@@ -28,7 +39,11 @@ impl Op for ScaleExp {
     type Params = ScaleExpParams;
 
     fn params(&self) -> ScaleExpParams {
-        ScaleExpParams { n: self.n as u32 }
+        ScaleExpParams {
+            n: self.n as u32,
+            stages: self.stages as u32,
+            kept: self.kept as u32,
+        }
     }
 
     fn grid(&self) -> Grid {
@@ -48,24 +63,31 @@ impl Op for ScaleExp {
 
     fn reference(&self, b: &mut Bindings<'_>) {
         let (x, y): (&[f32], &mut [f32]) = (b.read(0), b.write(1));
-        for (y, &x) in y[..self.n].iter_mut().zip(x) {
-            *y = f64::from(x).exp() as f32;
+        for (i, (y, &x)) in y[..self.n].iter_mut().zip(x).enumerate() {
+            let kept = stage_of(i, self.stages) < self.kept;
+            *y = if kept { f64::from(x).exp() as f32 } else { 0.0 };
         }
     }
 
     fn cases() -> Vec<Case<Self>> {
-        let case = |name: &str, n, spread| {
+        let case = |name: &str, n, (stages, kept), spread| {
             let data = vec![Data::f32(&noise(191, n, spread)), Data::Out(n)];
-            Case::new(name, Self { n }, data)
+            Case::new(name, Self { n, stages, kept }, data)
         };
-        vec![case("one scale", 1, 1.0), case("many scales", 777, 10.0)]
+        vec![
+            case("one scale", 1, (1, 1), 1.0),
+            case("many scales", 777, (3, 3), 10.0),
+            case("the first of two stages", 648, (2, 1), 1.0),
+            case("two of three stages", 78, (3, 2), 1.0),
+        ]
     }
 }
 
-/// Gradients of the logarithms of scales, `s dL/ds`: with `x` what [`PhaseProject`](crate::ops::calibrate::PhaseProject)
+/// Gradients of the logarithms of scales of the first stages, `s dL/ds`; those of the others stay as they are. With `x` what [`PhaseProject`](crate::ops::calibrate::PhaseProject)
 /// makes of the gradient of the quantized weight, summed over the rows that share a scale.
 ///
-/// Bindings: `x` [rows, width] f32; `scales` and `gradient` [cells, width] f32, where cells is rows, or 1.
+/// Bindings: `x` [rows, width] f32; `scales` and `gradient` [cells, width] f32, where cells is rows, or 1, and a width is
+/// [width / (2 stages), stages, 2].
 #[derive(Debug, Clone)]
 pub struct ScaleGradient {
     /// Complex rows of the weight.
@@ -74,6 +96,10 @@ pub struct ScaleGradient {
     pub width: usize,
     /// Every row has scales of its own.
     pub by_row: bool,
+    /// Stages of the weight.
+    pub stages: usize,
+    /// First stages whose gradients are made.
+    pub kept: usize,
 }
 
 /// Uniform block of [`ScaleGradient`].
@@ -83,6 +109,8 @@ pub struct ScaleGradientParams {
     rows: u32,
     width: u32,
     by_row: u32,
+    stages: u32,
+    kept: u32,
 }
 
 impl ScaleGradient {
@@ -108,6 +136,8 @@ impl Op for ScaleGradient {
             rows: self.rows as u32,
             width: self.width as u32,
             by_row: self.by_row.into(),
+            stages: self.stages as u32,
+            kept: self.kept as u32,
         }
     }
 
@@ -138,6 +168,9 @@ impl Op for ScaleGradient {
         let gradient: &mut [f32] = b.write(2);
         let cells = self.scales();
         for (i, gradient) in gradient[..cells].iter_mut().enumerate() {
+            if stage_of(i, self.stages) >= self.kept {
+                continue;
+            }
             let shared = x[..self.rows * self.width].iter().skip(i).step_by(cells);
             let sum: f64 = shared.map(|&v| f64::from(v)).sum();
             *gradient = (f64::from(scales[i]) * sum) as f32;
@@ -145,24 +178,32 @@ impl Op for ScaleGradient {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        let case = |name: &str, rows, width, by_row| {
+        let case = |name: &str, rows, (width, by_row), (stages, kept)| {
             let op = Self {
                 rows,
                 width,
                 by_row,
+                stages,
+                kept,
+            };
+            let gradient = match kept == stages {
+                true => Data::Out(op.scales()),
+                false => Data::f32(&noise(194, op.scales(), 1.0)),
             };
             let data = vec![
                 Data::f32(&noise(192, rows * width, 2.0)),
                 Data::f32(&noise(193, op.scales(), 1.0)),
-                Data::Out(op.scales()),
+                gradient,
             ];
             Case::new(name, op, data)
         };
         vec![
-            case("a row", 1, 4, true),
-            case("scales of rows", 77, 24, true),
-            case("scales of a tensor", 1300, 8, false),
-            case("a tensor of few rows", 3, 16, false),
+            case("a row", 1, (4, true), (1, 1)),
+            case("scales of rows", 77, (24, true), (2, 2)),
+            case("scales of a tensor", 1300, (8, false), (2, 2)),
+            case("a tensor of few rows", 3, (16, false), (4, 4)),
+            case("first stages of rows", 33, (24, true), (3, 1)),
+            case("first stages of a tensor", 700, (8, false), (2, 1)),
         ]
     }
 }

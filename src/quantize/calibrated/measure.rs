@@ -9,33 +9,29 @@ use crate::model::session::IGNORED;
 use crate::model::{Config, LoadOptions, Model, Recipe, Weights};
 use crate::ops::activation::Activations;
 
-/// Perplexities of the held-out sequences, in full precision and calibrated.
-pub(super) async fn perplexities(
+/// Perplexity of the held-out sequences, if there are any.
+pub(super) async fn perplexity(
     device: &Device,
     config: &Config,
-    weights: [&dyn Weights; 2],
+    weights: &dyn Weights,
     sequences: &Sequences,
-) -> Result<Option<[f64; 2]>> {
+) -> Result<Option<f64>> {
     let text = windows(&sequences.held_out);
     if text.count == 0 {
         return Ok(None);
     }
-    let mut both = [0.0; 2];
-    for (ppl, weights) in both.iter_mut().zip(weights) {
-        let options = LoadOptions {
-            recipe: Recipe::FULL,
-            activations: Activations::Int16,
-            context: sequences.held_out.iter().map(Vec::len).max().unwrap_or(1),
-            batch: 2048,
-            kv: None,
-            exact: false,
-        };
-        let mut quiet = |_: &str| {};
-        let model = Model::load(device.clone(), config, weights, options, &mut quiet).await?;
-        let measured = evaluate::perplexity(&model, None, &text, &mut |_| {}).await?;
-        *ppl = measured.summary().ppl;
-    }
-    Ok(Some(both))
+    let options = LoadOptions {
+        recipe: Recipe::FULL,
+        activations: Activations::Int16,
+        context: sequences.held_out.iter().map(Vec::len).max().unwrap_or(1),
+        batch: 2048,
+        kv: None,
+        exact: false,
+    };
+    let mut quiet = |_: &str| {};
+    let model = Model::load(device.clone(), config, weights, options, &mut quiet).await?;
+    let measured = evaluate::perplexity(&model, None, &text, &mut |_| {}).await?;
+    Ok(Some(measured.summary().ppl))
 }
 
 /// Sequences as windows of which every token but the first is predicted.

@@ -4,6 +4,8 @@ mod allocation;
 mod measure;
 mod own;
 mod report;
+mod run;
+mod snapshot;
 mod text;
 mod tune;
 mod weights;
@@ -21,13 +23,12 @@ use crate::files::layers::Layers;
 use crate::files::staging::{Destination, Replaced};
 use crate::files::{Inputs, Original, marker, packed, plan};
 use crate::generate::ModelFiles;
-use crate::model::calibrate::{CalibrateOptions, Journal, LayerErrors, calibrate, fewest};
-use crate::model::config::LinearShape;
+use crate::model::calibrate::{CalibrateOptions, calibrate, calibrate_behind, fewest};
 use crate::model::weights::{Allowing, required};
-use crate::model::{Config, Packed, Recipe, Weights};
-use measure::perplexities;
-use report::bug;
-use std::collections::BTreeMap;
+use crate::model::{Config, FirstStages, Recipe, Weights};
+use measure::perplexity;
+use run::{FIRST_STAGES, Run};
+use snapshot::Snapshots;
 use std::path::Path;
 use tune::tune;
 use weights::Made;
@@ -36,7 +37,7 @@ use weights::Made;
 pub const CALIBRATION: &str = "calibration.json";
 
 /// How far a calibration is.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Step<'a> {
     /// So many tokens of own samples are drawn.
     Sampled(usize),
@@ -60,6 +61,10 @@ pub enum Step<'a> {
     },
     /// An earlier run had finished so many layers, which are taken over.
     Resumed(usize),
+    /// An earlier run had made so many steps, from which this one goes on.
+    Continued(u64),
+    /// A snapshot could not be written, and no other one will be.
+    NotKept(&'a Error),
     /// A step of training was made.
     Tuned {
         /// Its number, from 1.
@@ -92,12 +97,23 @@ pub struct Calibration {
     /// Bits for each quantized weight, scales and padding included, under which stages are allocated; the recipe's
     /// stages are not looked at then.
     pub bits: Option<f64>,
+    /// With error feedback: the first stage is calibrated by itself, and the others on what it leaves. Of training
+    /// [`Tuning::nested`] says the same.
+    pub nested: bool,
+}
+
+impl Calibration {
+    /// Whether the first stage is made to be read by itself, too.
+    fn nested(&self) -> bool {
+        self.tuning
+            .map_or(self.nested, |tuning| tuning.nested > 0.0)
+    }
 }
 
 /// Quantizes `files` into the folder `out` so that the outputs of its layers come out right on a text, not their weights.
 ///
-/// With error feedback, what a run that was killed has finished is taken over by the next one with the same model, text,
-/// options and device. The same command gives the same bytes, killed in between or not.
+/// What a run that was killed has finished is taken over by the next one with the same model, text, options and device:
+/// layers of error feedback, and of training the steps up to a snapshot. The same command gives the same bytes, killed in between or not.
 ///
 /// # Errors
 /// As [`super::quantize_folder`], for another method than fairy2i, and those of reading the text.
@@ -113,6 +129,12 @@ pub fn calibrate_folder(
     files.require_full_precision()?;
     CalibrateOptions::new(options.recipe).stages(Config::HEAD)?;
     calibration.tuning.map_or(Ok(()), |tuning| tuning.check())?;
+    if calibration.nested() && options.recipe.most_stages() < 2 {
+        return Err(Error::usage(
+            format!("a first stage by itself of {}", options.recipe),
+            "ask for two stages or more",
+        ));
+    }
     let paths = text.sources.iter().filter_map(TextSource::path);
     let inputs = Inputs::of(paths);
     let destination = Destination {
@@ -147,13 +169,34 @@ pub fn calibrate_folder(
         allocation = Some(found.1);
     }
     let done = match calibration.tuning {
-        Some(tuning) => of.tuned(device, &sequences, (tuning, text.seed), progress)?,
-        None => of.fed_back(out.as_ref(), device, &sequences, progress)?,
+        Some(tuning) => of.tuned(
+            out.as_ref(),
+            device,
+            &sequences,
+            (tuning, text.seed),
+            progress,
+        )?,
+        None => of.fed_back(
+            out.as_ref(),
+            device,
+            &sequences,
+            calibration.nested,
+            progress,
+        )?,
     };
     progress(Step::Measuring);
-    let work = perplexities(device, &opened.config, [weights, &done.made], &sequences);
+    let measure = |weights: &dyn Weights| {
+        let work = perplexity(device, &opened.config, weights, &sequences);
+        block_on(device, work)
+    };
+    let [full, made] = [measure(weights)?, measure(&done.made)?];
+    let first_stage_perplexity = match calibration.nested() {
+        true => measure(&FirstStages::new(&done.made, of.recipe.first_stages(1)?))?,
+        false => None,
+    };
     let report = CalibrationReport {
-        perplexity: block_on(device, work)?,
+        perplexity: full.zip(made).map(|(full, made)| [full, made]),
+        first_stage_perplexity,
         layers: done.layers,
         tuning: done.tuning,
         allocation,
@@ -172,9 +215,7 @@ pub fn calibrate_folder(
     }
     writer.file(CALIBRATION, report.json()?.as_bytes())?;
     let replaced = writer.finish()?;
-    if let Some(journal) = done.journal {
-        journal.remove()?;
-    }
+    done.journal.remove()?;
     Ok(Calibrated { report, replaced })
 }
 
@@ -192,49 +233,75 @@ struct Done<'a> {
     made: Made<'a>,
     layers: Vec<CalibratedLayer>,
     tuning: Option<TuningReport>,
-    /// Layers on disk, which are needed no more once the folder is there.
-    journal: Option<Layers>,
+    /// What was kept on disk meanwhile, which is needed no more once the folder is there.
+    journal: Layers,
 }
 
 impl<'a> Uncalibrated<'a> {
-    /// By error feedback, layer by layer.
+    /// By error feedback, layer by layer; `nested` with the first stages by themselves before all others.
     fn fed_back(
         &self,
         out: &Path,
         device: &Device,
         sequences: &Sequences,
+        nested: bool,
         progress: &mut dyn FnMut(Step<'_>),
     ) -> Result<Done<'a>> {
         let how = CalibrateOptions::new(self.recipe);
-        let key = key(self.files, sequences, &how, device)?;
+        let mut key = key(self.files, sequences, &format!("{how:?}"), device)?;
         let config = self.files.config();
-        let mut run = Run::new(out, &key, self.recipe, config, progress)?;
-        let work = calibrate(device, config, self.weights, &sequences.used, how, &mut run);
+        let layers = self.recipe.layers(config).len();
+        let passes = if nested { 2 } else { 1 };
+        let mut first = None;
+        if nested {
+            key.push_str("\nnested");
+            let recipe = self.recipe.first_stages(1)?;
+            let how = CalibrateOptions::new(recipe);
+            let open = Layers::open(out, &key)?;
+            let mut run = Run::new(open, recipe, (0, passes * layers), progress);
+            run.folder = FIRST_STAGES;
+            let work = calibrate(device, config, self.weights, &sequences.used, how, &mut run);
+            block_on(device, work)?;
+            first = Some(run.all(config)?);
+        }
+        let before = (passes - 1) * layers;
+        let open = Layers::open(out, &key)?;
+        let mut run = Run::new(open, self.recipe, (before, passes * layers), progress);
+        let (of, used) = ((config, self.weights), &sequences.used);
+        let work = calibrate_behind(device, of, used, how, first.as_ref(), &mut run);
         block_on(device, work)?;
         Ok(Done {
-            method: "error feedback",
+            method: match nested {
+                true => "error feedback with nested stages",
+                false => "error feedback",
+            },
             made: Made::new(self.weights, self.recipe, run.all(config)?),
             layers: run.report,
             tuning: None,
-            journal: Some(run.layers),
+            journal: run.layers,
         })
     }
 
     /// By training.
     fn tuned(
         &self,
+        out: &Path,
         device: &Device,
         sequences: &Sequences,
         (how, seed): (Tuning, u64),
         progress: &mut dyn FnMut(Step<'_>),
     ) -> Result<Done<'a>> {
         let of = (self.files.config(), self.weights);
+        let options = format!("{how:?}, {:?}, seed {seed}", self.recipe);
+        let key = key(self.files, sequences, &options, device)?;
+        let mut snapshots = Snapshots::open(out, &key)?;
         let tuned = tune(
             device,
             of,
             &sequences.used,
             self.recipe,
             (how, seed),
+            &mut snapshots,
             progress,
         )?;
         let each = tuned.layers.iter();
@@ -243,10 +310,11 @@ impl<'a> Uncalibrated<'a> {
             layers: each.map(|(name, p)| CalibratedLayer::of(name, p)).collect(),
             made: Made::new(self.weights, self.recipe, tuned.layers).with_dense(tuned.dense),
             tuning: Some(TuningReport {
-                how,
+                how: tuned.how,
+                micro_batch: tuned.micro_batch,
                 losses: tuned.losses,
             }),
-            journal: None,
+            journal: snapshots.into_layers(),
         })
     }
 }
@@ -255,14 +323,14 @@ impl<'a> Uncalibrated<'a> {
 fn key(
     files: &ModelFiles,
     sequences: &Sequences,
-    options: &CalibrateOptions,
+    options: &str,
     device: &Device,
 ) -> Result<String> {
     let mut lines = vec![
         format!("fairy2i-gpu {}", env!("CARGO_PKG_VERSION")),
         format!("device {}", device.name()),
         format!("text {}", sequences.sha256()),
-        format!("options {options:?}"),
+        format!("options {options}"),
     ];
     let opened = files.opened();
     match opened.source.path() {
@@ -279,94 +347,4 @@ fn key(
         }
     }
     Ok(lines.join("\n"))
-}
-
-/// A calibration that is written down layer by layer.
-struct Run<'a> {
-    layers: Layers,
-    recipe: Recipe,
-    of: usize,
-    resumed: usize,
-    report: Vec<CalibratedLayer>,
-    progress: &'a mut dyn FnMut(Step<'_>),
-}
-
-impl<'a> Run<'a> {
-    fn new(
-        out: &Path,
-        key: &str,
-        recipe: Recipe,
-        config: &Config,
-        progress: &'a mut dyn FnMut(Step<'_>),
-    ) -> Result<Self> {
-        Ok(Self {
-            layers: Layers::open(out, key)?,
-            recipe,
-            of: recipe.layers(config).len(),
-            resumed: 0,
-            report: Vec::new(),
-            progress,
-        })
-    }
-
-    fn read(&self, layer: &LinearShape) -> Result<Option<(Packed, CalibratedLayer)>> {
-        let method = self.recipe.method.of(&layer.prefix);
-        let granularity = self.recipe.granularity;
-        let read = self.layers.read(layer, method, granularity)?;
-        let with_note = read.and_then(|(packed, note)| {
-            let note = serde_json::from_str(&note).ok()?;
-            Some((packed, note))
-        });
-        Ok(with_note)
-    }
-
-    /// All layers, once they are made.
-    fn all(&self, config: &Config) -> Result<BTreeMap<String, Packed>> {
-        let layers = self.recipe.layers(config).into_iter();
-        layers
-            .map(|layer| match self.read(&layer)? {
-                Some((packed, _)) => Ok((layer.prefix, packed)),
-                None => Err(Error::usage(
-                    format!("the finished layer {} is gone", layer.prefix),
-                    "start again, and leave the folder beside the output alone",
-                )),
-            })
-            .collect()
-    }
-}
-
-impl Journal for Run<'_> {
-    fn made(&mut self, layer: &LinearShape) -> Result<Option<Packed>> {
-        let Some((packed, note)) = self.read(layer)? else {
-            return Ok(None);
-        };
-        if !self.report.iter().any(|l| l.name == note.name) {
-            self.report.push(note);
-            self.resumed += 1;
-            (self.progress)(Step::Resumed(self.resumed));
-        }
-        Ok(Some(packed))
-    }
-
-    fn begins(&mut self, layer: &LinearShape) {
-        self.report.retain(|l| l.name != layer.prefix);
-        let (done, of) = (self.report.len(), self.of);
-        let name = &layer.prefix;
-        (self.progress)(Step::Layer { name, done, of });
-    }
-
-    fn take(&mut self, layer: &LinearShape, packed: &Packed, errors: LayerErrors) -> Result<()> {
-        let note = CalibratedLayer {
-            name: layer.prefix.clone(),
-            shape: [layer.out_features, layer.in_features],
-            weight_error: Some(errors.weights),
-            output_error_before: errors.outputs.first().copied(),
-            output_error: errors.outputs.last().copied(),
-            bits_per_weight: packed.bits_per_weight(),
-        };
-        let text = serde_json::to_string(&note).map_err(bug)?;
-        self.layers.write(layer, packed, &text)?;
-        self.report.push(note);
-        Ok(())
-    }
 }

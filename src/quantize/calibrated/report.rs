@@ -52,6 +52,9 @@ pub struct CalibrationReport {
     /// Perplexity of sequences of the same text that were held out, in full precision and calibrated; none where there
     /// were none.
     pub perplexity: Option<[f64; 2]>,
+    /// The same perplexity of the first stage alone, where it was made to be read by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_stage_perplexity: Option<f64>,
     /// Layers in forward order.
     pub layers: Vec<CalibratedLayer>,
 }
@@ -62,6 +65,9 @@ pub struct TuningReport {
     /// How it was made.
     #[serde(flatten)]
     pub how: Tuning,
+    /// Sequences that were computed at once.
+    #[serde(default)]
+    pub micro_batch: usize,
     /// Losses of the first step and of the last: cross entropy and divergence from the teacher, mixed as `how` says.
     pub losses: [f64; 2],
 }
@@ -86,6 +92,7 @@ impl CalibrationReport {
             tuning: None,
             allocation: None,
             perplexity: None,
+            first_stage_perplexity: None,
             layers: Vec::new(),
         }
     }

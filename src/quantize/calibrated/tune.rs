@@ -1,11 +1,13 @@
 //! Short training of the whole model with learned scales and the full-precision model as the teacher.
 
+use super::snapshot::{self, Snapshots, State};
 use super::weights::Dense;
 use super::{CalibrationText, Step, TextSource};
 use crate::backend::{Backend, Device, block_on};
 use crate::error::{Error, Result};
-use crate::files::corpus::Order;
-use crate::model::train::{Batch, Kind, Memory, Part, StepReport, TrainOptions, Trainer};
+use crate::model::train::{
+    Batch, Kind, Masters, Memory, Moments, Part, StepReport, TrainOptions, Trainer,
+};
 use crate::model::{Config, Packed, Recipe, Weights};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -21,6 +23,19 @@ pub struct Tuning {
     pub lr: f64,
     /// Share of the divergence from the full-precision model in the loss, the rest being the cross entropy of the text.
     pub distill: f64,
+    /// What AdamW's moments are held in; none: the most bits that the device has room for.
+    #[serde(default)]
+    pub moments: Option<Moments>,
+    /// What the masters of quantized layers are held in.
+    #[serde(default)]
+    pub masters: Masters,
+    /// Share of the first stage alone in the loss, the rest being that of all stages; 0 trains all stages only.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub nested: f64,
+}
+
+fn is_none(share: &f64) -> bool {
+    *share == 0.0
 }
 
 /// How much calibrating may cost; seconds are those of a model of 135 million parameters on an NVIDIA H200.
@@ -80,6 +95,9 @@ impl Tuning {
             batch: Self::BATCH,
             lr: Self::LR,
             distill: Self::DISTILL,
+            moments: None,
+            masters: Masters::F32,
+            nested: 0.0,
         }
     }
 
@@ -123,13 +141,17 @@ pub(super) struct Tuned {
     pub dense: BTreeMap<String, Dense>,
     /// Losses of the first step and the last.
     pub losses: [f64; 2],
+    /// How it was done: with the moments that were chosen.
+    pub how: Tuning,
+    /// Sequences at once.
+    pub micro_batch: usize,
 }
 
 /// Skipped steps in a row after which it is given up.
 const MOST_SKIPPED: usize = 20;
 
 /// Trains `weights` for `tuning.steps` steps on the sequences that are as long as the longest, in an order that `seed`
-/// says.
+/// says, from the newest of `snapshots` on.
 ///
 /// # Errors
 /// [`Error::Device`] when memory does not suffice for one sequence, failures of the device.
@@ -139,40 +161,100 @@ pub(super) fn tune(
     sequences: &[Vec<u32>],
     recipe: Recipe,
     (tuning, seed): (Tuning, u64),
+    snapshots: &mut Snapshots,
     progress: &mut dyn FnMut(Step<'_>),
 ) -> Result<Tuned> {
     let length = sequences.iter().map(Vec::len).max().unwrap_or(0);
-    let whole: Vec<_> = sequences.iter().filter(|s| s.len() == length).collect();
-    let options = options(device, config, recipe, &tuning, length)?;
+    let options = match snapshots.state() {
+        // what the bits follow from stays, whatever else is on the device by now
+        Some(begun) => TrainOptions {
+            moments: begun.moments,
+            masters: begun.masters,
+            texts: begun.micro_batch,
+            ..told(recipe, &tuning, length)
+        },
+        None => options(device, config, recipe, &tuning, length)?,
+    };
+    let options = TrainOptions { seed, ..options };
     let mut trainer = Trainer::load(device, config, weights, options)?;
     if tuning.distill > 0.0 {
         trainer.teach(weights)?;
     }
-    let mut order = Order::new(seed);
-    let mut losses = [0.0; 2];
-    for step in 0..tuning.steps {
-        let chosen = (0..tuning.batch).filter_map(|_| order.next(whole.len() as u64));
-        let ids: Vec<u32> = chosen
-            .flat_map(|i| whole[i as usize].iter().copied())
-            .collect();
-        let lr = tuning.lr * tuning.factor(step);
-        let report = one(device, &mut trainer, (&ids, length), lr)?;
-        losses[usize::from(step > 0)] = report.loss;
-        progress(Step::Tuned {
-            step: step + 1,
-            of: tuning.steps,
-            loss: report.loss,
-        });
+    let mut state = State::new(seed, &options);
+    if let Some(begun) = snapshots.restore(&mut trainer)? {
+        progress(Step::Continued(begun.step));
+        state = begun;
     }
+    let whole: Vec<_> = sequences.iter().filter(|s| s.len() == length).collect();
+    let steps = (&tuning, &whole[..]);
+    train(steps, &mut trainer, &mut state, snapshots, progress)?;
     let layers = block_on(device, trainer.packed())?.into_iter().collect();
     Ok(Tuned {
         dense: dense(device, &trainer, &layers)?,
         layers,
-        losses,
+        losses: state.losses,
+        how: Tuning {
+            moments: Some(options.moments),
+            ..tuning
+        },
+        micro_batch: options.texts,
     })
 }
 
-/// How the trainer is told, with as many texts at once as the device has room for.
+/// The steps that are left behind `state`, each on the next of these sequences.
+fn train(
+    (tuning, sequences): (&Tuning, &[&Vec<u32>]),
+    trainer: &mut Trainer<&Device>,
+    state: &mut State,
+    snapshots: &mut Snapshots,
+    progress: &mut dyn FnMut(Step<'_>),
+) -> Result<()> {
+    let (device, length) = (*trainer.backend(), trainer.options().length);
+    let (mut keep, every) = (true, snapshot::every(tuning, trainer));
+    while state.step < tuning.steps {
+        let order = &mut state.order;
+        let chosen = (0..tuning.batch).filter_map(|_| order.next(sequences.len() as u64));
+        let ids: Vec<u32> = chosen
+            .flat_map(|i| sequences[i as usize].iter().copied())
+            .collect();
+        let lr = tuning.lr * tuning.factor(state.step);
+        let report = one(device, trainer, (&ids, length), lr)?;
+        state.losses[usize::from(state.step > 0)] = report.loss;
+        state.step += 1;
+        progress(Step::Tuned {
+            step: state.step,
+            of: tuning.steps,
+            loss: report.loss,
+        });
+        if keep
+            && state.step.is_multiple_of(every)
+            && state.step < tuning.steps
+            && let Err(error) = snapshots.save(trainer, state)
+        {
+            // a full disk must not end a training that needs no snapshot
+            keep = false;
+            progress(Step::NotKept(&error));
+        }
+    }
+    Ok(())
+}
+
+/// How the trainer is told, but for what depends on the device.
+fn told(recipe: Recipe, tuning: &Tuning, length: usize) -> TrainOptions {
+    TrainOptions {
+        distill: tuning.distill,
+        learned_scales: true,
+        nested: tuning.nested,
+        masters: tuning.masters,
+        ..TrainOptions::new(recipe, tuning.batch, length)
+    }
+}
+
+/// Tokens of a micro-batch below which matrix units have too little to do: moments have fewer bits instead.
+const LEAST_ROWS: usize = 4096;
+
+/// How the trainer is told, with the most bits of moments that the device has room for beside a micro-batch that is worth
+/// it, and with as many texts at once as there is room for.
 fn options(
     device: &Device,
     config: &Config,
@@ -180,19 +262,39 @@ fn options(
     tuning: &Tuning,
     length: usize,
 ) -> Result<TrainOptions> {
-    let mut texts = tuning.batch;
+    let told = told(recipe, tuning, length);
+    let facts = device.facts();
+    let fitting = |options: &TrainOptions| {
+        let memory = Memory::of(config, options, facts.features, facts.max_words);
+        memory.check(device)
+    };
+    if let Some(moments) = tuning.moments {
+        return fewer_texts(TrainOptions { moments, ..told }, 1, fitting);
+    }
+    let mut last = None;
+    for least in [LEAST_ROWS.min(told.rows()), 1] {
+        for moments in Moments::ALL {
+            match fewer_texts(TrainOptions { moments, ..told }, least, fitting) {
+                Ok(options) => return Ok(options),
+                Err(error) => last = Some(error),
+            }
+        }
+    }
+    last.map_or(Ok(told), Err)
+}
+
+/// The same options with half of the texts, and half again, until they are `fitting`: with `least` rows at least.
+fn fewer_texts(
+    mut options: TrainOptions,
+    least: usize,
+    fitting: impl Fn(&TrainOptions) -> Result<()>,
+) -> Result<TrainOptions> {
     loop {
-        let options = TrainOptions {
-            distill: tuning.distill,
-            learned_scales: true,
-            ..TrainOptions::new(recipe, texts, length)
-        };
-        let facts = device.facts();
-        let fits = Memory::of(config, &options, facts.features, facts.max_words).check(device);
-        if fits.is_ok() || !texts.is_multiple_of(2) {
+        let fits = fitting(&options);
+        if fits.is_ok() || !options.texts.is_multiple_of(2) || options.rows() / 2 < least {
             return fits.map(|()| options);
         }
-        texts /= 2;
+        options.texts /= 2;
     }
 }
 
@@ -261,5 +363,21 @@ mod tests {
         assert!(tuning.factor(99) > 0.0);
         let one = Tuning { steps: 1, ..tuning };
         assert_eq!(one.factor(0), 1.0);
+    }
+
+    #[test]
+    fn texts_are_halved_down_to_what_is_worth_it() {
+        let options = TrainOptions::new(Recipe::FULL, 24, 512);
+        let most = |texts: usize| {
+            move |o: &TrainOptions| match o.texts <= texts {
+                true => Ok(()),
+                false => Err(Error::device("no room", "none")),
+            }
+        };
+        let texts = |room, least| fewer_texts(options, least, most(room)).map(|o| o.texts);
+        assert_eq!(texts(24, 1).expect("all"), 24);
+        assert_eq!(texts(11, 1).expect("a quarter"), 6);
+        assert!(texts(11, 4096).is_err(), "6 x 512 are too few");
+        assert!(texts(2, 1).is_err(), "3 is odd");
     }
 }

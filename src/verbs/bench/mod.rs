@@ -5,9 +5,9 @@ use super::source::{self, ModelArgs};
 use super::{device, out};
 use crate::error::{Error, Result};
 use crate::files::Inputs;
-use crate::model::LoadOptions;
-use crate::model::train::TrainOptions;
+use crate::model::train::{Masters, Moments, TrainOptions};
 use crate::model::weights::Allowing;
+use crate::model::{FirstStages, LoadOptions};
 use clap::builder::Resettable;
 use clap::{Args, FromArgMatches, ValueEnum};
 use model::{ModelBench, Subject};
@@ -94,6 +94,12 @@ pub struct Bench {
     /// Of `train`: keep all activations instead of computing blocks again in the backward pass
     #[arg(long)]
     keep_activations: bool,
+    /// Of `train`: bits of AdamW's moments between steps
+    #[arg(long, value_enum, value_name = "32|16|8", default_value = "32")]
+    moments: Moments,
+    /// Of `train`: what the masters of quantized layers are held in between steps
+    #[arg(long, value_enum, value_name = "f32|bf16", default_value = "f32")]
+    masters: Masters,
     #[command(flatten)]
     recipe: RecipeArgs,
     #[command(flatten)]
@@ -140,6 +146,8 @@ impl Bench {
         let options = TrainOptions {
             checkpoint: !self.keep_activations,
             exact: self.paths.exact,
+            moments: self.moments,
+            masters: self.masters,
             ..TrainOptions::new(recipe, self.micro_batch, self.seq)
         };
         let bench = train::TrainBench {
@@ -225,6 +233,9 @@ impl Bench {
                 let recipe = source::recipe(&opened, &self.recipe)?;
                 let allow = self.recipe.allow_nonfinite;
                 opened.weights = Box::new(Allowing(opened.weights, allow));
+                if opened.recipe.is_some() {
+                    opened.weights = Box::new(FirstStages::new(opened.weights, recipe));
+                }
                 (
                     source::name(path),
                     opened.config,

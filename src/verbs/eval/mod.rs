@@ -44,7 +44,7 @@ struct EntryArgs {
     /// Model folder, full precision or packed; may be given several times [default: the built-in model]
     #[arg(short, long, value_name = "FOLDER")]
     model: Vec<PathBuf>,
-    /// Residual stages to try on a full-precision folder: 1..4, or `full` for none
+    /// Residual stages to try on a full-precision folder: 1..4, or `full` for none; of a packed one so many first stages
     #[arg(long, value_name = "1..4", value_delimiter = ',', value_parser = Stages::from_str)]
     stages: Vec<Stages>,
     /// Which weights share scales: tensor, row, group:N
@@ -185,6 +185,8 @@ impl EntryArgs {
     fn options(&self, entry: &Entry, context: usize) -> Options {
         Options {
             recipe: Some(entry.recipe),
+            stages: None,
+            draft: None,
             activations: entry.activations.into(),
             context: Some(context),
             batch: usize::try_from(self.ubatch_size).unwrap_or(usize::MAX),

@@ -5,7 +5,7 @@ use super::source::{self, ModelArgs};
 use super::{device, out};
 use crate::error::{Error, Result};
 use crate::generate::{ModelFiles, Options, new_tokens};
-use crate::model::Sampler;
+use crate::model::{MAX_DRAFTED, Sampler};
 use std::time::Instant;
 
 mod prompt;
@@ -19,6 +19,8 @@ mod sampling;
   fairy2i-gpu generate -n 64 --temp 0 -p \"The old captain\"     greedy
   fairy2i-gpu generate -s 7 --stop . --json < prompt.txt      one object: ids, text, statistics
   fairy2i-gpu generate -m llama-folder --stages 2 \"Hello\"       quantize while loading
+  fairy2i-gpu generate -m packed-folder --stages 1 \"Hello\"      its first stage only
+  fairy2i-gpu generate -m packed-folder --speculate 3 \"Hello\"   its first stage drafts, all stages check
   fairy2i-gpu generate --check --device gpu -n 8 \"Hello\"        compare every operation with the CPU
 
 The text goes to standard output, after the prompt if a terminal is there; statistics to standard error.")]
@@ -41,6 +43,10 @@ pub struct Generate {
     /// How activations enter quantized layers
     #[arg(long, value_enum, default_value = "16")]
     activations: ActivationName,
+    /// Draft N tokens with the first stage of the weights, and let all stages check them together: the same text, faster or
+    /// not; for top-k of 1 to 256 without a penalty, and for greedy texts
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_DRAFTED as u64))]
+    speculate: Option<u64>,
     #[command(flatten)]
     paths: PathArgs,
     /// Print one JSON object when done: prompt_ids, ids (the new ones), text (new), stats
@@ -75,6 +81,8 @@ impl Generate {
             started,
             options: Options {
                 recipe: Some(recipe),
+                stages: None,
+                draft: self.speculate.map(|_| 1),
                 activations: self.activations.into(),
                 context: Some(prompt_ids.len() + new),
                 batch: prompt_ids.len().min(self.batch.at_once()),
@@ -86,6 +94,7 @@ impl Generate {
                 max_tokens: Some(new),
                 stop: self.stop,
                 sampling,
+                speculate: self.speculate.map_or(0, |n| n as usize),
             },
             files,
             echo: (!self.json && out::on_terminal()).then_some(prompt),

@@ -49,6 +49,10 @@ struct Stats {
     prompt_tokens_per_second: f64,
     /// Of the tokens after the first one; null if there are none.
     decode_tokens_per_second: Option<f64>,
+    /// Tokens that the first stage drafted; 0 without `--speculate`.
+    drafted_tokens: usize,
+    /// Of those, the ones that all stages chose, too.
+    accepted_tokens: usize,
 }
 
 impl Run {
@@ -148,6 +152,8 @@ impl Facts {
             startup_to_first_token_seconds: startup.as_secs_f64(),
             prompt_tokens_per_second: times.prompt_tokens_per_second(),
             decode_tokens_per_second: times.decode_tokens_per_second(),
+            drafted_tokens: times.drafted,
+            accepted_tokens: times.accepted,
         }
     }
 }
@@ -157,6 +163,13 @@ fn report(stats: &Stats) {
         Some(rate) => format!(", then {rate:.1} tokens/s"),
         None => String::new(),
     };
+    if stats.drafted_tokens > 0 {
+        let share = 100.0 * stats.accepted_tokens as f64 / stats.drafted_tokens as f64;
+        out::note(&format!(
+            "{} tokens drafted by the first stage, {share:.0} % of them accepted",
+            stats.drafted_tokens
+        ));
+    }
     out::note(&format!(
         "{}: {}, activations {}, seed {}",
         stats.device, stats.method, stats.activations, stats.seed

@@ -249,7 +249,9 @@ fn text(info: &ModelInfo) -> String {
 
 fn calibrated(c: &CalibrationReport) -> String {
     let perplexity = c.perplexity.map_or(String::new(), |[full, made]| {
-        format!("; perplexity of held-out text {full:.2}, then {made:.2}")
+        let first = c.first_stage_perplexity;
+        let first = first.map_or(String::new(), |p| format!(", first stage alone {p:.2}"));
+        format!("; perplexity of held-out text {full:.2}, then {made:.2}{first}")
     });
     format!(
         "{}, fairy2i-gpu {}: {} tokens of {} (seed {}, SHA-256 {}){perplexity}",

@@ -4,6 +4,7 @@ use super::Quantize;
 use crate::backend::Device;
 use crate::error::Result;
 use crate::generate::ModelFiles;
+use crate::model::train::{Masters, Moments};
 use crate::model::{Config, Recipe};
 use crate::quantize::QuantizeOptions;
 use crate::quantize::calibrated::{
@@ -55,6 +56,16 @@ pub struct CalibrateArgs {
     /// Of training: share of the teacher in the loss [default: 0.5]
     #[arg(long, value_name = "SHARE", requires = "calibrate")]
     tune_distill: Option<f64>,
+    /// Of training: bits of AdamW's moments between steps [default: the most that the device has room for]
+    #[arg(long, value_enum, value_name = "32|16|8", requires = "calibrate")]
+    tune_moments: Option<Moments>,
+    /// Of training: what the masters of quantized layers are held in between steps [default: f32]
+    #[arg(long, value_enum, value_name = "f32|bf16", requires = "calibrate")]
+    tune_masters: Option<Masters>,
+    /// Make the first stage of each layer a model by itself, too (`generate --stages 1`): calibrated before the others, or
+    /// with SHARE of the loss of training [0.5 where none is given]
+    #[arg(long, value_name = "SHARE", requires = "calibrate", num_args = 0..=1, require_equals = true, default_missing_value = "0.5")]
+    nested: Option<f64>,
     /// Tokens of the text that are used, at most [default: 131072; on the CPU 32768; of training what its
     /// steps ask for]
     #[arg(long, value_name = "N", requires = "calibrate")]
@@ -86,6 +97,9 @@ impl CalibrateArgs {
             batch: self.tune_batch.unwrap_or(usual.batch),
             lr: self.tune_lr.unwrap_or(usual.lr),
             distill: self.tune_distill.unwrap_or(usual.distill),
+            moments: self.tune_moments.or(usual.moments),
+            masters: self.tune_masters.unwrap_or(usual.masters),
+            nested: self.nested.unwrap_or(usual.nested),
             ..usual
         });
         let usual = CalibrationText::new(sources, device);
@@ -100,6 +114,7 @@ impl CalibrateArgs {
             text,
             tuning,
             bits: self.bits,
+            nested: self.nested.is_some(),
         }
     }
 
@@ -163,6 +178,11 @@ impl Quantize {
         let mut show = |step: Step<'_>| match step {
             Step::Sampled(tokens) => bar.set_message(format!("{tokens} tokens sampled")),
             Step::Resumed(layers) => bar.set_message(format!("{layers} layers were done already")),
+            Step::Continued(step) => out::note(&format!("going on after step {step}")),
+            Step::NotKept(error) => out::note(&format!(
+                "warning: no snapshot is kept, a run that is killed begins again: {}",
+                out::one_line(&error.to_string())
+            )),
             Step::Tuned { step, of, loss } => {
                 bar.set_length(of);
                 bar.set_position(step);
@@ -211,12 +231,18 @@ fn words(report: &Report<'_>) -> String {
         "bits/weight",
     ];
     let perplexity = c.perplexity.map_or(String::new(), |[full, made]| {
-        format!("perplexity of held-out text: {full:.2} in full precision, {made:.2} calibrated\n")
+        let first = c.first_stage_perplexity;
+        let first = first.map_or(String::new(), |p| format!(", {p:.2} of the first stage alone"));
+        format!("perplexity of held-out text: {full:.2} in full precision, {made:.2} calibrated{first}\n")
     });
     let tuning = c.tuning.as_ref().map_or(String::new(), |t| {
         let [first, last] = t.losses;
         let (steps, batch) = (t.how.steps, t.how.batch);
-        format!("{steps} steps of {batch} sequences, loss {first:.4}, then {last:.4}\n")
+        let bits = t.how.moments.unwrap_or_default().bits();
+        format!(
+            "{steps} steps of {batch} sequences, {} at once, moments of {bits} bits, loss {first:.4}, then {last:.4}\n",
+            t.micro_batch
+        )
     });
     let allocation = c.allocation.as_ref().map_or(String::new(), |a| {
         format!("allocated for {} bits: --stages {}\n", a.bits, a.stages)

@@ -1,10 +1,12 @@
 //! Writing a checkpoint.
 
-use super::{Checkpoints, MANIFEST, Manifest, STATE, Sealed, header, stranger};
+use super::{Checkpoints, MANIFEST, Manifest, STATE, Sealed, stranger};
 use crate::error::{Error, Result};
+use crate::files::checkpoint::{Spec, layout};
 use crate::files::corpus::{hash, hex};
 use crate::files::json::show;
 use crate::files::staging::occupied;
+use crate::model::train::Layout;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -35,16 +37,12 @@ impl<'a> Saving<'a> {
         })
     }
 
-    /// Begins a safetensors file of f32 tensors, whose names and shapes are known beforehand; values come in this
-    /// order, a tensor at a time.
+    /// Begins a safetensors file of tensors of 32-bit elements (f32 or u32), whose names and shapes are known beforehand;
+    /// they come in this order, one at a time.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn tensors(
-        &mut self,
-        name: &str,
-        tensors: &[(String, Vec<usize>)],
-    ) -> Result<TensorFile<'_, 'a>> {
+    pub fn tensors(&mut self, name: &str, tensors: &[Spec]) -> Result<TensorFile<'_, 'a>> {
         let path = self.tmp.join(name);
         let file = self
             .all
@@ -53,7 +51,7 @@ impl<'a> Saving<'a> {
             .map_err(|e| Error::io(&path, e))?;
         let sizes = tensors
             .iter()
-            .map(|(name, shape)| (name.clone(), shape.iter().product()));
+            .map(|spec| (spec.name.clone(), spec.shape.iter().product()));
         let mut writing = TensorFile {
             sizes: sizes.collect(),
             next: 0,
@@ -64,8 +62,27 @@ impl<'a> Saving<'a> {
             bytes: 0,
             saving: self,
         };
-        writing.append(&header(tensors))?;
+        let (header, _) = layout(&tensors.iter().collect::<Vec<_>>());
+        writing.append(&header)?;
         Ok(writing)
+    }
+
+    /// Writes a whole file of such tensors, whose words `words` gives by their number.
+    ///
+    /// # Errors
+    /// Those of `words`; [`Error::Io`].
+    pub fn all_tensors(
+        &mut self,
+        name: &str,
+        tensors: Vec<Layout>,
+        mut words: impl FnMut(usize) -> Result<Vec<u32>>,
+    ) -> Result<()> {
+        let tensors: Vec<_> = tensors.into_iter().map(Spec::from).collect();
+        let mut file = self.tensors(name, &tensors)?;
+        for i in 0..tensors.len() {
+            file.push(&words(i)?)?;
+        }
+        file.finish()
     }
 
     /// Writes a whole file.
@@ -142,11 +159,12 @@ pub struct TensorFile<'s, 'a> {
 }
 
 impl TensorFile<'_, '_> {
-    /// Writes the values of the next tensor.
+    /// Writes the elements of the next tensor: f32 or u32.
     ///
     /// # Errors
     /// [`Error::Usage`] when it has another size; [`Error::Io`].
-    pub fn push(&mut self, values: &[f32]) -> Result<()> {
+    pub fn push<T: bytemuck::Pod>(&mut self, values: &[T]) -> Result<()> {
+        let values: &[u32] = bytemuck::cast_slice(values);
         let planned = self.sizes.get(self.next);
         if planned.map(|(_, n)| *n) != Some(values.len()) {
             let (name, n) = planned.map_or(("no tensor", 0), |(name, n)| (name.as_str(), *n));

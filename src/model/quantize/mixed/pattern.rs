@@ -263,6 +263,11 @@ mod tests {
         assert_eq!(of(mixed, 3, "self_attn.q_proj"), 2);
         assert_eq!(mixed.to_string(), "2,down=3,head=4");
         assert!(Mixed::from(3).is_uniform() && !mixed.is_uniform());
+        assert_eq!((mixed.most(), Mixed::from(3).most()), (4, 3));
+        assert_eq!(mixed.at_most(3).to_string(), "2,down=3,head=3");
+        assert_eq!(mixed.at_most(1), Mixed::from(1));
+        let single = Mixed::parse("1,down@2=4", Some(12)).expect("stages");
+        assert_eq!((single.most(), single.at_most(2).most()), (4, 2));
         assert_eq!("1".parse(), Ok(Mixed::from(1)));
         assert_eq!("3,down=3".parse(), Ok(Mixed::from(3)));
         assert_eq!(

@@ -15,6 +15,33 @@ use crate::ops::train::scales::{ScaleExp, ScaleGradient};
 const ROUNDS: usize = 15;
 
 impl<B: Backend> Quantizer<B> {
+    /// With a first stage that is trained by itself, too; scales must be learned.
+    pub(in crate::model::train) fn nest(
+        &mut self,
+        backend: &B,
+        parameters: &[Parameter],
+    ) -> Result<()> {
+        let first = self.first_scales.unwrap_or(parameters.len());
+        for (layer, scales) in self.layers.iter_mut().zip(&parameters[first..]) {
+            layer.first = Some(backend.alloc("scales of the first stage", scales.len())?);
+        }
+        self.nested = true;
+        Ok(())
+    }
+
+    /// From now on the dense weights are those of the first stage, or of all.
+    pub(in crate::model::train) fn read_first(&mut self, first_only: bool) {
+        if self.first_only != first_only {
+            self.first_only = first_only;
+            (self.held, self.head_held) = (None, false);
+        }
+    }
+
+    /// Whether they are those of the first stage.
+    pub(in crate::model::train) fn reads_first(&self) -> bool {
+        self.first_only
+    }
+
     /// The parameters of scales hold what an earlier run has learned.
     pub(in crate::model::train) fn scales_are_known(&mut self) {
         self.known_scales = true;
@@ -44,20 +71,30 @@ impl<B: Backend> Quantizer<B> {
             let piece = self.piece(&parameters[layer.parameter])?;
             most = most.max(Fitting::<B>::words(piece)[1]);
         }
-        let unit = backend.alloc("weight of single scales", most)?;
+        // where dense weights are in f16, there is room for one in f32
+        let own;
+        let unit = match &self.staging {
+            Some(staging) => staging,
+            None => {
+                own = backend.alloc("weight of single scales", most)?;
+                &own
+            }
+        };
         let first = self.first_scales.unwrap_or(parameters.len());
         for (i, (layer, &exponent)) in self.layers.iter().zip(exponents).enumerate() {
             let parameter = &parameters[layer.parameter];
             backend.at(&|| format!("{}, first scales", parameter.name));
+            let target = self.master(backend, parameter, &masters[layer.parameter]);
             let fitting = Fitting {
                 backend,
                 piece: self.piece(parameter)?,
                 cell_rows: 1,
-                target: &masters[layer.parameter].value,
+                target: target.await?,
                 codes: &layer.codes,
                 scales: &layer.scales,
                 sums: &self.sums,
-                unit: &unit,
+                unit,
+                nested: self.nested,
             };
             fitting.papers(exponent).await?;
             fitting.alternate(ROUNDS).await?;
@@ -81,22 +118,30 @@ impl<B: Backend> Quantizer<B> {
         first: usize,
     ) -> Result<()> {
         for (i, layer) in self.layers.iter().enumerate() {
-            let exp = ScaleExp {
+            let piece = self.piece(&parameters[layer.parameter])?;
+            let exp = |kept| ScaleExp {
                 n: parameters[first + i].len(),
+                stages: piece.stages,
+                kept,
             };
             let logarithms = &masters[first + i].value;
-            backend.run(&exp, &[logarithms, &layer.scales]).await?;
-            let piece = self.piece(&parameters[layer.parameter])?;
-            let master = &masters[layer.parameter].value;
-            let nearest = PhaseNearest { piece };
-            backend
-                .run(&nearest, &[master, &layer.scales, &layer.codes])
-                .await?;
+            let all = [logarithms, &layer.scales];
+            backend.run(&exp(piece.stages), &all).await?;
+            if let Some(first) = &layer.first {
+                backend.run(&exp(1), &[logarithms, first]).await?;
+            }
+            let nested = self.nested;
+            let nearest = PhaseNearest { piece, nested };
+            let parameter = &parameters[layer.parameter];
+            let master = self.master(backend, parameter, &masters[layer.parameter]);
+            let buffers = [master.await?, &layer.scales, &layer.codes];
+            backend.run(&nearest, &buffers).await?;
         }
         Ok(())
     }
 
-    /// Gradients of the logarithms of scales, from those of the weights: `dL/d ln s = s <dL/dRq, dRq/ds>`.
+    /// Gradients of the logarithms of scales, from those of the weights: `dL/d ln s = s <dL/dRq, dRq/ds>`. Where the first
+    /// stage is read, only its scales have one: the others keep what the reading of all stages gave them.
     pub(in crate::model::train) async fn scale_gradients(
         &self,
         backend: &B,
@@ -118,6 +163,8 @@ impl<B: Backend> Quantizer<B> {
                 rows: piece.rows,
                 width: along.sums() / piece.rows,
                 by_row: piece.by_row(),
+                stages: piece.stages,
+                kept: if self.first_only { 1 } else { piece.stages },
             };
             let buffers = [&self.sums, &layer.scales, &held[first + i].gradient];
             backend.run(&op, &buffers).await?;

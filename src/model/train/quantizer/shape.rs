@@ -1,5 +1,6 @@
 //! Which layers a recipe quantizes, in what shapes, and the memory that takes.
 
+use crate::model::train::formats::{Format, Formats};
 use crate::model::train::parameters::{EMBED, Kind, Parameter, head, of_block, place};
 use crate::model::{Config, Method, Recipe};
 use crate::ops::baseline::Rows;
@@ -71,26 +72,38 @@ pub fn scales(recipe: Recipe, config: &Config, parameters: &[Parameter]) -> Vec<
     layers.filter_map(of).collect()
 }
 
+/// Parameters with the formats that they are held in.
+pub type Listed<'a> = (&'a [Parameter], &'a [Formats]);
+
 /// Parameters of the first block and the head that are made dense: those that are quantized, or, as factors in `half`
-/// precision, all linear layers.
+/// precision, all linear layers that are not held so.
 pub fn made_dense(
     recipe: Recipe,
     config: &Config,
-    parameters: &[Parameter],
+    (parameters, formats): Listed<'_>,
     half: bool,
 ) -> Vec<usize> {
     let quantized = quantized(recipe, config, parameters);
     let block = (0..=place::DOWN).map(|p| of_block(0, p));
     let used = |i: &usize| {
         let linear = parameters[*i].kind == Kind::Linear || *i == EMBED;
-        quantized.contains(i) || half && linear
+        let ready = formats[*i].value == Format::F16;
+        quantized.contains(i) || half && linear && !ready
     };
     block.chain([head(config)]).filter(used).collect()
 }
 
+/// Words of the master of a layer in f32, where masters are held in fewer bits.
+pub fn wide_words(layers: &[usize], (parameters, formats): Listed<'_>) -> usize {
+    let narrow = |&&i: &&usize| formats[i].value != Format::F32;
+    let words = layers.iter().filter(narrow).map(|&i| parameters[i].len());
+    words.max().unwrap_or(0)
+}
+
 /// Words of device memory: codes and scales of all layers, dense weights of a block and the head, what the
 /// quantizer needs meanwhile.
-pub fn words(recipe: Recipe, config: &Config, parameters: &[Parameter], half: bool) -> [usize; 3] {
+pub fn words(recipe: Recipe, config: &Config, listed: Listed<'_>, half: bool) -> [usize; 3] {
+    let parameters = listed.0;
     let layers = quantized(recipe, config, parameters);
     let mut total = [0; 3];
     for &i in &layers {
@@ -98,7 +111,8 @@ pub fn words(recipe: Recipe, config: &Config, parameters: &[Parameter], half: bo
         total[0] += codes + scales;
         total[2] = total[2].max(sums + errors);
     }
-    for i in made_dense(recipe, config, parameters, half) {
+    total[2] += wide_words(&layers, listed);
+    for i in made_dense(recipe, config, listed, half) {
         let len = parameters[i].len();
         total[1] += if half { len / 2 } else { len };
     }
