@@ -246,6 +246,7 @@ fn speculation_gives_the_same_tokens() -> Result<()> {
                 method: Method::Phase { stages: 3 },
                 granularity: Granularity::Row,
                 skip_head: false,
+                rotated: false,
             };
             let options = Options {
                 recipe: Some(recipe),

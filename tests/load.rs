@@ -128,6 +128,7 @@ const RECIPE: Recipe = Recipe {
     method: Method::Phase { stages: 2 },
     granularity: Granularity::Row,
     skip_head: false,
+    rotated: false,
 };
 
 /// The test model, packed into `folder`.

@@ -24,6 +24,7 @@ fn options(method: Method, granularity: Granularity, activations: Activations) -
             method,
             granularity,
             skip_head: false,
+            rotated: false,
         },
         activations,
         context: 64,

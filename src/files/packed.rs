@@ -19,6 +19,7 @@
 //! | `granularity` | `"tensor"`, `"row"`, `"group"` or, in version 3, `"tile"`; `"tensor"` for `bitnet` and `bitnet_1_58` |
 //! | `group_size` | complex columns that share scales, a positive multiple of 16; only with `"group"` and `"tile"` |
 //! | `tile_rows` | complex rows that share scales; only with `"tile"` |
+//! | `rotation` | only in version 3: `"hadamard"` where inputs are turned, see below |
 //! | `skip_lm_head` | whether the head is stored dense (default false) |
 //!
 //! ## Tensors
@@ -39,6 +40,10 @@
 //!
 //! each of U and W is the sum of T stages, and an element of a stage with code k (0 to 3) stands for
 //! `(+s_re, 0)`, `(0, +s_im)`, `(-s_re, 0)`, `(0, -s_im)`.
+//!
+//! With `rotation`, what is packed is not R but `R D H`: signs D by column and a Walsh-Hadamard matrix H of blocks of
+//! columns, as [`crate::ops::hadamard::Hadamard`] has them. The layer's input is turned the same way, `H D x`, before it is
+//! rounded.
 //!
 //! **`method` = `fairy2i`**
 //! - `codes` `[n, 2, T, ceil(m / 16)]`: row, U (0) or W (1), stage, word. A word holds 16 columns; the two bits at

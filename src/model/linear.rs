@@ -45,6 +45,8 @@ struct Phase<B: Backend> {
     per_row: bool,
     group_words: usize,
     cells: B::Buffer,
+    /// Inputs are turned.
+    rotated: bool,
     /// `first` and `rows` count complex rows.
     pieces: Vec<Shard<B>>,
 }
@@ -53,6 +55,7 @@ struct Phase<B: Backend> {
 pub struct LinearScratch<B: Backend> {
     rounded: B::Buffer,
     absmax: B::Buffer,
+    /// Inputs of dense layers on the grid of rounded ones; turned inputs of quantized ones.
     snapped: B::Buffer,
     normalized: B::Buffer,
     /// In half precision, for whole tiles of tokens.
@@ -196,10 +199,22 @@ impl<B: Backend> Linear<B> {
                 per_row: first.granularity != Granularity::Tensor,
                 group_words,
                 cells: upload_new(backend, "scales", &cells)?,
+                rotated: false,
                 pieces: upload_rows(backend, &place, &codes, row_words)?,
             }),
             place,
         })
+    }
+
+    /// Whether the inputs of a quantized stack are turned as its weights were ([`Hadamard`]).
+    ///
+    /// [`Hadamard`]: crate::ops::hadamard::Hadamard
+    #[must_use]
+    pub fn rotated(mut self, rotated: bool) -> Self {
+        if let Weight::Phase(phase) = &mut self.weight {
+            phase.rotated = rotated;
+        }
+        self
     }
 
     /// A stack made on the device from noise, for benchmarks: codes uniform, scales all alike.
@@ -242,6 +257,7 @@ impl<B: Backend> Linear<B> {
                 per_row: false,
                 group_words: words,
                 cells: upload_new(backend, "scales", &cells)?,
+                rotated: false,
                 pieces,
             }),
             place,

@@ -157,7 +157,13 @@ impl<'a, B: Backend> Loader<'a, B> {
             }
         }
         if dense.is_empty() {
-            return Linear::phase(self.backend, place, &phase, self.options.activations);
+            let stored = self.weights.recipe();
+            let recipe = match stored.method {
+                Method::Full => self.options.recipe,
+                _ => stored,
+            };
+            let linear = Linear::phase(self.backend, place, &phase, self.options.activations)?;
+            return Ok(linear.rotated(recipe.rotated));
         }
         Linear::dense(self.backend, place, columns, stored, &dense)
     }
@@ -186,6 +192,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         }
         let tensor = required(self.weights, &name)?;
         let values = tensor.to_f32(0..tensor.elements());
+        let values = recipe.rotate(values, shape.in_features, false);
         let packed = quantize(
             self.backend,
             &name,
@@ -246,15 +253,16 @@ async fn synthetic_parts<B: Backend>(
             options.activations,
         )
     };
+    let rotated = options.recipe.rotated;
     let mut blocks = Vec::with_capacity(config.layers);
     for layer in linears.chunks_exact(7).take(config.layers) {
         blocks.push(Block {
             attention_norm: ones()?,
-            qkv: stack(&layer[..3]).await?,
-            o: stack(&layer[3..4]).await?,
+            qkv: stack(&layer[..3]).await?.rotated(rotated),
+            o: stack(&layer[3..4]).await?.rotated(rotated),
             mlp_norm: ones()?,
-            gate_up: stack(&layer[4..6]).await?,
-            down: stack(&layer[6..7]).await?,
+            gate_up: stack(&layer[4..6]).await?.rotated(rotated),
+            down: stack(&layer[6..7]).await?.rotated(rotated),
         });
     }
     let row_words = Stored::F16.words(config.hidden);
@@ -276,6 +284,6 @@ async fn synthetic_parts<B: Backend>(
         embed_stored: Stored::F16,
         blocks,
         norm: ones()?,
-        head: stack(&linears[7 * config.layers..]).await?,
+        head: stack(&linears[7 * config.layers..]).await?.rotated(rotated),
     })
 }

@@ -249,6 +249,7 @@ pub mod calibrate;
 pub mod copy;
 pub mod dense;
 pub mod dense_coop;
+pub mod hadamard;
 pub mod nll;
 pub mod noise;
 pub mod norm_half;
@@ -266,6 +267,7 @@ list![
     activation::ActSnap,
     norm_round::NormRound,
     norm_half::NormHalf,
+    hadamard::Hadamard,
     copy::Copy,
     phase::PhaseGemv,
     phase::PhaseGemvRound,

@@ -118,6 +118,8 @@ impl Export<'_> {
             }
         };
         backend.at(&|| shape.prefix.clone());
-        dequantize(backend, &packed).await
+        let values = dequantize(backend, &packed).await?;
+        let recipe = self.opened.recipe.unwrap_or(self.recipe);
+        Ok(recipe.rotate(values, shape.in_features, true))
     }
 }

@@ -30,6 +30,7 @@ impl Default for QuantizeOptions {
                 method: Method::Phase { stages: 2 },
                 granularity: Granularity::Tensor,
                 skip_head: false,
+                rotated: false,
             },
             replace: false,
             allow_nonfinite: false,
@@ -181,6 +182,7 @@ pub(super) async fn quantized<B: Backend>(
     backend.at(&|| shape.prefix.clone());
     let name = opened.config.dense_name(&shape.prefix);
     let values = values(&*opened.weights, &name)?;
+    let values = recipe.rotate(values, shape.in_features, false);
     quantize(
         backend,
         &name,

@@ -241,6 +241,7 @@ impl Settings {
                 },
                 granularity,
                 skip_head: self.skip_lm_head,
+                rotated: false,
             },
         })
     }

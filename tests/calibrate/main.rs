@@ -8,6 +8,7 @@ use common::{Device, one_at_a_time, setups};
 use fairy2i_gpu::backend::{Backend, block_on};
 use fairy2i_gpu::model::calibrate::{CalibrateOptions, LayerErrors, Seen, calibrate_weight};
 use fairy2i_gpu::model::{Granularity, Method, Packed, Recipe, dequantize};
+use fairy2i_gpu::ops::hadamard::Hadamard;
 use fairy2i_gpu::ops::noise;
 use fairy2i_gpu::quarter;
 use plain::{Cells, Inputs, quantize};
@@ -64,6 +65,7 @@ fn options(stages: usize, granularity: Granularity) -> CalibrateOptions {
         method: Method::Phase { stages },
         granularity,
         skip_head: false,
+        rotated: false,
     })
 }
 
@@ -261,6 +263,33 @@ fn inputs_that_are_all_zero_are_no_obstacle() {
 }
 
 #[test]
+fn turned_inputs_are_those_of_a_turned_weight() {
+    let plain = layer(4600, [6, 48, 60], false);
+    let turned = |values: &[f32]| {
+        let mut values = values.to_vec();
+        let turn = Hadamard {
+            rows: values.len() / 48,
+            width: 48,
+            back: false,
+        };
+        turn.apply(&mut values);
+        values
+    };
+    let mut by_hand = layer(4600, [6, 48, 60], false);
+    for values in [
+        &mut by_hand.weight,
+        &mut by_hand.full,
+        &mut by_hand.quantized,
+    ] {
+        *values = turned(values);
+    }
+    let mut rotated = options(2, Granularity::Row);
+    let want = calibrated(&Device::cpu(), &by_hand, rotated);
+    rotated.recipe.rotated = true;
+    assert_eq!(calibrated(&Device::cpu(), &plain, rotated), want);
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let cpu = Device::cpu();
     let layer = layer(4500, [4, 8, 10], false);
@@ -277,6 +306,7 @@ fn what_does_not_fit_is_refused() {
         method: Method::Ternary,
         granularity: Granularity::Tensor,
         skip_head: false,
+        rotated: false,
     });
     let work = calibrate_weight(&cpu, &layer.weight, 4, seen, how);
     assert!(block_on(&cpu, work).is_err());

@@ -352,14 +352,16 @@ fn bits_that_make_no_sense_are_refused() {
         (&["--bits", "3", "--stages", "2"], &["--stages"]),
     ] {
         let all = bits(more);
-        refused(
-            &all.iter().map(String::as_str).collect::<Vec<_>>(),
-            2,
-            words,
-        );
+        let refused = run(&all.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(refused.code, 2, "{}", refused.stderr);
+        for word in words {
+            assert!(refused.stderr.contains(word), "{}", refused.stderr);
+        }
     }
     let bare = ["quantize", MODEL, &out, "--bits", "3"];
-    refused(&bare, 2, &["--calibrate"]);
+    let refused = run(&bare);
+    assert_eq!(refused.code, 2);
+    assert!(refused.stderr.contains("--calibrate"), "{}", refused.stderr);
     assert!(!Path::new(&out).exists());
 }
 
@@ -487,4 +489,20 @@ fn a_nested_calibration_is_good_with_one_stage_too() {
     let none = path(folder.path(), "none");
     let refusal = ["--calibrate", TEXT, "--nested", "--stages", "1"];
     refused(&args(&none, &refusal), 2, &["two stages"]);
+}
+
+#[test]
+fn turned_inputs_run_and_are_turned_back_for_export() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [packed, dense] = ["packed", "dense"].map(|name| path(folder.path(), name));
+    let report = json(&args(&packed, &["--json", "--rotate", "--calibrate", TEXT]));
+    let made = report["perplexity"][1].as_f64().expect("measured");
+    assert!(made < 40.0, "{made}");
+    let config = fs::read_to_string(Path::new(&packed).join("config.json")).expect("a file");
+    assert!(config.contains(r#""rotation": "hadamard""#) && config.contains(r#""version": 3"#));
+    good(&["export", &packed, &dense]);
+    let float = ["--activations", "float"];
+    let [one, two] = [&packed, &dense].map(|model| perplexity(model, &float));
+    assert!((one - two).abs() < 1e-2 * one, "{one}, {two}");
+    assert!(good(&["info", &packed]).contains("inputs rotated"));
 }

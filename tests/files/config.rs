@@ -248,6 +248,7 @@ fn packed_recipes_round_trip() {
                 method,
                 granularity,
                 skip_head,
+                rotated: false,
             };
             let json = with(
                 "quantization_config",
@@ -267,6 +268,7 @@ fn versions_are_the_lowest_that_suffice() {
             method: Method::phase(mixed),
             granularity: Granularity::Row,
             skip_head: false,
+            rotated: false,
         };
         let config = format::quantization_config(&recipe).unwrap();
         assert_eq!(config["version"], version, "{stages}");

@@ -118,6 +118,7 @@ fn heads_that_fit_nowhere_are_named() {
         method: Method::Phase { stages: 1 },
         granularity: Granularity::Tensor,
         skip_head: false,
+        rotated: false,
     };
     let mut json = tied_json(true);
     json["quantization_config"] = quantization_config(&recipe).unwrap();

@@ -14,6 +14,7 @@ const W2: Recipe = Recipe {
     method: Method::Phase { stages: 2 },
     granularity: Granularity::Row,
     skip_head: false,
+    rotated: false,
 };
 
 fn to(out: &Path) -> Destination<'_> {
@@ -113,6 +114,7 @@ fn recipes() -> impl Strategy<Value = Recipe> {
         method,
         granularity,
         skip_head,
+        rotated: false,
     })
 }
 
@@ -437,6 +439,7 @@ fn recipes_without_meaning_are_refused() {
             method,
             granularity,
             skip_head: false,
+            rotated: false,
         };
         refused(write(&opened, recipe, &dir.path().join("x"), 1 << 30), &[]);
     }

@@ -48,6 +48,7 @@ pub fn recipe(method: &str) -> Recipe {
         method,
         granularity: Granularity::Tensor,
         skip_head: false,
+        rotated: false,
     }
 }
 

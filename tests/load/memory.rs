@@ -98,6 +98,7 @@ fn options(method: Method, granularity: Granularity) -> LoadOptions {
             method,
             granularity,
             skip_head: false,
+            rotated: false,
         },
         activations: Activations::Int16,
         context: 70,

@@ -45,6 +45,7 @@ pub fn options(method: Method, checkpoint: bool) -> TrainOptions {
         method,
         granularity: Granularity::Tensor,
         skip_head: false,
+        rotated: false,
     };
     TrainOptions {
         checkpoint,

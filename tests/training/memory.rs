@@ -54,13 +54,14 @@ impl Backend for Counting {
 #[test]
 fn announced_memory_is_what_is_allocated() -> Result<()> {
     let plain = (Moments::F32, Masters::F32);
-    for (method, (moments, masters)) in [
-        (Method::Full, plain),
-        (W2, plain),
-        (Method::Binary, plain),
-        (W2, (Moments::Bf16, Masters::F32)),
-        (Method::Full, (Moments::Block8, Masters::F32)),
-        (W2, (Moments::Block8, Masters::Bf16)),
+    for (method, rotated, (moments, masters)) in [
+        (Method::Full, false, plain),
+        (W2, false, plain),
+        (W2, true, plain),
+        (Method::Binary, false, plain),
+        (W2, false, (Moments::Bf16, Masters::F32)),
+        (Method::Full, false, (Moments::Block8, Masters::F32)),
+        (W2, true, (Moments::Block8, Masters::Bf16)),
     ] {
         for checkpoint in [false, true] {
             let mut config = config();
@@ -68,6 +69,7 @@ fn announced_memory_is_what_is_allocated() -> Result<()> {
             let mut options = options(method, checkpoint);
             (options.texts, options.length) = (3, 40);
             (options.moments, options.masters) = (moments, masters);
+            options.recipe.rotated = rotated;
             options.distill = if checkpoint { 0.5 } else { 0.0 };
             let counting = Counting {
                 facts: DeviceFacts {
@@ -131,6 +133,7 @@ fn tuning(moments: Moments, masters: Masters, texts: usize) -> Memory {
         method: Method::Phase { stages: 2 },
         granularity: Granularity::Row,
         skip_head: false,
+        rotated: false,
     };
     let options = TrainOptions {
         distill: 0.5,

@@ -8,6 +8,7 @@ use fairy2i_gpu::Result;
 use fairy2i_gpu::backend::{Backend, Cpu, block_on};
 use fairy2i_gpu::model::train::{Kind, Part, TrainOptions, Trainer};
 use fairy2i_gpu::model::{Granularity, Method, Mixed, Packed, dequantize};
+use fairy2i_gpu::ops::hadamard::Hadamard;
 
 /// Options with learned scales.
 fn learned(method: Method, granularity: Granularity) -> TrainOptions {
@@ -20,13 +21,22 @@ fn learned(method: Method, granularity: Granularity) -> TrainOptions {
 }
 
 /// What every scale of a layer stands for: the weight with this scale 1 and all others 0.
-fn basis(packed: &Packed) -> Vec<Vec<f64>> {
+fn basis(packed: &Packed, rotated: bool) -> Vec<Vec<f64>> {
     let one = |i: usize| {
         let mut unit = packed.clone();
         unit.scales = vec![0.0; packed.scales.len()];
         unit.scales[i] = 1.0;
         let cpu = Cpu::new();
-        wide(&block_on(&cpu, dequantize(&cpu, &unit)).unwrap())
+        let mut values = block_on(&cpu, dequantize(&cpu, &unit)).unwrap();
+        if rotated {
+            let turn = Hadamard {
+                rows: packed.out_features,
+                width: packed.in_features,
+                back: true,
+            };
+            turn.apply(&mut values);
+        }
+        wide(&values)
     };
     (0..packed.scales.len()).map(one).collect()
 }
@@ -45,13 +55,14 @@ fn sum(basis: &[Vec<f64>], scales: &[f64]) -> Vec<f64> {
 #[test]
 fn gradients_of_scales() -> Result<()> {
     let mixed: Mixed = "1,down=2,head=3".parse().unwrap();
-    for (method, granularity) in [
-        (Method::Phase { stages: 2 }, Granularity::Tensor),
-        (Method::Phase { stages: 2 }, Granularity::Row),
-        (Method::Mixed(mixed), Granularity::Group(16)),
+    for (method, granularity, rotated) in [
+        (Method::Phase { stages: 2 }, Granularity::Tensor, false),
+        (Method::Phase { stages: 2 }, Granularity::Row, true),
+        (Method::Mixed(mixed), Granularity::Group(16), false),
     ] {
         let (cpu, config) = (Cpu::new(), config());
-        let options = learned(method, granularity);
+        let mut options = learned(method, granularity);
+        options.recipe.rotated = rotated;
         let mut trainer = Trainer::from_scratch(&cpu, &config, options, 3)?;
         let list = trainer.parameters().to_vec();
         for (i, p) in list.iter().enumerate() {
@@ -71,7 +82,7 @@ fn gradients_of_scales() -> Result<()> {
         let layers = block_on(&cpu, trainer.packed())?;
         let layers: Vec<_> = layers
             .into_iter()
-            .map(|(name, packed)| (name, basis(&packed), wide(&packed.scales)))
+            .map(|(name, packed)| (name, basis(&packed, rotated), wide(&packed.scales)))
             .collect();
         for (name, basis, scales) in &layers {
             parameters.insert(format!("{name}.weight"), sum(basis, scales));
@@ -200,7 +211,7 @@ fn both_readings_of_nested_stages_are_trained() -> Result<()> {
             let got = block_on(&cpu, trainer.gradient(index))?;
             let (weight, basis, scales) = (
                 format!("{name}.weight"),
-                basis(packed),
+                basis(packed, false),
                 wide(&packed.scales),
             );
             let stages = stages(packed);

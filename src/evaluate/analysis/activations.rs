@@ -163,6 +163,7 @@ fn load(
         method,
         granularity: text.granularity,
         skip_head: false,
+        rotated: false,
     };
     let options = Options {
         recipe: files.recipe().or(Some(recipe)),

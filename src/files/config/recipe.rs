@@ -10,6 +10,8 @@ use serde_json::{Map, Value, json};
 /// version 2 numbers of kinds of layers, version 3 also numbers of single layers.
 pub const VERSION: usize = 3;
 
+/// Value of `rotation`.
+const ROTATION: &str = "hadamard";
 /// Value of `quant_method`.
 const METHOD: &str = "fairy2i";
 
@@ -35,6 +37,10 @@ pub fn quantization_config(recipe: &Recipe) -> Option<Value> {
         let stages: Map<_, _> = stages.map(|(name, t)| (name, t.into())).collect();
         config["version"] = version_of(&stages).into();
         config["stages_of"] = stages.into();
+    }
+    if recipe.rotated {
+        config["version"] = VERSION.into();
+        config["rotation"] = ROTATION.into();
     }
     match recipe.granularity {
         Granularity::Tensor => {}
@@ -78,7 +84,7 @@ impl Fields<'_> {
         let version = fields.size("version", None, usize::MAX)?;
         // what makes a folder one of a later version are these fields: without them, the number means something unknown
         let newest = match fields.get("stages_of") {
-            _ if fields.get("tile_rows").is_some() => VERSION,
+            _ if fields.get("tile_rows").is_some() || fields.get("rotation").is_some() => VERSION,
             Some(stages_of) => stages_of.as_object().map_or(2, version_of),
             None => 1,
         };
@@ -101,11 +107,25 @@ impl Fields<'_> {
             let what = "binary and ternary weights have one scale per tensor";
             return Err(fields.error("granularity", what));
         }
+        let rotated = fields.rotated(method)?;
         Ok(Some(Recipe {
             method,
             granularity,
             skip_head: fields.flag("skip_lm_head", false)?,
+            rotated,
         }))
+    }
+
+    fn rotated(&self, method: Method) -> Result<bool> {
+        match self.text("rotation")? {
+            None => Ok(false),
+            Some(ROTATION) if matches!(method, Method::Phase { .. } | Method::Mixed(_)) => Ok(true),
+            Some(ROTATION) => Err(self.error("rotation", "is for the method fairy2i")),
+            Some(other) => {
+                let what = format!("`{}` is not known; {ROTATION} is", show(other));
+                Err(self.error("rotation", what))
+            }
+        }
     }
 
     fn method(&self) -> Result<Method> {

@@ -149,6 +149,7 @@ mod tests {
         method: Method::Phase { stages: 2 },
         granularity: Granularity::Row,
         skip_head: false,
+        rotated: false,
     };
 
     fn stacks(config: &Config, divergence: impl Fn(usize) -> f64) -> Vec<Sensitivity> {

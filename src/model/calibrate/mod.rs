@@ -147,7 +147,7 @@ pub async fn calibrate_behind<B: Backend>(
     let mut run = Calibration {
         backend,
         config,
-        streams: Streams::new(&loader, sequences, load).await?,
+        streams: Streams::new(&loader, sequences, load, options.recipe.rotated).await?,
         options,
         first,
         journal,
@@ -205,8 +205,12 @@ pub async fn calibrate_weight<B: Backend>(
         ));
     }
     let upload = |rows: &[f32]| upload_new(backend, "inputs", bytemuck::cast_slice(rows));
+    let turned = |rows: &[f32]| recipe.rotate(rows.to_vec(), n, false);
     let moments = Moments::new(backend, n, seen.streams.map(|_| out_features))?;
-    let (full, quantized) = (upload(seen.full)?, upload(seen.quantized)?);
+    let (full, quantized) = (
+        upload(&turned(seen.full))?,
+        upload(&turned(seen.quantized))?,
+    );
     let (full_stream, stream) = seen.streams.unwrap_or_default();
     let (full_stream, stream) = (upload(full_stream)?, upload(stream)?);
     let scratch = Scratch::new(backend, tokens * n.max(out_features))?;
@@ -216,8 +220,9 @@ pub async fn calibrate_weight<B: Backend>(
         .await?;
     let most = out_features.next_multiple_of(2);
     let factor = Factor::new(backend, &moments, options.damping, most).await?;
+    let r = turned(r);
     let recipe = (stages, recipe.granularity);
-    let layer = Layer::new(backend, &factor, &moments, (r, out_features), recipe).await?;
+    let layer = Layer::new(backend, &factor, &moments, (&r, out_features), recipe).await?;
     layer.quantize().await
 }
 
@@ -273,8 +278,8 @@ fn needs(c: &Config, tokens: usize, batch: usize) -> [(&'static str, usize); 5] 
     let floats = |factors: &[usize]| product(&[4, product(factors)]);
     [
         ("residual streams", floats(&[2, tokens, c.hidden])),
-        // inputs of both models, their difference, factors in f16, and what the passes leave between their operations
-        ("inputs", floats(&[11, batch, widest])),
+        // inputs of both models, turned too, their difference, factors in f16, and what the passes leave between their operations
+        ("inputs", floats(&[13, batch, widest])),
         (
             "a block and the embedding",
             floats(&[1, block + c.vocab * c.hidden]),
@@ -352,7 +357,7 @@ impl<'a, B: Backend> Calibration<'a, '_, B> {
         let names: Vec<_> = layers.iter().map(|l| l.prefix.as_str()).collect();
         let activations = self.options.activations;
         let linear = Linear::phase(&self.backend, names.join(" + "), &views, activations)?;
-        Ok((linear, made.1))
+        Ok((linear.rotated(self.options.recipe.rotated), made.1))
     }
 
     /// The layers of a stack, made now unless they are already, and whether its inputs were measured for that.
@@ -390,6 +395,7 @@ impl<'a, B: Backend> Calibration<'a, '_, B> {
             self.journal.begins(shape);
             let tensor = loader.dense(&self.config.dense_name(&shape.prefix))?;
             let values = tensor.to_f32(0..tensor.elements());
+            let values = self.options.recipe.rotate(values, shape.in_features, false);
             let stages = self.options.stages(&shape.prefix)?;
             let first = self.first.map(|all| of_layer(all, shape)).transpose()?;
             let known = first.map_or(0, Packed::stages);

@@ -96,7 +96,7 @@ async fn alone<B: Backend>(
         options: load,
         progress: &mut quiet,
     };
-    let streams = Streams::new(&loader, judged.text, load).await?;
+    let streams = Streams::new(&loader, judged.text, load, options.recipe.rotated).await?;
     let (linears, none) = (config.linears(), Quantized::default());
     let mut all = Vec::new();
     for block in 0..config.layers {
@@ -151,6 +151,7 @@ async fn weigh<'a, B: Backend>(
         backend.at(&|| format!("{}, weighing", shape.prefix));
         let tensor = loader.dense(&loader.config.dense_name(&shape.prefix))?;
         let values = tensor.to_f32(0..tensor.elements());
+        let values = options.recipe.rotate(values, shape.in_features, false);
         let weight = (&values[..], shape.out_features);
         for (more, sum) in errors.iter_mut().enumerate() {
             let recipe = (judged.stages + more, options.recipe.granularity);
@@ -197,6 +198,7 @@ async fn compare<B: Backend>(
         let views: Vec<_> = alone.packed.into_iter().map(PackedView::from).collect();
         let name = alone.layers[0].prefix.clone();
         let quantized = Linear::phase(&backend, name, &views, options.activations)?;
+        let quantized = quantized.rotated(options.recipe.rotated);
         let place = (alone.stack, alone.block);
         let dense = std::mem::replace(slot(&mut model, place), quantized);
         let mut scorer = Scorer::new(&model, Some(&reference), longest)?;

@@ -10,6 +10,7 @@ use crate::model::load::Loader;
 use crate::model::session::cache_words;
 use crate::model::tap::Stack;
 use crate::ops::attention_split::AttentionSplit;
+use crate::ops::hadamard::Hadamard;
 use crate::ops::pointwise::RmsNorm;
 
 /// Sequences that go through a block together.
@@ -44,6 +45,8 @@ pub(super) struct Streams<'a, B: Backend> {
     batches: Vec<Batch<B>>,
     /// What enters a stack in both models; the widest of all stacks.
     inputs: [B::Buffer; 2],
+    /// The same turned, where layers are quantized for turned inputs.
+    turned: Option<[B::Buffer; 2]>,
     scratch: Scratch<B>,
     /// Whether there is room for [`Batch::kept`] of all batches.
     keeps: bool,
@@ -69,6 +72,7 @@ impl<'a, B: Backend> Streams<'a, B> {
         loader: &Loader<'_, &'a B>,
         sequences: &[Vec<u32>],
         options: LoadOptions,
+        rotated: bool,
     ) -> Result<Self> {
         let (backend, c) = (*loader.backend, loader.config);
         let (embed, embed_stored) = loader.embedding()?;
@@ -94,6 +98,13 @@ impl<'a, B: Backend> Streams<'a, B> {
             )?,
             batches: Vec::new(),
             inputs: [wide("full-precision inputs")?, wide("inputs")?],
+            turned: match rotated {
+                true => Some([
+                    wide("turned full-precision inputs")?,
+                    wide("turned inputs")?,
+                ]),
+                false => None,
+            },
             scratch: Scratch::new(backend, options.batch * widest)?,
             keeps: backend
                 .available()
@@ -173,7 +184,8 @@ impl<'a, B: Backend> Streams<'a, B> {
             }
             let [full, quantized] = &self.inputs;
             let [full_stream, stream] = &batch.streams;
-            let (inputs, streams) = ((full, quantized), (full_stream, stream));
+            let inputs = self.turn(batch.rows, columns).await?;
+            let streams = (full_stream, stream);
             moments
                 .add(backend, batch.rows, inputs, streams, &self.scratch)
                 .await?;
@@ -190,6 +202,21 @@ impl<'a, B: Backend> Streams<'a, B> {
             }
         }
         Ok(moments)
+    }
+
+    /// The inputs of both models as quantized layers read them: turned, if they are.
+    async fn turn(&self, rows: usize, width: usize) -> Result<(&B::Buffer, &B::Buffer)> {
+        let Some(turned) = &self.turned else {
+            let [full, quantized] = &self.inputs;
+            return Ok((full, quantized));
+        };
+        let back = false;
+        let turn = Hadamard { rows, width, back };
+        for (from, to) in self.inputs.iter().zip(turned) {
+            self.model.backend.run(&turn, &[from, to]).await?;
+        }
+        let [full, quantized] = turned;
+        Ok((full, quantized))
     }
 
     /// Adds what a layer makes of its input to a stream.

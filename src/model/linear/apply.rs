@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::ops::Stored;
 use crate::ops::activation::{ActRound, ActSnap, Activations};
 use crate::ops::dense::{Dense, MatmulGemm, MatmulGemv};
+use crate::ops::hadamard::Hadamard;
 use crate::ops::norm_round::{NormRound, roundable};
 use crate::ops::phase::{
     Outcome, PhaseGemm, PhaseGemmBits, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseGemvRound,
@@ -47,6 +48,19 @@ impl<B: Backend> Linear<B> {
         run: Run,
     ) -> Result<()> {
         backend.at(&|| self.place.clone());
+        let input = self.turn(backend, scratch, input, run.rows).await?;
+        self.apply_turned(backend, scratch, input, y, run).await
+    }
+
+    /// [`Linear::apply`] to inputs that are turned already, where they are.
+    async fn apply_turned(
+        &self,
+        backend: &B,
+        scratch: &LinearScratch<B>,
+        input: Input<'_, B>,
+        y: &B::Buffer,
+        run: Run,
+    ) -> Result<()> {
         if self.many(backend, run) {
             return self.apply_coop(backend, scratch, input, y, run).await;
         }
@@ -82,16 +96,43 @@ impl<B: Backend> Linear<B> {
         run: Run,
     ) -> Result<usize> {
         backend.at(&|| self.place.clone());
+        let input = self.turn(backend, scratch, input, run.rows).await?;
         let at_once = self.apply_at_once(backend, scratch, &input, y, run, Outcome::Gated);
         if let Some(parts) = at_once.await? {
             return Ok(parts);
         }
-        self.apply(backend, scratch, input, &scratch.pairs, run)
+        self.apply_turned(backend, scratch, input, &scratch.pairs, run)
             .await?;
         let (rows, n) = (run.rows, self.outputs() / 2);
         let buffers = [&scratch.pairs, y];
         backend.run(&SwiGlu { rows, n }, &buffers).await?;
         Ok(0)
+    }
+
+    /// The input turned as the weights are, or as it is.
+    async fn turn<'a>(
+        &self,
+        backend: &B,
+        scratch: &'a LinearScratch<B>,
+        input: Input<'a, B>,
+        rows: usize,
+    ) -> Result<Input<'a, B>> {
+        match &self.weight {
+            Weight::Phase(phase) if phase.rotated => {}
+            _ => return Ok(input),
+        }
+        let x = self.normalize(backend, scratch, input, rows).await?;
+        let turn = Hadamard {
+            rows,
+            width: self.in_features,
+            back: false,
+        };
+        backend.run(&turn, &[x, &scratch.snapped]).await?;
+        Ok(Input {
+            x: &scratch.snapped,
+            norm: None,
+            known: 0,
+        })
     }
 
     /// Products that round their tokens themselves, and how many largest magnitudes of each token they leave; `None` if

@@ -4,6 +4,7 @@ use super::{Granularity, Mixed};
 use crate::error::{Error, Result};
 use crate::model::Config;
 use crate::model::config::LinearShape;
+use crate::ops::hadamard::Hadamard;
 
 /// How linear layers are represented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,6 +56,9 @@ pub struct Recipe {
     pub granularity: Granularity,
     /// Leave the output head dense.
     pub skip_head: bool,
+    /// Turn the inputs of quantized layers, and their weights accordingly, so that outliers are spread over many columns
+    /// ([`crate::ops::hadamard::Hadamard`]).
+    pub rotated: bool,
 }
 
 impl Recipe {
@@ -63,6 +67,7 @@ impl Recipe {
         method: Method::Full,
         granularity: Granularity::Tensor,
         skip_head: false,
+        rotated: false,
     };
 
     /// How the first `stages` stages of a model of this recipe are read by themselves; layers with fewer stages keep theirs.
@@ -109,6 +114,21 @@ impl Recipe {
             0 => self == packed,
             stages => packed.first_stages(stages).is_ok_and(|first| first == self),
         }
+    }
+
+    /// Turns the rows of a weight [rows, columns] as the layer's inputs are turned, if they are; `back`: the other way
+    /// around.
+    pub(crate) fn rotate(&self, mut values: Vec<f32>, columns: usize, back: bool) -> Vec<f32> {
+        if !self.rotated {
+            return values;
+        }
+        let op = Hadamard {
+            rows: values.len() / columns,
+            width: columns,
+            back,
+        };
+        op.apply(&mut values);
+        values
     }
 
     /// The layers of a model that it quantizes, in forward order.
@@ -158,6 +178,9 @@ impl std::fmt::Display for Recipe {
                 "fairy2i, stages {stages}, scales per {}",
                 self.granularity
             )?,
+        }
+        if self.rotated {
+            f.write_str(", inputs rotated")?;
         }
         match self.skip_head {
             true => f.write_str(", head as stored"),

@@ -8,14 +8,15 @@ use crate::model::quantize::{encode, exponent};
 use crate::model::{Config, Recipe};
 use crate::ops::baseline::{BaselineMean, BaselinePack, BaselineSum, BaselineUnpack, Rows};
 use crate::ops::quantizer::PhaseUnpack;
-use crate::ops::train::bf16::Bf16Unpack;
 use crate::ops::train::blend::Blend;
 use crate::ops::train::halve::Halve;
 use crate::ops::train::optimizer::GradNorm;
 
+mod masters;
 mod scales;
 mod shape;
 
+use masters::turning;
 use shape::{Listed, Shape, made_dense, shape, wide_words};
 pub(super) use shape::{quantized, scales, words};
 
@@ -58,6 +59,8 @@ pub(super) struct Quantizer<B: Backend> {
     staging: Option<B::Buffer>,
     /// Where a master of fewer bits is unpacked.
     unpacked: Option<B::Buffer>,
+    /// A weight or its gradient as its layer has it, where layers have turned inputs.
+    turned: Option<B::Buffer>,
     squares: B::Buffer,
     largest: B::Buffer,
     config: Config,
@@ -94,6 +97,7 @@ impl<B: Backend> Quantizer<B> {
         };
         let largest = indices.iter().map(|&i| parameters[i].len()).max();
         let staging = largest.filter(|_| half).unwrap_or(0);
+        let turned = largest.filter(|_| recipe.rotated).unwrap_or(0);
         let some = |label: &str, words: usize| {
             let alloc = || backend.alloc(label, words);
             (words > 0).then(alloc).transpose()
@@ -115,6 +119,7 @@ impl<B: Backend> Quantizer<B> {
             errors: backend.alloc("errors", shared[1])?,
             staging: some("weight", staging)?,
             unpacked: some("master", wide_words(&indices, listed))?,
+            turned: some("turned weight", turned)?,
             squares: backend.alloc("squares", shares)?,
             largest: backend.alloc("largest", shares)?,
             layers,
@@ -168,24 +173,6 @@ impl<B: Backend> Quantizer<B> {
         Ok(())
     }
 
-    /// The master in f32; unpacked, it stays until the next one is.
-    async fn master<'a>(
-        &'a self,
-        backend: &B,
-        parameter: &Parameter,
-        held: &'a Held<B>,
-    ) -> Result<&'a B::Buffer> {
-        match &self.unpacked {
-            Some(unpacked) if held.formats.value != Format::F32 => {
-                let (n, first) = (parameter.len(), 0);
-                let unpack = Bf16Unpack { n, first };
-                backend.run(&unpack, &[&held.value, unpacked]).await?;
-                Ok(unpacked)
-            }
-            _ => Ok(&held.value),
-        }
-    }
-
     /// Scales and codes as the papers choose them.
     async fn encode_by_means(
         &self,
@@ -196,7 +183,7 @@ impl<B: Backend> Quantizer<B> {
     ) -> Result<()> {
         for (layer, &exponent) in self.layers.iter().zip(exponents) {
             let parameter = &parameters[layer.parameter];
-            let master = self.master(backend, parameter, &masters[layer.parameter]);
+            let master = self.turned_master(backend, parameter, &masters[layer.parameter]);
             let master = master.await?;
             match shape(self.recipe, parameter, exponent) {
                 Shape::Phase(piece) => {
@@ -220,7 +207,7 @@ impl<B: Backend> Quantizer<B> {
         for layer in &self.layers {
             let parameter = &parameters[layer.parameter];
             let op = norm_of(parameter, ends[ends.len() - 1]);
-            let master = self.master(backend, parameter, &masters[layer.parameter]);
+            let master = self.turned_master(backend, parameter, &masters[layer.parameter]);
             let buffers = [master.await?, &self.squares, &self.largest];
             backend.run(&op, &buffers).await?;
             ends.push(op.first + op.shares());
@@ -316,10 +303,15 @@ impl<B: Backend> Quantizer<B> {
         let wide = self.staging.as_ref().unwrap_or(dense);
         if let Some(layer) = layer {
             let first = layer.first.as_ref().filter(|_| self.first_only);
-            let buffers = [&layer.codes, first.unwrap_or(&layer.scales), wide];
+            let quantized = self.turned.as_ref().unwrap_or(wide);
+            let buffers = [&layer.codes, first.unwrap_or(&layer.scales), quantized];
             match shape(self.recipe, parameter, 0) {
                 Shape::Phase(piece) => backend.run(&PhaseUnpack { piece }, &buffers).await?,
                 Shape::Baseline(rows) => backend.run(&BaselineUnpack(rows), &buffers).await?,
+            }
+            if self.turned.is_some() {
+                let turn = turning(parameter, true);
+                backend.run(&turn, &[quantized, wide]).await?;
             }
             if self.share < 1.0 {
                 let (n, share) = (parameter.len(), self.share as f32);

@@ -5,6 +5,7 @@ use crate::ops::Kv;
 use crate::ops::attention_coop::AttentionCoop;
 use crate::ops::attention_step::AttentionStep;
 use crate::ops::dense_coop::{MatmulGemmCoop, MatmulGemmCoopTall};
+use crate::ops::hadamard::Hadamard;
 use crate::ops::norm_half::NormHalf;
 use crate::ops::norm_round::NormRound;
 use crate::ops::phase::{Outcome, PhaseExpand, PhaseGemmBits, PhaseGemmCoop, PhaseGemvRound};
@@ -92,6 +93,18 @@ pub fn norm_round() -> Vec<BenchCase<NormRound>> {
             mode: Activations::Int16,
         };
         case(name, op, &[Floats, Floats, Zeros, Zeros])
+    };
+    STEPS.into_iter().map(each).collect()
+}
+
+pub fn hadamard() -> Vec<BenchCase<Hadamard>> {
+    let each = |(name, rows)| {
+        let op = Hadamard {
+            rows,
+            width: HIDDEN,
+            back: false,
+        };
+        case(name, op, &[Floats, Zeros])
     };
     STEPS.into_iter().map(each).collect()
 }

@@ -12,8 +12,10 @@ const TOGETHER: usize = 64;
 /// Tokens between two reports of progress.
 const STEPS: usize = 64;
 
-/// `count` sequences of `length` tokens: a begin token if the model has one, a random token, and what the model makes of
-/// them at temperature 1, of its 256 likeliest tokens. A token that ends a text does not end a sequence.
+/// `count` sequences of `length` tokens, at temperature 1, of the model's 256 likeliest tokens. Every other group of them
+/// begins with the begin token alone: a chat model whose turns open with that token then writes both sides of a chat, in
+/// the form that it was trained on (Magpie, arXiv 2406.08464). The others, and all of a model that has no begin token,
+/// have a random token after it, which makes for texts of many kinds. A token that ends a text does not end a sequence.
 pub(super) fn sample(
     files: &ModelFiles,
     device: &Device,
@@ -30,11 +32,20 @@ pub(super) fn sample(
     let bos = files.tokenizer().and_then(|t| t.bos());
     let mut random = SplitMix64::new(seed);
     let vocab = files.config().vocab as u64;
+    let together = model.most_sessions().min(TOGETHER).min(count.div_ceil(2));
+    let mut chats = false;
     let mut all = Vec::new();
     while all.len() < count {
-        let together = model.most_sessions().min(TOGETHER).min(count - all.len());
-        let first: Vec<u32> = (0..together)
-            .map(|_| (random.next_u64() % vocab) as u32)
+        let together = together.min(count - all.len());
+        chats = !chats;
+        let begun: Vec<Vec<u32>> = (0..together)
+            .map(|_| match bos {
+                Some(bos) if chats => vec![bos],
+                _ => {
+                    let random = (random.next_u64() % vocab) as u32;
+                    bos.into_iter().chain([random]).collect()
+                }
+            })
             .collect();
         let sampling = Sampling {
             temperature: 1.0,
@@ -44,29 +55,29 @@ pub(super) fn sample(
             seed: seed.wrapping_add(all.len() as u64),
             ..Sampling::default()
         };
-        let samples = group(&model, (bos, first), length, sampling);
+        let samples = group(&model, begun, length, sampling);
         all.extend(block_on(device, samples)?);
         progress(all.len() * length);
     }
     Ok(all)
 }
 
-/// Samples that begin with these tokens and go on together.
+/// Samples that begin with these tokens, equally many of each, and go on together.
 async fn group(
     model: &Model<Device>,
-    (bos, first): (Option<u32>, Vec<u32>),
+    mut all: Vec<Vec<u32>>,
     length: usize,
     sampling: Sampling,
 ) -> Result<Vec<Vec<u32>>> {
-    let mut session = model.sessions_of(first.len(), length)?;
-    if let Some(bos) = bos {
-        session.feed_each(&vec![vec![bos]; first.len()]).await?;
+    let mut session = model.sessions_of(all.len(), length)?;
+    let begun = all[0].len();
+    if begun > 1 {
+        let fed: Vec<_> = all.iter().map(|ids| ids[..begun - 1].to_vec()).collect();
+        session.feed_each(&fed).await?;
     }
-    let begun = |&id| bos.into_iter().chain([id]).collect::<Vec<u32>>();
-    let mut all: Vec<_> = first.iter().map(begun).collect();
-    let mut random = sampling.generators(first.len());
-    let mut last = first;
-    let mut left = length - all[0].len();
+    let mut random = sampling.generators(all.len());
+    let mut last: Vec<u32> = all.iter().map(|ids| ids[begun - 1]).collect();
+    let mut left = length - begun;
     while left > 0 {
         let steps = left.min(STEPS);
         let choice = Choice::Drawn(&sampling, &mut random);

@@ -174,6 +174,7 @@ impl EntryArgs {
                         self.method
                     },
                     skip_lm_head: self.skip_lm_head && !full,
+                    rotate: false,
                     allow_nonfinite: self.allow_nonfinite,
                 });
             }

@@ -84,7 +84,7 @@ impl<B: Backend> Quantizer<B> {
         for (i, (layer, &exponent)) in self.layers.iter().zip(exponents).enumerate() {
             let parameter = &parameters[layer.parameter];
             backend.at(&|| format!("{}, first scales", parameter.name));
-            let target = self.master(backend, parameter, &masters[layer.parameter]);
+            let target = self.turned_master(backend, parameter, &masters[layer.parameter]);
             let fitting = Fitting {
                 backend,
                 piece: self.piece(parameter)?,
@@ -133,7 +133,7 @@ impl<B: Backend> Quantizer<B> {
             let nested = self.nested;
             let nearest = PhaseNearest { piece, nested };
             let parameter = &parameters[layer.parameter];
-            let master = self.master(backend, parameter, &masters[layer.parameter]);
+            let master = self.turned_master(backend, parameter, &masters[layer.parameter]);
             let buffers = [master.await?, &layer.scales, &layer.codes];
             backend.run(&nearest, &buffers).await?;
         }
@@ -153,8 +153,10 @@ impl<B: Backend> Quantizer<B> {
         };
         backend.at(&|| "gradients of scales".to_owned());
         for (i, layer) in self.layers.iter().enumerate() {
-            let piece = self.piece(&parameters[layer.parameter])?;
+            let parameter = &parameters[layer.parameter];
+            let piece = self.piece(parameter)?;
             let gradient = &held[layer.parameter].gradient;
+            let gradient = self.turned(backend, parameter, gradient).await?;
             let along = PhaseProject { piece };
             backend
                 .run(&along, &[gradient, &layer.codes, &self.sums])

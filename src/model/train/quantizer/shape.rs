@@ -116,9 +116,8 @@ pub fn words(recipe: Recipe, config: &Config, listed: Listed<'_>, half: bool) ->
         let len = parameters[i].len();
         total[1] += if half { len / 2 } else { len };
     }
-    if half {
-        let largest = layers.iter().map(|&i| parameters[i].len()).max();
-        total[2] += largest.unwrap_or(0);
-    }
+    let largest = layers.iter().map(|&i| parameters[i].len()).max();
+    let largest = largest.unwrap_or(0);
+    total[2] += largest * (usize::from(half) + usize::from(recipe.rotated));
     total
 }
