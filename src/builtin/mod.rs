@@ -2,15 +2,14 @@
 //!
 //! It is a LLaMA of 12.6 million parameters, trained on novels, children's stories and encyclopedia text (`novella`),
 //! whose linear layers this program then taught to have two bits a weight, with the full-precision model as their
-//! teacher. The files in `model/`, in the packed format of [`crate::files::packed`], are `RUN/packed` of
+//! teacher. The files in `model/`, in the packed format of [`crate::files::packed`], are the folder that
 //!
 //! ```text
-//! fairy2i-gpu data --tokenizer novella --block 512 --out DATA corpus.jsonl.zst
-//! fairy2i-gpu train -m novella --data DATA --out RUN --method fairy2i --stages 2 --distill 0.5 --steps 700 \
-//!     --seq 512 --micro-batch 64 --batch-tokens 32768 --lr 1e-3 --warmup 30 --schedule linear --decay-from 500 --seed 42
+//! fairy2i-gpu quantize novella OUT --calibrate corpus.jsonl.zst wikipedia.jsonl.zst --tune 1000 --tune-batch 32
 //! ```
 //!
-//! on an NVIDIA H200 (one minute), and are opened like those of any other model. README.md has its perplexities.
+//! writes on an NVIDIA H200 (one minute; `wikipedia.jsonl.zst` are the passages of Wikipedia in the corpus), and are opened
+//! like those of any other model. README.md has its perplexities.
 
 use crate::error::{Error, Result};
 #[cfg(feature = "text")]

@@ -228,17 +228,15 @@ fn rows_that_are_no_questions_are_refused() {
 #[test]
 fn first_stages_of_a_packed_folder_are_a_model() {
     let (folder, path) = text("a.txt", 2000);
-    let packed = folder.path().join("packed");
-    let packed = packed.to_str().expect("UTF-8");
-    good(&[
-        "quantize",
-        STORIES,
-        packed,
-        "--stages",
-        "3",
-        "--granularity",
-        "row",
-    ]);
+    let quantized = |stages: &str| {
+        let out = folder.path().join(stages);
+        let out = out.to_str().expect("UTF-8").to_owned();
+        let how = ["--granularity", "row", "--stages", stages];
+        good(&[&["quantize", STORIES, &out], &how[..]].concat());
+        out
+    };
+    let [one, two, packed] = ["1", "2", "3"].map(quantized);
+    let packed = packed.as_str();
     let sweep = |model: &str, more: &[&str]| -> Vec<f64> {
         let args = ["eval", "ppl", "-m", model, "--block", "64", "--json", &path];
         let rows = json(&[&args[..], more].concat());
@@ -246,7 +244,7 @@ fn first_stages_of_a_packed_folder_are_a_model() {
         rows.map(|row| number(row, "ppl")).collect()
     };
     let stages = ["--stages", "1,2,3"];
-    let wanted = sweep(STORIES, &[&stages[..], &["--granularity", "row"]].concat());
+    let wanted = [&one, &two, packed].map(|model| sweep(model, &[])[0]);
     assert_eq!(sweep(packed, &stages), wanted);
     assert_eq!(sweep(packed, &[]), wanted[2..]);
     assert!(wanted[2] < wanted[1] && wanted[1] < wanted[0]);

@@ -22,6 +22,7 @@ mod runs;
 mod small;
 mod text;
 mod train;
+mod tune;
 
 use serde_json::Value;
 use std::io::Write;

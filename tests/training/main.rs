@@ -1,6 +1,7 @@
 //! Training on tiny models: gradients, and what must not change a bit.
 
 mod block8;
+mod blocks;
 #[path = "../common/mod.rs"]
 mod common;
 mod exact;

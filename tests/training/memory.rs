@@ -5,7 +5,7 @@ use super::{W2, config, options};
 use fairy2i_gpu::Result;
 use fairy2i_gpu::backend::{Backend, Cpu, DeviceFacts};
 use fairy2i_gpu::model::config::{Rope, RopeScaling};
-use fairy2i_gpu::model::train::{Masters, Memory, Moments, TrainOptions, Trainer};
+use fairy2i_gpu::model::train::{Masters, Memory, Moments, Scope, TrainOptions, Trainer};
 use fairy2i_gpu::model::{Config, Granularity, Method, Recipe};
 use fairy2i_gpu::ops::{Needs, Op};
 use std::cell::Cell;
@@ -51,6 +51,55 @@ impl Backend for Counting {
     }
 }
 
+impl Counting {
+    fn new() -> Self {
+        Self {
+            facts: DeviceFacts {
+                max_words: 1 << 20,
+                ..DeviceFacts::host("counting".to_owned())
+            },
+            cpu: Cpu::new(),
+            words: Cell::new(0),
+        }
+    }
+
+    /// Whether what was allocated is what was announced.
+    fn judge(&self, announced: Memory) {
+        let allocated = 4 * self.words.get();
+        let off = announced.total().abs_diff(allocated) as f64 / allocated as f64;
+        assert!(off < 0.01, "{announced} announced, {allocated}");
+    }
+}
+
+/// What of a model is trained needs less than the whole, and no more than is announced.
+#[test]
+fn parts_of_a_model_take_what_they_need() -> Result<()> {
+    let mut config = config();
+    (config.hidden, config.intermediate, config.vocab) = (64, 200, 500);
+    let mut whole = options(W2, true);
+    (whole.texts, whole.length, whole.learned_scales) = (2, 20, true);
+    let cpu = Cpu::new();
+    let weights = Taken::from(&Trainer::from_scratch(&cpu, &config, whole, 0)?)?;
+    for scope in [Scope::Whole, Scope::Block(1), Scope::Head, Scope::Scales] {
+        let taught = matches!(scope, Scope::Head | Scope::Scales);
+        let options = TrainOptions {
+            distill: if taught { 1.0 } else { 0.0 },
+            ..whole.within(scope)
+        };
+        let counting = Counting::new();
+        let facts = counting.facts();
+        let of = |options| Memory::of(&config, options, facts.features, facts.max_words);
+        let (announced, all) = (of(&options), of(&whole));
+        let mut trainer = Trainer::load(&counting, &config, &weights, options)?;
+        if taught {
+            trainer.teach(&weights)?;
+        }
+        counting.judge(announced);
+        assert!(scope == Scope::Whole || announced.moments < all.moments / 2);
+    }
+    Ok(())
+}
+
 #[test]
 fn announced_memory_is_what_is_allocated() -> Result<()> {
     let plain = (Moments::F32, Masters::F32);
@@ -71,14 +120,7 @@ fn announced_memory_is_what_is_allocated() -> Result<()> {
             (options.moments, options.masters) = (moments, masters);
             options.recipe.rotated = rotated;
             options.distill = if checkpoint { 0.5 } else { 0.0 };
-            let counting = Counting {
-                facts: DeviceFacts {
-                    max_words: 1 << 20,
-                    ..DeviceFacts::host("counting".to_owned())
-                },
-                cpu: Cpu::new(),
-                words: Cell::new(0),
-            };
+            let counting = Counting::new();
             let announced = Memory::of(
                 &config,
                 &options,
@@ -89,13 +131,7 @@ fn announced_memory_is_what_is_allocated() -> Result<()> {
             if checkpoint {
                 trainer.teach(&Taken::from(&trainer)?)?;
             }
-            let allocated = 4 * counting.words.get();
-            let off = announced.total().abs_diff(allocated) as f64 / allocated as f64;
-            assert!(
-                off < 0.01,
-                "{method:?}: {} announced, {allocated}",
-                announced.total()
-            );
+            counting.judge(announced);
             if (moments, masters) == plain {
                 assert_eq!(announced.masters * 2, announced.moments);
             }

@@ -198,7 +198,7 @@ impl Mixed {
 
     fn set(&mut self, block: usize, stack: usize, stages: u8) {
         let word = &mut self.blocks[block];
-        *word = *word & !(3 << (2 * stack)) | (stages - 1 & 3) << (2 * stack);
+        *word = *word & !(3 << (2 * stack)) | ((stages - 1) & 3) << (2 * stack);
     }
 
     /// A number for a stack in all blocks.

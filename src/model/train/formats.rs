@@ -7,6 +7,7 @@ use super::Trainer;
 use super::options::TrainOptions;
 use super::parameters::{Kind, Parameter};
 use super::quantizer::quantized;
+use super::scope::Holding;
 use super::state::Part;
 use crate::backend::Backend;
 use crate::error::Result;
@@ -120,36 +121,53 @@ pub(super) struct Formats {
     pub value: Format,
     /// Of both moments; none where the parameter is only used, and has neither gradient nor moments.
     pub moments: Option<Format>,
+    /// Whether it is not on the device at all.
+    pub absent: bool,
 }
 
 impl Formats {
     /// Of parameters that are trained.
     pub fn trained(o: &TrainOptions, config: &Config, list: &[Parameter]) -> Vec<Self> {
         let layers = quantized(o.recipe, config, list);
-        let of = |(i, p): (usize, &Parameter)| Self {
-            value: match o.masters {
-                Masters::Bf16 if layers.contains(&i) => Format::Bf16,
-                _ => Format::F32,
-            },
-            moments: Some(match (p.kind, o.moments) {
+        let of = |(i, p): (usize, &Parameter)| {
+            let holding = o.holding(config, i, p);
+            let moments = match (p.kind, o.moments) {
                 (Kind::Linear | Kind::Embedding, Moments::Bf16) => Format::Bf16,
                 (Kind::Linear | Kind::Embedding, Moments::Block8) => Format::Block8,
                 _ => Format::F32,
-            }),
+            };
+            Self {
+                value: match o.masters {
+                    Masters::Bf16 if layers.contains(&i) => Format::Bf16,
+                    _ => Format::F32,
+                },
+                moments: Some(moments).filter(|_| holding == Holding::Trained),
+                absent: holding == Holding::Absent,
+            }
         };
         list.iter().enumerate().map(of).collect()
     }
 
-    /// Of a teacher's parameters: layers are in f16, where products take that.
-    pub fn used(list: &[Parameter], half: bool) -> Vec<Self> {
-        let of = |p: &Parameter| Self {
+    /// Of a teacher's parameters, which are `holding` by their indices: layers are in f16, where products take that.
+    pub fn used(list: &[Parameter], half: bool, holding: impl Fn(usize) -> Holding) -> Vec<Self> {
+        let of = |(i, p): (usize, &Parameter)| Self {
             value: match p.kind {
                 Kind::Linear if half => Format::F16,
                 _ => Format::F32,
             },
             moments: None,
+            absent: holding(i) == Holding::Absent,
         };
-        list.iter().map(of).collect()
+        list.iter().enumerate().map(of).collect()
+    }
+
+    /// Words of one of the three tensors of a parameter of `n` values.
+    pub fn words(self, part: Part, n: usize) -> usize {
+        match part {
+            Part::Master if self.absent => 0,
+            Part::Master => self.value.words(n),
+            Part::First | Part::Second => self.moments.map_or(0, |format| format.words(n)),
+        }
     }
 
     /// Of one of the three tensors.
@@ -162,7 +180,8 @@ impl Formats {
 
     /// Whether an update goes through [`Portions`].
     fn packed(self) -> bool {
-        self.value != Format::F32 || self.moments != Some(Format::F32)
+        self.moments
+            .is_some_and(|moments| moments != Format::F32 || self.value != Format::F32)
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::formats::{Formats, portion_words};
 use super::options::TrainOptions;
-use super::parameters::{Kind, Parameter, parameters};
+use super::parameters::Kind;
+use super::scope::Scope;
 use super::state::Part;
 use super::{quantizer, scratch, teacher};
 use crate::backend::Backend;
@@ -34,33 +35,40 @@ impl Memory {
     /// What training `config` with `options` takes on a device with these abilities, whose bindings have at most
     /// `max_words` words.
     pub fn of(config: &Config, options: &TrainOptions, level: Needs, max_words: usize) -> Self {
-        let config = &options.untied(config);
+        let config = &options.part(config);
         let half = options.halves(config, level);
-        let mut list = parameters(config);
+        let mut list = options.parameters(config);
         if options.learned_scales {
             list.extend(quantizer::scales(options.recipe, config, &list));
         }
         let formats = Formats::trained(options, config, &list);
         let words = |part: Part| {
             let each = list.iter().zip(&formats);
-            product(&[4, sum(each.map(|(p, f)| f.of(part).words(p.len())))])
+            product(&[4, sum(each.map(|(p, f)| f.words(part, p.len())))])
+        };
+        let trained = list.iter().zip(&formats);
+        let trained = trained.filter(|(_, f)| f.moments.is_some());
+        let gradients = sum(trained.map(|(p, _)| p.len()));
+        let scales = || list.iter().filter(|p| p.kind == Kind::Scales);
+        let shared = match options.scope {
+            Scope::Scales => {
+                let layers = quantizer::quantized(options.recipe, config, &list);
+                quantizer::shared_words(&list, &layers, scales())
+            }
+            _ => 0,
+        };
+        let firsts = match options.nested > 0.0 {
+            true => sum(scales().map(|p| p.len())),
+            false => 0,
         };
         let listed = (&list[..], &formats[..]);
         let [codes, dense, meanwhile] = quantizer::words(options.recipe, config, listed, half);
-        let firsts: usize = match options.nested > 0.0 {
-            true => list
-                .iter()
-                .filter(|p| p.kind == Kind::Scales)
-                .map(Parameter::len)
-                .sum(),
-            false => 0,
-        };
         let portions = portion_words(&formats, &list);
         let [activations, rest] = scratch::words(config, options, max_words, half);
         Self {
             masters: words(Part::Master),
             moments: sum([words(Part::First), words(Part::Second)]),
-            gradients: product(&[4, sum(list.iter().map(Parameter::len))]),
+            gradients: product(&[4, sum([gradients, shared])]),
             quantized: 4 * (codes + firsts + dense),
             activations: product(&[4, activations]),
             scratch: product(&[4, sum([rest, meanwhile, portions])]),

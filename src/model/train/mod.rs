@@ -8,6 +8,7 @@
 mod attention;
 mod block;
 mod formats;
+mod given;
 mod head;
 mod memory;
 mod options;
@@ -15,14 +16,18 @@ mod parameters;
 mod product;
 mod quantizer;
 pub mod schedule;
+mod scope;
 mod scratch;
 mod state;
 mod step;
 mod teacher;
+mod update;
 
 pub use formats::{Masters, Moments};
+pub use given::Given;
 pub use memory::Memory;
 pub use options::{Batch, Betas, TrainOptions};
 pub use parameters::{Kind, Parameter};
+pub use scope::Scope;
 pub use state::{Layout, Part, Progress};
 pub use step::{StepReport, Trainer};

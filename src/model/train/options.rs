@@ -1,6 +1,7 @@
 //! What a trainer is told: how to train, and on what.
 
 use super::formats::{Masters, Moments};
+use super::scope::Scope;
 use crate::backend::kernel_for;
 use crate::error::{Error, Result};
 use crate::model::{Config, Granularity, Method, Recipe, quantize};
@@ -11,7 +12,7 @@ use crate::ops::train::loss::IGNORED;
 /// Lengths of texts whose products are in half precision are multiples of this.
 const BLOCK: usize = 128;
 /// Sizes of layers and of heads.
-const SIZE: usize = 64;
+pub(super) const SIZE: usize = 64;
 
 /// Decay of the moments of AdamW.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,6 +59,10 @@ pub struct TrainOptions {
     /// The first stage of a model that was trained so is a model by itself. Scales must be learned, and codes are then
     /// chosen stage by stage.
     pub nested: f64,
+    /// Learning rate of scales that are learned, in those of everything else.
+    pub scale_rate: f64,
+    /// What of the model is trained ([`TrainOptions::within`]).
+    pub scope: Scope,
 }
 
 impl TrainOptions {
@@ -81,6 +86,8 @@ impl TrainOptions {
             masters: Masters::F32,
             seed: 0,
             nested: 0.0,
+            scale_rate: 1.0,
+            scope: Scope::Whole,
         }
     }
 
@@ -176,6 +183,11 @@ impl TrainOptions {
             let what = format!("a first stage by itself of {}", self.recipe);
             return refuse(what, "learn the scales of two stages or more");
         }
+        if !(self.scale_rate >= 0.0 && self.scale_rate.is_finite()) {
+            let what = format!("scales that learn {} times as fast", self.scale_rate);
+            return refuse(what, "choose a number from 0 on");
+        }
+        self.scope.check(self, config)?;
         quantize::check_all(config, &self.recipe)
     }
 }

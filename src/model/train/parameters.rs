@@ -148,7 +148,9 @@ pub(super) struct Held<B: Backend> {
 impl<B: Backend> Held<B> {
     /// Zeros.
     pub fn new(backend: &B, parameter: &Parameter, formats: Formats) -> Result<Self> {
-        let (name, n) = (&parameter.name, parameter.len());
+        // a buffer has a word at least
+        let n = if formats.absent { 1 } else { parameter.len() };
+        let name = &parameter.name;
         if n > backend.facts().max_words {
             return Err(Error::device(
                 format!(
@@ -198,6 +200,10 @@ impl<B: Backend> Held<B> {
     ) -> Result<Vec<Self>> {
         let mut all = Vec::with_capacity(parameters.len());
         for (parameter, &formats) in parameters.iter().zip(formats) {
+            if formats.absent {
+                all.push(Self::new(backend, parameter, formats)?);
+                continue;
+            }
             let problem = |what: String| Error::Tensors {
                 file: "model".into(),
                 problems: vec![format!("`{}` {what}", parameter.name)],

@@ -173,7 +173,8 @@ impl<B: Backend> Trainer<B> {
         self.product(op, buffers, [d_y.half, half]).await
     }
 
-    /// `dW += d_y^T x`: the gradient of the quantized weight is the master's.
+    /// `dW += d_y^T x`: the gradient of the quantized weight is the master's. Where codes stay, it becomes that of their
+    /// scales at once.
     pub(super) async fn linear_weight(
         &self,
         parameter: usize,
@@ -181,13 +182,24 @@ impl<B: Backend> Trainer<B> {
         d_y: Columns<'_, B>,
         x: Columns<'_, B>,
     ) -> Result<()> {
-        let p = &self.list[parameter];
+        let (p, shared) = (&self.list[parameter], self.quantizer.shared());
+        if shared.is_some() && !self.quantizer.quantizes(parameter) {
+            return Ok(()); // a weight that is only used
+        }
         self.backend.at(&|| format!("{}, weight gradient", p.name));
         let size = [p.rows, p.columns, rows];
         let (d_y_at, x_at) = (d_y.place().turned(), x.place().turned());
-        let op = MatmulTrain::new(size, d_y_at, x_at, Place::rows(p.columns)).adding();
-        let gradient = &self.held[parameter].gradient;
-        let buffers = [d_y.buffer, x.buffer, gradient];
-        self.product(op, buffers, [d_y.half, x.half]).await
+        let op = MatmulTrain::new(size, d_y_at, x_at, Place::rows(p.columns));
+        let halves = [d_y.half, x.half];
+        let Some(shared) = shared else {
+            let gradient = &self.held[parameter].gradient;
+            let buffers = [d_y.buffer, x.buffer, gradient];
+            return self.product(op.adding(), buffers, halves).await;
+        };
+        let buffers = [d_y.buffer, x.buffer, shared];
+        self.product(op, buffers, halves).await?;
+        self.quantizer
+            .add_scale_gradient(&self.backend, &self.list, &self.held, parameter)
+            .await
     }
 }

@@ -12,10 +12,12 @@ use crate::ops::train::blend::Blend;
 use crate::ops::train::halve::Halve;
 use crate::ops::train::optimizer::GradNorm;
 
+mod held;
 mod masters;
 mod scales;
 mod shape;
 
+pub(super) use held::shared_words;
 use masters::turning;
 use shape::{Listed, Shape, made_dense, shape, wide_words};
 pub(super) use shape::{quantized, scales, words};
@@ -41,6 +43,9 @@ pub(super) struct Quantizer<B: Backend> {
     nested: bool,
     /// The dense weights are those of the first stage.
     first_only: bool,
+    /// Whether the codes are ones that were given, and stay.
+    kept: bool,
+    shared: Option<held::Shared<B>>,
     /// By place in a block, where that is quantized.
     block: Vec<Option<B::Buffer>>,
     head: Option<B::Buffer>,
@@ -91,8 +96,8 @@ impl<B: Backend> Quantizer<B> {
         }
         let made = made_dense(recipe, config, listed, half);
         let dense = |parameter: usize| {
-            let words = parameters[parameter].len() / if half { 2 } else { 1 };
-            let alloc = || backend.alloc("dense weight", words);
+            let words = || parameters[parameter].len() / if half { 2 } else { 1 };
+            let alloc = || backend.alloc("dense weight", words());
             made.contains(&parameter).then(alloc).transpose()
         };
         let largest = indices.iter().map(|&i| parameters[i].len()).max();
@@ -102,13 +107,17 @@ impl<B: Backend> Quantizer<B> {
             let alloc = || backend.alloc(label, words);
             (words > 0).then(alloc).transpose()
         };
-        let block = (0..=place::DOWN).map(|p| dense(of_block(0, p)));
+        let places = 0..=place::DOWN;
+        let block = places.filter(|_| config.layers > 0);
+        let block = block.map(|p| dense(of_block(0, p)));
         Ok(Self {
             recipe,
             first_scales: parameters.iter().position(|p| p.kind == Kind::Scales),
             known_scales: false,
             nested: false,
             first_only: false,
+            kept: false,
+            shared: None,
             block: block.collect::<Result<_>>()?,
             head: dense(head(config))?,
             held: None,
@@ -155,6 +164,12 @@ impl<B: Backend> Quantizer<B> {
             return Ok(());
         }
         backend.at(&|| "quantizing".to_owned());
+        if self.kept {
+            self.scales_of_held(backend, parameters, masters).await?;
+            self.stale();
+            self.fresh = true;
+            return Ok(());
+        }
         let exponents = self.exponents(backend, parameters, masters).await?;
         if let Some(first) = self.first_scales {
             if !self.known_scales {

@@ -125,7 +125,7 @@ pub(super) struct Scratch<B: Backend> {
     pub inputs: Vec<B::Buffer>,
     /// Output of every block's attention, which costs more to compute again than to keep.
     pub attentions: Vec<B::Buffer>,
-    /// Of one block, or of each.
+    /// Of one block, or of each; none where there are no blocks.
     pub acts: Vec<Acts<B>>,
     /// Input of the head.
     pub head_in: B::Buffer,
@@ -148,6 +148,8 @@ pub(super) struct Scratch<B: Backend> {
     pub step_rows: usize,
     pub squares: B::Buffer,
     pub largest: B::Buffer,
+    /// 0, 1, 2 and so on: rows of a micro-batch, and columns of the residual stream.
+    pub counting: B::Buffer,
     /// Factors of a product in half precision, where products take them.
     pub halves: Option<[B::Buffer; 2]>,
 }
@@ -165,14 +167,18 @@ fn half_words(c: &Config, o: &TrainOptions, most: usize) -> [usize; 2] {
 pub(super) fn words(c: &Config, o: &TrainOptions, most: usize, half: bool) -> [usize; 2] {
     let halves = half_words(c, o, most).map(|words| if half { words } else { 0 });
     let rows = o.rows();
-    let kept = if o.checkpoint { 1 } else { c.layers };
+    let kept = if o.checkpoint {
+        c.layers.min(1)
+    } else {
+        c.layers
+    };
     let acts: usize = act_widths(c).iter().sum();
     let shape = Shape {
         texts: o.texts,
         length: o.length,
     };
     let portion = Portion::of(c, shape, most);
-    let gradients = 3 * c.hidden + qkv_row(c) + c.heads * c.head_dim + c.intermediate + 8;
+    let gradients = 3 * c.hidden + qkv_row(c) + c.heads * c.head_dim + c.intermediate + 9;
     [
         product(&[
             rows,
@@ -206,7 +212,12 @@ impl<B: Backend> Scratch<B> {
         let most = backend.facts().max_words;
         let scores = Portion::of(c, shape, most).words(c, o.length);
         let table = rope::trained_table(&c.rope, c.head_dim, o.length);
-        let kept = if o.checkpoint { 1 } else { c.layers };
+        let kept = if o.checkpoint {
+            c.layers.min(1)
+        } else {
+            c.layers
+        };
+        let counting: Vec<u32> = (0..rows.max(c.hidden) as u32).collect();
         Ok(Self {
             rope: upload_new(backend, "rope table", bytemuck::cast_slice(&table))?,
             tokens: per_row("token ids", 1)?,
@@ -236,6 +247,7 @@ impl<B: Backend> Scratch<B> {
             step_rows: rows,
             squares: alloc("squares", shares)?,
             largest: alloc("largest", shares)?,
+            counting: upload_new(backend, "rows", &counting)?,
             halves: match half_words(c, o, most) {
                 [a, b] if half => Some([alloc("half factor", a)?, alloc("half factor", b)?]),
                 _ => None,

@@ -6,6 +6,7 @@ use super::parameters::{Held, Kind, Parameter};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::{Dtype, Method, Packed};
+use std::collections::BTreeMap;
 
 /// One of the three tensors that a parameter's training consists of, in f32 or fewer bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -267,6 +268,16 @@ impl<B: Backend> Trainer<B> {
             all.push(layer);
         }
         Ok(all)
+    }
+
+    /// Takes codes and scales of all layers that are quantized, by their names without `.weight`. From now on the codes
+    /// stay: scales alone are trained of them.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for layers that are missing, or of another shape or method; failures of the device.
+    pub fn hold(&mut self, layers: &BTreeMap<String, Packed>) -> Result<()> {
+        self.quantizer
+            .hold(&self.backend, &self.list, &self.held, layers)
     }
 
     /// Overwrites a part of parameter `index` by its values; a master of fewer bits is rounded to the nearest.

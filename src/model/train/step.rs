@@ -1,19 +1,20 @@
 //! The trainer and its step.
 
 use super::formats::{Formats, Portions};
+use super::given::Given;
 use super::memory::Memory;
 use super::options::{Batch, TrainOptions};
-use super::parameters::{Held, Kind, Parameter, parameters};
+use super::parameters::{Held, Parameter};
 use super::quantizer::{self, Quantizer};
+use super::scope::Scope;
 use super::scratch::{Scratch, Shape};
 use super::state::Progress;
 use super::teacher::Teacher;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::{Config, Weights};
-use crate::ops::train::fill::Fill;
 use crate::ops::train::loss::IGNORED;
-use crate::ops::train::optimizer::{GradNorm, Update};
+use crate::ops::train::optimizer::GradNorm;
 
 /// A model in training on a device.
 pub struct Trainer<B: Backend> {
@@ -74,6 +75,12 @@ impl<B: Backend> Trainer<B> {
         options: TrainOptions,
         seed: u64,
     ) -> Result<Self> {
+        if options.scope != Scope::Whole {
+            return Err(Error::usage(
+                "a part of a model from scratch",
+                "train the whole model",
+            ));
+        }
         Self::new(backend, config, options, |backend, list, formats| {
             Held::random(backend, list, seed, formats)
         })
@@ -88,8 +95,8 @@ impl<B: Backend> Trainer<B> {
         options.check(config)?;
         let (level, most) = (backend.facts().features, backend.facts().max_words);
         Memory::of(config, &options, level, most).check(&backend)?;
-        let config = options.untied(config);
-        let mut list = parameters(&config);
+        let config = options.part(config);
+        let mut list = options.parameters(&config);
         let half = options.halves(&config, backend.facts().features);
         let weights = list.len();
         if options.learned_scales {
@@ -100,11 +107,19 @@ impl<B: Backend> Trainer<B> {
         for (parameter, &formats) in list.iter().zip(&formats).skip(weights) {
             held.push(Held::new(&backend, parameter, formats)?);
         }
-        let shares = list.iter().map(|p| norm_of(p, 0).shares()).sum();
+        let shares: usize = list.iter().map(|p| norm_of(p, 0).shares()).sum();
+        let stream = GradNorm {
+            n: options.rows() * config.hidden,
+            first: 0,
+        };
+        let shares = shares.max(stream.shares());
         let mut quantizer =
             Quantizer::new(&backend, options.recipe, &config, (&list, &formats), half)?;
         if options.nested > 0.0 {
             quantizer.nest(&backend, &list)?;
+        }
+        if options.scope == Scope::Scales {
+            quantizer.share_gradients(&backend, &list)?;
         }
         Ok(Self {
             quantizer,
@@ -147,6 +162,21 @@ impl<B: Backend> Trainer<B> {
         lr: f64,
         weight_decay: f64,
     ) -> Result<StepReport> {
+        self.step_given(batches, Given::NOTHING, lr, weight_decay)
+            .await
+    }
+
+    /// [`Trainer::step`] with residual streams that are known already, one for every text of `batches`.
+    ///
+    /// # Errors
+    /// As [`Trainer::step`], and for streams that are missing or not asked for.
+    pub async fn step_given(
+        &mut self,
+        batches: &[Batch<'_>],
+        given: Given<'_, B>,
+        lr: f64,
+        weight_decay: f64,
+    ) -> Result<StepReport> {
         let tokens = self.prepare(batches).await?;
         if tokens == 0 {
             return Err(Error::usage(
@@ -155,40 +185,37 @@ impl<B: Backend> Trainer<B> {
             ));
         }
         self.check_teacher()?;
+        let texts = batches.iter().map(|batch| shape(batch).texts).sum();
+        let taught = self.options.distill > 0.0;
+        given.check(self.options.scope, texts, taught)?;
         self.clear().await?;
         let scale = self.progress.scale();
         let loss = match self.options.nested {
-            0.0 => self.pass(batches, scale / tokens as f64).await?,
-            share => self.both(batches, share, scale / tokens as f64).await?,
+            0.0 => self.pass(batches, &given, scale / tokens as f64).await?,
+            share => {
+                let factor = scale / tokens as f64;
+                self.both(batches, &given, share, factor).await?
+            }
         };
-        let loss = loss / tokens as f64;
-        let grad_norm = self.grad_norm().await? / scale;
-        let finite = loss.is_finite() && grad_norm.is_finite();
-        let skipped = !finite || grad_norm > self.most_norm;
-        if !skipped {
-            self.update(grad_norm, lr, weight_decay).await?;
-        }
-        let outlier = finite && skipped;
-        if !outlier {
-            self.progress.note(skipped); // an outlier says nothing of the scale
-        }
-        Ok(StepReport {
-            loss,
-            grad_norm,
-            skipped,
-            scale,
-            tokens,
-        })
+        self.finish(loss / tokens as f64, tokens, lr, weight_decay)
+            .await
     }
 
     /// Adds the gradients of all batches; returns the sum of the losses.
-    async fn pass(&mut self, batches: &[Batch<'_>], factor: f64) -> Result<f64> {
-        let mut row = 0;
+    async fn pass(
+        &mut self,
+        batches: &[Batch<'_>],
+        given: &Given<'_, B>,
+        factor: f64,
+    ) -> Result<f64> {
+        let (mut row, mut text) = (0, 0);
         for batch in batches {
-            self.ask_teacher(batch).await?;
-            self.forward(batch).await?;
+            let given = given.of(text..text + shape(batch).texts);
+            self.ask_teacher(batch, &given).await?;
+            self.forward(batch, &given).await?;
             self.backward(batch, row, factor).await?;
             row += batch.tokens.len();
+            text += shape(batch).texts;
         }
         self.quantizer
             .scale_gradients(&self.backend, &self.list, &self.held)
@@ -198,12 +225,18 @@ impl<B: Backend> Trainer<B> {
 
     /// [`Trainer::pass`] with all stages, and then with the first one, to which `share` of the loss belongs. In this order
     /// the gradients of the first stage's scales are those of both, since a weight's gradient is a sum over the passes.
-    async fn both(&mut self, batches: &[Batch<'_>], share: f64, factor: f64) -> Result<f64> {
+    async fn both(
+        &mut self,
+        batches: &[Batch<'_>],
+        given: &Given<'_, B>,
+        share: f64,
+        factor: f64,
+    ) -> Result<f64> {
         let chosen = self.quantizer.reads_first();
         let mut loss = 0.0;
         for (first, share) in [(false, 1.0 - share), (true, share)] {
             self.quantizer.read_first(first);
-            loss += share * self.pass(batches, share * factor).await?;
+            loss += share * self.pass(batches, given, share * factor).await?;
         }
         self.quantizer.read_first(chosen);
         Ok(loss)
@@ -217,7 +250,7 @@ impl<B: Backend> Trainer<B> {
         let tokens = self.prepare(batches).await?;
         let mut row = 0;
         for batch in batches {
-            self.forward(batch).await?;
+            self.forward(batch, &Given::NOTHING).await?;
             self.loss(batch.tokens.len(), row, None).await?;
             row += batch.tokens.len();
         }
@@ -243,13 +276,24 @@ impl<B: Backend> Trainer<B> {
 
     /// Codes and scales of the current masters.
     pub(super) async fn refresh(&mut self) -> Result<()> {
+        if self.options.scope == Scope::Scales && !self.quantizer.holds() {
+            return Err(Error::usage(
+                "scales without codes",
+                "give the codes before the first step",
+            ));
+        }
         self.quantizer
             .refresh(&self.backend, &self.list, &self.held)
             .await
     }
 
-    pub(super) async fn forward(&mut self, batch: &Batch<'_>) -> Result<()> {
-        self.embed(batch.tokens).await?;
+    pub(super) async fn forward(&mut self, batch: &Batch<'_>, given: &Given<'_, B>) -> Result<()> {
+        if self.options.scope == Scope::Head {
+            let first = &self.scratch.inputs[0];
+            self.take(given.inputs, batch.length, first).await?;
+        } else {
+            self.embed(batch.tokens).await?;
+        }
         for l in 0..self.config.layers {
             self.block(l, shape(batch)).await?;
         }
@@ -264,20 +308,10 @@ impl<B: Backend> Trainer<B> {
             let again = self.options.checkpoint && l + 1 < self.config.layers;
             self.block_backward(l, shape(batch), again).await?;
         }
-        self.embed_backward(batch.tokens).await
-    }
-
-    /// Sets all gradients to zero.
-    async fn clear(&self) -> Result<()> {
-        self.backend.at(&|| "clearing gradients".to_owned());
-        for (parameter, held) in self.list.iter().zip(&self.held) {
-            let fill = Fill {
-                words: parameter.len(),
-                value: 0,
-            };
-            self.backend.run(&fill, &[&held.gradient]).await?;
+        match self.options.scope {
+            Scope::Whole => self.embed_backward(batch.tokens).await,
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     async fn losses(&self, rows: usize) -> Result<Vec<f64>> {
@@ -286,56 +320,6 @@ impl<B: Backend> Trainer<B> {
             .into_iter()
             .map(|w| f64::from(f32::from_bits(w)))
             .collect())
-    }
-
-    /// The norm of all gradients together, not yet divided by the loss scale; infinity if one is not finite.
-    async fn grad_norm(&self) -> Result<f64> {
-        let s = &self.scratch;
-        self.backend.at(&|| "gradient norm".to_owned());
-        let mut shares = 0;
-        for (parameter, held) in self.list.iter().zip(&self.held) {
-            let op = norm_of(parameter, shares);
-            self.backend
-                .run(&op, &[&held.gradient, &s.squares, &s.largest])
-                .await?;
-            shares += op.shares();
-        }
-        let squares = self.backend.download(&s.squares, 0, shares).await?;
-        let largest = self.backend.download(&s.largest, 0, shares).await?;
-        if largest.iter().any(|&bits| bits >= f32::INFINITY.to_bits()) {
-            return Ok(f64::INFINITY);
-        }
-        let squares = squares.into_iter().map(|w| f64::from(f32::from_bits(w)));
-        Ok(squares.sum::<f64>().sqrt())
-    }
-
-    /// AdamW on every parameter, with the gradient clipped as `torch.nn.utils.clip_grad_norm_` does.
-    async fn update(&mut self, grad_norm: f64, lr: f64, weight_decay: f64) -> Result<()> {
-        let clip = (self.options.clip / (grad_norm + 1e-6)).min(1.0);
-        let update = Update {
-            factor: clip / self.progress.scale(),
-            beta1: self.options.betas.first,
-            beta2: self.options.betas.second,
-            eps: self.options.eps,
-            lr,
-            weight_decay,
-            step: self.progress.updates + 1,
-        };
-        self.backend.at(&|| "AdamW".to_owned());
-        for (index, parameter) in self.list.iter().enumerate() {
-            // a logarithm that shrinks towards 0 is a scale that grows towards 1
-            let decay = match parameter.kind {
-                Kind::Scales => 0.0,
-                _ => weight_decay,
-            };
-            let update = Update {
-                weight_decay: decay,
-                ..update
-            };
-            self.update_one(index, update).await?;
-        }
-        self.quantizer.stale();
-        Ok(())
     }
 }
 
@@ -347,7 +331,7 @@ fn shape(batch: &Batch<'_>) -> Shape {
 }
 
 /// The op that adds up a parameter's squares.
-fn norm_of(parameter: &Parameter, first: usize) -> GradNorm {
+pub(super) fn norm_of(parameter: &Parameter, first: usize) -> GradNorm {
     GradNorm {
         n: parameter.len(),
         first,

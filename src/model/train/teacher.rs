@@ -2,11 +2,14 @@
 
 use super::Trainer;
 use super::formats::Formats;
+use super::given::Given;
 use super::options::{Batch, TrainOptions};
-use super::parameters::{Held, Kind, head, parameters};
+use super::parameters::{Held, Kind, Parameter, final_norm, head};
 use super::product::Columns;
 use super::quantizer::{self, Quantizer};
+use super::scope::{Holding, Scope};
 use super::scratch::logit_rows;
+use super::state::Part;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::memory::{product, sum};
@@ -32,15 +35,29 @@ fn input_words(config: &Config, rows: usize, half: bool) -> usize {
     words.checked_next_multiple_of(4).unwrap_or(usize::MAX)
 }
 
+/// What is held of a teacher's parameter: everything, or, where it is told the last residual streams, what follows them.
+fn holding(o: &TrainOptions, c: &Config, index: usize) -> Holding {
+    match o.scope {
+        Scope::Whole => Holding::Used,
+        _ if index == final_norm(c) || index == head(c) => Holding::Used,
+        _ => Holding::Absent,
+    }
+}
+
+/// How a teacher's parameters are held.
+fn formats(o: &TrainOptions, c: &Config, list: &[Parameter], half: bool) -> Vec<Formats> {
+    Formats::used(list, half, |i| holding(o, c, i))
+}
+
 /// Words of device memory a teacher takes.
 pub(super) fn words(c: &Config, o: &TrainOptions, most: usize, half: bool) -> usize {
     if o.distill == 0.0 {
         return 0;
     }
-    let list = parameters(c);
-    let formats = Formats::used(&list, half);
+    let list = o.parameters(c);
+    let formats = formats(o, c, &list, half);
     let each = list.iter().zip(&formats);
-    let values: usize = each.map(|(p, f)| f.value.words(p.len())).sum();
+    let values: usize = each.map(|(p, f)| f.words(Part::Master, p.len())).sum();
     let all = (&list[..], &formats[..]);
     let dense: usize = quantizer::words(Recipe::FULL, c, all, half).iter().sum();
     let logits = logit_rows(c, o.rows(), most) * c.vocab;
@@ -71,7 +88,7 @@ impl<B: Backend> Trainer<B> {
         let scales = self.list.iter().position(|p| p.kind == Kind::Scales);
         let list = &self.list[..scales.unwrap_or(self.list.len())];
         let logits = logit_rows(config, rows, backend.facts().max_words) * config.vocab;
-        let formats = Formats::used(list, half);
+        let formats = formats(&self.options, config, list, half);
         self.teacher = Some(Teacher {
             held: Held::load(backend, list, weights, &formats)?,
             quantizer: Quantizer::new(backend, Recipe::FULL, config, (list, &formats), half)?,
@@ -93,12 +110,16 @@ impl<B: Backend> Trainer<B> {
     }
 
     /// The teacher's forward pass: it changes places with the student meanwhile, whose buffers it uses.
-    pub(super) async fn ask_teacher(&mut self, batch: &Batch<'_>) -> Result<()> {
+    pub(super) async fn ask_teacher(
+        &mut self,
+        batch: &Batch<'_>,
+        given: &Given<'_, B>,
+    ) -> Result<()> {
         let Some(mut teacher) = self.teacher.take() else {
             return Ok(());
         };
         self.change_places(&mut teacher);
-        let done = self.listen(batch, &teacher.head_in).await;
+        let done = self.listen(batch, given, &teacher.head_in).await;
         self.change_places(&mut teacher);
         self.teacher = Some(teacher);
         done
@@ -110,8 +131,18 @@ impl<B: Backend> Trainer<B> {
     }
 
     /// Up to the head's input, kept in `to`; and the head is made ready.
-    async fn listen(&mut self, batch: &Batch<'_>, to: &B::Buffer) -> Result<()> {
-        self.forward(batch).await?;
+    async fn listen(
+        &mut self,
+        batch: &Batch<'_>,
+        given: &Given<'_, B>,
+        to: &B::Buffer,
+    ) -> Result<()> {
+        if given.teacher.is_empty() {
+            self.forward(batch, given).await?;
+        } else {
+            let last = &self.scratch.inputs[self.config.layers];
+            self.take(given.teacher, batch.length, last).await?;
+        }
         self.quantizer
             .enter_head(&self.backend, &self.list, &self.held)
             .await?;

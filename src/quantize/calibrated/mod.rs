@@ -1,6 +1,8 @@
 //! A packed folder whose codes and scales are chosen with a text in view: [`calibrate_folder`].
 
 mod allocation;
+mod blocks;
+mod effort;
 mod measure;
 mod own;
 mod report;
@@ -11,9 +13,11 @@ mod tune;
 mod weights;
 
 pub use allocation::{AllocatedStack, Allocation};
-pub use report::{CalibratedLayer, CalibrationReport, TuningReport};
+pub use blocks::BlockTuning;
+pub use effort::Effort;
+pub use report::{CalibratedBlock, CalibratedLayer, CalibrationReport, TuningReport};
 pub use text::{CalibrationText, Sequences, TextSource};
-pub use tune::{Effort, Tuning};
+pub use tune::Tuning;
 
 use super::QuantizeOptions;
 use crate::backend::{Backend, Device, block_on};
@@ -26,6 +30,7 @@ use crate::generate::ModelFiles;
 use crate::model::calibrate::{CalibrateOptions, calibrate, calibrate_behind, fewest};
 use crate::model::weights::{Allowing, required};
 use crate::model::{Config, FirstStages, Recipe, Weights};
+use blocks::{Task, by_blocks};
 use measure::perplexity;
 use run::{FIRST_STAGES, Run};
 use snapshot::Snapshots;
@@ -65,6 +70,17 @@ pub enum Step<'a> {
     Continued(u64),
     /// A snapshot could not be written, and no other one will be.
     NotKept(&'a Error),
+    /// A step of training a block by itself was made.
+    Block {
+        /// The block's name, or the head's.
+        name: &'a str,
+        /// Number of the step, from 1.
+        step: u64,
+        /// All of them.
+        of: u64,
+        /// Its loss, before the update.
+        loss: f64,
+    },
     /// A step of training was made.
     Tuned {
         /// Its number, from 1.
@@ -113,7 +129,8 @@ impl Calibration {
 /// Quantizes `files` into the folder `out` so that the outputs of its layers come out right on a text, not their weights.
 ///
 /// What a run that was killed has finished is taken over by the next one with the same model, text, options and device:
-/// layers of error feedback, and of training the steps up to a snapshot. The same command gives the same bytes, killed in between or not.
+/// layers of error feedback, blocks that were trained by themselves, and of training the whole model the steps up to a
+/// snapshot. The same command gives the same bytes, killed in between or not.
 ///
 /// # Errors
 /// As [`super::quantize_folder`], for another method than fairy2i, and those of reading the text.
@@ -169,13 +186,10 @@ pub fn calibrate_folder(
         allocation = Some(found.1);
     }
     let done = match calibration.tuning {
-        Some(tuning) => of.tuned(
-            out.as_ref(),
-            device,
-            &sequences,
-            (tuning, text.seed),
-            progress,
-        )?,
+        Some(tuning) => {
+            let how = (tuning, text.seed);
+            of.tuned(out.as_ref(), device, &sequences, how, progress)?
+        }
         None => of.fed_back(
             out.as_ref(),
             device,
@@ -200,6 +214,7 @@ pub fn calibrate_folder(
         layers: done.layers,
         tuning: done.tuning,
         allocation,
+        blocks: done.blocks,
         ..CalibrationReport::of(text, &sequences, (done.method, of.recipe), device)
     };
     let mut writer = match report.tuning.is_some() || of.recipe != options.recipe {
@@ -233,6 +248,7 @@ struct Done<'a> {
     made: Made<'a>,
     layers: Vec<CalibratedLayer>,
     tuning: Option<TuningReport>,
+    blocks: Vec<CalibratedBlock>,
     /// What was kept on disk meanwhile, which is needed no more once the folder is there.
     journal: Layers,
 }
@@ -278,11 +294,12 @@ impl<'a> Uncalibrated<'a> {
             made: Made::new(self.weights, self.recipe, run.all(config)?),
             layers: run.report,
             tuning: None,
+            blocks: Vec::new(),
             journal: run.layers,
         })
     }
 
-    /// By training.
+    /// By training, of the whole model or block by block.
     fn tuned(
         &self,
         out: &Path,
@@ -291,22 +308,34 @@ impl<'a> Uncalibrated<'a> {
         (how, seed): (Tuning, u64),
         progress: &mut dyn FnMut(Step<'_>),
     ) -> Result<Done<'a>> {
-        let of = (self.files.config(), self.weights);
-        let options = format!("{how:?}, {:?}, seed {seed}", self.recipe);
+        let (config, weights, recipe) = (self.files.config(), self.weights, self.recipe);
+        let options = format!("{how:?}, {recipe:?}, seed {seed}");
         let key = key(self.files, sequences, &options, device)?;
-        let mut snapshots = Snapshots::open(out, &key)?;
-        let tuned = tune(
-            device,
-            of,
-            &sequences.used,
-            self.recipe,
-            (how, seed),
-            &mut snapshots,
-            progress,
-        )?;
+        let (method, tuned, journal) = if let Some(each) = how.blocks {
+            let task = Task {
+                device,
+                config,
+                weights,
+                recipe,
+                tuning: how,
+                each,
+                seed,
+            };
+            let layers = Layers::open(out, &key)?;
+            let tuned = by_blocks(task, &sequences.used, &layers, progress)?;
+            ("training block by block", tuned, layers)
+        } else {
+            let mut snapshots = Snapshots::open(out, &key)?;
+            let (of, how) = ((config, weights), (how, seed));
+            let used = &sequences.used;
+            let tuned = tune(device, of, used, recipe, how, &mut snapshots, progress)?;
+            let layers = snapshots.into_layers();
+            ("short training with learned scales", tuned, layers)
+        };
         let each = tuned.layers.iter();
         Ok(Done {
-            method: "short training with learned scales",
+            method,
+            blocks: tuned.blocks,
             layers: each.map(|(name, p)| CalibratedLayer::of(name, p)).collect(),
             made: Made::new(self.weights, self.recipe, tuned.layers).with_dense(tuned.dense),
             tuning: Some(TuningReport {
@@ -314,7 +343,7 @@ impl<'a> Uncalibrated<'a> {
                 micro_batch: tuned.micro_batch,
                 losses: tuned.losses,
             }),
-            journal: snapshots.into_layers(),
+            journal,
         })
     }
 }

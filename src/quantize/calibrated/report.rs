@@ -24,6 +24,16 @@ pub struct CalibratedLayer {
     pub bits_per_weight: f64,
 }
 
+/// A block, or the head, that was trained by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CalibratedBlock {
+    /// Such as `model.layers.0`.
+    pub name: String,
+    /// Losses of the first step and of the last: of a block the mean square of the difference from the full-precision
+    /// block's output over the variance of that, of the head the divergence from the full-precision head.
+    pub losses: [f64; 2],
+}
+
 /// What `calibration.json` says: how a packed folder was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CalibrationReport {
@@ -49,6 +59,9 @@ pub struct CalibrationReport {
     /// How its stages were allocated, if they were.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocation: Option<Allocation>,
+    /// Blocks that were trained by themselves, in forward order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocks: Vec<CalibratedBlock>,
     /// Perplexity of sequences of the same text that were held out, in full precision and calibrated; none where there
     /// were none.
     pub perplexity: Option<[f64; 2]>,
@@ -91,6 +104,7 @@ impl CalibrationReport {
             seed: text.seed,
             tuning: None,
             allocation: None,
+            blocks: Vec::new(),
             perplexity: None,
             first_stage_perplexity: None,
             layers: Vec::new(),

@@ -1,12 +1,13 @@
 //! Short training of the whole model with learned scales and the full-precision model as the teacher.
 
+use super::blocks::BlockTuning;
 use super::snapshot::{self, Snapshots, State};
 use super::weights::Dense;
-use super::{CalibrationText, Step, TextSource};
+use super::{CalibratedBlock, Step};
 use crate::backend::{Backend, Device, block_on};
 use crate::error::{Error, Result};
 use crate::model::train::{
-    Batch, Kind, Masters, Memory, Moments, Part, StepReport, TrainOptions, Trainer,
+    Batch, Given, Kind, Masters, Memory, Moments, Part, StepReport, TrainOptions, Trainer,
 };
 use crate::model::{Config, Packed, Recipe, Weights};
 use serde::{Deserialize, Serialize};
@@ -32,53 +33,15 @@ pub struct Tuning {
     /// Share of the first stage alone in the loss, the rest being that of all stages; 0 trains all stages only.
     #[serde(default, skip_serializing_if = "is_none")]
     pub nested: f64,
+    /// Blocks are trained by themselves, one after the other, and then scales and norms alone are trained for `steps` steps,
+    /// at twice the learning rate for scales; none: everything is trained together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocks: Option<BlockTuning>,
 }
 
 fn is_none(share: &f64) -> bool {
     *share == 0.0
 }
-
-/// How much calibrating may cost; seconds are those of a model of 135 million parameters on an NVIDIA H200.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
-pub enum Effort {
-    /// Error feedback: 20 seconds, memory for a block of the model
-    Fast,
-    /// 200 steps of training: three minutes, memory for training
-    Good,
-    /// 1000 steps of training: a quarter of an hour
-    Best,
-}
-
-impl Effort {
-    /// The training, if there is one.
-    pub fn tuning(self) -> Option<Tuning> {
-        match self {
-            Self::Fast => None,
-            Self::Good => Some(Tuning::new(200)),
-            Self::Best => Some(Tuning::new(1000)),
-        }
-    }
-
-    /// [`Effort::Good`] on a GPU that has room to train the model, with files of a few million letters; elsewhere, and
-    /// with texts that training would soon know by heart, [`Effort::Fast`].
-    pub fn usual(device: &Device, config: &Config, recipe: Recipe, sources: &[TextSource]) -> Self {
-        let bytes = |source: &TextSource| {
-            let file = source.path().and_then(|path| path.metadata().ok());
-            file.map_or(0, |file| file.len())
-        };
-        let long = sources.iter().map(bytes).sum::<u64>() >= LONG_TEXT;
-        let length = config.context.min(CalibrationText::LENGTH);
-        let fits = || options(device, config, recipe, &Tuning::new(1), length).is_ok();
-        match device.is_hardware() && long && fits() {
-            true => Self::Good,
-            false => Self::Fast,
-        }
-    }
-}
-
-/// Bytes of files, compressed or not, that are worth some hundred steps.
-const LONG_TEXT: u64 = 4_000_000;
 
 impl Tuning {
     /// Sequences of a step.
@@ -98,11 +61,26 @@ impl Tuning {
             moments: None,
             masters: Masters::F32,
             nested: 0.0,
+            blocks: None,
         }
     }
 
-    /// Tokens of all steps, in sequences of `length`.
+    /// Steps of scales and norms, after blocks were trained by themselves.
+    pub const LAST_STEPS: u64 = 100;
+
+    /// Block by block.
+    pub fn by_blocks() -> Self {
+        Self {
+            blocks: Some(BlockTuning::default()),
+            ..Self::new(Self::LAST_STEPS)
+        }
+    }
+
+    /// Tokens of all steps, in sequences of `length`; block by block the same tokens are used again and again.
     pub fn tokens(&self, length: usize) -> usize {
+        if self.blocks.is_some() {
+            return BLOCK_TOKENS;
+        }
         let sequences = (self.steps as usize).saturating_mul(self.batch);
         sequences.saturating_mul(length)
     }
@@ -113,24 +91,45 @@ impl Tuning {
     /// [`Error::Usage`].
     pub(super) fn check(&self) -> Result<()> {
         let rates = self.lr.is_finite() && self.lr > 0.0 && (0.0..=1.0).contains(&self.distill);
-        if self.steps == 0 || self.batch == 0 || !rates {
+        let blocks = self.blocks.is_none_or(|b| b.steps > 0 && b.batch > 0);
+        let plain = self.moments.is_none() && self.masters == Masters::F32 && self.nested == 0.0;
+        if self.blocks.is_some() && !plain {
+            return Err(Error::usage(
+                "moments, masters or nested stages of a model that is trained block by block",
+                "leave them out, or train the whole model",
+            ));
+        }
+        if self.steps == 0 || self.batch == 0 || !rates || !blocks {
             return Err(Error::usage(
                 format!(
-                    "tuning of {} steps of {} sequences with the learning rate {} and the teacher's share {}",
-                    self.steps, self.batch, self.lr, self.distill
+                    "tuning of {} steps of {} sequences{} with the learning rate {} and the teacher's share {}",
+                    self.steps,
+                    self.batch,
+                    self.blocks.map_or(String::new(), |b| format!(
+                        " after {} of {} of every block",
+                        b.steps, b.batch
+                    )),
+                    self.lr,
+                    self.distill
                 ),
-                "the first three are above 0, the last is from 0 to 1",
+                "all are above 0, the last is from 0 to 1",
             ));
         }
         Ok(())
     }
+}
 
-    /// The factor on the learning rate in step `step`, from 0: a short warm-up, and a decay over the last 70 %.
-    fn factor(&self, step: u64) -> f64 {
-        let (n, i) = (self.steps as f64, step as f64);
-        let warm_up = (n / 10.0).min(10.0);
-        1f64.min((i + 1.0) / warm_up).min((n - i) / (0.7 * n))
-    }
+/// Tokens that blocks are trained with.
+const BLOCK_TOKENS: usize = 262_144;
+
+/// Learning rate of scales, in those of norms, when they are trained alone.
+pub(super) const SCALE_RATE: f64 = 2.0;
+
+/// The factor on the learning rate in step `step` of `steps`, from 0: a short warm-up, and a decay over the last 70 %.
+pub(super) fn factor(step: u64, steps: u64) -> f64 {
+    let (n, i) = (steps as f64, step as f64);
+    let warm_up = (n / 10.0).min(10.0);
+    1f64.min((i + 1.0) / warm_up).min((n - i) / (0.7 * n))
 }
 
 /// What tuning leaves.
@@ -145,6 +144,8 @@ pub(super) struct Tuned {
     pub how: Tuning,
     /// Sequences at once.
     pub micro_batch: usize,
+    /// Blocks that were trained by themselves, in forward order.
+    pub blocks: Vec<CalibratedBlock>,
 }
 
 /// Skipped steps in a row after which it is given up.
@@ -198,6 +199,7 @@ pub(super) fn tune(
             ..tuning
         },
         micro_batch: options.texts,
+        blocks: Vec::new(),
     })
 }
 
@@ -217,8 +219,14 @@ fn train(
         let ids: Vec<u32> = chosen
             .flat_map(|i| sequences[i as usize].iter().copied())
             .collect();
-        let lr = tuning.lr * tuning.factor(state.step);
-        let report = one(device, trainer, (&ids, length), lr)?;
+        let lr = tuning.lr * factor(state.step, tuning.steps);
+        let texts = Chosen {
+            ids: &ids,
+            length,
+            inputs: Vec::new(),
+            teacher: Vec::new(),
+        };
+        let report = one(device, trainer, &texts, lr)?;
         state.losses[usize::from(state.step > 0)] = report.loss;
         state.step += 1;
         progress(Step::Tuned {
@@ -255,7 +263,7 @@ const LEAST_ROWS: usize = 4096;
 
 /// How the trainer is told, with the most bits of moments that the device has room for beside a micro-batch that is worth
 /// it, and with as many texts at once as there is room for.
-fn options(
+pub(super) fn options(
     device: &Device,
     config: &Config,
     recipe: Recipe,
@@ -263,24 +271,34 @@ fn options(
     length: usize,
 ) -> Result<TrainOptions> {
     let told = told(recipe, tuning, length);
-    let facts = device.facts();
-    let fitting = |options: &TrainOptions| {
-        let memory = Memory::of(config, options, facts.features, facts.max_words);
-        memory.check(device)
-    };
     if let Some(moments) = tuning.moments {
-        return fewer_texts(TrainOptions { moments, ..told }, 1, fitting);
+        return fitting(device, config, 1, TrainOptions { moments, ..told });
     }
     let mut last = None;
     for least in [LEAST_ROWS.min(told.rows()), 1] {
         for moments in Moments::ALL {
-            match fewer_texts(TrainOptions { moments, ..told }, least, fitting) {
+            match fitting(device, config, least, TrainOptions { moments, ..told }) {
                 Ok(options) => return Ok(options),
                 Err(error) => last = Some(error),
             }
         }
     }
     last.map_or(Ok(told), Err)
+}
+
+/// The same options with as many texts at once as the device has room for, and `least` tokens at least.
+pub(super) fn fitting(
+    device: &Device,
+    config: &Config,
+    least: usize,
+    options: TrainOptions,
+) -> Result<TrainOptions> {
+    let facts = device.facts();
+    let fits = |options: &TrainOptions| {
+        let memory = Memory::of(config, options, facts.features, facts.max_words);
+        memory.check(device)
+    };
+    fewer_texts(options, least, fits)
 }
 
 /// The same options with half of the texts, and half again, until they are `fitting`: with `least` rows at least.
@@ -298,13 +316,26 @@ fn fewer_texts(
     }
 }
 
-/// One step; a step whose gradient overflows half precision is made again with another loss scale.
-fn one(
+/// The texts of a step.
+pub(super) struct Chosen<'a> {
+    /// Tokens of all texts.
+    pub ids: &'a [u32],
+    /// Tokens of a text.
+    pub length: usize,
+    /// Residual streams, as [`Given`] has them.
+    pub inputs: Vec<&'a <Device as Backend>::Buffer>,
+    /// Those of the teacher.
+    pub teacher: Vec<&'a <Device as Backend>::Buffer>,
+}
+
+/// One step on texts that predict themselves.
+pub(super) fn one(
     device: &Device,
     trainer: &mut Trainer<&Device>,
-    (ids, length): (&[u32], usize),
+    texts: &Chosen<'_>,
     lr: f64,
 ) -> Result<StepReport> {
+    let (ids, length) = (texts.ids, texts.length);
     let labels: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
     let tokens = trainer.options().rows();
     let batches = ids.chunks(tokens).zip(labels.chunks(tokens));
@@ -315,8 +346,19 @@ fn one(
             length,
         })
         .collect();
+    repeated(&mut || {
+        let given = Given {
+            inputs: &texts.inputs,
+            teacher: &texts.teacher,
+        };
+        block_on(device, trainer.step_given(&batches, given, lr, 0.0))
+    })
+}
+
+/// A step; one whose gradient overflows half precision is made again with another loss scale.
+pub(super) fn repeated(step: &mut dyn FnMut() -> Result<StepReport>) -> Result<StepReport> {
     for _ in 0..MOST_SKIPPED {
-        let report = block_on(device, trainer.step(&batches, lr, 0.0))?;
+        let report = step()?;
         if !report.skipped {
             return Ok(report);
         }
@@ -356,13 +398,11 @@ mod tests {
 
     #[test]
     fn rates_rise_shortly_and_fall_for_long() {
-        let tuning = Tuning::new(100);
-        assert_eq!(tuning.factor(0), 0.1);
-        assert_eq!(tuning.factor(20), 1.0);
-        assert!((tuning.factor(65) - 0.5).abs() < 1e-12);
-        assert!(tuning.factor(99) > 0.0);
-        let one = Tuning { steps: 1, ..tuning };
-        assert_eq!(one.factor(0), 1.0);
+        assert_eq!(factor(0, 100), 0.1);
+        assert_eq!(factor(20, 100), 1.0);
+        assert!((factor(65, 100) - 0.5).abs() < 1e-12);
+        assert!(factor(99, 100) > 0.0);
+        assert_eq!(factor(0, 1), 1.0);
     }
 
     #[test]

@@ -2,19 +2,40 @@
 
 use super::Quantize;
 use crate::backend::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::generate::ModelFiles;
 use crate::model::train::{Masters, Moments};
 use crate::model::{Config, Recipe};
 use crate::quantize::QuantizeOptions;
 use crate::quantize::calibrated::{
-    Calibrated, CalibratedLayer, Calibration, CalibrationReport, CalibrationText, Effort, Step,
-    TextSource, Tuning, calibrate_folder,
+    BlockTuning, Calibrated, CalibratedBlock, CalibratedLayer, Calibration, CalibrationReport,
+    CalibrationText, Effort, Step, TextSource, Tuning, calibrate_folder,
 };
 use crate::verbs::{device, folders, out};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
+
+/// What `--tune` says.
+#[derive(Debug, Clone, Copy)]
+enum Tune {
+    /// So many steps of the whole model.
+    Steps(u64),
+    /// Block by block.
+    Blocks,
+}
+
+impl std::str::FromStr for Tune {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text.parse() {
+            Ok(steps) if steps > 0 => Ok(Self::Steps(steps)),
+            Err(_) if text == "blocks" => Ok(Self::Blocks),
+            _ => Err("a number of steps from 1 on, or `blocks`".to_owned()),
+        }
+    }
+}
 
 /// What to calibrate with.
 #[derive(Debug, clap::Args)]
@@ -29,15 +50,15 @@ pub struct CalibrateArgs {
     #[arg(long, value_enum, requires = "calibrate")]
     effort: Option<Effort>,
     /// Train the whole model for N steps with learned scales and the full-precision model as the teacher, instead of
-    /// error feedback; from 50 steps on
+    /// error feedback; from 50 steps on. `blocks`: one block after the other, then scales and norms of all, for models
+    /// that a device has no room to train
     #[arg(
         long,
-        value_name = "N",
+        value_name = "N|blocks",
         requires = "calibrate",
         conflicts_with = "effort"
     )]
-    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
-    tune: Option<u64>,
+    tune: Option<Tune>,
     /// Allocate stages so that a weight takes BITS on average, scales and padding included: more of them where the model's
     /// predictions need them most, by block and kind of layer. The stages found are printed as `--stages` takes them
     #[arg(
@@ -47,7 +68,13 @@ pub struct CalibrateArgs {
         conflicts_with = "stages"
     )]
     bits: Option<f64>,
-    /// Of training: sequences of a step [default: 64]
+    /// Of training block by block: steps of each block [default: 300]
+    #[arg(long, value_name = "N", requires = "tune")]
+    tune_block_steps: Option<u64>,
+    /// Of training block by block: steps of scales and norms at the end [default: 100]
+    #[arg(long, value_name = "N", requires = "tune")]
+    tune_last_steps: Option<u64>,
+    /// Of training: sequences of a step [default: 64; of a block 32, and twice as many at the end]
     #[arg(long, value_name = "N", requires = "calibrate")]
     tune_batch: Option<usize>,
     /// Of training: largest learning rate [default: 0.001]
@@ -67,7 +94,7 @@ pub struct CalibrateArgs {
     #[arg(long, value_name = "SHARE", requires = "calibrate", num_args = 0..=1, require_equals = true, default_missing_value = "0.5")]
     nested: Option<f64>,
     /// Tokens of the text that are used, at most [default: 131072; on the CPU 32768; of training what its
-    /// steps ask for]
+    /// steps ask for, block by block 262144; on the CPU 65536]
     #[arg(long, value_name = "N", requires = "calibrate")]
     calibrate_tokens: Option<usize>,
     /// Tokens of a sequence [at most the model's context]
@@ -80,7 +107,7 @@ pub struct CalibrateArgs {
 
 impl CalibrateArgs {
     /// The text, in the amount that suits `device` or training.
-    fn calibration(&self, device: &Device, config: &Config, recipe: Recipe) -> Calibration {
+    fn calibration(&self, device: &Device, config: &Config, recipe: Recipe) -> Result<Calibration> {
         let source = |path: &PathBuf| match path.to_str() {
             Some("builtin") if !path.exists() => TextSource::Builtin,
             Some("self") if !path.exists() => TextSource::Own,
@@ -89,33 +116,60 @@ impl CalibrateArgs {
         let sources: Vec<_> = self.calibrate.iter().map(source).collect();
         let usual = || Effort::usual(device, config, recipe, &sources);
         let tuning = match (self.tune, self.effort) {
-            (Some(steps), _) => Some(Tuning::new(steps)),
+            (Some(Tune::Steps(steps)), _) => Some(Tuning::new(steps)),
+            (Some(Tune::Blocks), _) => Some(Tuning::by_blocks()),
             (None, Some(effort)) => effort.tuning(),
             (None, None) => usual().tuning(),
         };
-        let tuning = tuning.map(|usual| Tuning {
-            batch: self.tune_batch.unwrap_or(usual.batch),
-            lr: self.tune_lr.unwrap_or(usual.lr),
-            distill: self.tune_distill.unwrap_or(usual.distill),
-            moments: self.tune_moments.or(usual.moments),
-            masters: self.tune_masters.unwrap_or(usual.masters),
-            nested: self.nested.unwrap_or(usual.nested),
-            ..usual
-        });
+        let tuning = tuning.map(|usual| self.changed(usual)).transpose()?;
         let usual = CalibrationText::new(sources, device);
         let tokens = tuning.map_or(usual.tokens, |t| t.tokens(self.calibrate_length));
+        let tokens = match tuning.is_some_and(|t| t.blocks.is_some()) && !device.is_hardware() {
+            true => tokens / 4,
+            false => tokens,
+        };
         let text = CalibrationText {
             tokens: self.calibrate_tokens.unwrap_or(tokens),
             length: self.calibrate_length,
             seed: self.seed,
             ..usual
         };
-        Calibration {
+        Ok(Calibration {
             text,
             tuning,
             bits: self.bits,
             nested: self.nested.is_some(),
+        })
+    }
+
+    /// A training with what the options say of it.
+    fn changed(&self, usual: Tuning) -> Result<Tuning> {
+        let of_blocks = self.tune_block_steps.or(self.tune_last_steps);
+        if usual.blocks.is_none() && of_blocks.is_some() {
+            return Err(Error::usage(
+                "steps of blocks, or after them, where the whole model is trained",
+                "say --tune blocks, or leave them out",
+            ));
         }
+        let blocks = usual.blocks.map(|blocks| BlockTuning {
+            steps: self.tune_block_steps.unwrap_or(blocks.steps),
+            batch: self.tune_batch.unwrap_or(blocks.batch),
+        });
+        let batch = match (self.tune_batch, blocks) {
+            (Some(batch), Some(_)) => batch.saturating_mul(2),
+            (Some(batch), None) => batch,
+            (None, _) => usual.batch,
+        };
+        Ok(Tuning {
+            steps: self.tune_last_steps.unwrap_or(usual.steps),
+            lr: self.tune_lr.unwrap_or(usual.lr),
+            distill: self.tune_distill.unwrap_or(usual.distill),
+            moments: self.tune_moments.or(usual.moments),
+            masters: self.tune_masters.unwrap_or(usual.masters),
+            nested: self.nested.unwrap_or(usual.nested),
+            batch,
+            blocks,
+        })
     }
 
     /// Whether there is a text.
@@ -145,7 +199,7 @@ impl Quantize {
         let device = device::open(&self.device)?;
         let calibration = self
             .calibration
-            .calibration(&device, files.config(), options.recipe);
+            .calibration(&device, files.config(), options.recipe)?;
         let made = self.run_calibration(files, options, &calibration, &device)?;
         device::report_check(&device);
         let layers = &made.report.layers;
@@ -183,6 +237,16 @@ impl Quantize {
                 "warning: no snapshot is kept, a run that is killed begins again: {}",
                 out::one_line(&error.to_string())
             )),
+            Step::Block {
+                name,
+                step,
+                of,
+                loss,
+            } => {
+                bar.set_length(of);
+                bar.set_position(step);
+                bar.set_message(format!("{name}, loss {loss:.4}"));
+            }
             Step::Tuned { step, of, loss } => {
                 bar.set_length(of);
                 bar.set_position(step);
@@ -247,8 +311,17 @@ fn words(report: &Report<'_>) -> String {
     let allocation = c.allocation.as_ref().map_or(String::new(), |a| {
         format!("allocated for {} bits: --stages {}\n", a.bits, a.stages)
     });
+    let block = |b: &CalibratedBlock| {
+        let [first, last] = b.losses.map(|loss| format!("{loss:.4}"));
+        vec![b.name.clone(), first, last]
+    };
+    let blocks: Vec<_> = c.blocks.iter().map(block).collect();
+    let blocks = match blocks.is_empty() {
+        true => String::new(),
+        false => out::table(&["block", "loss", "after its training"], &blocks) + "\n",
+    };
     format!(
-        "{}\n{}: {} on {}\n{allocation}{tuning}{} tokens of {} (seed {}), sequences of {}\n{perplexity}{} weights in {} layers, {:.3} bits each, scales and padding included; {:.2} s\n",
+        "{}\n{blocks}{}: {} on {}\n{allocation}{tuning}{} tokens of {} (seed {}), sequences of {}\n{perplexity}{} weights in {} layers, {:.3} bits each, scales and padding included; {:.2} s\n",
         out::table(&header, &rows),
         report.output,
         c.method,

@@ -14,6 +14,12 @@ use crate::ops::train::scales::{ScaleExp, ScaleGradient};
 /// Rounds of fitting scales to codes and choosing the nearest codes, before the first step.
 const ROUNDS: usize = 15;
 
+/// Natural logarithms of scales.
+pub(super) fn logarithms(scales: &[f32]) -> Vec<f32> {
+    let logarithm = |&s: &f32| f64::from(s).ln() as f32;
+    scales.iter().map(logarithm).collect()
+}
+
 impl<B: Backend> Quantizer<B> {
     /// With a first stage that is trained by itself, too; scales must be learned.
     pub(in crate::model::train) fn nest(
@@ -99,10 +105,7 @@ impl<B: Backend> Quantizer<B> {
             fitting.papers(exponent).await?;
             fitting.alternate(ROUNDS).await?;
             let scales = fitting.download_scales().await?;
-            let logarithms: Vec<f32> = scales
-                .into_iter()
-                .map(|s| f64::from(s).ln() as f32)
-                .collect();
+            let logarithms = logarithms(&scales);
             let words = bytemuck::cast_slice(&logarithms);
             backend.upload(&masters[first + i].value, 0, words)?;
         }
@@ -118,26 +121,40 @@ impl<B: Backend> Quantizer<B> {
         first: usize,
     ) -> Result<()> {
         for (i, layer) in self.layers.iter().enumerate() {
-            let piece = self.piece(&parameters[layer.parameter])?;
-            let exp = |kept| ScaleExp {
-                n: parameters[first + i].len(),
-                stages: piece.stages,
-                kept,
-            };
-            let logarithms = &masters[first + i].value;
-            let all = [logarithms, &layer.scales];
-            backend.run(&exp(piece.stages), &all).await?;
-            if let Some(first) = &layer.first {
-                backend.run(&exp(1), &[logarithms, first]).await?;
-            }
-            let nested = self.nested;
-            let nearest = PhaseNearest { piece, nested };
+            self.exponential(backend, parameters, masters, (i, first + i))
+                .await?;
             let parameter = &parameters[layer.parameter];
+            let (piece, nested) = (self.piece(parameter)?, self.nested);
+            let nearest = PhaseNearest { piece, nested };
             let master = self.turned_master(backend, parameter, &masters[layer.parameter]);
             let buffers = [master.await?, &layer.scales, &layer.codes];
             backend.run(&nearest, &buffers).await?;
         }
         Ok(())
+    }
+
+    /// Scales of layer number `i` from their logarithms, parameter number `of`.
+    pub(super) async fn exponential(
+        &self,
+        backend: &B,
+        parameters: &[Parameter],
+        held: &[Held<B>],
+        (i, of): (usize, usize),
+    ) -> Result<()> {
+        let layer = &self.layers[i];
+        let stages = self.piece(&parameters[layer.parameter])?.stages;
+        let exp = |kept| ScaleExp {
+            n: parameters[of].len(),
+            stages,
+            kept,
+        };
+        let logarithms = &held[of].value;
+        let all = [logarithms, &layer.scales];
+        backend.run(&exp(stages), &all).await?;
+        match &layer.first {
+            Some(first) => backend.run(&exp(1), &[logarithms, first]).await,
+            None => Ok(()),
+        }
     }
 
     /// Gradients of the logarithms of scales, from those of the weights: `dL/d ln s = s <dL/dRq, dRq/ds>`. Where the first
@@ -148,30 +165,42 @@ impl<B: Backend> Quantizer<B> {
         parameters: &[Parameter],
         held: &[Held<B>],
     ) -> Result<()> {
-        let Some(first) = self.first_scales else {
+        let Some(first) = self.first_scales.filter(|_| self.shared.is_none()) else {
             return Ok(());
         };
         backend.at(&|| "gradients of scales".to_owned());
         for (i, layer) in self.layers.iter().enumerate() {
-            let parameter = &parameters[layer.parameter];
-            let piece = self.piece(parameter)?;
-            let gradient = &held[layer.parameter].gradient;
-            let gradient = self.turned(backend, parameter, gradient).await?;
-            let along = PhaseProject { piece };
-            backend
-                .run(&along, &[gradient, &layer.codes, &self.sums])
-                .await?;
-            let op = ScaleGradient {
-                rows: piece.rows,
-                width: along.sums() / piece.rows,
-                by_row: piece.by_row(),
-                stages: piece.stages,
-                kept: if self.first_only { 1 } else { piece.stages },
-            };
-            let buffers = [&self.sums, &layer.scales, &held[first + i].gradient];
-            backend.run(&op, &buffers).await?;
+            let weight = &held[layer.parameter].gradient;
+            let buffers = [weight, &held[first + i].gradient];
+            self.scale_gradient(backend, parameters, i, buffers).await?;
         }
         Ok(())
+    }
+
+    /// The gradient of the scales of layer number `i`, from that of its weight.
+    pub(super) async fn scale_gradient(
+        &self,
+        backend: &B,
+        parameters: &[Parameter],
+        i: usize,
+        [weight, to]: [&B::Buffer; 2],
+    ) -> Result<()> {
+        let layer = &self.layers[i];
+        let parameter = &parameters[layer.parameter];
+        let piece = self.piece(parameter)?;
+        let weight = self.turned(backend, parameter, weight).await?;
+        let along = PhaseProject { piece };
+        backend
+            .run(&along, &[weight, &layer.codes, &self.sums])
+            .await?;
+        let op = ScaleGradient {
+            rows: piece.rows,
+            width: along.sums() / piece.rows,
+            by_row: piece.by_row(),
+            stages: piece.stages,
+            kept: if self.first_only { 1 } else { piece.stages },
+        };
+        backend.run(&op, &[&self.sums, &layer.scales, to]).await
     }
 
     /// Codes and scales of layer number `i` of those that are quantized, with its name; none behind the last.

@@ -84,7 +84,8 @@ pub fn made_dense(
     half: bool,
 ) -> Vec<usize> {
     let quantized = quantized(recipe, config, parameters);
-    let block = (0..=place::DOWN).map(|p| of_block(0, p));
+    let places = (0..=place::DOWN).filter(|_| config.layers > 0);
+    let block = places.map(|p| of_block(0, p));
     let used = |i: &usize| {
         let linear = parameters[*i].kind == Kind::Linear || *i == EMBED;
         let ready = formats[*i].value == Format::F16;
