@@ -260,11 +260,7 @@ impl Run {
             step: 0,
             updates: 0,
             tokens: 0,
-            loss_scale: LossScale {
-                exponent: 0,
-                since_change: 0,
-                adapts: false,
-            },
+            loss_scale: LossScale::default(),
             random: self.settings.seed,
             order: Order::new(self.settings.seed),
             milliseconds: 0,

@@ -6,13 +6,11 @@ use super::{Event, outputs};
 use crate::backend::{Backend, block_on};
 use crate::error::{Error, Result};
 use crate::files::corpus::{Block, Corpus};
-use crate::files::run::{
-    Before, CURVES, Checkpoints, LossScale, Metrics, RunState, Saved, Step, curves,
-};
+use crate::files::run::{Before, CURVES, Checkpoints, Metrics, RunState, Saved, Step, curves};
 use crate::files::{self, Opened};
 use crate::model::Method;
 use crate::model::train::schedule::{Schedule, WeightDecay};
-use crate::model::train::{Batch, Part, Progress, StepReport, Trainer};
+use crate::model::train::{Batch, Part, StepReport, Trainer};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -42,20 +40,12 @@ impl<'b, B: Backend> Running<'b, B> {
     pub fn restore(&mut self, saved: Option<Saved>) -> Result<()> {
         let Some(saved) = saved else { return Ok(()) };
         self.state = saved.state()?;
-        let scale = self.state.loss_scale;
-        self.trainer.set_progress(Progress {
-            updates: self.state.updates,
-            scale_exponent: scale.exponent,
-            since_change: scale.since_change,
-            adapts: scale.adapts,
+        let progress = self.state.loss_scale.progress(self.state.updates);
+        self.trainer.set_progress(progress)?;
+        let layouts = Part::ALL.map(|part| self.trainer.layouts(part));
+        saved.trained(&layouts, |part, i, words| {
+            self.trainer.set_words(part, i, words)
         })?;
-        for part in Part::ALL {
-            let tensors = saved.tensors(part.file())?;
-            for (i, of) in self.trainer.layouts(part).iter().enumerate() {
-                let words = tensors.words(&of.name, of.dtype, &of.shape)?;
-                self.trainer.set_words(part, i, &words)?;
-            }
-        }
         (self.events)(Event::Resumed(self.state.step));
         Ok(())
     }
@@ -202,16 +192,12 @@ impl<'b, B: Backend> Running<'b, B> {
     fn save(&mut self) -> Result<()> {
         let progress = self.trainer.progress();
         self.state.updates = progress.updates;
-        self.state.loss_scale = LossScale {
-            exponent: progress.scale_exponent,
-            since_change: progress.since_change,
-            adapts: progress.adapts,
-        };
+        self.state.loss_scale = progress.into();
         let mut saving = self.checkpoints.save(self.state.step)?;
-        for part in Part::ALL {
-            let words = |i| block_on(self.backend, self.trainer.words(part, i));
-            saving.all_tensors(part.file(), self.trainer.layouts(part), words)?;
-        }
+        let layouts = Part::ALL.map(|part| self.trainer.layouts(part));
+        saving.trained(layouts, |part, i| {
+            block_on(self.backend, self.trainer.words(part, i))
+        })?;
         saving.state(&self.state)?;
         saving.commit()?;
         let title = self.run.out.display().to_string();

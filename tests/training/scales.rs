@@ -52,6 +52,35 @@ fn sum(basis: &[Vec<f64>], scales: &[f64]) -> Vec<f64> {
     all
 }
 
+/// Overwrites all masters but those of scales by noise.
+fn scatter(trainer: &mut Trainer<&Cpu>) -> Result<()> {
+    for (i, p) in trainer.parameters().to_vec().iter().enumerate() {
+        if p.kind != Kind::Scales {
+            let values = fairy2i_gpu::ops::noise(200 + i as u32, p.len(), 0.8);
+            trainer.write(Part::Master, i, &values)?;
+        }
+    }
+    Ok(())
+}
+
+/// All masters by their names.
+fn masters(trainer: &Trainer<&Cpu>) -> Result<Parameters> {
+    let mut all = Parameters::new();
+    for (i, p) in trainer.parameters().iter().enumerate() {
+        let values = block_on(*trainer.backend(), trainer.read(Part::Master, i))?;
+        all.insert(p.name.clone(), wide(&values));
+    }
+    Ok(all)
+}
+
+/// The loss of a step, in f64, whose labels count `tokens` tokens.
+fn loss(data: &[(Vec<u32>, Vec<i32>, usize)], parameters: &Parameters, tokens: usize) -> f64 {
+    let texts = data.iter();
+    let texts = texts.flat_map(|(t, l, n)| t.chunks(*n).zip(l.chunks(*n)));
+    let losses = texts.map(|(t, l)| exact::loss(t, l, parameters, &config()));
+    losses.sum::<f64>() / tokens as f64
+}
+
 #[test]
 fn gradients_of_scales() -> Result<()> {
     let mixed: Mixed = "1,down=2,head=3".parse().unwrap();
@@ -65,20 +94,11 @@ fn gradients_of_scales() -> Result<()> {
         options.recipe.rotated = rotated;
         let mut trainer = Trainer::from_scratch(&cpu, &config, options, 3)?;
         let list = trainer.parameters().to_vec();
-        for (i, p) in list.iter().enumerate() {
-            if p.kind != Kind::Scales {
-                let values = fairy2i_gpu::ops::noise(200 + i as u32, p.len(), 0.8);
-                trainer.write(Part::Master, i, &values)?;
-            }
-        }
+        scatter(&mut trainer)?;
         let data = batches(&config);
         let given: Vec<_> = data.iter().map(|(t, l, n)| batch(t, l, *n)).collect();
         let report = block_on(&cpu, trainer.step(&given, 0.0, 0.0))?;
-        let mut parameters = Parameters::new();
-        for (i, p) in list.iter().enumerate() {
-            let values = block_on(&cpu, trainer.read(Part::Master, i))?;
-            parameters.insert(p.name.clone(), wide(&values));
-        }
+        let mut parameters = masters(&trainer)?;
         let layers = block_on(&cpu, trainer.packed())?;
         let layers: Vec<_> = layers
             .into_iter()
@@ -87,12 +107,7 @@ fn gradients_of_scales() -> Result<()> {
         for (name, basis, scales) in &layers {
             parameters.insert(format!("{name}.weight"), sum(basis, scales));
         }
-        let mean = |parameters: &Parameters| -> f64 {
-            let texts = data.iter();
-            let texts = texts.flat_map(|(t, l, n)| t.chunks(*n).zip(l.chunks(*n)));
-            let losses = texts.map(|(t, l)| exact::loss(t, l, parameters, &config));
-            losses.sum::<f64>() / report.tokens as f64
-        };
+        let mean = |parameters: &Parameters| loss(&data, parameters, report.tokens);
         assert!((report.loss - mean(&parameters)).abs() < 1e-6 * report.loss);
         for (name, basis, scales) in &layers {
             let of = format!("{name}.scales");
@@ -159,20 +174,11 @@ fn both_readings_of_nested_stages_are_trained() -> Result<()> {
         let options = nested(method, granularity, share);
         let mut trainer = Trainer::from_scratch(&cpu, &config, options, 3)?;
         let list = trainer.parameters().to_vec();
-        for (i, p) in list.iter().enumerate() {
-            if p.kind != Kind::Scales {
-                let values = fairy2i_gpu::ops::noise(200 + i as u32, p.len(), 0.8);
-                trainer.write(Part::Master, i, &values)?;
-            }
-        }
+        scatter(&mut trainer)?;
         let data = batches(&config);
         let given: Vec<_> = data.iter().map(|(t, l, n)| batch(t, l, *n)).collect();
         let report = block_on(&cpu, trainer.step(&given, 0.0, 0.0))?;
-        let mut parameters = Parameters::new();
-        for (i, p) in list.iter().enumerate() {
-            let values = block_on(&cpu, trainer.read(Part::Master, i))?;
-            parameters.insert(p.name.clone(), wide(&values));
-        }
+        let parameters = masters(&trainer)?;
         let layers = block_on(&cpu, trainer.packed())?;
         let [mut all, mut first] = [parameters.clone(), parameters];
         for (name, packed) in &layers {
@@ -183,12 +189,7 @@ fn both_readings_of_nested_stages_are_trained() -> Result<()> {
             );
             first.insert(weight, first_stage(packed));
         }
-        let mean = |parameters: &Parameters| -> f64 {
-            let texts = data.iter();
-            let texts = texts.flat_map(|(t, l, n)| t.chunks(*n).zip(l.chunks(*n)));
-            let losses = texts.map(|(t, l)| exact::loss(t, l, parameters, &config));
-            losses.sum::<f64>() / report.tokens as f64
-        };
+        let mean = |parameters: &Parameters| loss(&data, parameters, report.tokens);
         let both = (1.0 - share) * mean(&all) + share * mean(&first);
         assert!(
             (report.loss - both).abs() < 1e-6 * both,

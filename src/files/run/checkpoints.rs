@@ -11,6 +11,7 @@ use crate::files::json::show;
 use crate::files::safetensors::{self, Entry};
 use crate::files::{Bytes, Source};
 use crate::model::Dtype;
+use crate::model::train::{Layout, Part};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -18,8 +19,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+mod loss_scale;
 mod saving;
 
+pub use loss_scale::LossScale;
 pub use saving::{Saving, TensorFile};
 
 /// Name of the list of files.
@@ -28,18 +31,6 @@ const MANIFEST: &str = "manifest.json";
 const STATE: &str = "state.json";
 /// Longest JSON file that is read.
 const LONGEST: usize = 16 << 20;
-
-/// How the loss is scaled; the trainer's numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LossScale {
-    /// Base-2 logarithm of the scale.
-    pub exponent: i32,
-    /// Steps since it was changed.
-    pub since_change: u32,
-    /// Whether it adapts.
-    pub adapts: bool,
-}
 
 /// All that training goes on from, beside the tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -288,6 +279,24 @@ impl Saved {
             )
         };
         self.files.get(name).map(|b| &**b).ok_or_else(missing)
+    }
+
+    /// Gives `take` the words of every tensor that a trainer of such `layouts` keeps, with its part and its number.
+    ///
+    /// # Errors
+    /// As [`Saved::tensors`] and [`Tensors::words`], and those of `take`.
+    pub fn trained(
+        &self,
+        layouts: &[Vec<Layout>; Part::ALL.len()],
+        mut take: impl FnMut(Part, usize, &[u32]) -> Result<()>,
+    ) -> Result<()> {
+        for (part, layouts) in Part::ALL.into_iter().zip(layouts) {
+            let tensors = self.tensors(part.file())?;
+            for (i, of) in layouts.iter().enumerate() {
+                take(part, i, &tensors.words(&of.name, of.dtype, &of.shape)?)?;
+            }
+        }
+        Ok(())
     }
 
     /// The tensors of a file that [`Saving::tensors`] wrote.

@@ -18,10 +18,12 @@ mod ops;
 mod scales;
 mod sensitivity;
 mod streams;
+mod weight;
 
 pub use allocate::{allocate, bits_per_weight, fewest};
 pub use layer::LayerErrors;
 pub use sensitivity::{Judged, Sensitivity, sensitivities};
+pub use weight::{Seen, calibrate_weight};
 
 use super::forward::LoadOptions;
 use super::linear::Linear;
@@ -29,13 +31,13 @@ use super::load::Loader;
 use super::memory::{self, product};
 use super::tap::Stack;
 use super::{Config, Method, Packed, PackedView, Recipe, Weights, quantize};
-use crate::backend::{Backend, upload_new};
+use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::config::LinearShape;
 use crate::ops::activation::Activations;
 use factor::Factor;
 use layer::{Layer, of_layer};
-use moments::{Moments, Scratch};
+use moments::Moments;
 use std::collections::BTreeMap;
 use streams::{Both, Quantized, Streams};
 
@@ -135,7 +137,12 @@ pub async fn calibrate_behind<B: Backend>(
 ) -> Result<()> {
     check(config, sequences, &options)?;
     let load = load_options(sequences, &options);
-    fits(backend, config, sequences, load.batch)?;
+    fits(
+        backend,
+        config,
+        sequences,
+        (load.batch, options.recipe.rotated),
+    )?;
     let mut quiet = |_: &str| {};
     let mut loader = Loader {
         backend: &backend,
@@ -163,69 +170,6 @@ pub async fn calibrate_behind<B: Backend>(
     Ok(())
 }
 
-/// What enters a layer: tokens of the full-precision model and of the one that is quantized so far, beside each other.
-#[derive(Debug, Clone, Copy)]
-pub struct Seen<'a> {
-    /// Inputs of the layer.
-    pub columns: usize,
-    /// Inputs in the full-precision model, [tokens, columns].
-    pub full: &'a [f32],
-    /// Inputs in the quantized model, [tokens, columns].
-    pub quantized: &'a [f32],
-    /// The residual streams that the layer adds to, [tokens, outputs] each, if it adds to one.
-    pub streams: Option<(&'a [f32], &'a [f32])>,
-}
-
-/// Calibrates one weight `r` [out_features, columns] by itself: `options` say how.
-///
-/// # Errors
-/// [`Error::Usage`] for another method than the phase quantizer and for sizes that do not belong together; those of the
-/// device.
-pub async fn calibrate_weight<B: Backend>(
-    backend: &B,
-    r: &[f32],
-    out_features: usize,
-    seen: Seen<'_>,
-    options: CalibrateOptions,
-) -> Result<(Packed, LayerErrors)> {
-    let (n, recipe) = (seen.columns, options.recipe);
-    let method = recipe.method.of("weight");
-    quantize::check("weight", out_features, n, method, recipe.granularity)?;
-    let stages = options.stages("weight")?;
-    let tokens = seen.full.len() / n;
-    let width = |rows: &[f32], width: usize| tokens > 0 && rows.len() == tokens * width;
-    let streams = seen
-        .streams
-        .is_none_or(|(a, b)| width(a, out_features) && width(b, out_features));
-    if r.len() != out_features * n || !width(seen.full, n) || !width(seen.quantized, n) || !streams
-    {
-        return Err(Error::usage(
-            format!("inputs of {tokens} tokens that do not fit a weight of {out_features} x {n}"),
-            "give every element once",
-        ));
-    }
-    let upload = |rows: &[f32]| upload_new(backend, "inputs", bytemuck::cast_slice(rows));
-    let turned = |rows: &[f32]| recipe.rotate(rows.to_vec(), n, false);
-    let moments = Moments::new(backend, n, seen.streams.map(|_| out_features))?;
-    let (full, quantized) = (
-        upload(&turned(seen.full))?,
-        upload(&turned(seen.quantized))?,
-    );
-    let (full_stream, stream) = seen.streams.unwrap_or_default();
-    let (full_stream, stream) = (upload(full_stream)?, upload(stream)?);
-    let scratch = Scratch::new(backend, tokens * n.max(out_features))?;
-    let (inputs, streams) = ((&full, &quantized), (&full_stream, &stream));
-    moments
-        .add(backend, tokens, inputs, streams, &scratch)
-        .await?;
-    let most = out_features.next_multiple_of(2);
-    let factor = Factor::new(backend, &moments, options.damping, most).await?;
-    let r = turned(r);
-    let recipe = (stages, recipe.granularity);
-    let layer = Layer::new(backend, &factor, &moments, (&r, out_features), recipe).await?;
-    layer.quantize().await
-}
-
 /// How dense layers are loaded for `sequences`.
 fn load_options(sequences: &[Vec<u32>], options: &CalibrateOptions) -> LoadOptions {
     let longest = sequences.iter().map(Vec::len).max().unwrap_or(1);
@@ -244,10 +188,10 @@ fn fits<B: Backend>(
     backend: &B,
     config: &Config,
     sequences: &[Vec<u32>],
-    batch: usize,
+    (batch, rotated): (usize, bool),
 ) -> Result<()> {
     let tokens = sequences.iter().map(Vec::len).sum();
-    let needs = needs(config, tokens, batch);
+    let needs = needs(config, tokens, (batch, rotated));
     let hint = "calibrate with fewer tokens, or on another device";
     memory::check(backend, "calibration", &needs, hint)
 }
@@ -265,7 +209,7 @@ fn stacks_of(linears: &[LinearShape], l: usize) -> [(Stack, &[LinearShape]); 4] 
 
 /// Bytes of device memory by what they are for: what is there all the time, and the most that a stack and one of its
 /// layers take.
-fn needs(c: &Config, tokens: usize, batch: usize) -> [(&'static str, usize); 5] {
+fn needs(c: &Config, tokens: usize, (batch, rotated): (usize, bool)) -> [(&'static str, usize); 5] {
     let widest = c.hidden.max(c.intermediate).max(c.heads * c.head_dim);
     let linears = c.linears();
     let largest = linears.iter().map(|l| l.out_features * l.in_features);
@@ -275,11 +219,13 @@ fn needs(c: &Config, tokens: usize, batch: usize) -> [(&'static str, usize); 5] 
         .take(7)
         .map(|l| l.out_features * l.in_features)
         .sum();
+    // the inputs of both models again
+    let turned = if rotated { 2 } else { 0 };
     let floats = |factors: &[usize]| product(&[4, product(factors)]);
     [
         ("residual streams", floats(&[2, tokens, c.hidden])),
-        // inputs of both models, turned too, their difference, factors in f16, and what the passes leave between their operations
-        ("inputs", floats(&[13, batch, widest])),
+        // inputs of both models, their difference, factors in f16, and what the passes leave between their operations
+        ("inputs", floats(&[11 + turned, batch, widest])),
         (
             "a block and the embedding",
             floats(&[1, block + c.vocab * c.hidden]),

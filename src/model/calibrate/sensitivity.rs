@@ -87,7 +87,8 @@ async fn alone<B: Backend>(
 ) -> Result<Vec<Alone>> {
     check(config, judged.text, &options)?;
     let load = load_options(judged.text, &options);
-    fits(backend, config, judged.text, load.batch)?;
+    let room = (load.batch, options.recipe.rotated);
+    fits(backend, config, judged.text, room)?;
     let mut quiet = |_: &str| {};
     let mut loader = Loader {
         backend: &backend,

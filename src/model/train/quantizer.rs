@@ -218,12 +218,18 @@ impl<B: Backend> Quantizer<B> {
         parameters: &[Parameter],
         masters: &[Held<B>],
     ) -> Result<Vec<i32>> {
+        // scales that are known already need only the check that all masters are numbers, turned or not
+        let used = self.first_scales.is_none() || !self.known_scales;
         let mut ends = vec![0];
         for layer in &self.layers {
             let parameter = &parameters[layer.parameter];
             let op = norm_of(parameter, ends[ends.len() - 1]);
-            let master = self.turned_master(backend, parameter, &masters[layer.parameter]);
-            let buffers = [master.await?, &self.squares, &self.largest];
+            let held = &masters[layer.parameter];
+            let master = match used {
+                true => self.turned_master(backend, parameter, held).await?,
+                false => self.master(backend, parameter, held).await?,
+            };
+            let buffers = [master, &self.squares, &self.largest];
             backend.run(&op, &buffers).await?;
             ends.push(op.first + op.shares());
         }

@@ -6,6 +6,7 @@ mod effort;
 mod measure;
 mod own;
 mod report;
+mod room;
 mod run;
 mod snapshot;
 mod text;

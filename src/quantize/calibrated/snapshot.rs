@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::files::corpus::Order;
 use crate::files::layers::Layers;
 use crate::files::run::{Checkpoints, LossScale, Saved};
-use crate::model::train::{Masters, Memory, Moments, Part, Progress, TrainOptions, Trainer};
+use crate::model::train::{Masters, Memory, Moments, Part, TrainOptions, Trainer};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -44,11 +44,7 @@ impl State {
             moments: options.moments,
             masters: options.masters,
             updates: 0,
-            loss_scale: LossScale {
-                exponent: 0,
-                since_change: 0,
-                adapts: false,
-            },
+            loss_scale: LossScale::default(),
         }
     }
 }
@@ -100,20 +96,9 @@ impl Snapshots {
         let Some((saved, state)) = self.found.take() else {
             return Ok(None);
         };
-        let scale = state.loss_scale;
-        trainer.set_progress(Progress {
-            updates: state.updates,
-            scale_exponent: scale.exponent,
-            since_change: scale.since_change,
-            adapts: scale.adapts,
-        })?;
-        for part in Part::ALL {
-            let tensors = saved.tensors(part.file())?;
-            for (i, of) in trainer.layouts(part).iter().enumerate() {
-                let words = tensors.words(&of.name, of.dtype, &of.shape)?;
-                trainer.set_words(part, i, &words)?;
-            }
-        }
+        trainer.set_progress(state.loss_scale.progress(state.updates))?;
+        let layouts = Part::ALL.map(|part| trainer.layouts(part));
+        saved.trained(&layouts, |part, i, words| trainer.set_words(part, i, words))?;
         Ok(Some(state))
     }
 
@@ -134,18 +119,14 @@ impl Snapshots {
         let progress = trainer.progress();
         let state = State {
             updates: progress.updates,
-            loss_scale: LossScale {
-                exponent: progress.scale_exponent,
-                since_change: progress.since_change,
-                adapts: progress.adapts,
-            },
+            loss_scale: progress.into(),
             ..state.clone()
         };
         let mut saving = self.checkpoints.save(state.step)?;
-        for part in Part::ALL {
-            let words = |i| block_on(*trainer.backend(), trainer.words(part, i));
-            saving.all_tensors(part.file(), trainer.layouts(part), words)?;
-        }
+        let layouts = Part::ALL.map(|part| trainer.layouts(part));
+        saving.trained(layouts, |part, i| {
+            block_on(*trainer.backend(), trainer.words(part, i))
+        })?;
         saving.state(&state)?;
         saving.commit()
     }

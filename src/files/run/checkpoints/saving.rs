@@ -6,7 +6,7 @@ use crate::files::checkpoint::{Spec, layout};
 use crate::files::corpus::{hash, hex};
 use crate::files::json::show;
 use crate::files::staging::occupied;
-use crate::model::train::Layout;
+use crate::model::train::{Layout, Part};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -67,22 +67,25 @@ impl<'a> Saving<'a> {
         Ok(writing)
     }
 
-    /// Writes a whole file of such tensors, whose words `words` gives by their number.
+    /// Writes a file for each part of what a trainer of such `layouts` keeps; `words` gives the words of a tensor by its
+    /// part and its number. [`super::Saved::trained`] reads them.
     ///
     /// # Errors
     /// Those of `words`; [`Error::Io`].
-    pub fn all_tensors(
+    pub fn trained(
         &mut self,
-        name: &str,
-        tensors: Vec<Layout>,
-        mut words: impl FnMut(usize) -> Result<Vec<u32>>,
+        layouts: [Vec<Layout>; Part::ALL.len()],
+        mut words: impl FnMut(Part, usize) -> Result<Vec<u32>>,
     ) -> Result<()> {
-        let tensors: Vec<_> = tensors.into_iter().map(Spec::from).collect();
-        let mut file = self.tensors(name, &tensors)?;
-        for i in 0..tensors.len() {
-            file.push(&words(i)?)?;
+        for (part, layouts) in Part::ALL.into_iter().zip(layouts) {
+            let tensors: Vec<_> = layouts.into_iter().map(Spec::from).collect();
+            let mut file = self.tensors(part.file(), &tensors)?;
+            for i in 0..tensors.len() {
+                file.push(&words(part, i)?)?;
+            }
+            file.finish()?;
         }
-        file.finish()
+        Ok(())
     }
 
     /// Writes a whole file.
