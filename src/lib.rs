@@ -8,9 +8,9 @@
 //! |---|---|
 //! | run a model | the example below; [`Model`], [`Generate`], [`Generator`], [`Batch`] |
 //! | choose a device | [`Device`], [`DeviceChoice`]; what it can do: [`DeviceFacts`] |
-//! | quantize or export a folder | [`quantize`]; one weight: [`model::quantize()`](fn@model::quantize) |
+//! | quantize or export a folder | [`convert`], with a text in sight [`quantize`]; one weight: [`model::quantize()`](fn@model::quantize) |
 //! | read or write model folders | [`files`], [`files::packed`] for the format |
-//! | train | [`train`], [guide](docs::training), [data](docs::data); one step: [`model::train::Trainer`] |
+//! | train | [`train`], [guide](docs::training), [data](docs::data); one step: [`train::step::Trainer`] |
 //! | add a kernel | [`ops`], [architecture](docs::architecture) |
 //! | know what agrees bit for bit | [exactness](docs::exactness) |
 //! | look inside a model's weights | `evaluate::analysis`, [quality](docs::quality) |
@@ -56,22 +56,22 @@
 //! compiler and no system library; drivers are found when the program runs.
 //!
 //! # Rooms
-//! Imports point to the left only:
-//! `error, units, random, quarter, fixed <- ops <- backend <- model <- files, builtin <- generate, quantize, train,
-//! evaluate <- verbs`.
+//! Imports point to the left only, which a test checks:
+//! `error, units, random, codebook, fixed <- ops <- backend <- model <- files <- builtin <- generate <- convert <- evaluate
+//! <- train <- quantize <- cli`.
 //!
 //! - [`error`]: what went wrong, where, what to do. [`units`]: numbers for people.
 //! - [`random`]: the one generator of random numbers, whose bits are documented.
-//! - [`quarter`]: the codebook and its packing. [`fixed`]: arithmetic with the same bits on every device.
+//! - [`codebook`]: {1, i, -1, -i} and its packing. [`fixed`]: arithmetic with the same bits on every device.
 //! - [`ops`]: what is computed: one declaration per operation, one list of all of them.
 //! - [`backend`]: where it runs: CPU, GPU, or both in lockstep. Only `backend::gpu` names wgpu.
-//! - [`model`]: in which order: quantizing, forward pass, sampling. Generic over the backend, opens no file.
+//! - [`model`]: in which order: quantizing one weight, forward pass, sampling. Generic over the backend, opens no file.
 //! - [`files`]: in what bytes: safetensors, Hugging Face folders, the packed format, tokenizers, training data, what a
-//!   training run leaves behind. Knows no device.
-//! - [`generate`]: until when: a prompt becomes a text. [`quantize`]: a folder becomes another one. [`train`]: a run of
-//!   many steps. `evaluate`: what a model is worth, and what is inside. They tell their callers what happens, and print
-//!   nothing.
-//! - `verbs` (feature `cli`): for whom: the program. Only here are arguments read and anything printed.
+//!   training run leaves behind. Knows no device. [`builtin`]: the model inside.
+//! - [`generate`]: until when: a prompt becomes a text. `convert`: a folder becomes another one. `evaluate`: what a
+//!   model is worth, and what is inside. [`train`]: one step, and a run of many. [`quantize`]: codes that were chosen
+//!   with a text in sight. They tell their callers what happens, and print nothing.
+//! - `cli` (feature `cli`): for whom: the program. Only here are arguments read and anything printed.
 //!
 //! # Invariants
 //! - Integer operations, and all of quantizing, give the same bits on every adapter ([`ops::Agree::Bits`]); the
@@ -91,6 +91,13 @@
 
 pub mod backend;
 pub mod builtin;
+#[cfg(feature = "cli")]
+#[doc(hidden)] // the program: nothing of it is an interface
+#[allow(missing_docs)]
+pub mod cli;
+pub mod codebook;
+#[cfg(feature = "blocking")]
+pub mod convert;
 pub mod docs;
 pub mod error;
 #[cfg(feature = "evaluate")]
@@ -102,15 +109,9 @@ pub mod model;
 pub mod ops;
 #[cfg(feature = "blocking")]
 pub mod quantize;
-pub mod quarter;
 pub mod random;
-#[cfg(feature = "train")]
 pub mod train;
 pub mod units;
-#[cfg(feature = "cli")]
-#[doc(hidden)] // the program: nothing of it is an interface
-#[allow(missing_docs)]
-pub mod verbs;
 
 pub use backend::{Device, DeviceChoice, DeviceFacts, DeviceOptions};
 pub use error::{Error, Result};

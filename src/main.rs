@@ -1,5 +1,5 @@
-//! `fairy2i-gpu`: see [`fairy2i_gpu::verbs`].
+//! `fairy2i-gpu`: see [`fairy2i_gpu::cli`].
 
 fn main() -> std::process::ExitCode {
-    fairy2i_gpu::verbs::main()
+    fairy2i_gpu::cli::main()
 }

@@ -11,8 +11,8 @@ use fairy2i_gpu::evaluate::analysis::{
 };
 use fairy2i_gpu::model::quantize::quantize;
 use fairy2i_gpu::model::{Granularity, Method};
-use fairy2i_gpu::ops::activation::Activations;
 use fairy2i_gpu::ops::noise;
+use fairy2i_gpu::ops::quantize::Activations;
 use fairy2i_gpu::{Device, Error, Model, ModelFiles};
 use serde_json::{Value, json};
 

@@ -4,9 +4,9 @@ mod common;
 
 use common::{Setup, one_at_a_time, setups};
 use fairy2i_gpu::backend::{Backend, Gpu, block_on, upload_new};
-use fairy2i_gpu::ops::copy::{Copy, CopyParams};
+use fairy2i_gpu::ops::memory::{Copy, CopyParams};
 use fairy2i_gpu::ops::{
-    Agree, Binding, Bindings, Case, Cost, Elem, Grid, Needs, Op, Shader, read, write,
+    Agree, Binding, Bindings, Case, Cost, Elem, Features, Grid, Op, Shader, read, write,
 };
 use fairy2i_gpu::{Error, Result};
 
@@ -22,7 +22,7 @@ macro_rules! kernel {
                 "@group(0) @binding(2) var<storage, read_write> y: array<u32>;\n",
                 $source
             ),
-            needs: Needs::NONE,
+            needs: Features::NONE,
             unchecked: false,
         }
     };
@@ -119,13 +119,16 @@ fn fails<const KIND: usize>(gpu: &Gpu) {
     good(gpu).expect("a good kernel after a broken one");
     told(run(gpu).expect_err("the same kernel again"));
     // in a rehearsal it is the rehearsal's end that fails, and what else was asked for is there
-    gpu.rehearse(true).expect("a rehearsal begins");
+    gpu.collect_pipelines(true).expect("a rehearsal begins");
     run(gpu).expect("only noted");
     good_rehearsed(gpu);
-    told(gpu.rehearse(false).expect_err("the end of the rehearsal"));
+    told(
+        gpu.collect_pipelines(false)
+            .expect_err("the end of the rehearsal"),
+    );
     good(gpu).expect("a good kernel after the rehearsal");
-    gpu.rehearse(true).expect("another rehearsal");
-    gpu.rehearse(false)
+    gpu.collect_pipelines(true).expect("another rehearsal");
+    gpu.collect_pipelines(false)
         .expect("nothing is left of the one before");
 }
 

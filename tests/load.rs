@@ -7,11 +7,11 @@ mod memory;
 use common::devices;
 use fairy2i_gpu::Result;
 use fairy2i_gpu::backend::{Backend, DeviceFacts, Fill, Gpu, Options, adapters, block_on};
+use fairy2i_gpu::codebook;
 use fairy2i_gpu::files::{self, packed::Writer, staging::Destination};
 use fairy2i_gpu::model::{Granularity, LoadOptions, Method, Model, Recipe, quantize};
-use fairy2i_gpu::ops::activation::Activations;
+use fairy2i_gpu::ops::quantize::Activations;
 use fairy2i_gpu::ops::{Op, hash32, phase};
-use fairy2i_gpu::quarter;
 use std::path::Path;
 
 /// A backend without an upload of its own for filled rows: everything goes through [`Backend::upload`].
@@ -115,7 +115,7 @@ fn codes_are_interleaved() {
                     continue;
                 }
                 for column in 0..16 {
-                    let symbol = code >> quarter::shift_of(column) & 3;
+                    let symbol = code >> codebook::shift_of(column) & 3;
                     let byte = cell[term / 4 * 4 + column / 4].to_le_bytes()[column % 4];
                     assert_eq!(u32::from(byte >> (2 * (term % 4)) & 3), symbol);
                 }

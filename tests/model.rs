@@ -5,15 +5,15 @@ mod common;
 mod scores;
 
 use common::{Device, devices};
-use fairy2i_gpu::backend::{Backend, Gpu, Options, Twin, adapters, block_on};
+use fairy2i_gpu::backend::{Backend, Gpu, Lockstep, Options, adapters, block_on};
 use fairy2i_gpu::model::{
     Choice, Granularity, LoadOptions, Method, Model, Recipe, Sampler, Sampling,
 };
-use fairy2i_gpu::ops::Needs;
-use fairy2i_gpu::ops::activation::Activations;
+use fairy2i_gpu::ops::Features;
+use fairy2i_gpu::ops::quantize::Activations;
 use fairy2i_gpu::{Error, files};
 
-fn stories() -> files::Opened {
+fn stories() -> files::ModelFolder {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/models/stories260k");
     files::open(path).expect("the test model opens")
 }
@@ -88,7 +88,7 @@ fn small_bindings_change_nothing() {
 fn every_recipe_agrees_in_lockstep() {
     let _one = common::one_at_a_time();
     for device in devices() {
-        let twin = Twin::new(device);
+        let twin = Lockstep::new(device);
         for granularity in [
             Granularity::Tensor,
             Granularity::Row,
@@ -114,10 +114,10 @@ fn decoding_agrees_in_lockstep_as_on_wide_subgroups() {
     let _one = common::one_at_a_time();
     let opened = files::open_source(fairy2i_gpu::builtin::source()).expect("the built-in model");
     for setup in common::setups() {
-        if !setup.gpu.facts().features.covers(Needs::SUBGROUP_INT64) {
+        if !setup.gpu.facts().features.covers(Features::SUBGROUP_INT64) {
             continue;
         }
-        let twin = Twin::new(common::Wide::new(setup.gpu));
+        let twin = Lockstep::new(common::Wide::new(setup.gpu));
         for mode in [Activations::Int16, Activations::Int8] {
             let options = options(PHASE, Granularity::Tensor, mode);
             let decode = async {
@@ -194,7 +194,7 @@ fn a_text_is_the_same_beside_others() {
     let _one = common::one_at_a_time();
     let prompt: Vec<u32> = (0..LONG).map(|i| TOKENS[i % TOKENS.len()]).collect();
     for device in devices() {
-        if device.facts().features == Needs::NONE {
+        if device.facts().features == Features::NONE {
             continue;
         }
         let opened = stories();
@@ -252,7 +252,11 @@ fn rounds_and_streams_are_single_steps() {
         );
         assert_eq!(session.position(), before.len() + NEW);
         let Ok(mut many) = model.sessions(3) else {
-            assert!(device.facts().features == Needs::NONE, "{}", device.name());
+            assert!(
+                device.facts().features == Features::NONE,
+                "{}",
+                device.name()
+            );
             continue;
         };
         block_on(&device, many.feed_each(&vec![before.to_vec(); 3])).unwrap();
@@ -313,7 +317,7 @@ fn texts_drawn_together_are_those_drawn_alone() {
         }
         for (first, count) in [(7, 3), (8, 2), (7, 2)] {
             let Ok(mut many) = model.sessions(count) else {
-                assert!(device.facts().features == Needs::NONE, "{name}");
+                assert!(device.facts().features == Features::NONE, "{name}");
                 continue;
             };
             block_on(&device, many.feed_each(&vec![before.to_vec(); count])).unwrap();

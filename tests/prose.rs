@@ -2,7 +2,7 @@
 //! in doc comments is understood by the program's own parser, and every relative link leads somewhere.
 #![cfg(feature = "cli")]
 
-use fairy2i_gpu::verbs::parses;
+use fairy2i_gpu::cli::parses;
 use std::path::{Path, PathBuf};
 
 /// A Markdown text and where it stands.

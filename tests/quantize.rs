@@ -6,7 +6,7 @@ use fairy2i_gpu::Error;
 use fairy2i_gpu::backend::{Backend, Cpu, Gpu, Options, block_on};
 use fairy2i_gpu::model::quantize::{dequantize, quantize};
 use fairy2i_gpu::model::{Granularity, Method, Packed};
-use fairy2i_gpu::ops::widely::{merge, split};
+use fairy2i_gpu::ops::quantize::{merge, split};
 use fairy2i_gpu::ops::{hash32, noise};
 use proptest::prelude::*;
 

@@ -4,7 +4,7 @@
     tools/calibration_text.py corpus.jsonl.zst > src/builtin/calibration.jsonl.zst
 
 The corpus has one JSON object a line: `text`, and where it is from in `meta.source` (novels, wikipedia, tinystories).
-Passages are drawn with a fixed seed. Needs the program `zstd`.
+Passages are drawn with a fixed seed. Features the program `zstd`.
 """
 import json
 import random

@@ -1,4 +1,4 @@
-// Exact sums of scaled products in 64 bits. Needs a wide*.wgsl.
+// Exact sums of scaled products in 64 bits. Features a wide*.wgsl.
 
 // acc (re low, re high, im low, im high) plus one stage of U or of W:
 // sums.x = sum Re(i^k) x_re, .y = sum Im(i^k) x_re, .z = sum Re(i^k) x_im, .w = sum Im(i^k) x_im

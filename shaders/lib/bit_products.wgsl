@@ -1,4 +1,4 @@
-// Sums of a subgroup by cooperative matrices: four terms by one or two tiles of byte planes. Needs bit_tiles.wgsl and
+// Sums of a subgroup by cooperative matrices: four terms by one or two tiles of byte planes. Features bit_tiles.wgsl and
 // bit_sums.wgsl; the kernel declares NB.
 
 // of the terms with the first tile, then with the second. Indexed by constants alone, or they live in memory

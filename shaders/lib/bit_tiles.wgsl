@@ -1,5 +1,5 @@
 // Tiles of bit planes and byte planes in f16, for exact sums by cooperative matrices of 16 by 16: every product of a
-// bit and a byte, and every sum of 65535 of them, is exact in f32. Needs planes.wgsl and quad.wgsl; the kernel declares
+// bit and a byte, and every sum of 65535 of them, is exact in f32. Features planes.wgsl and quad.wgsl; the kernel declares
 // NB, ROWS and PARTS.
 //
 // A block is four words of a row, 64 columns; a stage is four columns of each of the words, every other one of half of

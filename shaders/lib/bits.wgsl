@@ -1,4 +1,4 @@
-// The one rounding of a 64-bit integer to f32. Needs wide.wgsl or wide64.wgsl.
+// The one rounding of a 64-bit integer to f32. Features wide.wgsl or wide64.wgsl.
 
 // index of the highest set bit; value is not 0
 fn top_bit(value: vec2<u32>) -> u32 {

@@ -1,4 +1,4 @@
-// Four neighbouring complex columns of a row of a piece at once, one in each component. Needs piece.wgsl, phase.wgsl,
+// Four neighbouring complex columns of a row of a piece at once, one in each component. Features piece.wgsl, phase.wgsl,
 // widely.wgsl, and columns_four.wgsl or columns_any.wgsl.
 
 @group(0) @binding(0) var<uniform> p: Params;

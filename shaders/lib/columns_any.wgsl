@@ -1,4 +1,4 @@
-// Reading four columns of a piece of any width. Needs columns.wgsl.
+// Reading four columns of a piece of any width. Features columns.wgsl.
 
 @group(0) @binding(1) var<storage, read> r: array<f32>;
 

@@ -1,4 +1,4 @@
-// Reading four columns of a piece whose real columns are a multiple of eight. Needs columns.wgsl.
+// Reading four columns of a piece whose real columns are a multiple of eight. Features columns.wgsl.
 
 @group(0) @binding(1) var<storage, read> r: array<vec4<f32>>;
 

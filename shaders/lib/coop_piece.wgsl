@@ -1,5 +1,5 @@
 // Pieces of eight factors on their way from memory to tiles of 128 by 64. A tile lies as [128, 64] with rows of PITCH,
-// or, turned, as [64, 128] with rows of SIDE vectors. Needs coop_tile.wgsl, quad.wgsl, and a kernel that says which lie
+// or, turned, as [64, 128] with rows of SIDE vectors. Features coop_tile.wgsl, quad.wgsl, and a kernel that says which lie
 // how.
 
 const SIDE = 34u; // vec4s from row to row of a turned tile: 128 halves and 8 more

@@ -1,4 +1,4 @@
-// Fixed-point magnitudes: the twin of src/fixed.rs, bit for bit. Needs lib/wide.wgsl.
+// Fixed-point magnitudes: the twin of src/fixed.rs, bit for bit. Features lib/wide.wgsl.
 // A magnitude is floor(|x| 2^(36 - exponent)) for |x| < 2^exponent, so 2^28 of them add up within 64 bits.
 
 // 0 for subnormal, infinite and NaN values

@@ -1,5 +1,5 @@
 // An invocation's share of the sums of a row: dots of bits of codes with bytes of the token, both in registers.
-// Needs planes.wgsl and a codes_T.wgsl.
+// Features planes.wgsl and a codes_T.wgsl.
 //
 // Where a byte of codes has a column's bits of four terms, no mask needs a shift: bit b counts 2^b times in its sums.
 

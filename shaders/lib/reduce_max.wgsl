@@ -1,4 +1,4 @@
-// The largest value over a workgroup of 256 invocations. Needs reduce.wgsl.
+// The largest value over a workgroup of 256 invocations. Features reduce.wgsl.
 
 // the largest of every invocation's value, in all of them; call it in uniform control flow
 fn reduce_max(lane: u32, value: f32) -> f32 {

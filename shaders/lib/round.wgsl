@@ -1,4 +1,4 @@
-// Exact rounding of activations to integers. Needs wide.wgsl.
+// Exact rounding of activations to integers. Features wide.wgsl.
 
 const LEAST = 0x3727c5acu; // bits of 1e-5f
 

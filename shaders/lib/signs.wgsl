@@ -1,4 +1,4 @@
-// Sums over 16 packed symbols (src/quarter.rs) times f32 activations. Needs a codes_T.wgsl.
+// Sums over 16 packed symbols (src/quarter.rs) times f32 activations. Features a codes_T.wgsl.
 
 override TERMS: u32; // U and W in all stages
 

@@ -100,7 +100,7 @@ impl Backend for Cpu {
             .iter()
             .zip(O::BINDINGS)
             .map(|(buffer, binding)| match binding.access {
-                Access::Read | Access::Held => {
+                Access::Read | Access::Prefetched => {
                     Guard::Read(buffer.0.read().unwrap_or_else(PoisonError::into_inner))
                 }
                 Access::Write => {

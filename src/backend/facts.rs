@@ -1,7 +1,7 @@
 //! What a model has to know of the device it runs on, as one value.
 
 use super::Tuning;
-use crate::ops::{Kv, Needs};
+use crate::ops::{Features, Kv};
 
 /// Facts of a device. Every backend states them once, when it is opened; a backend that wraps another one passes them
 /// on, or changes the few that it is there to change.
@@ -24,7 +24,7 @@ pub struct DeviceFacts {
     /// Numbers found by measuring devices of its class.
     pub tuning: Tuning,
     /// Optional abilities that kernels may use. Hosts have none of them, and need none.
-    pub features: Needs,
+    pub features: Features,
 }
 
 impl DeviceFacts {
@@ -39,7 +39,7 @@ impl DeviceFacts {
             subgroup_size: 1,
             kv: Kv::F32,
             tuning: Tuning::HOST,
-            features: Needs::NONE,
+            features: Features::NONE,
         }
     }
 }

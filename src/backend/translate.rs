@@ -4,8 +4,8 @@
 //! [`Parsed`] is the text of one of them, [`Configured`] the same with its overrides applied, which naga writes as
 //! SPIR-V (Vulkan), MSL (Metal) or HLSL (Direct3D 12). The options are those of wgpu 30; browsers get the WGSL itself.
 
-use crate::backend::gpu::params;
-use crate::ops::{Access, Binding, Needs, Op, Shader, Visitor, for_each};
+use super::gpu::params;
+use crate::ops::{Access, Binding, Features, Op, Shader, Visitor, for_each};
 use naga::back::{PipelineConstants, hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -128,7 +128,7 @@ pub struct Parsed {
 }
 
 /// What naga's validation must allow kernels that need so much.
-fn capabilities(needs: Needs, params: Params) -> Capabilities {
+fn capabilities(needs: Features, params: Params) -> Capabilities {
     // unpack2x16float belongs to every WebGPU
     let mut allowed = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     allowed.set(Capabilities::IMMEDIATES, params == Params::Immediate);
@@ -143,7 +143,7 @@ fn capabilities(needs: Needs, params: Params) -> Capabilities {
 
 impl Parsed {
     /// Parses and validates WGSL that may use what a device with `needs` has.
-    pub fn new(text: &str, needs: Needs, params: Params) -> Result<Self, String> {
+    pub fn new(text: &str, needs: Features, params: Params) -> Result<Self, String> {
         let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text))?;
         let info = Validator::new(ValidationFlags::all(), capabilities(needs, params))
             .validate(&module)
@@ -286,14 +286,14 @@ impl Configured {
         for (i, binding) in (1..).zip(self.pipeline.bindings) {
             let target = match binding.access {
                 Access::Read => &mut reads,
-                Access::Held | Access::Write => &mut writes,
+                Access::Prefetched | Access::Write => &mut writes,
             };
             bindings.insert(at(i), restricted(*target));
             target.register += 1;
         }
         let options = hlsl::Options {
             shader_model: match self.pipeline.shader.needs {
-                Needs::NONE => hlsl::ShaderModel::V5_1,
+                Features::NONE => hlsl::ShaderModel::V5_1,
                 _ => hlsl::ShaderModel::V6_2,
             },
             binding_map: bindings,

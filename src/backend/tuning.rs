@@ -3,7 +3,7 @@
 //!
 //! Who has measured another device adds a class here, with its source.
 
-use crate::ops::attention_split::Ranges;
+use crate::ops::attention::Ranges;
 
 /// What the kernels and the queue of a class of devices are tuned to.
 #[derive(Debug, Clone, Copy, PartialEq)]

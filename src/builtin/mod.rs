@@ -14,7 +14,7 @@
 use crate::error::{Error, Result};
 #[cfg(feature = "text")]
 use crate::files::corpus::texts::Content;
-use crate::files::{self, Opened, Source};
+use crate::files::{self, ModelFolder, Source};
 use std::path::Path;
 
 /// What stands for the model inside the program where a folder is asked for.
@@ -67,7 +67,7 @@ pub fn is_meant(model: Option<&Path>) -> bool {
 ///
 /// # Errors
 /// As [`files::open`].
-pub fn open(model: Option<&Path>) -> Result<Opened> {
+pub fn open(model: Option<&Path>) -> Result<ModelFolder> {
     match model.filter(|_| !is_meant(model)) {
         Some(folder) => files::open(folder),
         None => files::open_source(source()),

@@ -8,7 +8,6 @@ use super::json::show;
 use super::staging::{Destination, Replaced, Staging};
 use crate::error::{Error, Result};
 use crate::model::Dtype;
-use crate::model::train::Layout;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -23,12 +22,6 @@ pub struct Spec {
     pub dtype: Dtype,
     /// Dimensions.
     pub shape: Vec<usize>,
-}
-
-impl From<Layout> for Spec {
-    fn from(Layout { name, dtype, shape }: Layout) -> Self {
-        Self { name, dtype, shape }
-    }
 }
 
 impl Spec {

@@ -1,7 +1,7 @@
 //! Writing a plain Hugging Face checkpoint: a packed or trained model in dense floats, for any other program.
 
 use super::checkpoint::{Checkpoint, Spec};
-use super::original::{Original, encode};
+use super::copy_from::{CopyFrom, encode};
 use super::plan::{self, Planned};
 use super::staging::{Destination, Replaced};
 use super::{CONFIG, config};
@@ -29,7 +29,7 @@ impl Writer {
     /// not.
     pub fn create(
         destination: &Destination<'_>,
-        original: Original<'_>,
+        original: CopyFrom<'_>,
         recipe: Option<&Recipe>,
         dtype: Dtype,
         shard_bytes: u64,

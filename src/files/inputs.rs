@@ -1,7 +1,7 @@
 //! What a command reads, so that nothing is written over it, into it, or above it.
 
+use super::json::show;
 use crate::error::{Error, Result};
-use crate::files::json::show;
 use same_file::Handle;
 use std::ffi::OsString;
 use std::fs;

@@ -3,6 +3,7 @@
 
 pub mod checkpoint;
 pub mod config;
+mod copy_from;
 pub mod corpus;
 pub mod export;
 pub mod folder;
@@ -12,7 +13,6 @@ mod json;
 pub mod layers;
 pub mod lock;
 pub mod marker;
-mod original;
 pub mod packed;
 pub mod plan;
 pub mod run;
@@ -23,8 +23,8 @@ pub mod staging;
 pub mod text;
 pub mod tokenizer;
 
+pub use copy_from::CopyFrom;
 pub use inputs::Inputs;
-pub use original::Original;
 pub use source::{Bytes, Source};
 pub use tokenizer::Tokenizer;
 
@@ -43,7 +43,7 @@ const LONGEST_CONFIG: usize = 16 << 20;
 const LONGEST_TOKENIZER: usize = 256 << 20;
 
 /// A model's files, opened and checked against each other.
-pub struct Opened {
+pub struct ModelFolder {
     /// Shapes and constants.
     pub config: Config,
     /// How linear layers are packed; `None` for a full-precision checkpoint.
@@ -64,12 +64,12 @@ pub struct Opened {
 ///
 /// # Errors
 /// One line that names the file, field or tensors; see the crate's error type.
-pub fn open(path: impl AsRef<Path>) -> Result<Opened> {
+pub fn open(path: impl AsRef<Path>) -> Result<ModelFolder> {
     open_source(Source::folder(path)?)
 }
 
 /// [`open`] for a model from anywhere, for instance one compiled into the program.
-pub fn open_source(source: Source) -> Result<Opened> {
+pub fn open_source(source: Source) -> Result<ModelFolder> {
     let bytes = source.read(CONFIG, LONGEST_CONFIG)?;
     let place = source.place(CONFIG);
     let fields = config::object(&place, &bytes)?;
@@ -82,7 +82,7 @@ pub fn open_source(source: Source) -> Result<Opened> {
     let (folder, notes) = folder::Folder::open(&source, &config, recipe.as_ref())?;
     config.tied = folder.tied();
     let tokenizer = Tokenizer::open(&source, config.bos, config.vocab)?;
-    Ok(Opened {
+    Ok(ModelFolder {
         config,
         recipe,
         weights: Box::new(folder),
@@ -97,11 +97,11 @@ pub fn open_source(source: Source) -> Result<Opened> {
 ///
 /// # Errors
 /// As [`open`], but for tensors.
-pub fn open_shape(source: Source) -> Result<Opened> {
+pub fn open_shape(source: Source) -> Result<ModelFolder> {
     let bytes = source.read(CONFIG, LONGEST_CONFIG)?;
     let place = source.place(CONFIG);
     let (config, recipe) = config::parse(&place, &bytes, None)?;
-    Ok(Opened {
+    Ok(ModelFolder {
         tokenizer: Tokenizer::open(&source, config.bos, config.vocab)?,
         fields: config::object(&place, &bytes)?,
         config,

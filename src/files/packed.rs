@@ -42,7 +42,7 @@
 //! `(+s_re, 0)`, `(0, +s_im)`, `(-s_re, 0)`, `(0, -s_im)`.
 //!
 //! With `rotation`, what is packed is not R but `R D H`: signs D by column and a Walsh-Hadamard matrix H of blocks of
-//! columns, as [`crate::ops::hadamard::Hadamard`] has them. The layer's input is turned the same way, `H D x`, before it is
+//! columns, as [`crate::ops::quantize::Hadamard`] has them. The layer's input is turned the same way, `H D x`, before it is
 //! rounded.
 //!
 //! **`method` = `fairy2i`**
@@ -63,7 +63,7 @@
 //! - `scales` `[1]`: g. Finite, not negative.
 
 use super::checkpoint::{Checkpoint, Spec};
-use super::original::Original;
+use super::copy_from::CopyFrom;
 use super::plan::{self, Role};
 use super::staging::{Destination, Replaced};
 use super::{CONFIG, config};
@@ -90,7 +90,7 @@ impl Writer {
     /// `original` is read, whether `destination` says so or not; [`Error::NonFinite`], [`Error::Io`].
     pub fn create(
         destination: &Destination<'_>,
-        original: Original<'_>,
+        original: CopyFrom<'_>,
         recipe: Recipe,
         shard_bytes: u64,
     ) -> Result<Self> {

@@ -7,7 +7,7 @@ use super::sequence::Sequence;
 use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::files::tokenizer::TOKENIZER;
-use crate::files::{self, Opened, Source, Tokenizer};
+use crate::files::{self, ModelFolder, Source, Tokenizer};
 use crate::model::memory::Memory;
 use crate::model::weights::Allowing;
 use crate::model::{self, Config, FirstStages, LoadOptions, MAX_DRAFTED, Recipe, Weights};
@@ -20,7 +20,7 @@ const DEFAULT_NEW: usize = 128;
 
 /// The files of a model, opened and checked against each other, and not on a device yet.
 pub struct ModelFiles {
-    opened: Opened,
+    opened: ModelFolder,
 }
 
 /// A model on a device, with its tokenizer.
@@ -74,8 +74,8 @@ impl Model {
     }
 }
 
-impl From<Opened> for ModelFiles {
-    fn from(opened: Opened) -> Self {
+impl From<ModelFolder> for ModelFiles {
+    fn from(opened: ModelFolder) -> Self {
         Self { opened }
     }
 }
@@ -116,7 +116,7 @@ impl ModelFiles {
     }
 
     /// The files as the rooms below have them.
-    pub fn opened(&self) -> &Opened {
+    pub fn opened(&self) -> &ModelFolder {
         &self.opened
     }
 

@@ -2,7 +2,7 @@
 
 use crate::model::{Recipe, Sampling};
 use crate::ops::Kv;
-use crate::ops::activation::Activations;
+use crate::ops::quantize::Activations;
 
 /// How a model is put onto a device.
 ///

@@ -1,5 +1,6 @@
 //! From named tensors to a model on a device.
 
+use super::config::LinearShape;
 use super::forward::{Block, LoadOptions, Model, Parts};
 use super::linear::Linear;
 use super::memory::Memory;
@@ -8,9 +9,8 @@ use super::weights::{packed_view, required};
 use super::{Config, Dtype, Method, PackedView, Tensor, Weights, dequantize, finite, quantize};
 use crate::backend::{Backend, upload_new};
 use crate::error::{Error, Result};
-use crate::model::config::LinearShape;
-use crate::ops::Stored;
-use crate::ops::noise::Noise;
+use crate::ops::MatrixDtype;
+use crate::ops::memory::Noise;
 
 impl<B: Backend> Model<B> {
     /// Loads (and quantizes, if `options.recipe` asks for it) every tensor. `progress` hears the name of each
@@ -54,16 +54,16 @@ impl<B: Backend> Model<B> {
 }
 
 /// How a tensor's elements lie in buffers.
-pub(super) fn stored_dtype(dtype: Dtype) -> Stored {
+pub(crate) fn stored_dtype(dtype: Dtype) -> MatrixDtype {
     match dtype {
-        Dtype::F32 | Dtype::U32 => Stored::F32,
-        Dtype::F16 => Stored::F16,
-        Dtype::BF16 => Stored::Bf16,
+        Dtype::F32 | Dtype::U32 => MatrixDtype::F32,
+        Dtype::F16 => MatrixDtype::F16,
+        Dtype::BF16 => MatrixDtype::Bf16,
     }
 }
 
 /// Brings tensors to a device.
-pub(super) struct Loader<'a, B: Backend> {
+pub(crate) struct Loader<'a, B: Backend> {
     pub backend: &'a B,
     pub config: &'a Config,
     pub weights: &'a dyn Weights,
@@ -73,7 +73,7 @@ pub(super) struct Loader<'a, B: Backend> {
 
 /// A layer on its way to the device, borrowed from its file where that is possible.
 enum Layer<'a> {
-    Stored(Tensor<'a>),
+    MatrixDtype(Tensor<'a>),
     Made(Rows<'static>),
     Phase(PackedView<'a>),
 }
@@ -97,7 +97,7 @@ impl<'a, B: Backend> Loader<'a, B> {
     }
 
     /// The embedding, and the type of its elements.
-    pub fn embedding(&self) -> Result<(Vec<Shard<B>>, Stored)> {
+    pub fn embedding(&self) -> Result<(Vec<Shard<B>>, MatrixDtype)> {
         let embed = self.dense(Config::EMBED)?;
         let stored = stored_dtype(embed.dtype);
         let row_words = stored.words(self.config.hidden);
@@ -150,10 +150,12 @@ impl<'a, B: Backend> Loader<'a, B> {
             match layer {
                 Layer::Phase(packed) => phase.push(packed),
                 Layer::Made(rows) => dense.push(rows),
-                Layer::Stored(tensor) if stored_dtype(tensor.dtype) == stored => {
+                Layer::MatrixDtype(tensor) if stored_dtype(tensor.dtype) == stored => {
                     dense.push(padded_rows(tensor, stored.row_words(columns)));
                 }
-                Layer::Stored(tensor) => dense.push(float_rows(tensor, stored.row_words(columns))),
+                Layer::MatrixDtype(tensor) => {
+                    dense.push(float_rows(tensor, stored.row_words(columns)))
+                }
             }
         }
         if dense.is_empty() {
@@ -188,7 +190,7 @@ impl<'a, B: Backend> Loader<'a, B> {
                 true => required(self.weights, &name),
                 false => self.dense(&name),
             };
-            return tensor.map(Layer::Stored);
+            return tensor.map(Layer::MatrixDtype);
         }
         let tensor = required(self.weights, &name)?;
         let values = tensor.to_f32(0..tensor.elements());
@@ -213,24 +215,27 @@ impl<'a, B: Backend> Loader<'a, B> {
             return Ok(Layer::Phase(packed));
         }
         let values = dequantize(self.backend, &packed.into_packed()).await?;
-        let (columns, row_words) = (shape.in_features, Stored::F32.row_words(shape.in_features));
-        let rows = Stored::F32.encode_rows(&values, columns, row_words);
+        let (columns, row_words) = (
+            shape.in_features,
+            MatrixDtype::F32.row_words(shape.in_features),
+        );
+        let rows = MatrixDtype::F32.encode_rows(&values, columns, row_words);
         Ok(Layer::Made(held_rows(rows, row_words)))
     }
 }
 
 /// The element type of a stack of dense layers: the one that all have, or the one that holds the values of all.
 /// Merging an adapter into some layers of a checkpoint leaves them in another type than their neighbours.
-fn common_type(layers: &[Layer<'_>]) -> Stored {
+fn common_type(layers: &[Layer<'_>]) -> MatrixDtype {
     let mut types = layers.iter().map(|layer| match layer {
-        Layer::Stored(tensor) => stored_dtype(tensor.dtype),
-        Layer::Made(_) | Layer::Phase(_) => Stored::F32,
+        Layer::MatrixDtype(tensor) => stored_dtype(tensor.dtype),
+        Layer::Made(_) | Layer::Phase(_) => MatrixDtype::F32,
     });
-    let first = types.next().unwrap_or(Stored::F32);
+    let first = types.next().unwrap_or(MatrixDtype::F32);
     if types.all(|stored| stored == first) {
         first
     } else {
-        Stored::F32
+        MatrixDtype::F32
     }
 }
 
@@ -265,7 +270,7 @@ async fn synthetic_parts<B: Backend>(
             down: stack(&layer[6..7]).await?.rotated(rotated),
         });
     }
-    let row_words = Stored::F16.words(config.hidden);
+    let row_words = MatrixDtype::F16.words(config.hidden);
     let per_shard = backend.facts().max_words / row_words;
     let mut embed = Vec::new();
     for first in (0..config.vocab).step_by(per_shard) {
@@ -281,7 +286,7 @@ async fn synthetic_parts<B: Backend>(
     }
     Ok(Parts {
         embed,
-        embed_stored: Stored::F16,
+        embed_stored: MatrixDtype::F16,
         blocks,
         norm: ones()?,
         head: stack(&linears[7 * config.layers..]).await?.rotated(rotated),

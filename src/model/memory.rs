@@ -6,7 +6,7 @@ use super::load::stored_dtype;
 use super::{Config, Method, Weights, session};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::ops::Stored;
+use crate::ops::MatrixDtype;
 use crate::units::memory as size;
 
 /// The product of sizes; `usize::MAX`, which no device has, where it is larger.
@@ -122,12 +122,12 @@ fn weight_words<B: Backend>(
     weights: Option<&dyn Weights>,
     options: &LoadOptions,
 ) -> Result<usize> {
-    let stored = |name: &str| -> Result<Stored> {
+    let stored = |name: &str| -> Result<MatrixDtype> {
         let Some(weights) = weights else {
-            return Ok(Stored::F16);
+            return Ok(MatrixDtype::F16);
         };
         let tensor = weights.tensor(name)?;
-        Ok(tensor.map_or(Stored::F32, |t| stored_dtype(t.dtype)))
+        Ok(tensor.map_or(MatrixDtype::F32, |t| stored_dtype(t.dtype)))
     };
     let norms = product(&[config.hidden, config.norms().len()]);
     let embed = product(&[config.vocab, stored(Config::EMBED)?.words(config.hidden)]);
@@ -150,7 +150,10 @@ fn weight_words<B: Backend>(
                 Linear::<B>::phase_words(&layer, stages, recipe.granularity)
             }
             // the real baselines run as dense layers
-            _ => product(&[layer.out_features, Stored::F32.row_words(layer.in_features)]),
+            _ => product(&[
+                layer.out_features,
+                MatrixDtype::F32.row_words(layer.in_features),
+            ]),
         };
         all = sum([all, words]);
     }

@@ -1,11 +1,10 @@
 //! The LLaMA family on any backend: configuration, weights, quantizing, forward pass, sampling.
 
-pub mod calibrate;
 pub mod config;
 pub mod finite;
-mod forward;
-mod linear;
-mod load;
+pub(crate) mod forward;
+pub(crate) mod linear;
+pub(crate) mod load;
 pub mod memory;
 pub mod quantize;
 pub mod rope;
@@ -14,7 +13,6 @@ pub mod sampling;
 pub mod session;
 mod stages;
 pub mod tap;
-pub mod train;
 pub mod weights;
 
 pub use config::{Config, Rope, RopeScaling};

@@ -4,8 +4,8 @@ use super::forward::Model;
 use super::linear::{Input, Linear, Run, tile_rows};
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::ops::activation::{ActSnap, Activations};
-use crate::ops::pointwise::RmsNorm;
+use crate::ops::norm::RmsNorm;
+use crate::ops::quantize::{Activations, FakeQuant};
 
 /// Linear layers that share their input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -92,7 +92,7 @@ impl<B: Backend> Tapped<'_, B> {
         let x = normalized.as_ref().unwrap_or(self.x);
         let (rows, columns) = (self.rows, self.columns());
         let rounded = backend.alloc("rounded input", rows * columns)?;
-        let snap = ActSnap {
+        let snap = FakeQuant {
             rows,
             columns,
             mode,

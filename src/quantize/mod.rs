@@ -1,23 +1,8 @@
-//! From one folder to another: a checkpoint in full precision becomes a packed one, a packed one an ordinary one.
+//! Quantizing that looks at what goes through a model: error feedback on a text's activations, stages where they help
+//! most, and short training of what was quantized.
 //!
-//! Weights are read, quantized and written one tensor at a time, so that memory holds only the largest of them. One
-//! weight by itself is [`crate::model::quantize()`].
+//! Rounding a folder's weights as they are is [`crate::convert::quantize_folder`].
 
+pub mod calibrate;
 #[cfg(feature = "evaluate")]
 pub mod calibrated;
-mod export;
-mod folder;
-
-pub use export::{ExportOptions, export_folder};
-pub use folder::{Job, QuantizeOptions, Quantized, QuantizedLayer, quantize_folder};
-
-/// How far a long call is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Progress<'a> {
-    /// Tensors that are done.
-    pub done: usize,
-    /// All of them.
-    pub of: usize,
-    /// Name of the next one; empty at the end.
-    pub next: &'a str,
-}

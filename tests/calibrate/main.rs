@@ -6,11 +6,11 @@ mod plain;
 
 use common::{Device, one_at_a_time, setups};
 use fairy2i_gpu::backend::{Backend, block_on};
-use fairy2i_gpu::model::calibrate::{CalibrateOptions, LayerErrors, Seen, calibrate_weight};
+use fairy2i_gpu::codebook;
 use fairy2i_gpu::model::{Granularity, Method, Packed, Recipe, dequantize};
-use fairy2i_gpu::ops::hadamard::Hadamard;
 use fairy2i_gpu::ops::noise;
-use fairy2i_gpu::quarter;
+use fairy2i_gpu::ops::quantize::Hadamard;
+use fairy2i_gpu::quantize::calibrate::{CalibrateOptions, LayerErrors, Seen, calibrate_weight};
 use plain::{Cells, Inputs, quantize};
 
 /// A weight, and what enters its layer.
@@ -106,9 +106,9 @@ fn plainly(layer: &Layer, stages: usize, granularity: Granularity) -> plain::Qua
 /// Codes `[n, 2, T, m]`.
 fn codes(packed: &Packed, stages: usize) -> Vec<u8> {
     let m = packed.in_features.div_ceil(2);
-    let rows = packed.codes.chunks_exact(quarter::words_for(m));
+    let rows = packed.codes.chunks_exact(codebook::words_for(m));
     assert_eq!(rows.len(), packed.out_features.div_ceil(2) * 2 * stages);
-    rows.flat_map(|row| (0..m).map(|c| quarter::code_at(row, c)))
+    rows.flat_map(|row| (0..m).map(|c| codebook::code_at(row, c)))
         .collect()
 }
 

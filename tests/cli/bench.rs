@@ -53,9 +53,9 @@ fn synthetic_weights_need_no_file() {
 
 #[test]
 fn ops_against_the_copy() {
-    let rows = json(&["bench", "ops", "--op", "act_round", "-o", "json"]);
+    let rows = json(&["bench", "ops", "--op", "quantize_act", "-o", "json"]);
     assert_eq!(rows[0]["op"], "copy");
-    assert_eq!(rows[1]["op"], "act_round");
+    assert_eq!(rows[1]["op"], "quantize_act");
     for field in ["microseconds", "gigabytes_per_second", "percent_of_copy"] {
         assert!(rows[1][field].as_f64().is_some_and(|v| v > 0.0), "{field}");
     }

@@ -1,13 +1,13 @@
-//! What is in a model's folder reaches every verb: values that are no numbers, element types that are mixed, heads
+//! What is in a model's folder reaches every command: values that are no numbers, element types that are mixed, heads
 //! that are not tied.
 
-use super::small::{self, Files, Stored};
+use super::small::{self, Files, MatrixDtype};
 use super::{good, json, refused, run};
 use serde_json::Value;
 use std::path::Path;
 
 /// The small model's tensors, changed.
-fn tensors(change: impl Fn(&mut Stored)) -> Vec<Stored> {
+fn tensors(change: impl Fn(&mut MatrixDtype)) -> Vec<MatrixDtype> {
     let config = small::config(&small::config_json());
     let mut all = small::tensors(&config, None);
     all.iter_mut().for_each(change);
@@ -15,7 +15,7 @@ fn tensors(change: impl Fn(&mut Stored)) -> Vec<Stored> {
 }
 
 /// A folder with a tokenizer of these tensors.
-fn folder(config: &Value, tensors: &[Stored]) -> tempfile::TempDir {
+fn folder(config: &Value, tensors: &[MatrixDtype]) -> tempfile::TempDir {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tokenizer = root.join("tests/data/models/stories260k/tokenizer.json");
     small::on_disk(&Files::from([
@@ -33,7 +33,7 @@ fn text(path: &Path) -> String {
 }
 
 /// Brings a tensor into another type, its values rounded.
-fn cast(tensor: &mut Stored, dtype: &'static str) {
+fn cast(tensor: &mut MatrixDtype, dtype: &'static str) {
     let (quads, _) = tensor.bytes.as_chunks();
     let values: Vec<f32> = quads.iter().map(|&b| f32::from_le_bytes(b)).collect();
     let half = |v: &f32| match dtype {
@@ -45,7 +45,7 @@ fn cast(tensor: &mut Stored, dtype: &'static str) {
 }
 
 /// The same values as f32.
-fn widened(tensor: &Stored) -> Stored {
+fn widened(tensor: &MatrixDtype) -> MatrixDtype {
     let (pairs, _) = tensor.bytes.as_chunks();
     let value = |&b: &[u8; 2]| match tensor.dtype {
         "F16" => half::f16::from_le_bytes(b).to_f32(),
@@ -156,7 +156,7 @@ fn weights_that_are_no_numbers_are_named_in_every_verb() {
         }
         // Counting reads no values.
         good(&["info", &path]);
-        // One tensor shows that all verbs can go on; the others are of the same kind.
+        // One tensor shows that all commands can go on; the others are of the same kind.
         if i == 0 {
             for command in &commands {
                 good(&[&command[..], &["--allow-nonfinite"]].concat());
@@ -210,7 +210,7 @@ fn stacks_of_mixed_types_run_as_their_values_do() {
                 cast(t, dtype);
             }
         });
-        let wide: Vec<Stored> = mixed.iter().map(widened).collect();
+        let wide: Vec<MatrixDtype> = mixed.iter().map(widened).collect();
         let (mixed, wide) = (
             folder(&small::config_json(), &mixed),
             folder(&small::config_json(), &wide),
@@ -242,7 +242,7 @@ fn stacks_of_mixed_types_run_as_their_values_do() {
     }
 }
 
-/// A tied head that has values of its own is a head in all verbs.
+/// A tied head that has values of its own is a head in all commands.
 #[test]
 fn heads_that_differ_from_tied_embeddings_are_kept() {
     let tensors = tensors(|t| {

@@ -4,7 +4,7 @@
 use fairy2i_gpu::Result;
 pub use fairy2i_gpu::backend::Device;
 use fairy2i_gpu::backend::{Backend, DeviceFacts, Fill, Gpu, Options, adapters};
-use fairy2i_gpu::ops::{Needs, Op};
+use fairy2i_gpu::ops::{Features, Op};
 
 /// An open GPU and how it was opened.
 pub struct Setup {
@@ -38,13 +38,13 @@ pub fn setups() -> Vec<Setup> {
         open(
             "plain, folded grid",
             Options {
-                level: Needs::NONE,
+                level: Features::NONE,
                 immediates: false,
                 max_groups: Some(3),
                 ..Options::default()
             },
         );
-        let mut without = |what: &str, level: Needs| {
+        let mut without = |what: &str, level: Features| {
             if summary.level.matrix {
                 open(
                     what,
@@ -57,23 +57,23 @@ pub fn setups() -> Vec<Setup> {
         };
         without(
             "no matrices",
-            Needs {
+            Features {
                 matrix: false,
-                ..Needs::ALL
+                ..Features::ALL
             },
         );
         without(
             "no 64-bit integers",
-            Needs {
+            Features {
                 int64: false,
-                ..Needs::ALL
+                ..Features::ALL
             },
         );
         without(
             "no subgroups",
-            Needs {
+            Features {
                 subgroup: false,
-                ..Needs::ALL
+                ..Features::ALL
             },
         );
     }

@@ -3,7 +3,7 @@
 use super::refused;
 use super::small::{self, Files, config, config_json, on_disk, tensors};
 use fairy2i_gpu::files::staging::Destination;
-use fairy2i_gpu::files::{self, Opened, Source, export, packed};
+use fairy2i_gpu::files::{self, ModelFolder, Source, export, packed};
 use fairy2i_gpu::model::config::LinearShape;
 use fairy2i_gpu::model::{Dtype, Granularity, Method, Mixed, Packed, PackedView, Recipe, weights};
 use proptest::prelude::*;
@@ -46,7 +46,7 @@ fn packed_layer(recipe: Recipe, linear: &LinearShape) -> Packed {
 }
 
 /// The layers a recipe packs.
-fn layers(opened: &Opened, recipe: Recipe) -> Vec<LinearShape> {
+fn layers(opened: &ModelFolder, recipe: Recipe) -> Vec<LinearShape> {
     let mut all = opened.config.linears();
     if recipe.skip_head {
         all.pop();
@@ -54,7 +54,7 @@ fn layers(opened: &Opened, recipe: Recipe) -> Vec<LinearShape> {
     all
 }
 
-fn write(opened: &Opened, recipe: Recipe, out: &Path, shard: u64) -> fairy2i_gpu::Result<()> {
+fn write(opened: &ModelFolder, recipe: Recipe, out: &Path, shard: u64) -> fairy2i_gpu::Result<()> {
     let mut writer = packed::Writer::create(&to(out), opened.original(), recipe, shard)?;
     for linear in layers(opened, recipe).iter().rev() {
         writer.linear(&linear.prefix, &packed_layer(recipe, linear))?;
@@ -63,7 +63,7 @@ fn write(opened: &Opened, recipe: Recipe, out: &Path, shard: u64) -> fairy2i_gpu
 }
 
 /// The small model with `change` made to its configuration.
-fn model(change: impl FnOnce(&mut Value)) -> Opened {
+fn model(change: impl FnOnce(&mut Value)) -> ModelFolder {
     let mut json = config_json();
     change(&mut json);
     let all = tensors(&config(&json), None);
@@ -162,7 +162,11 @@ proptest! {
 }
 
 /// Norms bit for bit; embedding and skipped head rounded to f16.
-fn dense_tensors_stay(a: &Opened, b: &Opened, recipe: Recipe) -> Result<(), TestCaseError> {
+fn dense_tensors_stay(
+    a: &ModelFolder,
+    b: &ModelFolder,
+    recipe: Recipe,
+) -> Result<(), TestCaseError> {
     for name in a.config.norms() {
         let (a, b) = (
             a.weights.tensor(&name).unwrap(),

@@ -10,7 +10,7 @@ use fairy2i_gpu::backend::{Backend, block_on};
 use fairy2i_gpu::evaluate::{self, Cutting, Protocol, Words, protocol, tasks};
 use fairy2i_gpu::files::corpus::objects;
 use fairy2i_gpu::model::{Method, Recipe};
-use fairy2i_gpu::ops::activation::Activations;
+use fairy2i_gpu::ops::quantize::Activations;
 use fairy2i_gpu::{Model, Options};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -8,8 +8,8 @@ use fairy2i_gpu::model::{
     Config, Dtype, Granularity, LoadOptions, Method, Model, Recipe, Tensor, Weights,
 };
 use fairy2i_gpu::ops::Kv;
-use fairy2i_gpu::ops::activation::Activations;
 use fairy2i_gpu::ops::noise;
+use fairy2i_gpu::ops::quantize::Activations;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::Path;

@@ -8,7 +8,7 @@ use super::{Report, nmse};
 use fairy2i_gpu::backend::{Backend, block_on};
 use fairy2i_gpu::files;
 use fairy2i_gpu::model::{LoadOptions, Method, Model, Session};
-use fairy2i_gpu::ops::activation::Activations;
+use fairy2i_gpu::ops::quantize::Activations;
 use serde_json::Value;
 use std::path::Path;
 
@@ -77,7 +77,7 @@ struct Checked<'a> {
 
 async fn check_on(
     device: &Device,
-    opened: &files::Opened,
+    opened: &files::ModelFolder,
     checked: &Checked<'_>,
     mode: Activations,
     report: &mut Report,

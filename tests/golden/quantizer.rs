@@ -3,12 +3,12 @@
 use super::Report;
 use super::common::Device;
 use fairy2i_gpu::backend::{Backend, block_on, upload_new};
+use fairy2i_gpu::codebook::{code_at, words_for};
 use fairy2i_gpu::fixed::exponent_of;
 use fairy2i_gpu::model::quantize::quantize;
 use fairy2i_gpu::model::{Granularity, Method, Packed};
-use fairy2i_gpu::ops::baseline::{BaselineMean, BaselineSum, Rows};
 use fairy2i_gpu::ops::noise;
-use fairy2i_gpu::quarter::{code_at, words_for};
+use fairy2i_gpu::ops::quantize::{BaselineMean, BaselineSum, Rows};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;

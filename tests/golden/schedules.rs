@@ -1,7 +1,7 @@
 //! Multipliers of the papers' learning rate schedules: the same f64 numbers.
 
 use super::Report;
-use fairy2i_gpu::model::train::schedule::{PAPERS, Schedule};
+use fairy2i_gpu::train::step::schedule::{PAPERS, Schedule};
 use serde_json::Value;
 
 pub fn judge(fixture: &Value) -> Report {

@@ -7,10 +7,10 @@ use super::Report;
 use super::common::Device;
 use super::evaluation::{self, Judged};
 use fairy2i_gpu::backend::{Backend, block_on};
-use fairy2i_gpu::files::{self, Opened, Tokenizer};
+use fairy2i_gpu::files::{self, ModelFolder, Tokenizer};
 use fairy2i_gpu::model::{LoadOptions, Model};
 use fairy2i_gpu::ops::Kv;
-use fairy2i_gpu::ops::activation::Activations;
+use fairy2i_gpu::ops::quantize::Activations;
 use serde_json::Value;
 use std::io::Write;
 
@@ -76,7 +76,7 @@ fn texts(tokenizer: &Tokenizer, case: &Value, report: &mut Report) {
 /// The continuations, which no rounding of float32 changes: the best logit is 0.02 above the second everywhere.
 async fn greedy(
     device: &Device,
-    opened: &Opened,
+    opened: &ModelFolder,
     cases: &[&Value],
     report: &mut Report,
 ) -> fairy2i_gpu::Result<()> {

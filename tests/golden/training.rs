@@ -5,8 +5,8 @@ use super::common::Device;
 use super::llama::{Formula, config, recipe, weights};
 use super::plain::{HELD, Near, Plain, Step, Weight};
 use fairy2i_gpu::backend::{Backend, block_on};
-use fairy2i_gpu::model::train::{Batch, StepReport, TrainOptions, Trainer};
 use fairy2i_gpu::model::{Config, Weights};
+use fairy2i_gpu::train::step::{Batch, StepReport, TrainOptions, Trainer};
 use serde_json::Value;
 
 /// Relative errors allowed: in f32 on the CPU, on a GPU, and of the training in f64 beside the fixture, which is

@@ -2,11 +2,11 @@
 //! anything is.
 
 use fairy2i_gpu::backend::{Backend, Cpu, DeviceFacts, block_on};
-use fairy2i_gpu::files::{self, Opened};
-use fairy2i_gpu::model::train::{Memory as TrainMemory, TrainOptions, Trainer};
+use fairy2i_gpu::files::{self, ModelFolder};
 use fairy2i_gpu::model::{Granularity, LoadOptions, Memory, Method, Model, Recipe};
-use fairy2i_gpu::ops::activation::Activations;
+use fairy2i_gpu::ops::quantize::Activations;
 use fairy2i_gpu::ops::{Kv, Op};
+use fairy2i_gpu::train::step::{Memory as TrainMemory, TrainOptions, Trainer};
 use fairy2i_gpu::{Error, Result};
 use std::cell::Cell;
 use std::rc::Rc;
@@ -87,7 +87,7 @@ impl Backend for Counting {
     }
 }
 
-fn stories() -> Opened {
+fn stories() -> ModelFolder {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/models/stories260k");
     files::open(path).expect("the test model opens")
 }

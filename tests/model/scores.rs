@@ -4,7 +4,7 @@ use super::{PHASE, TOKENS, common, options, stories};
 use fairy2i_gpu::backend::{Backend, block_on};
 use fairy2i_gpu::model::session::IGNORED;
 use fairy2i_gpu::model::{Granularity, LoadOptions, Method, Model, Scored, Scorer, Segment};
-use fairy2i_gpu::ops::activation::Activations;
+use fairy2i_gpu::ops::quantize::Activations;
 
 const FULL: Method = Method::Full;
 

@@ -2,7 +2,7 @@
 //! installed: every pipeline of every plain kernel, as wgpu hands it over, with its parameters in either way.
 
 use fairy2i_gpu::backend::translate::{Params, pipelines};
-use fairy2i_gpu::ops::Needs;
+use fairy2i_gpu::ops::Features;
 use std::ffi::{CString, c_char, c_void};
 use std::ptr::null_mut;
 
@@ -93,7 +93,7 @@ fn every_plain_pipeline_compiles_with_fxc() {
     let wanted = std::env::var("FAIRY2I_OP").unwrap_or_default();
     let (mut compiled, mut failures) = (0, Vec::new());
     for pipeline in pipelines(&|stem| stem.contains(&wanted)) {
-        if pipeline.shader.needs != Needs::NONE {
+        if pipeline.shader.needs != Features::NONE {
             continue; // FXC has no subgroups, 16-bit types or 64-bit integers
         }
         let begun = std::time::Instant::now();

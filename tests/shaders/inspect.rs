@@ -76,7 +76,7 @@ fn interface(pipeline: &Pipeline, module: &Module) -> Result<(), String> {
         .zip(pipeline.bindings)
         .map(|(at, b)| match b.access {
             Access::Read => (at, b.name, StorageAccess::LOAD),
-            Access::Held | Access::Write => {
+            Access::Prefetched | Access::Write => {
                 (at, b.name, StorageAccess::LOAD | StorageAccess::STORE)
             }
         })

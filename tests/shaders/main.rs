@@ -6,7 +6,7 @@ mod fxc;
 mod inspect;
 
 use fairy2i_gpu::backend::translate::{Pipeline, pipelines};
-use fairy2i_gpu::ops::{Binding, Needs, Op, Shader, Visitor, for_each};
+use fairy2i_gpu::ops::{Binding, Features, Op, Shader, Visitor, for_each};
 use inspect::{Declared, MOST_FUNCTION_LINES, MOST_LINES, MOST_WORKGROUP_BYTES, inspect, style};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,7 +21,7 @@ const BY_ABILITY: &[&str] = &[
     "attention_coop",
     "phase_gemm_bits",
     "phase_gemm_coop",
-    "phase_gemv_round",
+    "phase_gemv_fused",
     "phase_expand",
     "matmul_gemm_coop",
     "matmul_gemm_coop_tall",
@@ -47,7 +47,8 @@ impl Inspection {
 impl Visitor for Inspection {
     fn visit<O: Op>(&mut self) {
         let last = O::SHADERS.last().expect("an op has a kernel");
-        if last.stem != O::NAME || !(last.needs == Needs::NONE || BY_ABILITY.contains(&O::NAME)) {
+        if last.stem != O::NAME || !(last.needs == Features::NONE || BY_ABILITY.contains(&O::NAME))
+        {
             self.failures
                 .push(format!("{}: the last kernel is not the plain one", O::NAME));
         }
@@ -64,8 +65,8 @@ impl Inspection {
     fn pipeline(&mut self, pipeline: Pipeline) {
         let what = format!("{} {:?}", pipeline.shader.stem, pipeline.overrides);
         let workgroup_bytes = match pipeline.shader.needs {
-            Needs { matrix: true, .. } => MATRIX_WORKGROUP_BYTES,
-            Needs { int64: true, .. } => ABLE_WORKGROUP_BYTES,
+            Features { matrix: true, .. } => MATRIX_WORKGROUP_BYTES,
+            Features { int64: true, .. } => ABLE_WORKGROUP_BYTES,
             _ => MOST_WORKGROUP_BYTES,
         };
         let declared = Declared {
@@ -79,9 +80,12 @@ impl Inspection {
 
 fn kernel_files() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-    let entries = std::fs::read_dir(folder).expect("shaders/ is there");
-    let paths = entries.map(|e| e.expect("an entry").path());
-    paths
+    let entries = |folder: &Path| std::fs::read_dir(folder).expect("a folder of shaders");
+    let wings = entries(&folder).map(|e| e.expect("an entry").path());
+    wings
+        .filter(|wing| wing.is_dir() && !wing.ends_with("lib"))
+        .flat_map(|wing| entries(&wing))
+        .map(|e| e.expect("an entry").path())
         .filter(|p| p.extension().is_some_and(|e| e == "wgsl"))
         .map(|p| {
             let stem = p
@@ -149,7 +153,7 @@ fn broken(from: &str, to: &str, change: impl Fn(&mut Declared)) -> String {
             stem: "twice",
             entry: "twice",
             source: source.to_owned().leak(),
-            needs: Needs::NONE,
+            needs: Features::NONE,
             unchecked: false,
         })),
         prelude: "",

@@ -8,9 +8,9 @@ use super::{W2, batches, config, options};
 use crate::common::{devices, one_at_a_time};
 use fairy2i_gpu::Result;
 use fairy2i_gpu::backend::{Backend, Cpu, block_on, upload_new};
-use fairy2i_gpu::model::train::{Given, Kind, Part, Scope, TrainOptions, Trainer};
 use fairy2i_gpu::model::{Config, Packed, Weights, dequantize};
 use fairy2i_gpu::ops::noise;
+use fairy2i_gpu::train::step::{Given, Kind, Part, Scope, TrainOptions, Trainer};
 use std::collections::BTreeMap;
 
 const LENGTH: usize = 7;

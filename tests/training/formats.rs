@@ -4,8 +4,8 @@ use super::{W2, batches, config, options, steps};
 use crate::common::{devices, one_at_a_time};
 use fairy2i_gpu::Result;
 use fairy2i_gpu::backend::{Backend, Cpu, block_on};
-use fairy2i_gpu::model::train::{Kind, Masters, Moments, Part, TrainOptions, Trainer};
 use fairy2i_gpu::model::{Dtype, Method};
+use fairy2i_gpu::train::step::{Kind, Masters, Moments, Part, TrainOptions, Trainer};
 
 /// Everything that is held in fewer bits, and masters in both.
 const FORMATS: [(Moments, Masters); 4] = [

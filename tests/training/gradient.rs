@@ -6,13 +6,15 @@ use super::{batches, config, trainer};
 use fairy2i_gpu::Result;
 use fairy2i_gpu::backend::{Backend, Cpu, block_on, upload_new};
 use fairy2i_gpu::model::Method;
-use fairy2i_gpu::model::train::{Batch, Part};
 use fairy2i_gpu::ops::Op;
 use fairy2i_gpu::ops::noise;
 use fairy2i_gpu::ops::train::distill::TokenDistill;
 use fairy2i_gpu::ops::train::norm::{RmsNormBackward, RmsNormWeightBackward};
 use fairy2i_gpu::ops::train::softmax::{Scores, Softmax, SoftmaxBackward};
-use fairy2i_gpu::ops::train::{loss::TokenLoss, matmul, rope::RopeTurn, swiglu::SwigluBackward};
+use fairy2i_gpu::ops::train::{
+    loss::TokenLoss, matmul, rope_in_place::RopeInPlace, swiglu::SwigluBackward,
+};
+use fairy2i_gpu::train::step::{Batch, Part};
 
 /// Half the distance of the points of a difference.
 pub const STEP: f64 = 1e-5;
@@ -124,7 +126,7 @@ fn attention_weights() {
 
 #[test]
 fn rotation() {
-    let op = |back| RopeTurn {
+    let op = |back| RopeInPlace {
         rows: 4,
         heads: 3,
         turned: 2,

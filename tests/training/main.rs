@@ -15,8 +15,8 @@ use common::{devices, one_at_a_time};
 use fairy2i_gpu::Result;
 use fairy2i_gpu::backend::{Backend, block_on};
 use fairy2i_gpu::model::config::{Rope, RopeScaling};
-use fairy2i_gpu::model::train::{Batch, Part, StepReport, TrainOptions, Trainer};
 use fairy2i_gpu::model::{Config, Granularity, Method, Recipe};
+use fairy2i_gpu::train::step::{Batch, Part, StepReport, TrainOptions, Trainer};
 
 /// A model with everything uneven.
 pub fn config() -> Config {

@@ -5,9 +5,9 @@ use super::{W2, config, options};
 use fairy2i_gpu::Result;
 use fairy2i_gpu::backend::{Backend, Cpu, DeviceFacts};
 use fairy2i_gpu::model::config::{Rope, RopeScaling};
-use fairy2i_gpu::model::train::{Masters, Memory, Moments, Scope, TrainOptions, Trainer};
 use fairy2i_gpu::model::{Config, Granularity, Method, Recipe};
-use fairy2i_gpu::ops::{Needs, Op};
+use fairy2i_gpu::ops::{Features, Op};
+use fairy2i_gpu::train::step::{Masters, Memory, Moments, Scope, TrainOptions, Trainer};
 use std::cell::Cell;
 
 /// A CPU that counts what is allocated.
@@ -178,7 +178,7 @@ fn tuning(moments: Moments, masters: Masters, texts: usize) -> Memory {
         masters,
         ..TrainOptions::new(recipe, texts, 512)
     };
-    Memory::of(&llama(), &options, Needs::ALL, 1 << 29)
+    Memory::of(&llama(), &options, Features::ALL, 1 << 29)
 }
 
 #[test]

@@ -6,9 +6,9 @@ use super::{batches, config, options, state, steps};
 use crate::common::{devices, one_at_a_time};
 use fairy2i_gpu::Result;
 use fairy2i_gpu::backend::{Backend, Cpu, block_on};
-use fairy2i_gpu::model::train::{Kind, Part, TrainOptions, Trainer};
 use fairy2i_gpu::model::{Granularity, Method, Mixed, Packed, dequantize};
-use fairy2i_gpu::ops::hadamard::Hadamard;
+use fairy2i_gpu::ops::quantize::Hadamard;
+use fairy2i_gpu::train::step::{Kind, Part, TrainOptions, Trainer};
 
 /// Options with learned scales.
 fn learned(method: Method, granularity: Granularity) -> TrainOptions {

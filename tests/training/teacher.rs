@@ -4,8 +4,8 @@ use super::{W2, batches, config, options, state, steps, trainer};
 use crate::common::{devices, one_at_a_time};
 use fairy2i_gpu::Result;
 use fairy2i_gpu::backend::{Backend, block_on};
-use fairy2i_gpu::model::train::{Batch, Part, Trainer};
 use fairy2i_gpu::model::{Dtype, Method, Recipe, Tensor, Weights};
+use fairy2i_gpu::train::step::{Batch, Part, Trainer};
 use std::collections::HashMap;
 
 /// The masters of a trainer as a checkpoint.

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release --example quantize -- LLAMA PACKED`
 
-use fairy2i_gpu::quantize::{QuantizeOptions, quantize_folder};
+use fairy2i_gpu::convert::{QuantizeOptions, quantize_folder};
 use fairy2i_gpu::{Device, Error, Model};
 
 fn main() -> Result<(), Error> {

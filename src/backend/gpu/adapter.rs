@@ -4,7 +4,7 @@ use super::faults::Faults;
 use super::{Options, cache, params};
 use crate::backend::Tuning;
 use crate::error::{Error, Result};
-use crate::ops::{MATRIX_WORKGROUP_BYTES, Needs};
+use crate::ops::{Features, MATRIX_WORKGROUP_BYTES};
 
 /// What one adapter is and can do.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +24,7 @@ pub struct AdapterSummary {
     /// Whether it shares memory with the CPU.
     pub integrated: bool,
     /// Optional abilities our kernels know how to use.
-    pub level: Needs,
+    pub level: Features,
     /// Fewest invocations of a subgroup.
     pub subgroup_size: u32,
     /// Largest storage binding in bytes.
@@ -126,7 +126,7 @@ pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
             .to_owned(),
         software: info.device_type == wgpu::DeviceType::Cpu,
         integrated: info.device_type == wgpu::DeviceType::IntegratedGpu,
-        level: Needs {
+        level: Features {
             subgroup: features.contains(wgpu::Features::SUBGROUP),
             f16: features.contains(wgpu::Features::SHADER_F16),
             int64: features.contains(wgpu::Features::SHADER_INT64),

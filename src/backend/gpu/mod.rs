@@ -24,7 +24,7 @@ pub use options::Options;
 use super::Fill;
 use super::{Backend, DeviceFacts, Timing, Tuning, check_lengths, kernel_for};
 use crate::error::{Error, Result};
-use crate::ops::{Kv, Needs, Op};
+use crate::ops::{Features, Kv, Op};
 use faults::Faults;
 use params::SLOT;
 use pipeline::{Limits, Pipelines};
@@ -197,8 +197,8 @@ impl Gpu {
 }
 
 /// The class that an adapter belongs to.
-fn tuning(summary: &AdapterSummary, features: Needs) -> Tuning {
-    match (summary.software, features.covers(Needs::MATRIX)) {
+fn tuning(summary: &AdapterSummary, features: Features) -> Tuning {
+    match (summary.software, features.covers(Features::MATRIX)) {
         (true, _) => Tuning::SOFTWARE,
         (false, true) if !summary.integrated => Tuning::LARGE_GPU,
         (false, _) => Tuning::GPU,
@@ -206,7 +206,7 @@ fn tuning(summary: &AdapterSummary, features: Needs) -> Tuning {
 }
 
 /// The facts of an adapter of which `features` and bindings of `max_binding` bytes are used.
-fn facts(summary: &AdapterSummary, features: Needs, max_binding: u64) -> DeviceFacts {
+fn facts(summary: &AdapterSummary, features: Features, max_binding: u64) -> DeviceFacts {
     DeviceFacts {
         name: format!("{} ({})", summary.name, summary.api),
         max_words: (max_binding / 4) as usize,
@@ -368,9 +368,9 @@ impl Backend for Gpu {
         self.faults.check("running")
     }
 
-    fn at(&self, place: &dyn Fn() -> String) {
+    fn scope(&self, name: &dyn Fn() -> String) {
         if let Some(profile) = &mut *self.profile.borrow_mut() {
-            profile.at(place());
+            profile.at(name());
         }
     }
 
@@ -388,10 +388,10 @@ impl Backend for Gpu {
         profile::read(self, done.unwrap_or_default()).await
     }
 
-    fn rehearse(&self, on: bool) -> Result<bool> {
+    fn collect_pipelines(&self, on: bool) -> Result<bool> {
         let mut pipelines = self.pipelines.borrow_mut();
         if on {
-            pipelines.rehearse();
+            pipelines.collect_pipelines();
         } else {
             pipelines.perform(&self.device, &self.faults)?;
         }

@@ -1,13 +1,13 @@
 //! How to open an adapter: everything off that only programs on this machine want.
 
-use crate::ops::Needs;
+use crate::ops::Features;
 use std::path::PathBuf;
 
 /// How to open an adapter.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Abilities that may be used, if the adapter has them.
-    pub level: Needs,
+    pub level: Features,
     /// Lower limits than the adapter's, to test what happens at them.
     pub max_binding: Option<u64>,
     /// Lower limit of workgroups per dimension.
@@ -24,7 +24,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            level: Needs::ALL,
+            level: Features::ALL,
             max_binding: None,
             max_groups: None,
             cache: None,

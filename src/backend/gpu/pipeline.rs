@@ -106,7 +106,7 @@ impl Pipelines {
     }
 
     /// Starts a rehearsal.
-    pub fn rehearse(&mut self) {
+    pub fn collect_pipelines(&mut self) {
         self.wanted.get_or_insert_default();
     }
 

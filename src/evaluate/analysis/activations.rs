@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::generate::{ModelFiles, Options};
 use crate::model::tap::{Stack, Tap, Tapped};
 use crate::model::{Config, Granularity, Method, Model, Recipe};
-use crate::ops::activation::Activations;
+use crate::ops::quantize::Activations;
 use serde::Serialize;
 use std::ops::Range;
 

@@ -3,10 +3,10 @@
 use super::parallel::map_rows;
 use super::planes::Planes;
 use crate::backend::{Cpu, block_on};
+use crate::codebook;
 use crate::error::Result;
 use crate::model::{Granularity, Method, Packed, quantize};
-use crate::ops::quantizer::MAX_STAGES;
-use crate::quarter;
+use crate::ops::quantize::MAX_STAGES;
 use serde::Serialize;
 
 /// Which weights share scales in the comparison.
@@ -22,7 +22,7 @@ pub const GRANULARITIES: [Granularity; 4] = [
 pub struct GranularityErrors {
     /// `tensor`, `row` or `group:N` complex inputs of a row.
     pub granularity: String,
-    /// Stored bits of a real weight at T = 1 to 4, scales and padding included, as `quantize` counts them.
+    /// MatrixDtype bits of a real weight at T = 1 to 4, scales and padding included, as `quantize` counts them.
     pub bits_per_weight: [f64; MAX_STAGES],
     /// `|R - R_q| / |R|` after stage T = 1 to 4, as `quantize` reports it; none for a weight of zeros.
     pub relative_error: Option<[f64; MAX_STAGES]>,
@@ -99,7 +99,7 @@ fn residuals(planes: &Planes, scales: &[f32], granularity: Granularity) -> [f64;
                 for (stage, sum) in sums.iter_mut().enumerate() {
                     for (plane, z) in left.iter_mut().enumerate() {
                         let at = first + 2 * (plane * MAX_STAGES + stage);
-                        let (re, im) = quarter::unit(quarter::code(z[0], z[1]));
+                        let (re, im) = codebook::unit(codebook::code(z[0], z[1]));
                         z[0] -= re as f32 * scales[at];
                         z[1] -= im as f32 * scales[at + 1];
                     }

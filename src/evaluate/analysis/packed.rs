@@ -1,12 +1,12 @@
 //! One packed weight: its codes and scales are all that is left of it.
 
 use super::parallel::map_rows;
+use crate::codebook::{code_at, words_for};
 use crate::error::Result;
-use crate::files::Opened;
+use crate::files::ModelFolder;
 use crate::model::config::LinearShape;
 use crate::model::weights::packed_view;
 use crate::model::{PackedView, Recipe};
-use crate::quarter::{code_at, words_for};
 use serde::Serialize;
 
 /// What the codes and scales of a packed layer show.
@@ -14,7 +14,7 @@ use serde::Serialize;
 pub struct Codes {
     /// Stage after stage.
     pub stages: Vec<CodeStage>,
-    /// Stored bits of a real weight, scales and padding included.
+    /// MatrixDtype bits of a real weight, scales and padding included.
     pub bits_per_weight: f64,
 }
 
@@ -37,7 +37,7 @@ pub struct PlaneCodes {
 }
 
 /// Looks at the layer `shape` as `recipe` stores it.
-pub fn codes(opened: &Opened, recipe: Recipe, shape: &LinearShape) -> Result<Codes> {
+pub fn codes(opened: &ModelFolder, recipe: Recipe, shape: &LinearShape) -> Result<Codes> {
     let view = packed_view(&*opened.weights, recipe, shape)?;
     let stages = view.stages();
     let counts = counts(&view, stages);

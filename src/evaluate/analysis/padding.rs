@@ -1,6 +1,6 @@
 //! What a weight's codes cost beyond their bits: odd dimensions, and rows that end inside a word.
 
-use crate::quarter::words_for;
+use crate::codebook::words_for;
 use serde::Serialize;
 
 /// Bytes of a weight's codes, exactly; scales are not among them.

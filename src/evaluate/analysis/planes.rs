@@ -1,7 +1,7 @@
 //! A real weight in its widely-linear form, in host memory.
 
 use super::parallel::map_rows_mut;
-use crate::ops::widely::{merge, places, split};
+use crate::ops::quantize::{merge, places, split};
 
 /// A complex number as (re, im).
 pub type Complex = [f32; 2];

@@ -6,7 +6,7 @@ use super::phases::{Phases, phases};
 use super::planes::Planes;
 use super::yardsticks::{Codebook, Yardstick, yardstick};
 use crate::error::Result;
-use crate::files::Opened;
+use crate::files::ModelFolder;
 use crate::model::config::LinearShape;
 use crate::model::finite;
 use crate::model::weights::required;
@@ -53,7 +53,7 @@ impl Dense {
 }
 
 /// Looks at the weight of the layer `shape`.
-pub fn dense(opened: &Opened, shape: &LinearShape, allow_nonfinite: bool) -> Result<Dense> {
+pub fn dense(opened: &ModelFolder, shape: &LinearShape, allow_nonfinite: bool) -> Result<Dense> {
     let name = opened.config.dense_name(&shape.prefix);
     let tensor = required(&*opened.weights, &name)?;
     let tensor = finite::numbers(&name, tensor, allow_nonfinite)?;

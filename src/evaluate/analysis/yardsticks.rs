@@ -11,8 +11,8 @@
 
 use super::parallel::map_rows_mut;
 use super::planes::{Complex, Planes};
-use crate::ops::quantizer::{LEAST_SCALE, MAX_STAGES};
-use crate::quarter;
+use crate::codebook;
+use crate::ops::quantize::{LEAST_SCALE, MAX_STAGES};
 use serde::Serialize;
 use std::f32::consts::FRAC_1_SQRT_2;
 
@@ -66,14 +66,14 @@ impl Codebook {
     /// The direction nearest to `z`, and its line.
     fn nearest(self, [re, im]: Complex) -> (Complex, usize) {
         let on_axis = || {
-            let k = quarter::code(re, im);
-            let (x, y) = quarter::unit(k);
+            let k = codebook::code(re, im);
+            let (x, y) = codebook::unit(k);
             ([x as f32, y as f32], usize::from(k & 1))
         };
         let diagonal = || {
             // the code of z turned back by pi/4, whose direction is turned forth again
-            let k = quarter::code(re + im, im - re);
-            let (x, y) = quarter::unit(k);
+            let k = codebook::code(re + im, im - re);
+            let (x, y) = codebook::unit(k);
             let direction = [(x - y) as f32, (x + y) as f32].map(|c| c * FRAC_1_SQRT_2);
             (direction, usize::from(k & 1))
         };
@@ -159,7 +159,8 @@ fn sweep(planes: &mut Planes, codebook: Codebook, scales: Option<Scales>) -> (Su
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{noise, widely};
+    use crate::ops::noise;
+    use crate::ops::quantize as widely_linear;
 
     /// The same by brute force in f64: every direction is tried, every scale is a plain mean, R_q is merged and
     /// compared with R itself.
@@ -167,8 +168,8 @@ mod tests {
         let (n, m) = (out.div_ceil(2), inputs.div_ceil(2));
         let mut left: [Vec<[f64; 2]>; 2] = Default::default();
         for i in 0..n * m {
-            let places = widely::places(out, inputs, i / m, i % m);
-            let z = widely::split(places.map(|p| p.map_or(0.0, |p| r[p]))).map(f64::from);
+            let places = widely_linear::places(out, inputs, i / m, i % m);
+            let z = widely_linear::split(places.map(|p| p.map_or(0.0, |p| r[p]))).map(f64::from);
             left[0].push([z[0], z[1]]);
             left[1].push([z[2], z[3]]);
         }
@@ -191,7 +192,10 @@ mod tests {
             let mut square = 0.0;
             for (i, ([a, b], [c, d])) in left[0].iter().zip(&left[1]).enumerate() {
                 let merged = [a + c, d - b, d + b, a - c];
-                for (place, x) in widely::places(out, inputs, i / m, i % m).iter().zip(merged) {
+                for (place, x) in widely_linear::places(out, inputs, i / m, i % m)
+                    .iter()
+                    .zip(merged)
+                {
                     square += place.map_or(0.0, |_| x * x);
                 }
             }

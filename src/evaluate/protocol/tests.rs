@@ -1,10 +1,10 @@
 use super::*;
 
-fn opened() -> crate::files::Opened {
+fn opened() -> crate::files::ModelFolder {
     crate::files::open_source(crate::builtin::source()).expect("the model")
 }
 
-fn words(opened: &crate::files::Opened) -> Words<'_> {
+fn words(opened: &crate::files::ModelFolder) -> Words<'_> {
     Words {
         tokenizer: opened.tokenizer.as_ref().expect("a tokenizer"),
         bos: Some(1),

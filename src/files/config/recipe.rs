@@ -1,9 +1,9 @@
 //! `quantization_config` of packed folders.
 
 use super::{Fields, brief, show};
+use crate::codebook::COLUMNS_PER_WORD;
 use crate::error::Result;
 use crate::model::{Granularity, Method, Mixed, Recipe};
-use crate::quarter::COLUMNS_PER_WORD;
 use serde_json::{Map, Value, json};
 
 /// The newest version of the packed format. The lowest that suffices is written: version 1 has one number of stages,

@@ -1,8 +1,8 @@
 //! The README.md of a trained model.
 
+use super::Before;
 use crate::files::corpus::{Manifest, Packing};
 use crate::files::json::show;
-use crate::files::run::Before;
 use std::fmt::Write;
 
 /// What a model's card tells.

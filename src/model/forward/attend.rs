@@ -3,14 +3,14 @@
 use super::{Cache, Model, Span, Text};
 use crate::backend::{Backend, kernel_for};
 use crate::error::{Error, Result};
+use crate::ops::attention::AttentionCoop;
+use crate::ops::attention::AttentionStep;
 use crate::ops::attention::{Attention, Heads, Rope};
-use crate::ops::attention_coop::AttentionCoop;
-use crate::ops::attention_split::{AttentionMerge, AttentionSplit};
-use crate::ops::attention_step::AttentionStep;
+use crate::ops::attention::{AttentionMerge, AttentionSplit};
 
 impl<B: Backend> Model<B> {
     /// Rotation, caches and attention: of the next token of each of several texts, or of `rows` tokens of one.
-    pub(in crate::model) async fn attend(
+    pub(crate) async fn attend(
         &self,
         cache: &Cache<'_, B>,
         rows: usize,
@@ -97,7 +97,7 @@ impl<B: Backend> Model<B> {
     }
 
     /// Whether the device runs [`AttentionStep`] for heads of this model.
-    pub(in crate::model) fn steps(&self) -> bool {
+    pub(crate) fn steps(&self) -> bool {
         kernel_for::<AttentionStep>(self.backend.facts().features).is_some()
             && AttentionStep::fits(self.config.head_dim, self.backend.facts().subgroup_size)
     }

@@ -3,16 +3,16 @@
 use super::{Linear, LinearScratch, Phase, Shard, Weight};
 use crate::backend::{Backend, kernel_for};
 use crate::error::Result;
-use crate::ops::Stored;
-use crate::ops::activation::{ActRound, ActSnap, Activations};
-use crate::ops::dense::{Dense, MatmulGemm, MatmulGemv};
-use crate::ops::hadamard::Hadamard;
-use crate::ops::norm_round::{NormRound, roundable};
+use crate::ops::MatrixDtype;
+use crate::ops::matmul::{Dense, MatmulGemm, MatmulGemv};
+use crate::ops::norm::{RmsNormQuantize, roundable};
 use crate::ops::phase::{
-    Outcome, PhaseGemm, PhaseGemmBits, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseGemvRound,
+    Outcome, PhaseGemm, PhaseGemmBits, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseGemvFused,
     PhaseShape,
 };
-use crate::ops::pointwise::{RmsNorm, SwiGlu};
+use crate::ops::quantize::Hadamard;
+use crate::ops::quantize::{Activations, FakeQuant, QuantizeAct};
+use crate::ops::{activation::SwiGlu, norm::RmsNorm};
 
 /// What a layer reads: rows of f32, normalized first if a norm is given.
 pub struct Input<'a, B: Backend> {
@@ -47,7 +47,7 @@ impl<B: Backend> Linear<B> {
         y: &B::Buffer,
         run: Run,
     ) -> Result<()> {
-        backend.at(&|| self.place.clone());
+        backend.scope(&|| self.place.clone());
         let input = self.turn(backend, scratch, input, run.rows).await?;
         self.apply_turned(backend, scratch, input, y, run).await
     }
@@ -95,7 +95,7 @@ impl<B: Backend> Linear<B> {
         y: &B::Buffer,
         run: Run,
     ) -> Result<usize> {
-        backend.at(&|| self.place.clone());
+        backend.scope(&|| self.place.clone());
         let input = self.turn(backend, scratch, input, run.rows).await?;
         let at_once = self.apply_at_once(backend, scratch, &input, y, run, Outcome::Gated);
         if let Some(parts) = at_once.await? {
@@ -152,12 +152,12 @@ impl<B: Backend> Linear<B> {
         let tuning = &backend.facts().tuning;
         // every workgroup rounds the token for itself: nothing for devices with few and narrow processors
         let wide = backend.facts().subgroup_size >= tuning.fused_subgroup;
-        let kernel = kernel_for::<PhaseGemvRound>(backend.facts().features);
+        let kernel = kernel_for::<PhaseGemvFused>(backend.facts().features);
         let few = run.rows <= tuning.gemv_tokens && run.activations != Activations::Float;
         if !wide || kernel.is_none() || !few || self.by_bits(backend, run) {
             return Ok(None);
         }
-        let product = |piece| PhaseGemvRound {
+        let product = |piece| PhaseGemvFused {
             shape: self.shape(phase, run, piece),
             mode: run.activations,
             norm: input.norm.map(|(_, eps)| eps),
@@ -177,7 +177,7 @@ impl<B: Backend> Linear<B> {
             backend.run(product, &buffers).await?;
         }
         let left = products.first().filter(|p| p.outcome == Outcome::Gated);
-        Ok(Some(left.map_or(0, PhaseGemvRound::parts)))
+        Ok(Some(left.map_or(0, PhaseGemvFused::parts)))
     }
 
     /// Whether these tokens' exact sums are made by cooperative matrices.
@@ -203,7 +203,7 @@ impl<B: Backend> Linear<B> {
         let (rows, columns, mode) = (run.rows, self.in_features, run.activations);
         let (q, absmax) = (&scratch.rounded, &scratch.absmax);
         if let Some((weight, eps)) = input.norm.filter(|_| roundable(columns)) {
-            let round = NormRound {
+            let round = RmsNormQuantize {
                 rows,
                 columns,
                 eps,
@@ -212,7 +212,7 @@ impl<B: Backend> Linear<B> {
             return backend.run(&round, &[input.x, weight, q, absmax]).await;
         }
         let x = self.normalize(backend, scratch, input, rows).await?;
-        let round = ActRound {
+        let round = QuantizeAct {
             rows,
             columns,
             mode,
@@ -247,7 +247,7 @@ impl<B: Backend> Linear<B> {
         if run.activations == Activations::Float {
             return Ok(x);
         }
-        let snap = ActSnap {
+        let snap = FakeQuant {
             rows: run.rows,
             columns: self.in_features,
             mode: run.activations,
@@ -262,7 +262,7 @@ impl<B: Backend> Linear<B> {
         x: &B::Buffer,
         y: &B::Buffer,
         run: Run,
-        (stored, shards): (Stored, &[Shard<B>]),
+        (stored, shards): (MatrixDtype, &[Shard<B>]),
     ) -> Result<()> {
         for shard in shards {
             let matmul = self.product(run, stored, shard);
@@ -276,7 +276,7 @@ impl<B: Backend> Linear<B> {
         Ok(())
     }
 
-    pub(super) fn product(&self, run: Run, stored: Stored, shard: &Shard<B>) -> Dense {
+    pub(super) fn product(&self, run: Run, stored: MatrixDtype, shard: &Shard<B>) -> Dense {
         Dense {
             rows: run.rows,
             k: self.in_features,

@@ -4,12 +4,12 @@ use super::apply::{Input, Run};
 use super::{BITS_ROWS, Linear, LinearScratch, Phase, Shard, Weight};
 use crate::backend::{Backend, kernel_for};
 use crate::error::Result;
-use crate::ops::Stored;
-use crate::ops::activation::Activations;
-use crate::ops::dense::Dense;
-use crate::ops::dense_coop::{MatmulGemmCoop, MatmulGemmCoopTall};
-use crate::ops::norm_half::NormHalf;
+use crate::ops::MatrixDtype;
+use crate::ops::matmul::Dense;
+use crate::ops::matmul::{MatmulGemmCoop, MatmulGemmCoopTall};
+use crate::ops::norm::RmsNormF16;
 use crate::ops::phase::{LIFT, PhaseExpand, PhaseGemmCoop};
+use crate::ops::quantize::Activations;
 
 impl<B: Backend> Linear<B> {
     /// Whether these tokens go through cooperative matrices.
@@ -55,7 +55,7 @@ impl<B: Backend> Linear<B> {
                 known: 0,
             };
         }
-        let half = NormHalf {
+        let half = RmsNormF16 {
             rows: run.rows,
             n: self.in_features,
             norm: input.norm.map(|(_, eps)| eps),
@@ -134,7 +134,7 @@ impl<B: Backend> Linear<B> {
                 outs,
                 out_offset,
                 y_stride: self.outputs(),
-                stored: Stored::F16,
+                stored: MatrixDtype::F16,
                 accumulate: run.accumulate,
             };
             let scale = 1.0 / LIFT;

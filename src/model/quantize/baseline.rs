@@ -4,7 +4,7 @@ use super::pieces::{self, Pieces};
 use super::{Method, Packed, Quantized, Shape, add_errors};
 use crate::backend::{Backend, upload_new};
 use crate::error::Result;
-use crate::ops::baseline::{BaselineMean, BaselinePack, BaselineSum, BaselineUnpack, Rows};
+use crate::ops::quantize::{BaselineMean, BaselinePack, BaselineSum, BaselineUnpack, Rows};
 use std::ops::Range;
 
 /// Quantizes a weight to two or three values.

@@ -5,10 +5,10 @@ use crate::backend::{Backend, upload_new};
 use crate::error::Result;
 use crate::model::Granularity;
 use crate::ops::calibrate::{PhaseNearest, PhaseProject};
-use crate::ops::quantizer::{LEAST_SCALE, PhaseUnpack, Piece};
+use crate::ops::quantize::{LEAST_SCALE, PhaseUnpack, Piece};
 
 /// Buffers of a weight whose scales are fitted; [`Fitting::words`] says how long `sums` and `unit` are.
-pub(in crate::model) struct Fitting<'a, B: Backend> {
+pub(crate) struct Fitting<'a, B: Backend> {
     pub backend: &'a B,
     pub piece: Piece,
     /// Rows of the weight that share scales, where not all of them do: 1, or those of a tile.

@@ -4,7 +4,7 @@ use super::pieces::{self, Pieces};
 use super::{Granularity, Packed, Quantized, Shape, add_errors};
 use crate::backend::{Backend, upload_new};
 use crate::error::Result;
-use crate::ops::quantizer::{LEAST_SCALE, PhaseMean, PhasePack, PhaseScale, PhaseUnpack, Piece};
+use crate::ops::quantize::{LEAST_SCALE, PhaseMean, PhasePack, PhaseScale, PhaseUnpack, Piece};
 use std::ops::Range;
 
 /// Quantizes a weight in `stages` residual stages.
@@ -47,7 +47,7 @@ pub(super) async fn pack<B: Backend>(
 
 /// Scales and codes of a weight that lies on the device as one piece, as the papers quantize it. `buffers` are the weight,
 /// scales, sums, codes and errors, of which the last are left as they are.
-pub(in crate::model) async fn encode<B: Backend>(
+pub(crate) async fn encode<B: Backend>(
     backend: &B,
     piece: Piece,
     [r, scales, sums, codes, errors]: [&B::Buffer; 5],

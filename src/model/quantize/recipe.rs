@@ -4,7 +4,7 @@ use super::{Granularity, Mixed};
 use crate::error::{Error, Result};
 use crate::model::Config;
 use crate::model::config::LinearShape;
-use crate::ops::hadamard::Hadamard;
+use crate::ops::quantize::Hadamard;
 
 /// How linear layers are represented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -57,7 +57,7 @@ pub struct Recipe {
     /// Leave the output head dense.
     pub skip_head: bool,
     /// Turn the inputs of quantized layers, and their weights accordingly, so that outliers are spread over many columns
-    /// ([`crate::ops::hadamard::Hadamard`]).
+    /// ([`crate::ops::quantize::Hadamard`]).
     pub rotated: bool,
 }
 

@@ -6,8 +6,8 @@ use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::sampling::Sampling;
 use crate::model::tap::NoTap;
-use crate::ops::sample::Sample;
-use crate::ops::select::{Argmax, TopK};
+use crate::ops::sampling::Sample;
+use crate::ops::sampling::{Argmax, TopK};
 use crate::random::SplitMix64;
 
 /// Most steps of a round: ids are read after each, while the device works on the next one.
@@ -194,7 +194,7 @@ impl<B: Backend> Session<'_, B> {
         choice: &Choice<'_>,
     ) -> Result<()> {
         let (m, n) = (self.model, self.model.config.vocab);
-        m.backend.at(&|| "choice".to_owned());
+        m.backend.scope(&|| "choice".to_owned());
         let Choice::Drawn(how, _) = choice else {
             let argmax = Argmax { rows, n, to };
             return m.backend.run(&argmax, &[logits, &self.round]).await;

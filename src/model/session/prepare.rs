@@ -10,18 +10,18 @@ impl<B: Backend> Session<'_, B> {
     /// for a compiler. Does nothing where there is nothing to compile; the text stays as it is.
     pub async fn prepare(&mut self, prompts: &[usize]) -> Result<()> {
         let backend = &self.model.backend;
-        if !backend.rehearse(true)? {
+        if !backend.collect_pipelines(true)? {
             return Ok(());
         }
         let position = self.position;
-        let rehearsed = self.rehearse(prompts).await;
+        let rehearsed = self.collect_pipelines(prompts).await;
         self.position = position;
-        backend.rehearse(false)?;
+        backend.collect_pipelines(false)?;
         rehearsed
     }
 
     /// Steps as they will be, at the beginning of the context and at its end: kernels may differ.
-    async fn rehearse(&mut self, prompts: &[usize]) -> Result<()> {
+    async fn collect_pipelines(&mut self, prompts: &[usize]) -> Result<()> {
         let context = self.context;
         for &length in prompts.iter().chain(&[1]) {
             let length = length.clamp(1, context);

@@ -7,11 +7,11 @@ use crate::model::Model;
 use crate::model::forward::Span;
 use crate::model::linear::tile_rows;
 use crate::model::tap::NoTap;
-use crate::ops::nll::TokenNll;
-use crate::ops::select::Argmax;
+use crate::ops::sampling::Argmax;
+use crate::ops::sampling::TokenNll;
 use crate::ops::train::distill::TokenDistill;
 
-pub use crate::ops::nll::IGNORED;
+pub use crate::ops::sampling::IGNORED;
 
 /// Most words of logits that lie on the device at once: 128 MiB, which every binding holds.
 const LOGIT_WORDS: usize = 1 << 25;
@@ -130,7 +130,7 @@ impl<'m, B: Backend> Side<'m, B> {
         let m = self.session.model;
         m.take_rows(rows, &self.picked).await?;
         m.head(&self.picked, rows.len(), &self.logits).await?;
-        m.backend.at(&|| "scores".to_owned());
+        m.backend.scope(&|| "scores".to_owned());
         let (rows, vocab, to) = (rows.len(), m.config.vocab, first);
         let nll = TokenNll {
             rows,
@@ -199,11 +199,11 @@ impl<'m, B: Backend> Scorer<'m, B> {
     /// As [`Scorer::score`].
     pub async fn prepare(&mut self, segments: &[Segment<'_>]) -> Result<()> {
         let backend = &self.side.session.model.backend;
-        if !backend.rehearse(true)? {
+        if !backend.collect_pipelines(true)? {
             return Ok(());
         }
         let rehearsed = self.score(segments).await;
-        backend.rehearse(false)?;
+        backend.collect_pipelines(false)?;
         self.filled = 0;
         rehearsed.map(|_| ())
     }

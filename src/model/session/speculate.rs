@@ -175,13 +175,13 @@ impl<'m, B: Backend> Session<'m, B> {
     /// As [`Session::speculate`].
     pub async fn prepare_speculation(&mut self, with: &Speculation<'m, B>) -> Result<()> {
         let backend = &self.model.backend;
-        if self.context <= with.most || !backend.rehearse(true)? {
+        if self.context <= with.most || !backend.collect_pipelines(true)? {
             return Ok(());
         }
         let position = self.position;
         let rehearsed = self.rehearse_speculation(with).await;
         self.position = position;
-        backend.rehearse(false)?;
+        backend.collect_pipelines(false)?;
         rehearsed
     }
 

@@ -1,6 +1,8 @@
 //! Rotary embedding on the way into the caches.
 
-use super::*;
+use super::attention::*;
+use crate::ops::*;
+use bytemuck::Zeroable;
 
 /// Rotates the pairs `(j, j + head_dim / 2)` of every head of q and k by the angle of their position
 /// (Hugging Face's half rotation); q stays in place, rotated k and plain v go into the caches.
@@ -27,7 +29,7 @@ pub struct RopeParams {
 
 impl Op for Rope {
     const NAME: &'static str = "rope";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "rope")];
+    const SHADERS: &'static [Shader] = &[shader!(Features::NONE, attention / "rope")];
     const BINDINGS: &'static [Binding] = &[
         write("qkv", Elem::F32),
         read("table", Elem::F32),
@@ -127,18 +129,18 @@ impl Op for Rope {
             .skip(h.offset)
             .zip(turns.zip(caches));
         let rows: Vec<_> = rows.take(h.rows).collect();
-        super::host::each_worth(rows, h.qkv_row() / 2, |(qkv, (turns, (k_to, v_to)))| {
+        cpu::each_worth(rows, h.qkv_row() / 2, |(qkv, (turns, (k_to, v_to)))| {
             let (q, kv) = qkv.split_at_mut(h.heads * width);
             let (k, v) = kv.split_at(cache);
             k_to.copy_from_slice(k);
             v_to.copy_from_slice(v);
-            super::vector::rotated(turns, q);
-            super::vector::rotated(turns, k_to);
+            cpu::rotated(turns, q);
+            cpu::rotated(turns, k_to);
         });
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        large::rope()
+        bench::rope()
     }
 
     fn cases() -> Vec<Case<Self>> {

@@ -22,7 +22,7 @@ pub struct AxpyParams {
 
 impl Op for Axpy {
     const NAME: &'static str = "axpy";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "axpy")];
+    const SHADERS: &'static [Shader] = &[shader!(Features::NONE, calibrate / "axpy")];
     const BINDINGS: &'static [Binding] = &[read("x", Elem::F32), write("y", Elem::F32)];
     // devices may fuse the product and the sum
     const AGREE: Agree = Agree::Nmse(1e-14);
@@ -36,7 +36,7 @@ impl Op for Axpy {
     }
 
     fn grid(&self) -> Grid {
-        element_wise(self.n)
+        Grid::element_wise(self.n)
     }
 
     fn lengths(&self) -> Vec<usize> {

@@ -34,7 +34,7 @@ pub struct CholeskyBlockParams {
 
 impl Op for CholeskyBlock {
     const NAME: &'static str = "cholesky_block";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "cholesky_block")];
+    const SHADERS: &'static [Shader] = &[shader!(Features::NONE, calibrate / "cholesky_block")];
     const BINDINGS: &'static [Binding] = &[write("a", Elem::F32), write("inverse", Elem::F32)];
     // chains of 32 roundings, amplified by the condition of the block: below 100 in the cases
     const AGREE: Agree = Agree::Nmse(1e-9);

@@ -2,7 +2,7 @@
 
 use super::search::Stages;
 use super::*;
-use crate::ops::quantizer::PieceParams;
+use crate::ops::quantize::PieceParams;
 
 /// Codes of the sum of stages nearest to each complex weight, for any scales: of all `4^T` sums, or stage by stage, each
 /// stage nearest to what the stages before it leave.
@@ -21,7 +21,7 @@ impl PhaseNearest {
     /// Codes of one complex row.
     fn row(&self, r: &[f32], scales: &[f32], row: usize, codes: &mut [u32]) {
         let p = &self.piece;
-        let (words, stages) = (quarter::words_for(p.half()), p.stages);
+        let (words, stages) = (codebook::words_for(p.half()), p.stages);
         codes.fill(0);
         let mut known = (usize::MAX, [Stages::new(&[]); 2]);
         for c in 0..p.half() {
@@ -37,27 +37,27 @@ impl PhaseNearest {
                 };
                 for t in 0..stages {
                     let k = (code >> (2 * t) & 3) as u8;
-                    let word = (part * stages + t) * words + c / quarter::COLUMNS_PER_WORD;
+                    let word = (part * stages + t) * words + c / codebook::COLUMNS_PER_WORD;
                     codes[word] |=
-                        quarter::symbol(k) << quarter::shift_of(c % quarter::COLUMNS_PER_WORD);
+                        codebook::symbol(k) << codebook::shift_of(c % codebook::COLUMNS_PER_WORD);
                 }
             }
         }
     }
 
     fn row_words(&self) -> usize {
-        2 * self.piece.stages * quarter::words_for(self.piece.half())
+        2 * self.piece.stages * codebook::words_for(self.piece.half())
     }
 }
 
 impl Op for PhaseNearest {
     const NAME: &'static str = "phase_nearest";
     const SHADERS: &'static [Shader] = &[shader!(
-        Needs::NONE,
-        "phase_nearest",
+        Features::NONE,
+        calibrate / "phase_nearest",
         "phase_search",
         "phase",
-        "widely",
+        "widely_linear",
         "piece"
     )];
     const BINDINGS: &'static [Binding] = &[
@@ -81,7 +81,7 @@ impl Op for PhaseNearest {
     }
 
     fn grid(&self) -> Grid {
-        let words = self.piece.rows * quarter::words_for(self.piece.half());
+        let words = self.piece.rows * codebook::words_for(self.piece.half());
         Grid {
             groups: words.div_ceil(64) as u32,
             batch: 1,
@@ -121,7 +121,7 @@ impl Op for PhaseNearest {
         let (r, scales): (&[f32], &[f32]) = (b.read(0), b.read(1));
         let codes: &mut [u32] = b.write(2);
         let codes = &mut codes[..self.piece.codes()];
-        host::each_chunk(codes, self.row_words(), |row, codes| {
+        cpu::each_chunk(codes, self.row_words(), |row, codes| {
             self.row(r, scales, row, codes);
         });
     }
@@ -158,7 +158,7 @@ fn choices() -> impl Iterator<Item = (u32, String, PhaseNearest)> {
 const FIRST_NESTED: u32 = 1171;
 
 /// Shapes of the cases: all granularities and stages, odd sizes, rows longer than a word.
-pub(super) fn pieces() -> Vec<(&'static str, Piece)> {
+pub(in crate::ops) fn pieces() -> Vec<(&'static str, Piece)> {
     let whole =
         |out, columns, granularity, stages| Piece::whole(out, columns, granularity, stages, 0);
     vec![
@@ -180,8 +180,8 @@ pub(super) fn pieces() -> Vec<(&'static str, Piece)> {
     ]
 }
 
-/// Scales that halve from stage to stage or so, as fitted ones do.
-pub(super) fn scales(piece: &Piece, seed: u32) -> Vec<f32> {
+/// Scales that cast_f16 from stage to stage or so, as fitted ones do.
+pub(in crate::ops) fn scales(piece: &Piece, seed: u32) -> Vec<f32> {
     let noise = noise(seed, piece.scales(), 0.2);
     let stage = |i: usize| 0.5f32.powi((i / 2 % piece.stages) as i32);
     noise

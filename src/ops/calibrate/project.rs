@@ -1,7 +1,7 @@
 //! Sums of a matrix along the codes of a weight: what scales are fitted with, and their gradient.
 
 use super::*;
-use crate::ops::quantizer::PieceParams;
+use crate::ops::quantize::PieceParams;
 
 /// For every scale of every row the sum `<B, G>`, where B is the weight with this scale 1 and all others 0.
 ///
@@ -29,7 +29,7 @@ impl PhaseProject {
     /// The sums of one complex row, in f64.
     fn row(&self, g: &[f32], codes: &[u32], row: usize, sums: &mut [f64]) {
         let p = &self.piece;
-        let (words, planes) = (quarter::words_for(p.half()), 2 * p.stages);
+        let (words, planes) = (codebook::words_for(p.half()), 2 * p.stages);
         let codes = &codes[row * planes * words..][..planes * words];
         for c in 0..p.half() {
             let [a, b, d, e] = p
@@ -39,7 +39,7 @@ impl PhaseProject {
             let along = [a + e, d - b, a - e, b + d];
             let to = &mut sums[c / p.group() * 2 * planes..][..2 * planes];
             for (plane, codes) in codes.chunks_exact(words).enumerate() {
-                let k = quarter::code_at(codes, c);
+                let k = codebook::code_at(codes, c);
                 let axis = usize::from(k & 1);
                 let v = along[2 * (plane / p.stages) + axis];
                 to[2 * plane + axis] += if k >= 2 { -v } else { v };
@@ -50,7 +50,12 @@ impl PhaseProject {
 
 impl Op for PhaseProject {
     const NAME: &'static str = "phase_project";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "phase_project", "phase", "piece")];
+    const SHADERS: &'static [Shader] = &[shader!(
+        Features::NONE,
+        calibrate / "phase_project",
+        "phase",
+        "piece"
+    )];
     const BINDINGS: &'static [Binding] = &[
         read("g", Elem::F32),
         read("codes", Elem::U32),
@@ -107,7 +112,7 @@ impl Op for PhaseProject {
         let (g, codes): (&[f32], &[u32]) = (b.read(0), b.read(1));
         let sums: &mut [f32] = b.write(2);
         let sums = &mut sums[..self.sums()];
-        host::each_chunk(sums, self.row_sums(), |row, out| {
+        cpu::each_chunk(sums, self.row_sums(), |row, out| {
             let mut wide = vec![0.0; out.len()];
             self.row(g, codes, row, &mut wide);
             for (out, wide) in out.iter_mut().zip(wide) {

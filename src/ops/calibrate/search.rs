@@ -1,11 +1,11 @@
 //! The nearest sum of stages: of all sums `i^k_0 s_0 + i^k_1 s_1 + ...` the one nearest to a complex number.
 
 use super::value;
-use crate::ops::quantizer::MAX_STAGES;
+use crate::ops::quantize::MAX_STAGES;
 
 /// Codes of all stages, and the squared distance of their sum.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Nearest {
+pub(in crate::ops) struct Nearest {
     /// The code of stage t at bits `2 t`.
     pub code: u32,
     pub distance: f32,
@@ -13,7 +13,7 @@ pub(super) struct Nearest {
 
 /// Scales `(s_re, s_im)` of the stages of U or of W.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stages {
+pub(in crate::ops) struct Stages {
     scales: [[f32; 2]; MAX_STAGES],
     count: usize,
 }

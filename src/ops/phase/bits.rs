@@ -99,8 +99,8 @@ impl PhaseGemmBits {
 impl Op for PhaseGemmBits {
     const NAME: &'static str = "phase_gemm_bits";
     const SHADERS: &'static [Shader] = &[shader!(
-        unchecked Needs { subgroup: true, int64: true, ..Needs::MATRIX },
-        "phase_gemm_bits",
+        unchecked Features { subgroup: true, int64: true, ..Features::MATRIX },
+        phase / "phase_gemm_bits",
         "bit_source",
         "bit_tiles",
         "quad",
@@ -159,7 +159,7 @@ impl Op for PhaseGemmBits {
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        large::phase_gemm_bits()
+        bench::phase_gemm_bits()
     }
 
     fn cases() -> Vec<Case<Self>> {

@@ -71,8 +71,8 @@ pub(super) fn overrides(shape: &PhaseShape, mode: Activations) -> Vec<(&'static 
 impl Op for PhaseGemmCoop {
     const NAME: &'static str = "phase_gemm_coop";
     const SHADERS: &'static [Shader] = &[shader!(
-        unchecked Needs::MATRIX,
-        "phase_gemm_coop",
+        unchecked Features::MATRIX,
+        phase / "phase_gemm_coop",
         "coop_tile",
         "coop_order",
         "quad",
@@ -80,8 +80,8 @@ impl Op for PhaseGemmCoop {
         "stack"
     )];
     const BINDINGS: &'static [Binding] = &[
-        held("codes", Elem::U32),
-        held("x", Elem::F16x2),
+        prefetched("codes", Elem::U32),
+        prefetched("x", Elem::F16x2),
         read("cells", Elem::U32),
         write("y", Elem::F32),
     ];
@@ -143,7 +143,7 @@ impl Op for PhaseGemmCoop {
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        large::phase_gemm_coop()
+        bench::phase_gemm_coop()
     }
 
     fn cases() -> Vec<Case<Self>> {
@@ -200,7 +200,7 @@ fn case(name: &str, shape: PhaseShape, mode: Activations) -> Case<PhaseGemmCoop>
     let op = PhaseGemmCoop { shape, mode };
     let padded = op.padded();
     let x = noise(16, padded.rows * padded.in_features, 3.0);
-    let x = Stored::F16.encode_rows(&x, padded.in_features, padded.in_features / 2);
+    let x = MatrixDtype::F16.encode_rows(&x, padded.in_features, padded.in_features / 2);
     let cells = |scales: &[f32], cells| match mode {
         Activations::Float => float_cells(scales, cells),
         mode => integer_cells(scales, cells, mode),

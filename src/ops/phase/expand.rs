@@ -55,8 +55,8 @@ pub struct PhaseExpandParams {
 impl Op for PhaseExpand {
     const NAME: &'static str = "phase_expand";
     const SHADERS: &'static [Shader] = &[shader!(
-        unchecked Needs { f16: true, ..Needs::NONE },
-        "phase_expand",
+        unchecked Features { f16: true, ..Features::NONE },
+        phase / "phase_expand",
         "real_codes"
     )];
     const BINDINGS: &'static [Binding] = &[
@@ -140,7 +140,7 @@ impl Op for PhaseExpand {
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        large::phase_expand()
+        bench::phase_expand()
     }
 
     fn cases() -> Vec<Case<Self>> {

@@ -35,8 +35,9 @@ const WIDTH: usize = 128;
 
 impl Op for PhaseGemvFloat {
     const NAME: &'static str = "phase_gemv_float";
-    const SHADERS: &'static [Shader] =
-        &[shader!(unchecked Needs::NONE, "phase_gemv_float", "stack", "halves", "signs")];
+    const SHADERS: &'static [Shader] = &[
+        shader!(unchecked Features::NONE, phase / "phase_gemv_float", "stack", "halves", "signs"),
+    ];
     const BINDINGS: &'static [Binding] = BINDINGS;
     const AGREE: Agree = AGREE;
     type Params = PhaseParams;
@@ -77,11 +78,11 @@ impl Op for PhaseGemvFloat {
     }
 
     fn host(&self, b: &mut Bindings<'_>) {
-        host::float(&self.shape, b);
+        cpu::float(&self.shape, b);
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        large::phase_gemv_float()
+        bench::phase_gemv_float()
     }
 
     fn cases() -> Vec<Case<Self>> {
@@ -91,8 +92,9 @@ impl Op for PhaseGemvFloat {
 
 impl Op for PhaseGemmFloat {
     const NAME: &'static str = "phase_gemm_float";
-    const SHADERS: &'static [Shader] =
-        &[shader!(unchecked Needs::NONE, "phase_gemm_float", "stack", "halves", "phase", "outer")];
+    const SHADERS: &'static [Shader] = &[
+        shader!(unchecked Features::NONE, phase / "phase_gemm_float", "stack", "halves", "phase", "outer"),
+    ];
     const BINDINGS: &'static [Binding] = BINDINGS;
     const AGREE: Agree = AGREE;
     type Params = PhaseParams;
@@ -125,11 +127,11 @@ impl Op for PhaseGemmFloat {
     }
 
     fn host(&self, b: &mut Bindings<'_>) {
-        host::float(&self.shape, b);
+        cpu::float(&self.shape, b);
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        large::phase_gemm_float()
+        bench::phase_gemm_float()
     }
 
     fn cases() -> Vec<Case<Self>> {

@@ -1,11 +1,11 @@
 //! The products with integer activations: exact sums, one rounding, the same bits everywhere.
 
 use super::*;
-use crate::ops::activation::ActRound;
+use crate::ops::quantize::QuantizeAct;
 
 /// Product of a stack with few tokens: a team of invocations per complex row.
 ///
-/// Bindings: `codes` [piece_rows, words, 2 T] u32 ([`interleaved`]); `q` and `absmax` as [`ActRound`] writes them; `cells`
+/// Bindings: `codes` [piece_rows, words, 2 T] u32 ([`interleaved`]); `q` and `absmax` as [`QuantizeAct`] writes them; `cells`
 /// [cells, 1 + groups * 2 T 2] u32 ([`integer_cells`]); `y` [rows, outputs] f32.
 #[derive(Debug, Clone)]
 pub struct PhaseGemv {
@@ -34,8 +34,8 @@ const BINDINGS: &[Binding] = &[
 
 /// The same, with loads that stay where they are.
 pub(super) const BINDINGS_HELD: &[Binding] = &[
-    held("codes", Elem::U32),
-    held("q", Elem::U32),
+    prefetched("codes", Elem::U32),
+    prefetched("q", Elem::U32),
     read("absmax", Elem::U32),
     read("cells", Elem::U32),
     write("y", Elem::F32),
@@ -52,8 +52,8 @@ pub(super) fn lanes(words: usize) -> usize {
 impl Op for PhaseGemv {
     const NAME: &'static str = "phase_gemv";
     const SHADERS: &'static [Shader] = &[shader!(
-        Needs::NONE,
-        "phase_gemv",
+        Features::NONE,
+        phase / "phase_gemv",
         "wide",
         "bits",
         "accumulate",
@@ -104,7 +104,7 @@ impl Op for PhaseGemv {
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        large::phase_gemv()
+        bench::phase_gemv()
     }
 
     fn cases() -> Vec<Case<Self>> {
@@ -115,8 +115,8 @@ impl Op for PhaseGemv {
 impl Op for PhaseGemm {
     const NAME: &'static str = "phase_gemm";
     const SHADERS: &'static [Shader] = &[shader!(
-        Needs::NONE,
-        "phase_gemm",
+        Features::NONE,
+        phase / "phase_gemm",
         "wide",
         "bits",
         "accumulate",
@@ -165,7 +165,7 @@ impl Op for PhaseGemm {
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        large::phase_gemm()
+        bench::phase_gemm()
     }
 
     fn cases() -> Vec<Case<Self>> {
@@ -174,7 +174,7 @@ impl Op for PhaseGemm {
 }
 
 pub(super) fn lengths(shape: &PhaseShape, mode: Activations) -> Vec<usize> {
-    let q = shape.rows * ActRound::row_words(shape.in_features, mode);
+    let q = shape.rows * QuantizeAct::row_words(shape.in_features, mode);
     shape.lengths([q, shape.rows])
 }
 
@@ -185,7 +185,7 @@ pub(super) fn cost(shape: &PhaseShape, mode: Activations) -> Cost {
 pub(super) fn on_host(shape: &PhaseShape, mode: Activations, b: &mut Bindings<'_>) {
     let (codes, q): (&[u32], &[u32]) = (b.read(0), b.read(1));
     let (absmax, cells): (&[f32], &[u32]) = (b.read(2), b.read(3));
-    host::product(shape, mode, codes, q, absmax, cells, b.write(4));
+    cpu::product(shape, mode, codes, q, absmax, cells, b.write(4));
 }
 
 /// What the products mean: codes decoded one by one, integer sums per group, the scales as integers.
@@ -253,12 +253,12 @@ pub(super) fn data_of(shape: &PhaseShape, mode: Activations) -> Vec<Data> {
 /// `q` and `absmax` of rows of activations.
 pub(super) fn rounded(x: &[f32], rows: usize, mode: Activations) -> [Vec<u32>; 2] {
     let columns = x.len() / rows;
-    let round = ActRound {
+    let round = QuantizeAct {
         rows,
         columns,
         mode,
     };
-    let mut q = vec![0; rows * ActRound::row_words(columns, mode)];
+    let mut q = vec![0; rows * QuantizeAct::row_words(columns, mode)];
     let mut absmax = vec![0; rows];
     let mut b = Bindings::new();
     b.push_read(bytemuck::cast_slice(x));

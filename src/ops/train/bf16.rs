@@ -45,7 +45,7 @@ fn rounded(bits: u32, noise: u32) -> u32 {
 
 impl Op for Bf16Pack {
     const NAME: &'static str = "bf16_pack";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "bf16_pack", "hash")];
+    const SHADERS: &'static [Shader] = &[shader!(Features::NONE, train / "bf16_pack", "hash")];
     const BINDINGS: &'static [Binding] = &[read("x", Elem::F32), write("y", Elem::U32)];
     const AGREE: Agree = Agree::Bits;
     type Params = Bf16PackParams;
@@ -59,7 +59,7 @@ impl Op for Bf16Pack {
     }
 
     fn grid(&self) -> Grid {
-        element_wise(self.n.div_ceil(2))
+        Grid::element_wise(self.n.div_ceil(2))
     }
 
     fn lengths(&self) -> Vec<usize> {
@@ -86,7 +86,7 @@ impl Op for Bf16Pack {
     fn host(&self, b: &mut Bindings<'_>) {
         let (x, y): (&[u32], &mut [u32]) = (b.read(0), b.write(1));
         let y = &mut y[self.first / 2..][..words(self.n)];
-        super::host::each_chunk(y, HOST_WORDS, |chunk, y| {
+        cpu::each_chunk(y, HOST_WORDS, |chunk, y| {
             let first = chunk * HOST_WORDS;
             let part = &x[2 * first..self.n.min(2 * (first + HOST_WORDS))];
             for (i, (pair, y)) in part.chunks(2).zip(y).enumerate() {
@@ -98,7 +98,7 @@ impl Op for Bf16Pack {
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        large::bf16_pack()
+        bench::bf16_pack()
     }
 
     fn cases() -> Vec<Case<Self>> {
@@ -141,7 +141,7 @@ pub struct Bf16UnpackParams {
 
 impl Op for Bf16Unpack {
     const NAME: &'static str = "bf16_unpack";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "bf16_unpack")];
+    const SHADERS: &'static [Shader] = &[shader!(Features::NONE, train / "bf16_unpack")];
     const BINDINGS: &'static [Binding] = &[read("x", Elem::U32), write("y", Elem::F32)];
     const AGREE: Agree = Agree::Bits;
     type Params = Bf16UnpackParams;
@@ -154,7 +154,7 @@ impl Op for Bf16Unpack {
     }
 
     fn grid(&self) -> Grid {
-        element_wise(self.n.div_ceil(2))
+        Grid::element_wise(self.n.div_ceil(2))
     }
 
     fn lengths(&self) -> Vec<usize> {
@@ -177,7 +177,7 @@ impl Op for Bf16Unpack {
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        large::bf16_unpack()
+        bench::bf16_unpack()
     }
 
     fn cases() -> Vec<Case<Self>> {

@@ -131,7 +131,7 @@ impl Block8Pack {
         let range = &self.range;
         let (codes, tops) = range.split(y);
         let blocks = (codes, CODE_WORDS * HOST_BLOCKS);
-        super::host::each_pair(blocks, (tops, HOST_BLOCKS), |chunk, codes, tops| {
+        cpu::each_pair(blocks, (tops, HOST_BLOCKS), |chunk, codes, tops| {
             let first = chunk * HOST_BLOCKS * BLOCK;
             let values = x[..range.n][first..].chunks(BLOCK);
             let blocks = codes.chunks_mut(CODE_WORDS).zip(tops).zip(values);
@@ -154,7 +154,7 @@ const HOST_BLOCKS: usize = 64;
 
 impl Op for Block8Pack {
     const NAME: &'static str = "block8_pack";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "block8_pack", "hash")];
+    const SHADERS: &'static [Shader] = &[shader!(Features::NONE, train / "block8_pack", "hash")];
     const BINDINGS: &'static [Binding] = &[read("x", Elem::F32), write("y", Elem::U32)];
     const AGREE: Agree = Agree::Bits;
     type Params = Block8PackParams;
@@ -171,7 +171,7 @@ impl Op for Block8Pack {
     }
 
     fn grid(&self) -> Grid {
-        element_wise(self.range.n.div_ceil(BLOCK) * CODE_WORDS)
+        Grid::element_wise(self.range.n.div_ceil(BLOCK) * CODE_WORDS)
     }
 
     fn lengths(&self) -> Vec<usize> {
@@ -196,7 +196,7 @@ impl Op for Block8Pack {
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        large::block8_pack()
+        bench::block8_pack()
     }
 
     fn cases() -> Vec<Case<Self>> {
@@ -256,7 +256,7 @@ pub struct Block8UnpackParams {
 
 impl Op for Block8Unpack {
     const NAME: &'static str = "block8_unpack";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "block8_unpack")];
+    const SHADERS: &'static [Shader] = &[shader!(Features::NONE, train / "block8_unpack")];
     const BINDINGS: &'static [Binding] = &[read("x", Elem::U32), write("y", Elem::F32)];
     const AGREE: Agree = Agree::Bits;
     type Params = Block8UnpackParams;
@@ -272,7 +272,7 @@ impl Op for Block8Unpack {
     }
 
     fn grid(&self) -> Grid {
-        element_wise(self.range.n.div_ceil(4))
+        Grid::element_wise(self.range.n.div_ceil(4))
     }
 
     fn lengths(&self) -> Vec<usize> {
@@ -313,7 +313,7 @@ impl Op for Block8Unpack {
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        large::block8_unpack()
+        bench::block8_unpack()
     }
 
     fn cases() -> Vec<Case<Self>> {

@@ -42,8 +42,8 @@ const STEP: usize = 64;
 impl Op for MatmulTrainCoop {
     const NAME: &'static str = "matmul_train_coop";
     const SHADERS: &'static [Shader] = &[shader!(
-        unchecked Needs::MATRIX,
-        "matmul_train_coop",
+        unchecked Features::MATRIX,
+        train / "matmul_train_coop",
         "coop_tile",
         "quad",
         "coop_piece",
@@ -104,7 +104,7 @@ impl Op for MatmulTrainCoop {
         let decode = |words: &[u32], half: bool| -> Vec<u32> {
             let mut values = vec![0.0f32; if half { 2 * words.len() } else { words.len() }];
             match half {
-                true => Stored::F16.decode(words, &mut values),
+                true => MatrixDtype::F16.decode(words, &mut values),
                 false => {
                     for (to, &from) in values.iter_mut().zip(words) {
                         *to = half::f16::from_f32(f32::from_bits(from)).to_f32();
@@ -123,7 +123,7 @@ impl Op for MatmulTrainCoop {
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        large::matmul_train_coop()
+        bench::matmul_train_coop()
     }
 
     fn cases() -> Vec<Case<Self>> {
@@ -149,7 +149,7 @@ impl Op for MatmulTrainCoop {
 fn case(name: &str, op: MatmulTrainCoop) -> Case<MatmulTrainCoop> {
     let lengths = op.lengths();
     let factor = |seed, words: usize, half| match half {
-        true => Data::Words(Stored::F16.encode(&noise(seed, 2 * words, 1.0))),
+        true => Data::Words(MatrixDtype::F16.encode(&noise(seed, 2 * words, 1.0))),
         false => Data::f32(&noise(seed, words, 1.0)),
     };
     let data = vec![

@@ -49,8 +49,8 @@ fn log_softmax(logits: &[f32]) -> Vec<f64> {
 impl Op for TokenDistill {
     const NAME: &'static str = "token_distill";
     const SHADERS: &'static [Shader] = &[shader!(
-        Needs::NONE,
-        "token_distill",
+        Features::NONE,
+        train / "token_distill",
         "reduce",
         "reduce_max"
     )];
@@ -101,7 +101,7 @@ impl Op for TokenDistill {
         let rows = x.chunks_exact_mut(self.vocab);
         let rows = rows.zip(teacher.chunks_exact(self.vocab)).zip(places);
         let (factor, share) = (f64::from(self.factor), f64::from(self.share));
-        super::host::each_worth(
+        cpu::each_worth(
             rows.take(self.rows).collect(),
             8 * self.vocab,
             |((x, teacher), (&target, loss))| {

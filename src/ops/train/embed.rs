@@ -3,6 +3,9 @@
 use super::*;
 use bytemuck::Zeroable;
 
+/// Values of a row that a workgroup sums.
+const WIDTH: usize = 256;
+
 /// Adds the gradient of every token to its row of the table: one owner per row, which adds in the order of the
 /// tokens, so that the sum is always the same.
 ///
@@ -46,7 +49,7 @@ pub fn sorted(tokens: &[u32]) -> (Vec<u32>, Vec<[u32; 3]>) {
 
 impl Op for TokenEmbedBackward {
     const NAME: &'static str = "token_embed_backward";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "token_embed_backward")];
+    const SHADERS: &'static [Shader] = &[shader!(Features::NONE, train / "token_embed_backward")];
     const BINDINGS: &'static [Binding] = &[
         read("d_y", Elem::F32),
         read("order", Elem::U32),

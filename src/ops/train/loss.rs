@@ -35,8 +35,12 @@ pub struct TokenLossParams {
 
 impl Op for TokenLoss {
     const NAME: &'static str = "token_loss";
-    const SHADERS: &'static [Shader] =
-        &[shader!(Needs::NONE, "token_loss", "reduce", "reduce_max")];
+    const SHADERS: &'static [Shader] = &[shader!(
+        Features::NONE,
+        train / "token_loss",
+        "reduce",
+        "reduce_max"
+    )];
     const BINDINGS: &'static [Binding] = &[
         read("targets", Elem::U32),
         write("x", Elem::F32),
@@ -101,7 +105,7 @@ impl Op for TokenLoss {
         let losses: &mut [f32] = b.write(2);
         let places = targets.iter().zip(losses).skip(self.first);
         let rows = x.chunks_exact_mut(self.vocab).zip(places).take(self.rows);
-        super::host::each_worth(rows.collect(), 3 * self.vocab, |(x, (&target, loss))| {
+        cpu::each_worth(rows.collect(), 3 * self.vocab, |(x, (&target, loss))| {
             let target = target as usize;
             if target >= self.vocab {
                 *loss = 0.0;
@@ -109,7 +113,7 @@ impl Op for TokenLoss {
                 return;
             }
             let chosen = x[target];
-            *loss = vector::softmax(1.0, x) - chosen;
+            *loss = cpu::softmax(1.0, x) - chosen;
             x[target] -= 1.0;
             x.iter_mut().for_each(|v| *v *= self.factor);
         });

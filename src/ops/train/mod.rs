@@ -7,29 +7,16 @@
 use super::*;
 
 pub mod bf16;
-pub mod blend;
 pub mod block8;
 pub mod coop;
 pub mod distill;
 pub mod embed;
-pub mod fill;
-pub mod halve;
+pub mod lerp;
 pub mod loss;
 pub mod matmul;
 pub mod norm;
 pub mod optimizer;
-pub mod rope;
+pub mod rope_in_place;
 pub mod scales;
 pub mod softmax;
 pub mod swiglu;
-
-/// Elements that one workgroup of an element-wise kernel covers.
-const WIDTH: usize = 256;
-
-/// Workgroups for so many elements.
-pub(super) fn element_wise(elements: usize) -> Grid {
-    Grid {
-        groups: elements.div_ceil(WIDTH) as u32,
-        batch: 1,
-    }
-}

@@ -3,7 +3,7 @@
 use super::*;
 use bytemuck::Zeroable;
 
-/// Gradient of [`super::pointwise::RmsNorm`] in its input; keeps each row's `1 / sqrt(mean(x^2) + eps)` for
+/// Gradient of [`crate::ops::norm::RmsNorm`] in its input; keeps each row's `1 / sqrt(mean(x^2) + eps)` for
 /// [`RmsNormWeightBackward`].
 ///
 /// Bindings: `x` [rows, n], `weight` `[n]`, `d_y` [rows, n], `d_x` [rows, n], `scale` `[rows]`, all f32.
@@ -30,7 +30,11 @@ pub struct RmsNormBackwardParams {
 
 impl Op for RmsNormBackward {
     const NAME: &'static str = "rms_norm_backward";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "rms_norm_backward", "reduce")];
+    const SHADERS: &'static [Shader] = &[shader!(
+        Features::NONE,
+        train / "rms_norm_backward",
+        "reduce"
+    )];
     const BINDINGS: &'static [Binding] = &[
         read("x", Elem::F32),
         read("weight", Elem::F32),
@@ -102,7 +106,7 @@ impl Op for RmsNormBackward {
         let inputs = x.chunks_exact(n).zip(d_y.chunks_exact(n));
         let rows = inputs.zip(d_x.chunks_exact_mut(n).zip(scale));
         let rows: Vec<_> = rows.take(self.rows).collect();
-        super::host::each_worth(rows, 2 * n, |((x, d_y), (d_x, scale))| {
+        cpu::each_worth(rows, 2 * n, |((x, d_y), (d_x, scale))| {
             let (mut squares, mut products) = (0.0, 0.0);
             for ((&x, &d), &w) in x.iter().zip(d_y).zip(weight) {
                 squares += f64::from(x) * f64::from(x);
@@ -143,7 +147,7 @@ impl Op for RmsNormBackward {
     }
 }
 
-/// Gradient of [`super::pointwise::RmsNorm`] in its weight, added up over the rows.
+/// Gradient of [`crate::ops::norm::RmsNorm`] in its weight, added up over the rows.
 ///
 /// Bindings: `x` [rows, n], `d_y` [rows, n], `scale` `[rows]` as [`RmsNormBackward`] left it, `d_weight` `[n]`, all
 /// f32; `d_weight` is added to.
@@ -165,7 +169,8 @@ pub struct RmsNormWeightBackwardParams {
 
 impl Op for RmsNormWeightBackward {
     const NAME: &'static str = "rms_norm_weight_backward";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "rms_norm_weight_backward")];
+    const SHADERS: &'static [Shader] =
+        &[shader!(Features::NONE, train / "rms_norm_weight_backward")];
     const BINDINGS: &'static [Binding] = &[
         read("x", Elem::F32),
         read("d_y", Elem::F32),

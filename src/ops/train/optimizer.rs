@@ -46,7 +46,7 @@ impl GradNorm {
 
 impl Op for GradNorm {
     const NAME: &'static str = "grad_norm";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "grad_norm", "reduce")];
+    const SHADERS: &'static [Shader] = &[shader!(Features::NONE, train / "grad_norm", "reduce")];
     const BINDINGS: &'static [Binding] = &[
         read("x", Elem::F32),
         write("squares", Elem::F32),
@@ -104,7 +104,7 @@ impl Op for GradNorm {
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        large::grad_norm()
+        bench::grad_norm()
     }
 
     fn cases() -> Vec<Case<Self>> {
@@ -200,7 +200,7 @@ pub struct AdamwParams {
 
 impl Op for Adamw {
     const NAME: &'static str = "adamw";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "adamw")];
+    const SHADERS: &'static [Shader] = &[shader!(Features::NONE, train / "adamw")];
     const BINDINGS: &'static [Binding] = &[
         read("gradient", Elem::F32),
         write("x", Elem::F32),
@@ -274,7 +274,7 @@ impl Op for Adamw {
         let p = self.params();
         let blocks = gradient.chunks(4096).zip(x.chunks_mut(4096));
         let blocks = blocks.zip(m.chunks_mut(4096).zip(v.chunks_mut(4096)));
-        super::host::each_worth(blocks.collect(), 4000, |((gradient, x), (m, v))| {
+        cpu::each_worth(blocks.collect(), 4000, |((gradient, x), (m, v))| {
             for ((&g, x), (m, v)) in gradient.iter().zip(x).zip(m.iter_mut().zip(v)) {
                 let g = p.factor * g;
                 // PyTorch's order of roundings
@@ -286,7 +286,7 @@ impl Op for Adamw {
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        large::adamw()
+        bench::adamw()
     }
 
     fn cases() -> Vec<Case<Self>> {

@@ -32,7 +32,7 @@ pub struct ScaleExpParams {
 
 impl Op for ScaleExp {
     const NAME: &'static str = "scale_exp";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "scale_exp")];
+    const SHADERS: &'static [Shader] = &[shader!(Features::NONE, train / "scale_exp")];
     const BINDINGS: &'static [Binding] = &[read("x", Elem::F32), write("y", Elem::F32)];
     // WebGPU allows 3 + 2 |x| units in the last place: 23 of 2^-23 for scales of e^-10 and more
     const AGREE: Agree = Agree::Nmse(7.6e-12);
@@ -47,7 +47,7 @@ impl Op for ScaleExp {
     }
 
     fn grid(&self) -> Grid {
-        element_wise(self.n)
+        Grid::element_wise(self.n)
     }
 
     fn lengths(&self) -> Vec<usize> {
@@ -121,7 +121,8 @@ impl ScaleGradient {
 
 impl Op for ScaleGradient {
     const NAME: &'static str = "scale_gradient";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "scale_gradient", "reduce")];
+    const SHADERS: &'static [Shader] =
+        &[shader!(Features::NONE, train / "scale_gradient", "reduce")];
     const BINDINGS: &'static [Binding] = &[
         read("x", Elem::F32),
         read("scales", Elem::F32),
@@ -143,7 +144,7 @@ impl Op for ScaleGradient {
 
     fn grid(&self) -> Grid {
         match self.by_row {
-            true => element_wise(self.scales()),
+            true => Grid::element_wise(self.scales()),
             false => Grid {
                 groups: self.width as u32,
                 batch: 1,

@@ -86,7 +86,12 @@ pub struct Softmax(pub Scores);
 
 impl Op for Softmax {
     const NAME: &'static str = "softmax";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "softmax", "reduce", "reduce_max")];
+    const SHADERS: &'static [Shader] = &[shader!(
+        Features::NONE,
+        train / "softmax",
+        "reduce",
+        "reduce_max"
+    )];
     const BINDINGS: &'static [Binding] = &[write("x", Elem::F32)];
     // exponents up to 60 are off by as many roundings, and exp by 3 + 2 |x| ULP; weights that count are off by less
     const AGREE: Agree = Agree::Nmse(1e-11);
@@ -135,10 +140,10 @@ impl Op for Softmax {
         let (s, scale) = (&self.0, self.0.scale() as f32);
         let rows = x.chunks_exact_mut(s.stride).take(s.batch * s.rows);
         let rows = rows.enumerate().collect();
-        super::host::each_worth(rows, 2 * s.rows, |(i, row): (usize, &mut [f32])| {
+        cpu::each_worth(rows, 2 * s.rows, |(i, row): (usize, &mut [f32])| {
             let (seen, hidden) = row[..s.rows].split_at_mut(i % s.rows + 1);
             hidden.fill(0.0);
-            vector::softmax(scale, seen);
+            cpu::softmax(scale, seen);
         });
     }
 
@@ -166,7 +171,11 @@ pub struct SoftmaxBackward(pub Scores);
 
 impl Op for SoftmaxBackward {
     const NAME: &'static str = "softmax_backward";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "softmax_backward", "reduce")];
+    const SHADERS: &'static [Shader] = &[shader!(
+        Features::NONE,
+        train / "softmax_backward",
+        "reduce"
+    )];
     const BINDINGS: &'static [Binding] = &[read("y", Elem::F32), write("d_y", Elem::F32)];
     // the difference from the mean loses what they have in common: a few bits in the cases
     const AGREE: Agree = Agree::Nmse(1e-11);
@@ -208,13 +217,13 @@ impl Op for SoftmaxBackward {
         let (s, scale) = (&self.0, self.0.scale() as f32);
         let rows = y.chunks_exact(s.stride).zip(d.chunks_exact_mut(s.stride));
         let rows = rows.take(s.batch * s.rows).enumerate().collect();
-        super::host::each_worth(
+        cpu::each_worth(
             rows,
             s.rows / 2,
             |(i, (y, d)): (usize, (&[f32], &mut [f32]))| {
                 let (seen, hidden) = d[..s.rows].split_at_mut(i % s.rows + 1);
                 hidden.fill(0.0);
-                let mean = vector::dot(&y[..seen.len()], seen);
+                let mean = cpu::dot(&y[..seen.len()], seen);
                 for (d, y) in seen.iter_mut().zip(y) {
                     *d = scale * y * (*d - mean);
                 }

@@ -3,7 +3,7 @@
 use super::*;
 use bytemuck::Zeroable;
 
-/// Gradient of [`super::pointwise::SwiGlu`]: `d_gate = d_y up s (1 + gate (1 - s))` and `d_up = d_y gate s` with
+/// Gradient of [`crate::ops::activation::SwiGlu`]: `d_gate = d_y up s (1 + gate (1 - s))` and `d_up = d_y gate s` with
 /// `s = 1 / (1 + exp(-gate))`, in the place of gate and up.
 ///
 /// Bindings: `d_y` [rows, n] f32; `x` [rows, 2 n] f32, a row being `[gate | up]`, becomes their gradient.
@@ -25,7 +25,11 @@ pub struct SwigluBackwardParams {
 
 impl Op for SwigluBackward {
     const NAME: &'static str = "swiglu_backward";
-    const SHADERS: &'static [Shader] = &[shader!(Needs::NONE, "swiglu_backward", "sigmoid")];
+    const SHADERS: &'static [Shader] = &[shader!(
+        Features::NONE,
+        train / "swiglu_backward",
+        "sigmoid"
+    )];
     const BINDINGS: &'static [Binding] = &[read("d_y", Elem::F32), write("x", Elem::F32)];
     // exp may be off by 3 + 2 |g| ULP, but where that is much, exp(-|g|) is too small to count
     const AGREE: Agree = Agree::Nmse(1e-12);
@@ -39,7 +43,7 @@ impl Op for SwigluBackward {
     }
 
     fn grid(&self) -> Grid {
-        element_wise(self.rows * self.n)
+        Grid::element_wise(self.rows * self.n)
     }
 
     fn lengths(&self) -> Vec<usize> {
@@ -74,9 +78,9 @@ impl Op for SwigluBackward {
         let (d_y, x): (&[f32], &mut [f32]) = (b.read(0), b.write(1));
         let rows = x.chunks_exact_mut(2 * self.n).zip(d_y.chunks_exact(self.n));
         let rows: Vec<_> = rows.take(self.rows).collect();
-        super::host::each_worth(rows, 2 * self.n, |(x, d_y)| {
+        cpu::each_worth(rows, 2 * self.n, |(x, d_y)| {
             let (gate, up) = x.split_at_mut(self.n);
-            vector::gated_backward(d_y, gate, up);
+            cpu::gated_backward(d_y, gate, up);
         });
     }
 

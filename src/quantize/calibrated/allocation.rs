@@ -3,8 +3,8 @@
 use super::{Sequences, Step, Uncalibrated};
 use crate::backend::{Device, block_on};
 use crate::error::Result;
-use crate::model::calibrate::{CalibrateOptions, Judged, allocate, fewest, sensitivities};
 use crate::model::{Method, Mixed, Recipe};
+use crate::quantize::calibrate::{CalibrateOptions, Judged, allocate, fewest, sensitivities};
 use serde::{Deserialize, Serialize};
 
 /// Stages that were allocated under a number of bits.

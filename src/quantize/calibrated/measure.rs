@@ -7,7 +7,7 @@ use crate::evaluate::protocol::Window;
 use crate::evaluate::{self, Text};
 use crate::model::session::IGNORED;
 use crate::model::{Config, LoadOptions, Model, Recipe, Weights};
-use crate::ops::activation::Activations;
+use crate::ops::quantize::Activations;
 
 /// Perplexity of the held-out sequences, if there are any.
 pub(super) async fn perplexity(

@@ -20,15 +20,15 @@ pub use report::{CalibratedBlock, CalibratedLayer, CalibrationReport, TuningRepo
 pub use text::{CalibrationText, Sequences, TextSource};
 pub use tune::Tuning;
 
-use super::QuantizeOptions;
+use super::calibrate::{CalibrateOptions, calibrate, calibrate_behind, fewest};
 use crate::backend::{Backend, Device, block_on};
+use crate::convert::QuantizeOptions;
 use crate::error::{Error, Result};
 use crate::files::corpus::hash;
 use crate::files::layers::Layers;
 use crate::files::staging::{Destination, Replaced};
-use crate::files::{Inputs, Original, marker, packed, plan};
+use crate::files::{CopyFrom, Inputs, marker, packed, plan};
 use crate::generate::ModelFiles;
-use crate::model::calibrate::{CalibrateOptions, calibrate, calibrate_behind, fewest};
 use crate::model::weights::{Allowing, required};
 use crate::model::{Config, FirstStages, Recipe, Weights};
 use blocks::{Task, by_blocks};
@@ -134,7 +134,7 @@ impl Calibration {
 /// snapshot. The same command gives the same bytes, killed in between or not.
 ///
 /// # Errors
-/// As [`super::quantize_folder`], for another method than fairy2i, and those of reading the text.
+/// As [`crate::convert::quantize_folder`], for another method than fairy2i, and those of reading the text.
 pub fn calibrate_folder(
     files: &ModelFiles,
     out: impl AsRef<Path>,
@@ -163,7 +163,7 @@ pub fn calibrate_folder(
     let opened = files.opened();
     let weights: &dyn Weights = &Allowing(&*opened.weights, options.allow_nonfinite);
     let writer = |weights, recipe| {
-        let original = Original {
+        let original = CopyFrom {
             weights,
             allow_nonfinite: options.allow_nonfinite,
             ..opened.original()

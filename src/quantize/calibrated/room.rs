@@ -3,8 +3,8 @@
 use super::tune::Tuning;
 use crate::backend::{Backend, Device};
 use crate::error::Result;
-use crate::model::train::{Memory, Moments, TrainOptions};
 use crate::model::{Config, Recipe};
+use crate::train::step::{Memory, Moments, TrainOptions};
 
 /// How the trainer is told, but for what depends on the device.
 pub(super) fn told(recipe: Recipe, tuning: &Tuning, length: usize) -> TrainOptions {

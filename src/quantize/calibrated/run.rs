@@ -4,9 +4,9 @@ use super::Step;
 use super::report::{CalibratedLayer, bug};
 use crate::error::{Error, Result};
 use crate::files::layers::Layers;
-use crate::model::calibrate::{Journal, LayerErrors};
 use crate::model::config::LinearShape;
 use crate::model::{Config, Packed, Recipe};
+use crate::quantize::calibrate::{Journal, LayerErrors};
 use std::collections::BTreeMap;
 
 /// What the names of files of first stages begin with.

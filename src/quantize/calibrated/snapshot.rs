@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::files::corpus::Order;
 use crate::files::layers::Layers;
 use crate::files::run::{Checkpoints, LossScale, Saved};
-use crate::model::train::{Masters, Memory, Moments, Part, TrainOptions, Trainer};
+use crate::train::step::{Masters, Memory, Moments, Part, Progress, TrainOptions, Trainer};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -96,7 +96,7 @@ impl Snapshots {
         let Some((saved, state)) = self.found.take() else {
             return Ok(None);
         };
-        trainer.set_progress(state.loss_scale.progress(state.updates))?;
+        trainer.set_progress(Progress::resumed(state.loss_scale, state.updates))?;
         let layouts = Part::ALL.map(|part| trainer.layouts(part));
         saved.trained(&layouts, |part, i, words| trainer.set_words(part, i, words))?;
         Ok(Some(state))

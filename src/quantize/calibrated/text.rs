@@ -8,7 +8,7 @@ use crate::files::corpus::texts::Content;
 use crate::files::corpus::{Order, hash};
 use crate::files::packed::little_endian;
 use crate::generate::ModelFiles;
-use crate::ops::host::each_chunk;
+use crate::ops::cpu::each_chunk;
 use std::path::{Path, PathBuf};
 
 /// Where calibration text comes from.

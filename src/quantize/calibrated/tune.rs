@@ -7,10 +7,10 @@ use super::weights::Dense;
 use super::{CalibratedBlock, Step};
 use crate::backend::{Backend, Device, block_on};
 use crate::error::{Error, Result};
-use crate::model::train::{
+use crate::model::{Config, Packed, Recipe, Weights};
+use crate::train::step::{
     Batch, Given, Kind, Masters, Moments, Part, StepReport, TrainOptions, Trainer,
 };
-use crate::model::{Config, Packed, Recipe, Weights};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 

@@ -1,12 +1,11 @@
 //! Writing a checkpoint.
 
-use super::{Checkpoints, MANIFEST, Manifest, STATE, Sealed, stranger};
+use super::{Checkpoints, MANIFEST, Manifest, Part, STATE, Sealed, stranger};
 use crate::error::{Error, Result};
 use crate::files::checkpoint::{Spec, layout};
 use crate::files::corpus::{hash, hex};
 use crate::files::json::show;
 use crate::files::staging::occupied;
-use crate::model::train::{Layout, Part};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -74,13 +73,12 @@ impl<'a> Saving<'a> {
     /// Those of `words`; [`Error::Io`].
     pub fn trained(
         &mut self,
-        layouts: [Vec<Layout>; Part::ALL.len()],
+        layouts: [Vec<Spec>; Part::ALL.len()],
         mut words: impl FnMut(Part, usize) -> Result<Vec<u32>>,
     ) -> Result<()> {
         for (part, layouts) in Part::ALL.into_iter().zip(layouts) {
-            let tensors: Vec<_> = layouts.into_iter().map(Spec::from).collect();
-            let mut file = self.tensors(part.file(), &tensors)?;
-            for i in 0..tensors.len() {
+            let mut file = self.tensors(part.file(), &layouts)?;
+            for i in 0..layouts.len() {
                 file.push(&words(part, i)?)?;
             }
             file.finish()?;

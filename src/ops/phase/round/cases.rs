@@ -3,7 +3,7 @@
 use super::*;
 
 /// All of them.
-pub(super) fn all() -> Vec<Case<PhaseGemvRound>> {
+pub(super) fn all() -> Vec<Case<PhaseGemvFused>> {
     let mut cases = Vec::new();
     for mode in [Activations::Int16, Activations::Int8] {
         for (norm, outcome, known) in [
@@ -15,7 +15,7 @@ pub(super) fn all() -> Vec<Case<PhaseGemvRound>> {
             (Some(1e-5), Outcome::Gated, 0),
         ] {
             for (name, shape) in round_shapes() {
-                let op = PhaseGemvRound {
+                let op = PhaseGemvFused {
                     shape,
                     mode,
                     norm,
@@ -35,9 +35,9 @@ pub(super) fn all() -> Vec<Case<PhaseGemvRound>> {
 }
 
 /// Tokens that are hard to round.
-fn rounding_cases(mode: Activations) -> Vec<Case<PhaseGemvRound>> {
+fn rounding_cases(mode: Activations) -> Vec<Case<PhaseGemvFused>> {
     let (_, shape) = round_shapes().swap_remove(0);
-    let op = PhaseGemvRound {
+    let op = PhaseGemvFused {
         shape: PhaseShape {
             in_features: 1024,
             rows: 1,
@@ -50,7 +50,7 @@ fn rounding_cases(mode: Activations) -> Vec<Case<PhaseGemvRound>> {
         processors: 132,
     };
     let scaled = |by: f32| -> Vec<f32> { noise(14, 1024, 1.0).iter().map(|x| x * by).collect() };
-    let faint = PhaseGemvRound {
+    let faint = PhaseGemvFused {
         norm: Some(1e-5),
         ..op.clone()
     };
@@ -102,7 +102,7 @@ fn ties(columns: usize, mode: Activations, largest: bool) -> Vec<f32> {
     token
 }
 
-fn case(name: &str, op: PhaseGemvRound, tokens: &[f32]) -> Case<PhaseGemvRound> {
+fn case(name: &str, op: PhaseGemvFused, tokens: &[f32]) -> Case<PhaseGemvFused> {
     let columns = op.shape.in_features;
     let weight: Vec<f32> = noise(13, columns, 0.5).iter().map(|w| w + 1.0).collect();
     let activations = [Data::f32(tokens), Data::f32(&weight)];

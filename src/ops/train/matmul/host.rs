@@ -1,12 +1,12 @@
 //! Blocks of rows on the host.
 
 use super::MatmulTrain;
-use crate::ops::vector;
+use crate::ops::cpu;
 use std::ops::Range;
 
 impl MatmulTrain {
     /// Rows from `first` on of one repetition: `sums` [rows, n]. Factors are brought into the order of the tiles that
-    /// [`vector::wide_tile`] adds to, so many k at a time that they stay in the caches.
+    /// [`cpu::wide_tile`] adds to, so many k at a time that they stay in the caches.
     pub(super) fn block(
         &self,
         [a, b]: [&[f32]; 2],
@@ -14,7 +14,7 @@ impl MatmulTrain {
         first: usize,
         sums: &mut [f64],
     ) {
-        const TILE: (usize, usize) = vector::TILE;
+        const TILE: (usize, usize) = cpu::TILE;
         let rows = sums.len() / self.n;
         let columns = self.columns(first);
         let depth = self.depth(first);
@@ -87,12 +87,12 @@ fn add_tile<'s>(
     rows: impl Iterator<Item = &'s mut [f64]>,
     columns: Range<usize>,
 ) {
-    let mut tile = [[0.0; vector::TILE.1]; vector::TILE.0];
+    let mut tile = [[0.0; cpu::TILE.1]; cpu::TILE.0];
     let mut rows: Vec<&mut [f64]> = rows.map(|row| &mut row[columns.clone()]).collect();
     for (tile, row) in tile.iter_mut().zip(&rows) {
         tile[..row.len()].copy_from_slice(row);
     }
-    vector::wide_tile(a, b, &mut tile);
+    cpu::wide_tile(a, b, &mut tile);
     for (tile, row) in tile.iter().zip(&mut rows) {
         row.copy_from_slice(&tile[..columns.len()]);
     }

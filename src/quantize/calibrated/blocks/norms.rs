@@ -2,7 +2,7 @@
 
 use crate::backend::{Device, block_on};
 use crate::error::{Error, Result};
-use crate::model::train::{Kind, Parameter, Part, Trainer};
+use crate::train::step::{Kind, Parameter, Part, Trainer};
 
 /// Norms by their names.
 pub(super) type Norms = Vec<(String, Vec<u32>)>;

@@ -5,8 +5,8 @@ use super::super::tune::{SCALE_RATE, Tuning};
 use crate::backend::{Backend, Device};
 use crate::error::Result;
 use crate::model::memory::{self, product};
-use crate::model::train::{Memory, Scope, TrainOptions};
 use crate::model::{Config, Recipe, Weights};
+use crate::train::step::{Memory, Scope, TrainOptions};
 use serde::{Deserialize, Serialize};
 
 /// How blocks are trained by themselves.

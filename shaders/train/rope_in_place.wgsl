@@ -1,0 +1,42 @@
+// (a, b) = (a cos -+ b sin, b cos +- a sin) for the pairs (j, j + head_dim / 2) of the first `turned` heads of a row
+// one invocation owns one pair
+// x [rows, heads, head_dim] f32, in place, row i at position i % length; table [length, head_dim / 2, 2] f32
+
+struct Params {
+    rows: u32,
+    heads: u32,
+    turned: u32,
+    head_dim: u32,
+    length: u32,
+    sign: f32, // -1 turns back, which is the gradient
+}
+
+@group(0) @binding(0) var<uniform> p: Params;
+@group(0) @binding(1) var<storage, read> table: array<f32>;
+@group(0) @binding(2) var<storage, read_write> x: array<f32>;
+
+const WIDTH = 256u;
+
+@compute @workgroup_size(WIDTH)
+fn rope_in_place(
+    @builtin(workgroup_id) wg: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let half = p.head_dim / 2u;
+    let i = (wg.x + wg.y * nwg.x) * WIDTH + lane;
+    if i >= p.rows * p.turned * half {
+        return;
+    }
+    let j = i % half;
+    let head = i / half % p.turned;
+    let row = i / half / p.turned;
+    let at = (row * p.heads + head) * p.head_dim + j;
+    let angle = 2u * (row % p.length * half + j);
+    let cos = table[angle];
+    let sin = p.sign * table[angle + 1u];
+    let a = x[at];
+    let b = x[at + half];
+    x[at] = a * cos - b * sin;
+    x[at + half] = b * cos + a * sin;
+}

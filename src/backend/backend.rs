@@ -1,0 +1,215 @@
+//! What a device has to offer, and what its callers need around it.
+
+use super::DeviceFacts;
+use super::fill::Fill;
+use crate::error::{Error, Result};
+use crate::ops::{Cost, Features, Op, Shader};
+
+/// How long one run of an op took.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// [`Op::NAME`].
+    pub op: &'static str,
+    /// What [`Backend::scope`] said last before it.
+    pub place: String,
+    /// What it had to move and compute.
+    pub cost: Cost,
+    /// From its beginning to its end on the device.
+    pub nanoseconds: f64,
+}
+
+/// A device that holds buffers of 32-bit words and runs ops on them, in the order they were asked for.
+#[allow(async_fn_in_trait)] // callers are generic; nothing here needs Send futures
+pub trait Backend {
+    /// A buffer on the device; dropping it frees it.
+    type Buffer;
+
+    /// What this device is and can do.
+    fn facts(&self) -> &DeviceFacts;
+
+    /// Name of the device, for people.
+    fn name(&self) -> String {
+        self.facts().name.clone()
+    }
+
+    /// Bytes that new buffers can still take, as far as anybody can tell: of a GPU what its memory has beside the
+    /// buffers of this process, of the host what the system has left.
+    fn available(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether it can run `O`: hosts run every op, GPUs those that they have a kernel for.
+    fn runs<O: Op>(&self) -> bool {
+        true
+    }
+
+    /// A buffer of `words` zeros.
+    fn alloc(&self, label: &str, words: usize) -> Result<Self::Buffer>;
+
+    /// Overwrites words from `offset` on.
+    fn upload(&self, buffer: &Self::Buffer, offset: usize, words: &[u32]) -> Result<()>;
+
+    /// Overwrites words from `offset` on with what `fill` writes, without ever holding all of them on the host:
+    /// weights go from a mapped file through a bounded staging memory to the device.
+    fn upload_with(&self, buffer: &Self::Buffer, offset: usize, fill: &Fill<'_>) -> Result<()> {
+        fill.pieces(|first, words| self.upload(buffer, offset + first, words))
+    }
+
+    /// Reads `len` words from `offset` on, as everything asked for until this call leaves them: the future only waits, and
+    /// more may be asked for before it is awaited.
+    fn download<'a>(
+        &'a self,
+        buffer: &'a Self::Buffer,
+        offset: usize,
+        len: usize,
+    ) -> impl Future<Output = Result<Vec<u32>>>;
+
+    /// Runs `op`; `buffers` in the order of [`Op::BINDINGS`]. No buffer may appear twice if it is written.
+    async fn run<O: Op>(&self, op: &O, buffers: &[&Self::Buffer]) -> Result<()>;
+
+    /// Hands everything asked for so far to the device.
+    fn flush(&self) -> Result<()>;
+
+    /// From `collect_pipelines(true)` to `collect_pipelines(false)` nothing is run: [`Backend::run`] only notes what it would need, and
+    /// what is downloaded means nothing. The end of the rehearsal makes everything that was noted at once (kernels are
+    /// compiled in parallel). `false` where there is nothing to prepare, and then ops are run as ever.
+    fn collect_pipelines(&self, _on: bool) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// Begins to keep the device's time of every op, or stops. `false` where the device has no clock for that.
+    fn profile(&self, _on: bool) -> Result<bool> {
+        Ok(false)
+    }
+
+    /// The times of all ops since profiling began or since the last call, in their order.
+    async fn profiled(&self) -> Result<Vec<Timing>> {
+        Ok(Vec::new())
+    }
+
+    /// Says where in the model the next ops belong (for messages of the lockstep check, and profiles).
+    fn scope(&self, _name: &dyn Fn() -> String) {}
+
+    /// Blocks until results that [`Backend::download`] waits for may be there. Only programs call this.
+    fn wait(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A borrowed backend is one too, so that a program keeps its device while a model lives on it.
+impl<B: Backend> Backend for &B {
+    type Buffer = B::Buffer;
+
+    fn facts(&self) -> &DeviceFacts {
+        (**self).facts()
+    }
+
+    fn available(&self) -> Option<u64> {
+        (**self).available()
+    }
+
+    fn runs<O: Op>(&self) -> bool {
+        (**self).runs::<O>()
+    }
+
+    fn alloc(&self, label: &str, words: usize) -> Result<Self::Buffer> {
+        (**self).alloc(label, words)
+    }
+
+    fn upload(&self, buffer: &Self::Buffer, offset: usize, words: &[u32]) -> Result<()> {
+        (**self).upload(buffer, offset, words)
+    }
+
+    fn upload_with(&self, buffer: &Self::Buffer, offset: usize, fill: &Fill<'_>) -> Result<()> {
+        (**self).upload_with(buffer, offset, fill)
+    }
+
+    fn download<'a>(
+        &'a self,
+        buffer: &'a Self::Buffer,
+        offset: usize,
+        len: usize,
+    ) -> impl Future<Output = Result<Vec<u32>>> {
+        (**self).download(buffer, offset, len)
+    }
+
+    async fn run<O: Op>(&self, op: &O, buffers: &[&Self::Buffer]) -> Result<()> {
+        (**self).run(op, buffers).await
+    }
+
+    fn flush(&self) -> Result<()> {
+        (**self).flush()
+    }
+
+    fn collect_pipelines(&self, on: bool) -> Result<bool> {
+        (**self).collect_pipelines(on)
+    }
+
+    fn profile(&self, on: bool) -> Result<bool> {
+        (**self).profile(on)
+    }
+
+    async fn profiled(&self) -> Result<Vec<Timing>> {
+        (**self).profiled().await
+    }
+
+    fn scope(&self, name: &dyn Fn() -> String) {
+        (**self).scope(name);
+    }
+
+    fn wait(&self) -> Result<()> {
+        (**self).wait()
+    }
+}
+
+/// A new buffer holding `words`.
+pub fn upload_new<B: Backend>(backend: &B, label: &str, words: &[u32]) -> Result<B::Buffer> {
+    let buffer = backend.alloc(label, words.len())?;
+    backend.upload(&buffer, 0, words)?;
+    Ok(buffer)
+}
+
+/// Drives `future` to its end on this thread, waiting for `backend` whenever it has nothing to do.
+#[cfg(feature = "blocking")]
+pub fn block_on<B: Backend, T>(backend: &B, future: impl Future<Output = Result<T>>) -> Result<T> {
+    use std::task::Poll;
+    let mut future = std::pin::pin!(future);
+    pollster::block_on(std::future::poll_fn(|context| {
+        loop {
+            if let Poll::Ready(result) = future.as_mut().poll(context) {
+                return Poll::Ready(result);
+            }
+            if let Err(error) = backend.wait() {
+                return Poll::Ready(Err(error));
+            }
+        }
+    }))
+}
+
+/// Checks a run's buffers against what the op needs.
+pub(super) fn check_lengths<O: Op>(
+    op: &O,
+    lengths: impl ExactSizeIterator<Item = usize>,
+) -> Result<()> {
+    let needed = op.lengths();
+    if needed.len() != O::BINDINGS.len() || lengths.len() != needed.len() {
+        let what = format!(
+            "{} buffers given, {} needed",
+            lengths.len(),
+            O::BINDINGS.len()
+        );
+        return Err(Error::Shape { op: O::NAME, what });
+    }
+    for ((have, need), binding) in lengths.zip(needed).zip(O::BINDINGS) {
+        if have < need {
+            let what = format!("`{}` has {have} words, {need} needed", binding.name);
+            return Err(Error::Shape { op: O::NAME, what });
+        }
+    }
+    Ok(())
+}
+
+/// The first kernel of `O` that a device with `level` can run: what a GPU takes.
+pub fn kernel_for<O: Op>(level: Features) -> Option<&'static Shader> {
+    O::SHADERS.iter().find(|s| level.covers(s.needs))
+}

@@ -1,0 +1,353 @@
+//! The device that a program's user chose: one type for every backend, which is a backend itself.
+
+use super::cpu::CpuBuffer;
+use super::gpu::GpuBuffer;
+use super::{
+    AdapterSummary, Backend, Cpu, DeviceFacts, Fill, Gpu, Lockstep, Options, Timing, adapters,
+};
+use crate::error::{Error, Result};
+use crate::ops::Op;
+use std::pin::Pin;
+use std::rc::Rc;
+
+mod choice;
+pub use choice::{APIS, DeviceChoice, candidates};
+
+/// The CPU, a GPU, or either of them with the reference in lockstep.
+///
+/// Cheap to clone: clones are the same device, so that several models can live on one.
+///
+/// ```
+/// use fairy2i_gpu::Device;
+/// let device = Device::auto()?; // a GPU if there is one, else the CPU
+/// let cpu: Device = "cpu".parse()?; // or "gpu", "1", "nvidia", ...
+/// # let _ = (device, cpu);
+/// # Ok::<(), fairy2i_gpu::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Device(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Cpu(Cpu),
+    Gpu(Rc<Gpu>),
+    Checked(Rc<Lockstep<Device>>),
+}
+
+/// A buffer of a [`Device`].
+pub struct DeviceBuffer(Memory);
+
+enum Memory {
+    Cpu(CpuBuffer),
+    Gpu(GpuBuffer),
+    Checked(Box<(DeviceBuffer, CpuBuffer)>),
+}
+
+/// How to open a [`Device`].
+#[derive(Debug, Clone, Default)]
+pub struct DeviceOptions {
+    /// Compare every operation with the reference, and stop at the first disagreement.
+    pub check: bool,
+    /// What only GPUs have a use for.
+    pub gpu: Options,
+}
+
+/// Words on their way, from whichever backend.
+type Words<'a> = Pin<Box<dyn Future<Output = Result<Vec<u32>>> + 'a>>;
+
+/// Most buffers of one op; a list of that length fits on the stack.
+const MOST_BUFFERS: usize = 8;
+
+impl Device {
+    /// The CPU backend.
+    pub fn cpu() -> Self {
+        Self(Kind::Cpu(Cpu::new()))
+    }
+
+    /// A real GPU if there is one that opens, else the CPU.
+    ///
+    /// # Errors
+    /// None today: the CPU is always there.
+    #[cfg(feature = "blocking")]
+    pub fn auto() -> Result<Self> {
+        Self::open(&DeviceChoice::Auto, &DeviceOptions::default())
+    }
+
+    /// Opens the device that `choice` names.
+    ///
+    /// # Errors
+    /// [`Error::Device`] where there is no such device or it does not open.
+    #[cfg(feature = "blocking")]
+    pub fn open(choice: &DeviceChoice, options: &DeviceOptions) -> Result<Self> {
+        pollster::block_on(Self::open_async(choice, options, &mut |_| {}))
+    }
+
+    /// [`Device::open`] for those who must not block. An adapter that does not open is passed over where `choice`
+    /// leaves a choice; `passed_over` hears why.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub async fn open_async(
+        choice: &DeviceChoice,
+        options: &DeviceOptions,
+        passed_over: &mut dyn FnMut(&Error),
+    ) -> Result<Self> {
+        let plain = Self::open_plain(choice, options, passed_over).await?;
+        Ok(match options.check {
+            true => Self(Kind::Checked(Rc::new(Lockstep::new(plain)))),
+            false => plain,
+        })
+    }
+
+    async fn open_plain(
+        choice: &DeviceChoice,
+        options: &DeviceOptions,
+        passed_over: &mut dyn FnMut(&Error),
+    ) -> Result<Self> {
+        if *choice == DeviceChoice::Cpu {
+            return Ok(Self::cpu());
+        }
+        let all = adapters().await;
+        let mut refused = None;
+        for index in candidates(choice, &all, options.check)? {
+            match Gpu::open(index, options.gpu.clone()).await {
+                Ok(gpu) => return Ok(gpu.into()),
+                Err(error) => {
+                    passed_over(&error);
+                    refused = Some(error);
+                }
+            }
+        }
+        match (choice, refused) {
+            (DeviceChoice::Auto, _) | (_, None) => Ok(Self::cpu()),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// What the driver says of the adapter, if it is a GPU.
+    pub fn adapter(&self) -> Option<&AdapterSummary> {
+        match &self.0 {
+            Kind::Cpu(_) => None,
+            Kind::Gpu(gpu) => Some(gpu.summary()),
+            Kind::Checked(twin) => twin.device().adapter(),
+        }
+    }
+
+    /// Whether it is a real GPU, not the CPU in one form or another.
+    pub fn is_hardware(&self) -> bool {
+        self.adapter().is_some_and(|adapter| !adapter.software)
+    }
+
+    /// Whether ops run in host memory, without a GPU's driver.
+    pub fn is_cpu(&self) -> bool {
+        self.adapter().is_none()
+    }
+
+    /// How many ops were compared with the reference so far, if the device was opened with [`DeviceOptions::check`].
+    pub fn compared(&self) -> Option<usize> {
+        match &self.0 {
+            Kind::Checked(twin) => Some(twin.compared()),
+            _ => None,
+        }
+    }
+}
+
+impl From<Gpu> for Device {
+    fn from(gpu: Gpu) -> Self {
+        Self(Kind::Gpu(Rc::new(gpu)))
+    }
+}
+
+/// Opens the device that the text names: `auto`, `cpu`, `gpu`, an index, or part of a name.
+#[cfg(feature = "blocking")]
+impl std::str::FromStr for Device {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let Ok(choice) = text.parse();
+        Self::open(&choice, &DeviceOptions::default())
+    }
+}
+
+/// A buffer was given to a device that did not make it.
+fn foreign() -> Error {
+    Error::usage(
+        "a buffer of another device",
+        "use buffers on the device that allocated them",
+    )
+}
+
+impl DeviceBuffer {
+    fn cpu(&self) -> Result<&CpuBuffer> {
+        match &self.0 {
+            Memory::Cpu(buffer) => Ok(buffer),
+            _ => Err(foreign()),
+        }
+    }
+
+    fn gpu(&self) -> Result<&GpuBuffer> {
+        match &self.0 {
+            Memory::Gpu(buffer) => Ok(buffer),
+            _ => Err(foreign()),
+        }
+    }
+
+    fn checked(&self) -> Result<&(DeviceBuffer, CpuBuffer)> {
+        match &self.0 {
+            Memory::Checked(buffers) => Ok(buffers),
+            _ => Err(foreign()),
+        }
+    }
+}
+
+/// `of` every buffer of an op, in a list on the stack, and their number.
+fn each<'b, T>(
+    buffers: &[&'b DeviceBuffer],
+    of: impl Fn(&'b DeviceBuffer) -> Result<&'b T>,
+) -> Result<([&'b T; MOST_BUFFERS], usize)> {
+    let (Some(first), true) = (buffers.first(), buffers.len() <= MOST_BUFFERS) else {
+        let what = format!("{} buffers for one op", buffers.len());
+        return Err(Error::usage(what, format!("give 1 to {MOST_BUFFERS}")));
+    };
+    let mut all = [of(first)?; MOST_BUFFERS];
+    for (slot, buffer) in all.iter_mut().zip(buffers) {
+        *slot = of(buffer)?;
+    }
+    Ok((all, buffers.len()))
+}
+
+impl Backend for Device {
+    type Buffer = DeviceBuffer;
+
+    fn facts(&self) -> &DeviceFacts {
+        match &self.0 {
+            Kind::Cpu(cpu) => cpu.facts(),
+            Kind::Gpu(gpu) => gpu.facts(),
+            Kind::Checked(twin) => twin.facts(),
+        }
+    }
+
+    fn available(&self) -> Option<u64> {
+        match &self.0 {
+            Kind::Cpu(cpu) => cpu.available(),
+            Kind::Gpu(gpu) => gpu.available(),
+            Kind::Checked(twin) => twin.available(),
+        }
+    }
+
+    fn runs<O: Op>(&self) -> bool {
+        match &self.0 {
+            Kind::Cpu(cpu) => cpu.runs::<O>(),
+            Kind::Gpu(gpu) => gpu.runs::<O>(),
+            Kind::Checked(twin) => twin.device().runs::<O>(),
+        }
+    }
+
+    fn alloc(&self, label: &str, words: usize) -> Result<DeviceBuffer> {
+        Ok(DeviceBuffer(match &self.0 {
+            Kind::Cpu(cpu) => Memory::Cpu(cpu.alloc(label, words)?),
+            Kind::Gpu(gpu) => Memory::Gpu(gpu.alloc(label, words)?),
+            Kind::Checked(twin) => Memory::Checked(Box::new(twin.alloc(label, words)?)),
+        }))
+    }
+
+    fn upload(&self, buffer: &DeviceBuffer, offset: usize, words: &[u32]) -> Result<()> {
+        match &self.0 {
+            Kind::Cpu(cpu) => cpu.upload(buffer.cpu()?, offset, words),
+            Kind::Gpu(gpu) => gpu.upload(buffer.gpu()?, offset, words),
+            Kind::Checked(twin) => twin.upload(buffer.checked()?, offset, words),
+        }
+    }
+
+    fn upload_with(&self, buffer: &DeviceBuffer, offset: usize, fill: &Fill<'_>) -> Result<()> {
+        match &self.0 {
+            Kind::Cpu(cpu) => cpu.upload_with(buffer.cpu()?, offset, fill),
+            Kind::Gpu(gpu) => gpu.upload_with(buffer.gpu()?, offset, fill),
+            Kind::Checked(twin) => twin.upload_with(buffer.checked()?, offset, fill),
+        }
+    }
+
+    /// The copy is asked for by this call, as [`Backend::download`] promises; the future only waits for it.
+    fn download<'a>(
+        &'a self,
+        buffer: &'a DeviceBuffer,
+        offset: usize,
+        len: usize,
+    ) -> impl Future<Output = Result<Vec<u32>>> {
+        let asked: Result<Words<'a>> = match &self.0 {
+            Kind::Cpu(cpu) => buffer
+                .cpu()
+                .map(|buffer| Box::pin(cpu.download(buffer, offset, len)) as Words<'_>),
+            Kind::Gpu(gpu) => buffer
+                .gpu()
+                .map(|buffer| Box::pin(gpu.download(buffer, offset, len)) as Words<'_>),
+            Kind::Checked(twin) => buffer
+                .checked()
+                .map(|pair| Box::pin(twin.device().download(&pair.0, offset, len)) as Words<'_>),
+        };
+        async move { asked?.await }
+    }
+
+    async fn run<O: Op>(&self, op: &O, buffers: &[&DeviceBuffer]) -> Result<()> {
+        match &self.0 {
+            Kind::Cpu(cpu) => {
+                let (list, n) = each(buffers, DeviceBuffer::cpu)?;
+                cpu.run(op, &list[..n]).await
+            }
+            Kind::Gpu(gpu) => {
+                let (list, n) = each(buffers, DeviceBuffer::gpu)?;
+                gpu.run(op, &list[..n]).await
+            }
+            Kind::Checked(twin) => {
+                let (list, n) = each(buffers, DeviceBuffer::checked)?;
+                // The device inside is of this type again, so the future must not contain its own size.
+                Box::pin(twin.run(op, &list[..n])).await
+            }
+        }
+    }
+
+    fn flush(&self) -> Result<()> {
+        match &self.0 {
+            Kind::Cpu(cpu) => cpu.flush(),
+            Kind::Gpu(gpu) => gpu.flush(),
+            Kind::Checked(twin) => twin.flush(),
+        }
+    }
+
+    fn collect_pipelines(&self, on: bool) -> Result<bool> {
+        match &self.0 {
+            Kind::Gpu(gpu) => gpu.collect_pipelines(on),
+            Kind::Cpu(_) | Kind::Checked(_) => Ok(false),
+        }
+    }
+
+    fn profile(&self, on: bool) -> Result<bool> {
+        match &self.0 {
+            Kind::Gpu(gpu) => gpu.profile(on),
+            Kind::Cpu(_) | Kind::Checked(_) => Ok(false),
+        }
+    }
+
+    async fn profiled(&self) -> Result<Vec<Timing>> {
+        match &self.0 {
+            Kind::Gpu(gpu) => gpu.profiled().await,
+            Kind::Cpu(_) | Kind::Checked(_) => Ok(Vec::new()),
+        }
+    }
+
+    fn scope(&self, name: &dyn Fn() -> String) {
+        match &self.0 {
+            Kind::Cpu(cpu) => cpu.scope(name),
+            Kind::Gpu(gpu) => gpu.scope(name),
+            Kind::Checked(twin) => twin.scope(name),
+        }
+    }
+
+    fn wait(&self) -> Result<()> {
+        match &self.0 {
+            Kind::Cpu(cpu) => cpu.wait(),
+            Kind::Gpu(gpu) => gpu.wait(),
+            Kind::Checked(twin) => twin.wait(),
+        }
+    }
+}

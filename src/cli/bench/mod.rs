@@ -1,0 +1,313 @@
+//! `bench`: how fast, and how far from what the device could do.
+
+use super::args::{ActivationName, BatchArgs, DeviceArgs, MethodName, PathArgs, RecipeArgs};
+use super::source::{self, ModelArgs};
+use super::{device, out};
+use crate::error::{Error, Result};
+use crate::files::Inputs;
+use crate::model::weights::Allowing;
+use crate::model::{FirstStages, LoadOptions};
+use crate::train::step::{Masters, Moments, TrainOptions};
+use clap::builder::Resettable;
+use clap::{Args, FromArgMatches, ValueEnum};
+use model::{ModelBench, Subject};
+use report::Format;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use test::{Test, TestArgs};
+
+pub mod ceiling;
+mod compare;
+mod model;
+mod ops;
+mod profile;
+mod report;
+mod save;
+mod shapes;
+mod test;
+mod train;
+
+/// Measure tokens per second of a model, or bytes per second of every operation.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "Examples:
+  fairy2i-gpu bench                                   the built-in model
+  fairy2i-gpu bench -m packed-folder -p 512 -n 128 -o json
+  fairy2i-gpu bench --shape llama2-7b --stages 2      synthetic weights of that shape, no file needed
+  fairy2i-gpu bench --shape llama2-7b -p 512 -n 128 -pg 512,128 -d 0,3072
+  fairy2i-gpu bench --compare activations=16 activations=8
+                                                      which of the two is faster, and by how much
+  fairy2i-gpu bench --profile -p 0 -n 32              which ops a token's time goes to
+  fairy2i-gpu bench ops --op phase_gemv               one kernel against the device's ceilings
+
+Everything is warmed up for 350 ms with the very work to be timed; results are medians, spread is
+(largest - smallest) / median. pp64 processes a prompt of 64 tokens, tg32 generates 32 one by one, pp64+tg32 does both,
+`@ d4096` with 4096 tokens in the cache before. Shares are of a large copy's bytes per second and of a large dense
+matrix product's operations per second, measured in the same run.")]
+pub struct Bench {
+    /// What to measure
+    #[arg(value_enum, default_value = "model")]
+    what: What,
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Synthetic weights of this shape: llama2-7b, llama3-8b, tinyllama-1.1b or a config.json
+    #[arg(long, value_name = "SHAPE", conflicts_with = "model")]
+    shape: Option<String>,
+    /// Write the packed folder FOLDER of the shape, with made-up weights, instead of measuring
+    #[arg(long, value_name = "FOLDER", requires = "shape")]
+    save_packed: Option<PathBuf>,
+    #[command(flatten)]
+    tests: TestArgs,
+    /// Two settings in turn (A B B A): each a list of options that differ, like "activations=8 stages=1"
+    #[arg(long, num_args = 2, value_names = ["A", "B"], conflicts_with = "save_packed")]
+    compare: Option<Vec<String>>,
+    /// Print the time of every op per token instead, by the device's own clock where it has one
+    #[arg(long, conflicts_with_all = ["save_packed", "compare"])]
+    profile: bool,
+    /// Repetitions, whose median counts
+    #[arg(short, long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u64).range(1..))]
+    repetitions: u64,
+    #[command(flatten)]
+    batch: BatchArgs,
+    /// How activations enter quantized layers
+    #[arg(long, value_enum, default_value = "16")]
+    activations: ActivationName,
+    #[command(flatten)]
+    paths: PathArgs,
+    /// How to print
+    #[arg(short, long, value_enum, default_value = "md")]
+    output: Format,
+    /// Of `ops`: only those whose name contains this
+    #[arg(long, value_name = "NAME", default_value = "")]
+    op: String,
+    /// Of `ops`: every test case, not only the most expensive one of each op
+    #[arg(long)]
+    all: bool,
+    /// Of `ops`: shapes of a 7B model also where that takes long; real GPUs are timed with them anyway
+    #[arg(long, conflicts_with = "all")]
+    large: bool,
+    /// Of `train`: texts of a step
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    micro_batch: usize,
+    /// Of `train`: tokens of a text
+    #[arg(long, value_name = "N", default_value_t = 2048)]
+    seq: usize,
+    /// Of `train`: keep all activations instead of computing blocks again in the backward pass
+    #[arg(long)]
+    keep_activations: bool,
+    /// Of `train`: bits of AdamW's moments between steps
+    #[arg(long, value_enum, value_name = "32|16|8", default_value = "32")]
+    moments: Moments,
+    /// Of `train`: what the masters of quantized layers are held in between steps
+    #[arg(long, value_enum, value_name = "f32|bf16", default_value = "f32")]
+    masters: Masters,
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Tokens per second of a model
+    Model,
+    /// Bytes per second of every operation
+    Ops,
+    /// Tokens per second of training steps from scratch, of a --shape
+    Train,
+}
+
+impl Bench {
+    /// Measures and prints.
+    pub fn run(self) -> Result<()> {
+        let progress = std::io::stderr().is_terminal();
+        match self.what {
+            What::Model => self.model(progress),
+            What::Train => self.train(),
+            What::Ops => {
+                let device = device::open(&self.device)?;
+                let bench = ops::OpsBench {
+                    op: self.op,
+                    all: self.all,
+                    large: self.large || device.is_hardware() && !self.all,
+                    format: self.output,
+                    progress,
+                };
+                device::run(&device, bench)
+            }
+        }
+    }
+
+    fn train(self) -> Result<()> {
+        let Some(name) = self.shape else {
+            return Err(Error::usage("bench train needs a shape", "give --shape"));
+        };
+        let config = shapes::shape(&name)?;
+        let recipe = self.recipe.recipe(MethodName::Fairy2i, config.layers)?;
+        let options = TrainOptions {
+            checkpoint: !self.keep_activations,
+            exact: self.paths.exact,
+            moments: self.moments,
+            masters: self.masters,
+            ..TrainOptions::new(recipe, self.micro_batch, self.seq)
+        };
+        let bench = train::TrainBench {
+            config,
+            name,
+            options,
+            repetitions: self.repetitions as usize,
+            format: self.output,
+            profile: self.profile,
+        };
+        device::run(&device::open_with(&self.device, self.profile)?, bench)
+    }
+
+    fn model(self, progress: bool) -> Result<()> {
+        if let (Some(folder), Some(shape)) = (&self.save_packed, &self.shape) {
+            let config = shapes::shape(shape)?;
+            let recipe = self.recipe.recipe(MethodName::Fairy2i, config.layers)?;
+            let bar = out::progress(progress, config.linears().len());
+            let file = Some(Path::new(shape)).filter(|path| path.is_file());
+            let inputs = Inputs::of(file);
+            save::save(folder, &inputs, &config, recipe, &bar)?;
+            bar.finish_and_clear();
+            return out::print(&format!("{}\n", folder.display()));
+        }
+        if let Some([a, b]) = self.compare.as_deref() {
+            return compare::run(&self, [a, b], self.output, progress);
+        }
+        let tests = self.tests.tests()?;
+        let subject = self.subject(&tests)?;
+        if self.profile {
+            let bench = profile::ProfileBench {
+                subject,
+                tests,
+                repetitions: self.repetitions as usize,
+                format: self.output,
+                progress,
+            };
+            return device::run(&device::open_with(&self.device, true)?, bench);
+        }
+        let bench = ModelBench {
+            subject,
+            tests,
+            repetitions: self.repetitions as usize,
+            format: self.output,
+            progress,
+        };
+        device::run_on(&self.device, bench)
+    }
+
+    /// These arguments with those of `setting` in place: words like `activations=8`, each an option without its `--`.
+    fn with(&self, setting: &str) -> Result<Self> {
+        let words = setting.split_whitespace().map(|word| format!("--{word}"));
+        // what the setting does not name stays as it is, so nothing may have a default here
+        let command = clap::Command::new("setting").no_binary_name(true);
+        let command = Self::augment_args_for_update(command)
+            .mut_args(|arg| arg.default_value(Resettable::Reset).env(Resettable::Reset));
+        let mut changed = self.clone();
+        let matches = command.try_get_matches_from(words);
+        let updated = matches.and_then(|m| changed.update_from_arg_matches(&m).map(|()| m));
+        updated.map_err(|error| {
+            let text = error.to_string();
+            let why = text.lines().next().unwrap_or("not understood");
+            let why = why.trim_start_matches("error: ");
+            Error::usage(
+                format!("--compare: setting `{setting}`: {why}"),
+                "write options of bench without their dashes, like \"activations=8 ubatch-size=256\"",
+            )
+        })?;
+        Ok(changed)
+    }
+
+    /// The model these arguments name, with room for `tests`.
+    fn subject(&self, tests: &[Test]) -> Result<Subject> {
+        let (name, mut config, weights, recipe) = match &self.shape {
+            Some(shape) => {
+                let config = shapes::shape(shape)?;
+                let recipe = self.recipe.recipe(MethodName::Fairy2i, config.layers)?;
+                (shape.clone(), config, None, recipe)
+            }
+            None => {
+                let path = self.model.model.as_deref();
+                let mut opened = source::open(path)?;
+                let recipe = source::recipe(&opened, &self.recipe)?;
+                let allow = self.recipe.allow_nonfinite;
+                opened.weights = Box::new(Allowing(opened.weights, allow));
+                if opened.recipe.is_some() {
+                    opened.weights = Box::new(FirstStages::new(opened.weights, recipe));
+                }
+                (
+                    source::name(path),
+                    opened.config,
+                    Some(opened.weights),
+                    recipe,
+                )
+            }
+        };
+        let longest = |length: fn(Test) -> usize| tests.iter().map(|&t| length(t)).max();
+        let context = longest(Test::context).unwrap_or(1);
+        let prompt = longest(|t| t.prompt.max(t.depth)).unwrap_or(1).max(1);
+        let streams = longest(|t| t.streams).unwrap_or(1);
+        if weights.is_none() {
+            // made-up weights were trained for no context: a test may go beyond the shape's
+            config.context = config.context.max(context);
+        }
+        let subject = Subject {
+            name,
+            config,
+            weights,
+            options: LoadOptions {
+                recipe,
+                activations: self.activations.into(),
+                kv: self.paths.kv.into(),
+                exact: self.paths.exact,
+                context,
+                batch: prompt.min(self.batch.at_once()).max(streams),
+            },
+            activations: self.activations,
+        };
+        subject.check(tests)?;
+        Ok(subject)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::StageList;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        bench: Bench,
+    }
+
+    #[test]
+    fn settings_change_what_they_name_and_nothing_else() {
+        let given = [
+            "bench", "-r", "3", "-p", "8,16", "--stages", "1", "--device", "cpu",
+        ];
+        let bench = Cli::parse_from(given).bench;
+        let changed = bench
+            .with("activations=8 batch=32 stages=3")
+            .expect("known");
+        assert_eq!(changed.activations, ActivationName::Int8);
+        assert_eq!((changed.batch.ubatch_size, changed.repetitions), (32, 3));
+        assert_eq!(
+            (changed.recipe.stages.clone(), bench.recipe.stages.clone()),
+            (Some(StageList::from(3)), Some(StageList::from(1)))
+        );
+        assert_eq!(changed.tests.prompt, [8, 16]);
+        assert_eq!(changed.device.device, bench.device.device);
+        assert_eq!(
+            format!("{:?}", bench.with("").expect("nothing")),
+            format!("{bench:?}")
+        );
+        for bad in ["activations=9", "nonsense", "--stages=1", "stages"] {
+            let error = bench.with(bad).expect_err("refused");
+            assert!(error.to_string().contains(bad), "{error}");
+            assert_eq!(error.exit_code(), 2);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Which device a command runs on.
+
+use super::args::DeviceArgs;
+use super::out;
+use crate::backend::{Backend, Cpu, Device, DeviceOptions, Options};
+use crate::error::{Error, Result};
+
+/// Mesa's device-selection layer complains on standard error when there is no desktop, at every look for
+/// adapters. It only reorders them, which the choice of a device does itself.
+pub fn silence_layers() {
+    let unset = |name| std::env::var_os(name).is_none();
+    if cfg!(target_os = "linux") && unset("MESA_VK_DEVICE_SELECT") && unset("NODEVICE_SELECT") {
+        // SAFETY: called first thing in `main`, before any other thread exists.
+        #[allow(unsafe_code)]
+        unsafe {
+            std::env::set_var("NODEVICE_SELECT", "1")
+        };
+    }
+}
+
+/// Something that runs on a device: what a command does once its device is chosen.
+pub trait Task {
+    /// Its result.
+    type Output;
+    /// Does it.
+    fn run<B: Backend>(self, backend: &B) -> Result<Self::Output>;
+}
+
+/// Runs `task` on the device that `args` ask for, with the reference beside it if they ask for that.
+pub fn run_on<T: Task>(args: &DeviceArgs, task: T) -> Result<T::Output> {
+    run(&open(args)?, task)
+}
+
+/// Runs `task` on `device`, and says how much was compared if it is checked.
+pub fn run<T: Task>(device: &Device, task: T) -> Result<T::Output> {
+    let output = task.run(device)?;
+    report_check(device);
+    Ok(output)
+}
+
+/// Says how much of what ran on `device` was compared with the reference, if it was.
+pub fn report_check(device: &Device) {
+    if let Some(compared) = device.compared() {
+        out::note(&format!("check: {compared} ops on {}", agrees(device)));
+    }
+}
+
+/// `NAME agree with the reference`; a checked device's own name says already that it is.
+fn agrees(device: &Device) -> String {
+    let name = device
+        .adapter()
+        .map_or_else(|| Cpu::new().name(), |a| format!("{} ({})", a.name, a.api));
+    format!("{name} agree with the reference")
+}
+
+/// Opens the device that `args` ask for. An adapter that does not open is passed over, and said so, where
+/// `args` leave a choice.
+pub fn open(args: &DeviceArgs) -> Result<Device> {
+    open_with(args, false)
+}
+
+/// [`open`], able to time ops by its own clock if it has one and `profile` is set.
+pub fn open_with(args: &DeviceArgs, profile: bool) -> Result<Device> {
+    let options = DeviceOptions {
+        check: args.check,
+        gpu: Options {
+            cache: args.cache_folder(),
+            profile,
+            ..Options::default()
+        },
+    };
+    let mut warn = |error: &Error| {
+        out::note(&format!("warning: {}", out::one_line(&error.to_string())));
+    };
+    pollster::block_on(Device::open_async(&args.device, &options, &mut warn))
+}

@@ -1,0 +1,95 @@
+//! Elements of a KV cache.
+
+use crate::ops::Elem;
+use half::f16;
+use std::borrow::Cow;
+
+/// How keys and values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kv {
+    /// As they were computed.
+    F32,
+    /// Rounded to half precision: half the memory and, in long contexts, twice the speed.
+    F16,
+}
+
+impl Kv {
+    /// Words that hold `n` values, `n` even.
+    pub fn words(self, n: usize) -> usize {
+        match self {
+            Self::F32 => n,
+            Self::F16 => n / 2,
+        }
+    }
+
+    /// Bytes of a value.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    /// This, or single precision where heads of `head_dim` values cannot be kept so.
+    #[must_use]
+    pub fn for_heads(self, head_dim: usize) -> Self {
+        match self.takes(head_dim) {
+            true => self,
+            false => Self::F32,
+        }
+    }
+
+    /// Whether heads of `head_dim` values can be kept so: pairs of halves must not straddle a half of the head.
+    pub fn takes(self, head_dim: usize) -> bool {
+        self == Self::F32 || head_dim.is_multiple_of(4)
+    }
+
+    pub(in crate::ops) fn elem(self) -> Elem {
+        match self {
+            Self::F32 => Elem::F32,
+            Self::F16 => Elem::F16x2,
+        }
+    }
+
+    /// The WGSL that reads and writes them: `KvPair`, `KvEight` and their conversions.
+    pub(in crate::ops) fn prelude(self) -> &'static str {
+        match self {
+            Self::F32 => include_str!("../../../shaders/lib/kv_f32.wgsl"),
+            Self::F16 => include_str!("../../../shaders/lib/kv_f16.wgsl"),
+        }
+    }
+
+    /// All values of a cache.
+    pub(in crate::ops) fn values(self, words: &[u32]) -> Cow<'_, [f32]> {
+        match self {
+            Self::F32 => Cow::Borrowed(bytemuck::cast_slice(words)),
+            Self::F16 => {
+                let halves: &[f16] = bytemuck::cast_slice(words);
+                Cow::Owned(halves.iter().map(|h| h.to_f32()).collect())
+            }
+        }
+    }
+
+    /// Overwrites values from `at` on.
+    pub(in crate::ops) fn store(self, words: &mut [u32], at: usize, values: &[f32]) {
+        match self {
+            Self::F32 => {
+                let all: &mut [f32] = bytemuck::cast_slice_mut(words);
+                all[at..at + values.len()].copy_from_slice(values);
+            }
+            Self::F16 => {
+                let all: &mut [f16] = bytemuck::cast_slice_mut(words);
+                for (to, v) in all[at..].iter_mut().zip(values) {
+                    *to = f16::from_f32(*v);
+                }
+            }
+        }
+    }
+
+    /// A cache that holds `values`.
+    pub(in crate::ops) fn encode(self, values: &[f32]) -> Vec<u32> {
+        let mut words = vec![0; self.words(values.len().next_multiple_of(2))];
+        self.store(&mut words, 0, values);
+        words
+    }
+}

@@ -1,0 +1,5 @@
+//! Tokens become vectors.
+
+mod token_embed;
+
+pub use token_embed::*;

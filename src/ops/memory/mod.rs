@@ -1,0 +1,13 @@
+//! Words that are made or moved and not computed with.
+
+mod cast_f16;
+mod copy;
+mod fill;
+mod gather;
+mod noise;
+
+pub use cast_f16::*;
+pub use copy::*;
+pub use fill::*;
+pub use gather::*;
+pub use noise::*;

@@ -1,0 +1,112 @@
+//! Reproducible noise made on the device: synthetic weights for benchmarks.
+
+use crate::ops::*;
+use bytemuck::Zeroable;
+
+/// Fills a buffer: `y[i] = (hash32(i, seed) & keep) | put`.
+///
+/// Bindings: `y` `[words]` u32.
+#[derive(Debug, Clone)]
+pub struct Noise {
+    /// Words to fill.
+    pub words: usize,
+    /// Which noise.
+    pub seed: u32,
+    /// Bits of the noise that are kept.
+    pub keep: u32,
+    /// Bits that are set.
+    pub put: u32,
+}
+
+impl Noise {
+    /// Uniform bits.
+    pub fn bits(words: usize, seed: u32) -> Self {
+        Self {
+            words,
+            seed,
+            keep: u32::MAX,
+            put: 0,
+        }
+    }
+
+    /// Pairs of f16 with magnitudes in [1/64, 1/32) and random signs.
+    pub fn halves(words: usize, seed: u32) -> Self {
+        Self {
+            words,
+            seed,
+            keep: 0x83ff_83ff,
+            put: 0x2400_2400,
+        }
+    }
+}
+
+/// Uniform block of [`Noise`].
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
+pub struct NoiseParams {
+    words: u32,
+    seed: u32,
+    keep: u32,
+    put: u32,
+}
+
+/// Words one workgroup fills.
+const EACH: usize = 256 * 16;
+
+impl Op for Noise {
+    const NAME: &'static str = "noise";
+    const SHADERS: &'static [Shader] = &[shader!(Features::NONE, memory / "noise", "hash")];
+    const BINDINGS: &'static [Binding] = &[write("y", Elem::U32)];
+    const AGREE: Agree = Agree::Bits;
+    type Params = NoiseParams;
+
+    fn params(&self) -> NoiseParams {
+        NoiseParams {
+            words: self.words as u32,
+            seed: self.seed,
+            keep: self.keep,
+            put: self.put,
+        }
+    }
+
+    fn grid(&self) -> Grid {
+        Grid {
+            groups: self.words.div_ceil(EACH) as u32,
+            batch: 1,
+        }
+    }
+
+    fn lengths(&self) -> Vec<usize> {
+        vec![self.words]
+    }
+
+    fn cost(&self) -> Cost {
+        Cost {
+            bytes: 4.0 * self.words as f64,
+            ops: 10.0 * self.words as f64,
+        }
+    }
+
+    fn reference(&self, b: &mut Bindings<'_>) {
+        let y: &mut [u32] = b.write(0);
+        for (i, y) in y[..self.words].iter_mut().enumerate() {
+            *y = hash32(i as u32, self.seed) & self.keep | self.put;
+        }
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        bench::noise()
+    }
+
+    fn cases() -> Vec<Case<Self>> {
+        vec![
+            Case::new("bits", Self::bits(5000, 3), vec![Data::Out(5000)]),
+            Case::new("halves", Self::halves(77, 4), vec![Data::Out(77)]),
+            Case::new(
+                "many groups",
+                Self::bits(50_001, 5),
+                vec![Data::Out(50_001)],
+            ),
+        ]
+    }
+}

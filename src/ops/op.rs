@@ -1,0 +1,162 @@
+//! What an operation is: the declaration that backends, tests and the bench walk.
+
+use super::bench::BenchCase;
+use super::bindings::Bindings;
+use super::case::Case;
+use super::shader::Shader;
+use bytemuck::Pod;
+
+/// How a shader may use a buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read only.
+    Read,
+    /// Read only too, but declared as if it were written: drivers move loads from read-only buffers down to where the
+    /// values are used, past all the work that was to hide how long they take.
+    Prefetched,
+    /// Read and written (also outputs that are only written).
+    Write,
+}
+
+/// What the 32-bit words of a buffer hold; decides how results are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Elem {
+    /// Integers, codes, packed bytes: compared bit by bit.
+    U32,
+    /// One f32 a word: compared by the op's [`Agree`].
+    F32,
+    /// Two f16 a word.
+    F16x2,
+}
+
+/// One storage buffer of a shader.
+#[derive(Debug, Clone, Copy)]
+pub struct Binding {
+    /// Name in the shader.
+    pub name: &'static str,
+    /// Access the shader declares.
+    pub access: Access,
+    /// Type of its elements.
+    pub elem: Elem,
+}
+
+/// Shorthand for a binding that is only read.
+pub const fn read(name: &'static str, elem: Elem) -> Binding {
+    Binding {
+        name,
+        access: Access::Read,
+        elem,
+    }
+}
+
+/// Shorthand for a binding that is only read, and whose loads stay where the kernel has them.
+pub const fn prefetched(name: &'static str, elem: Elem) -> Binding {
+    Binding {
+        name,
+        access: Access::Prefetched,
+        elem,
+    }
+}
+
+/// Shorthand for a binding that is written.
+pub const fn write(name: &'static str, elem: Elem) -> Binding {
+    Binding {
+        name,
+        access: Access::Write,
+        elem,
+    }
+}
+
+/// How far a device may be from the reference. Never widened to make a test pass.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Agree {
+    /// The same bits.
+    Bits,
+    /// Every f32 within so many units in the last place.
+    Ulp(u32),
+    /// `sum (a - b)^2 / sum b^2` over a buffer at most this.
+    Nmse(f64),
+}
+
+/// Bytes that must move and arithmetic operations that must be done, at least.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Cost {
+    /// Bytes read and written, each element once.
+    pub bytes: f64,
+    /// Arithmetic operations (a multiply-add counts two).
+    pub ops: f64,
+}
+
+/// Workgroups of a dispatch: `groups` of them, folded over x and y as limits ask, times `batch` in z.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grid {
+    /// Linear number of workgroups.
+    pub groups: u32,
+    /// Repetitions in z, at most 65535.
+    pub batch: u32,
+}
+
+/// Elements that one workgroup of an element-wise kernel covers.
+const WIDTH: usize = 256;
+
+impl Grid {
+    /// Workgroups of an element-wise kernel for so many elements.
+    pub(super) fn element_wise(elements: usize) -> Self {
+        Self {
+            groups: elements.div_ceil(WIDTH) as u32,
+            batch: 1,
+        }
+    }
+}
+
+/// An operation with its shapes: see the module's page.
+pub trait Op: Clone + 'static {
+    /// Name in messages, tests and benches: the stem of the plain shader.
+    const NAME: &'static str;
+    /// Kernels, best first; all agree with the same reference. Where none runs on a device, the model takes other ops.
+    const SHADERS: &'static [Shader];
+    /// Storage buffers in binding order, from `@binding(1)`.
+    const BINDINGS: &'static [Binding];
+    /// How exactly every kernel agrees with the reference.
+    const AGREE: Agree;
+    /// The uniform block.
+    type Params: Pod;
+
+    /// [`Op::AGREE`], or the bound that this value of the op has.
+    fn agree(&self) -> Agree {
+        Self::AGREE
+    }
+    /// Type of the elements of a binding, where it depends on the value.
+    fn elem(&self, binding: usize) -> Elem {
+        Self::BINDINGS[binding].elem
+    }
+
+    /// Contents of the uniform block.
+    fn params(&self) -> Self::Params;
+    /// Values of the pipeline's `override` constants.
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        Vec::new()
+    }
+    /// WGSL declarations this op adds to its kernels: types that overrides cannot choose.
+    fn prelude(&self) -> &'static str {
+        ""
+    }
+    /// Workgroups to start.
+    fn grid(&self) -> Grid;
+    /// 32-bit words each binding must at least have.
+    fn lengths(&self) -> Vec<usize>;
+    /// What it must cost.
+    fn cost(&self) -> Cost;
+    /// What it means: plain loops, f64 where floats are summed.
+    fn reference(&self, b: &mut Bindings<'_>);
+    /// What the CPU backend runs: the reference, or something faster that agrees with it.
+    fn host(&self, b: &mut Bindings<'_>) {
+        self.reference(b);
+    }
+    /// Inputs on which every backend is compared with the reference.
+    fn cases() -> Vec<Case<Self>>;
+    /// Inputs of realistic size, for `bench ops` on real GPUs; none: the bench takes the largest of the cases.
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,198 @@
+//! Causal attention over whole texts, forward and back, some heads at a time.
+
+use super::Trainer;
+use super::scratch::{Portion, Shape, qkv_row, score_stride};
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::ops::train::matmul::{Causal, MatmulTrain, Place};
+use crate::ops::train::rope_in_place::RopeInPlace;
+use crate::ops::train::softmax::{Scores, Softmax, SoftmaxBackward};
+
+/// Both factors are in f32.
+const WIDE: [bool; 2] = [false; 2];
+
+/// Heads of some texts, and where their parts lie.
+struct Heads {
+    length: usize,
+    head_dim: usize,
+    texts: usize,
+    kv_heads: usize,
+    /// Query heads of one key/value head.
+    group: usize,
+    /// In rows of q, k and v.
+    q: Place,
+    k: Place,
+    v: Place,
+    /// In rows of attention outputs.
+    out: Place,
+    weights: Place,
+}
+
+impl Heads {
+    /// Query heads.
+    fn queries(&self) -> usize {
+        self.kv_heads * self.group
+    }
+
+    fn scores(&self) -> Scores {
+        Scores {
+            batch: self.texts * self.queries(),
+            rows: self.length,
+            stride: score_stride(self.length),
+            head_dim: self.head_dim,
+        }
+    }
+
+    /// A product for every query head of every text; `b` is shared by those of one key/value head.
+    fn each(&self, size: [usize; 3], [a, b, c]: [Place; 3], causal: Causal) -> MatmulTrain {
+        MatmulTrain {
+            texts: self.texts,
+            heads: self.queries(),
+            share: self.group,
+            causal,
+            ..MatmulTrain::new(size, a, b, c)
+        }
+    }
+
+    /// `scores = a b^T` over the values of a head.
+    fn inner(&self, a: Place, b: Place) -> MatmulTrain {
+        let size = [self.length, self.length, self.head_dim];
+        self.each(size, [a, b, self.weights], Causal::Result)
+    }
+
+    /// `c = weights b`, for every query head.
+    fn outer(&self, b: Place, c: Place) -> MatmulTrain {
+        let size = [self.length, self.head_dim, self.length];
+        self.each(size, [self.weights, b.turned(), c], Causal::Lower)
+    }
+
+    /// `c (+)= weights^T b`, for the query head `member` of every key/value head.
+    fn gathered(&self, member: usize, b: Place, c: Place) -> MatmulTrain {
+        let one = |place: Place| Place {
+            first: place.first + member * place.head,
+            head: place.head * self.group,
+            ..place
+        };
+        let size = [self.length, self.head_dim, self.length];
+        MatmulTrain {
+            texts: self.texts,
+            heads: self.kv_heads,
+            causal: Causal::Upper,
+            accumulate: member > 0,
+            ..MatmulTrain::new(size, one(self.weights).turned(), one(b).turned(), c)
+        }
+    }
+}
+
+impl<B: Backend> Trainer<B> {
+    /// Rotates q and k, or their gradients back.
+    pub(super) async fn rotate(&self, shape: Shape, qkv: &B::Buffer, back: bool) -> Result<()> {
+        let c = &self.config;
+        let turn = RopeInPlace {
+            rows: shape.rows(),
+            heads: c.heads + 2 * c.kv_heads,
+            turned: c.heads + c.kv_heads,
+            head_dim: c.head_dim,
+            length: shape.length,
+            back,
+        };
+        self.backend.run(&turn, &[&self.scratch.rope, qkv]).await
+    }
+
+    /// The heads of a micro-batch, in portions.
+    fn portions(&self, shape: Shape) -> Vec<Heads> {
+        let c = &self.config;
+        let portion = Portion::of(c, shape, self.backend.facts().max_words);
+        let group = c.heads / c.kv_heads;
+        let (d, length, row) = (c.head_dim, shape.length, qkv_row(c));
+        let square = length * score_stride(length);
+        let mut all = Vec::new();
+        for text in (0..shape.texts).step_by(portion.texts) {
+            for kv in (0..c.kv_heads).step_by(portion.kv_heads) {
+                let kv_heads = portion.kv_heads.min(c.kv_heads - kv);
+                let of = |stride: usize, head: usize| Place {
+                    first: text * length * stride + head * d,
+                    stride,
+                    head: d,
+                    text: length * stride,
+                    turned: false,
+                };
+                all.push(Heads {
+                    length,
+                    head_dim: d,
+                    texts: portion.texts.min(shape.texts - text),
+                    kv_heads,
+                    group,
+                    q: of(row, kv * group),
+                    k: of(row, c.heads + kv),
+                    v: of(row, c.heads + c.kv_heads + kv),
+                    out: of(c.heads * d, kv * group),
+                    weights: Place {
+                        first: 0,
+                        stride: score_stride(length),
+                        head: square,
+                        text: kv_heads * group * square,
+                        turned: false,
+                    },
+                });
+            }
+        }
+        all
+    }
+
+    /// Attention weights of some heads, into `scratch.scores`.
+    async fn attention_weights(&self, heads: &Heads, qkv: &B::Buffer) -> Result<()> {
+        let s = &self.scratch;
+        let scores = heads.inner(heads.q, heads.k);
+        self.product(scores, [qkv, qkv, &s.scores], WIDE).await?;
+        self.backend
+            .run(&Softmax(heads.scores()), &[&s.scores])
+            .await
+    }
+
+    /// `out = softmax(q k^T / sqrt(head_dim)) v`, causal, for all heads.
+    pub(super) async fn attend(
+        &self,
+        shape: Shape,
+        qkv: &B::Buffer,
+        out: &B::Buffer,
+    ) -> Result<()> {
+        for heads in self.portions(shape) {
+            self.attention_weights(&heads, qkv).await?;
+            let values = heads.outer(heads.v, heads.out);
+            self.product(values, [&self.scratch.scores, qkv, out], WIDE)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Gradients of (rotated) q, k and v from that of the output.
+    pub(super) async fn attend_backward(
+        &self,
+        shape: Shape,
+        qkv: &B::Buffer,
+        d_out: &B::Buffer,
+        d_qkv: &B::Buffer,
+    ) -> Result<()> {
+        let s = &self.scratch;
+        for heads in self.portions(shape) {
+            self.attention_weights(&heads, qkv).await?;
+            for member in 0..heads.group {
+                let d_v = heads.gathered(member, heads.out, heads.v);
+                self.product(d_v, [&s.scores, d_out, d_qkv], WIDE).await?;
+            }
+            let d_weights = heads.inner(heads.out, heads.v);
+            self.product(d_weights, [d_out, qkv, &s.d_scores], WIDE)
+                .await?;
+            let back = SoftmaxBackward(heads.scores());
+            self.backend.run(&back, &[&s.scores, &s.d_scores]).await?;
+            let d_q = heads.outer(heads.k, heads.q);
+            self.product(d_q, [&s.d_scores, qkv, d_qkv], WIDE).await?;
+            for member in 0..heads.group {
+                let d_k = heads.gathered(member, heads.q, heads.k);
+                self.product(d_k, [&s.d_scores, qkv, d_qkv], WIDE).await?;
+            }
+        }
+        Ok(())
+    }
+}

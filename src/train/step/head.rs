@@ -1,0 +1,119 @@
+//! Both ends of the model: embedding, head and loss, forward and back.
+
+use super::Trainer;
+use super::parameters::{EMBED, final_norm, head};
+use super::product::{Columns, Factor};
+use super::scratch::logit_rows;
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::ops::MatrixDtype;
+use crate::ops::embedding::TokenEmbed;
+use crate::ops::train::embed::{TokenEmbedBackward, sorted};
+use crate::ops::train::loss::TokenLoss;
+
+impl<B: Backend> Trainer<B> {
+    /// Embeddings of `tokens`, into the first block's input.
+    pub(super) async fn embed(&self, tokens: &[u32]) -> Result<()> {
+        let (c, s) = (&self.config, &self.scratch);
+        self.backend.scope(&|| "token embedding".to_owned());
+        self.backend.upload(&s.tokens, 0, tokens)?;
+        let embed = TokenEmbed {
+            rows: tokens.len(),
+            hidden: c.hidden,
+            stored: MatrixDtype::F32,
+            row_words: c.hidden,
+            first_row: 0,
+            table_rows: c.vocab,
+            ids_from: 0,
+        };
+        let buffers = [&self.held[EMBED].value, &s.tokens, &s.inputs[0]];
+        self.backend.run(&embed, &buffers).await
+    }
+
+    /// Adds the gradient of the embeddings of `tokens`.
+    pub(super) async fn embed_backward(&self, tokens: &[u32]) -> Result<()> {
+        let (c, s) = (&self.config, &self.scratch);
+        self.backend
+            .scope(&|| "token embedding, gradient".to_owned());
+        let (order, runs) = sorted(tokens);
+        self.backend.upload(&s.order, 0, &order)?;
+        self.backend.upload(&s.runs, 0, runs.as_flattened())?;
+        let back = TokenEmbedBackward {
+            rows: tokens.len(),
+            hidden: c.hidden,
+            runs: runs.len(),
+            vocab: c.vocab,
+        };
+        let gradient = &self.held[EMBED].gradient;
+        self.backend
+            .run(&back, &[&s.d_stream, &s.order, &s.runs, gradient])
+            .await
+    }
+
+    /// Losses of `rows` rows, whose targets begin at `first` of the step's. With a `factor`, the gradient of the loss
+    /// times it too: of the head, the final norm, and the residual stream (into `d_stream`).
+    pub(super) async fn loss(
+        &mut self,
+        rows: usize,
+        first: usize,
+        factor: Option<f64>,
+    ) -> Result<()> {
+        self.quantizer
+            .enter_head(&self.backend, &self.list, &self.held)
+            .await?;
+        let (c, s) = (&self.config, &self.scratch);
+        let (weight, norm, h) = (head(c), final_norm(c), c.hidden);
+        let x = &s.inputs[c.layers];
+        let portion = logit_rows(c, self.options.rows(), self.backend.facts().max_words);
+        let inputs = self.head_input(rows).await?;
+        let logits = Columns::all(&s.logits, c.vocab);
+        for row in (0..rows).step_by(portion) {
+            let count = portion.min(rows - row);
+            let input = inputs.below(row);
+            self.linear(weight, count, input, logits, false).await?;
+            let taught = match factor {
+                Some(factor) => self.distill(row, count, first + row, factor).await?,
+                None => false,
+            };
+            if !taught {
+                self.entropy(count, first + row, factor.unwrap_or(0.0))
+                    .await?;
+            }
+            if factor.is_some() {
+                let d_y = self.factor(Factor::Left, count, logits).await?;
+                let d_x = Columns::all(&s.d_normed, h).below(row);
+                self.linear_weight(weight, count, d_y, input).await?;
+                self.linear_input(weight, count, d_y, d_x, false).await?;
+            }
+        }
+        if factor.is_some() {
+            self.norm_backward(norm, rows, x, &s.d_normed, false)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// The final norm of the last block's output: the head's input, as products take it.
+    pub(super) async fn head_input(&self, rows: usize) -> Result<Columns<'_, B>> {
+        let (c, s) = (&self.config, &self.scratch);
+        let x = &s.inputs[c.layers];
+        self.norm(final_norm(c), rows, x, &s.head_in).await?;
+        let input = Columns::all(&s.head_in, c.hidden);
+        self.factor(Factor::Right, rows, input).await
+    }
+
+    /// Losses of `rows` rows whose logits are there, and their gradient in the logits' place.
+    async fn entropy(&self, rows: usize, first: usize, factor: f64) -> Result<()> {
+        let s = &self.scratch;
+        let loss = TokenLoss {
+            rows,
+            vocab: self.config.vocab,
+            first,
+            factor: factor as f32,
+        };
+        self.backend.scope(&|| "loss".to_owned());
+        self.backend
+            .run(&loss, &[&s.targets, &s.logits, &s.losses])
+            .await
+    }
+}

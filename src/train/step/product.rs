@@ -1,0 +1,207 @@
+//! Matrix products of a step: of linear layers, forward and back, and of attention.
+
+use super::Trainer;
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::ops::memory::CastF16;
+use crate::ops::train::coop::MatmulTrainCoop;
+use crate::ops::train::matmul::{MatmulTrain, Place};
+
+/// Columns of a buffer's rows.
+pub(super) struct Columns<'a, B: Backend> {
+    pub buffer: &'a B::Buffer,
+    /// Values from row to row.
+    pub width: usize,
+    /// The first column.
+    pub first: usize,
+    /// In f16.
+    pub half: bool,
+}
+
+impl<B: Backend> Clone for Columns<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend> Copy for Columns<'_, B> {}
+
+impl<'a, B: Backend> Columns<'a, B> {
+    /// All columns of rows of `width`.
+    pub fn all(buffer: &'a B::Buffer, width: usize) -> Self {
+        Self {
+            buffer,
+            width,
+            first: 0,
+            half: false,
+        }
+    }
+
+    /// Those from `first` on.
+    pub fn from(self, first: usize) -> Self {
+        Self {
+            first: self.first + first,
+            ..self
+        }
+    }
+
+    /// The same columns of the rows from `row` on.
+    pub fn below(self, row: usize) -> Self {
+        self.from(row * self.width)
+    }
+
+    fn place(&self) -> Place {
+        Place {
+            first: self.first,
+            ..Place::rows(self.width)
+        }
+    }
+}
+
+/// Which of two factors of a product is made ready.
+#[derive(Clone, Copy)]
+pub(super) enum Factor {
+    /// Gradients of outputs.
+    Left,
+    /// Inputs.
+    Right,
+}
+
+impl<B: Backend> Trainer<B> {
+    /// `x` as products take it best: in half precision, if the device has matrix units for that. It is overwritten by
+    /// the next factor of its kind.
+    pub(super) async fn factor<'a>(
+        &'a self,
+        which: Factor,
+        rows: usize,
+        x: Columns<'a, B>,
+    ) -> Result<Columns<'a, B>> {
+        let Some(halves) = &self.scratch.halves else {
+            return Ok(x);
+        };
+        let to = &halves[which as usize];
+        let cast_f16 = CastF16 {
+            rows,
+            columns: x.width,
+            stride: x.width,
+            first: x.first,
+        };
+        self.backend.run(&cast_f16, &[x.buffer, to]).await?;
+        Ok(Columns {
+            half: true,
+            ..Columns::all(to, x.width)
+        })
+    }
+
+    /// Any product of factors in f32 (`false`) or f16.
+    pub(super) async fn product(
+        &self,
+        op: MatmulTrain,
+        buffers: [&B::Buffer; 3],
+        [a_half, b_half]: [bool; 2],
+    ) -> Result<()> {
+        if self.scratch.halves.is_none() {
+            return self.backend.run(&op, &buffers).await;
+        }
+        let op = MatmulTrainCoop {
+            product: op,
+            a_half,
+            b_half,
+        };
+        self.backend.run(&op, &buffers).await
+    }
+
+    /// The weight of a linear layer as the forward pass sees it, and whether it is in f16.
+    fn weight(&self, parameter: usize) -> (&B::Buffer, bool) {
+        self.quantizer.weight(&self.held, parameter)
+    }
+
+    /// `y (+)= x W^T` for the layer `parameter`.
+    pub(super) async fn linear(
+        &self,
+        parameter: usize,
+        rows: usize,
+        x: Columns<'_, B>,
+        y: Columns<'_, B>,
+        accumulate: bool,
+    ) -> Result<()> {
+        self.backend.scope(&|| self.list[parameter].name.clone());
+        let weight = self.weight(parameter);
+        self.linear_by(weight, parameter, rows, x, y, accumulate)
+            .await
+    }
+
+    /// [`Self::linear`] by any weight of the layer's shape, in f16 or not.
+    pub(super) async fn linear_by(
+        &self,
+        (weight, half): (&B::Buffer, bool),
+        parameter: usize,
+        rows: usize,
+        x: Columns<'_, B>,
+        y: Columns<'_, B>,
+        accumulate: bool,
+    ) -> Result<()> {
+        let p = &self.list[parameter];
+        let size = [rows, p.rows, p.columns];
+        let op = MatmulTrain {
+            accumulate,
+            ..MatmulTrain::new(size, x.place(), Place::rows(p.columns), y.place())
+        };
+        let buffers = [x.buffer, weight, y.buffer];
+        self.product(op, buffers, [x.half, half]).await
+    }
+
+    /// `d_x (+)= d_y W`.
+    pub(super) async fn linear_input(
+        &self,
+        parameter: usize,
+        rows: usize,
+        d_y: Columns<'_, B>,
+        d_x: Columns<'_, B>,
+        accumulate: bool,
+    ) -> Result<()> {
+        let p = &self.list[parameter];
+        self.backend
+            .scope(&|| format!("{}, input gradient", p.name));
+        let size = [rows, p.columns, p.rows];
+        let turned = Place::rows(p.columns).turned();
+        let op = MatmulTrain {
+            accumulate,
+            ..MatmulTrain::new(size, d_y.place(), turned, d_x.place())
+        };
+        let (weight, half) = self.weight(parameter);
+        let buffers = [d_y.buffer, weight, d_x.buffer];
+        self.product(op, buffers, [d_y.half, half]).await
+    }
+
+    /// `dW += d_y^T x`: the gradient of the quantized weight is the master's. Where codes stay, it becomes that of their
+    /// scales at once.
+    pub(super) async fn linear_weight(
+        &self,
+        parameter: usize,
+        rows: usize,
+        d_y: Columns<'_, B>,
+        x: Columns<'_, B>,
+    ) -> Result<()> {
+        let (p, shared) = (&self.list[parameter], self.quantizer.shared());
+        if shared.is_some() && !self.quantizer.quantizes(parameter) {
+            return Ok(()); // a weight that is only used
+        }
+        self.backend
+            .scope(&|| format!("{}, weight gradient", p.name));
+        let size = [p.rows, p.columns, rows];
+        let (d_y_at, x_at) = (d_y.place().turned(), x.place().turned());
+        let op = MatmulTrain::new(size, d_y_at, x_at, Place::rows(p.columns));
+        let halves = [d_y.half, x.half];
+        let Some(shared) = shared else {
+            let gradient = &self.held[parameter].gradient;
+            let buffers = [d_y.buffer, x.buffer, gradient];
+            return self.product(op.adding(), buffers, halves).await;
+        };
+        let buffers = [d_y.buffer, x.buffer, shared];
+        self.product(op, buffers, halves).await?;
+        self.quantizer
+            .add_scale_gradient(&self.backend, &self.list, &self.held, parameter)
+            .await
+    }
+}

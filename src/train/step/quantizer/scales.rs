@@ -1,0 +1,231 @@
+//! Learned scales: their first values, the codes that belong to them, and their gradients.
+
+use super::Quantizer;
+use super::shape::{Shape, shape};
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::model::Packed;
+use crate::model::quantize::Fitting;
+use crate::ops::calibrate::{PhaseNearest, PhaseProject};
+use crate::ops::quantize::Piece;
+use crate::ops::train::scales::{ScaleExp, ScaleGradient};
+use crate::train::step::parameters::{Held, Parameter};
+
+/// Rounds of fitting scales to codes and choosing the nearest codes, before the first step.
+const ROUNDS: usize = 15;
+
+/// Natural logarithms of scales.
+pub(super) fn logarithms(scales: &[f32]) -> Vec<f32> {
+    let logarithm = |&s: &f32| f64::from(s).ln() as f32;
+    scales.iter().map(logarithm).collect()
+}
+
+impl<B: Backend> Quantizer<B> {
+    /// With a first stage that is trained by itself, too; scales must be learned.
+    pub(in crate::train::step) fn nest(
+        &mut self,
+        backend: &B,
+        parameters: &[Parameter],
+    ) -> Result<()> {
+        let first = self.first_scales.unwrap_or(parameters.len());
+        for (layer, scales) in self.layers.iter_mut().zip(&parameters[first..]) {
+            layer.first = Some(backend.alloc("scales of the first stage", scales.len())?);
+        }
+        self.nested = true;
+        Ok(())
+    }
+
+    /// From now on the dense weights are those of the first stage, or of all.
+    pub(in crate::train::step) fn read_first(&mut self, first_only: bool) {
+        if self.first_only != first_only {
+            self.first_only = first_only;
+            (self.held, self.head_held) = (None, false);
+        }
+    }
+
+    /// Whether they are those of the first stage.
+    pub(in crate::train::step) fn reads_first(&self) -> bool {
+        self.first_only
+    }
+
+    /// The parameters of scales hold what an earlier run has learned.
+    pub(in crate::train::step) fn scales_are_known(&mut self) {
+        self.known_scales = true;
+    }
+
+    /// A layer of the phase quantizer.
+    fn piece(&self, parameter: &Parameter) -> Result<Piece> {
+        match shape(self.recipe, parameter, 0) {
+            Shape::Phase(piece) => Ok(piece),
+            Shape::Baseline(_) => Err(Error::usage(
+                format!("scales of `{}`", parameter.name),
+                "only the method fairy2i learns its scales",
+            )),
+        }
+    }
+
+    /// Scales that suit the masters best, as the first values of their parameters.
+    pub(super) async fn fit_scales(
+        &self,
+        backend: &B,
+        parameters: &[Parameter],
+        masters: &[Held<B>],
+        exponents: &[i32],
+    ) -> Result<()> {
+        let mut most = 0;
+        for layer in &self.layers {
+            let piece = self.piece(&parameters[layer.parameter])?;
+            most = most.max(Fitting::<B>::words(piece)[1]);
+        }
+        // where dense weights are in f16, there is room for one in f32
+        let own;
+        let unit = match &self.staging {
+            Some(staging) => staging,
+            None => {
+                own = backend.alloc("weight of single scales", most)?;
+                &own
+            }
+        };
+        let first = self.first_scales.unwrap_or(parameters.len());
+        for (i, (layer, &exponent)) in self.layers.iter().zip(exponents).enumerate() {
+            let parameter = &parameters[layer.parameter];
+            backend.scope(&|| format!("{}, first scales", parameter.name));
+            let target = self.turned_master(backend, parameter, &masters[layer.parameter]);
+            let fitting = Fitting {
+                backend,
+                piece: self.piece(parameter)?,
+                cell_rows: 1,
+                target: target.await?,
+                codes: &layer.codes,
+                scales: &layer.scales,
+                sums: &self.sums,
+                unit,
+                nested: self.nested,
+            };
+            fitting.papers(exponent).await?;
+            fitting.alternate(ROUNDS).await?;
+            let scales = fitting.download_scales().await?;
+            let logarithms = logarithms(&scales);
+            let words = bytemuck::cast_slice(&logarithms);
+            backend.upload(&masters[first + i].value, 0, words)?;
+        }
+        Ok(())
+    }
+
+    /// Scales from their logarithms, from parameter `first` on, and the codes of the sums nearest to the masters.
+    pub(super) async fn encode_learned(
+        &self,
+        backend: &B,
+        parameters: &[Parameter],
+        masters: &[Held<B>],
+        first: usize,
+    ) -> Result<()> {
+        for (i, layer) in self.layers.iter().enumerate() {
+            self.exponential(backend, parameters, masters, (i, first + i))
+                .await?;
+            let parameter = &parameters[layer.parameter];
+            let (piece, nested) = (self.piece(parameter)?, self.nested);
+            let nearest = PhaseNearest { piece, nested };
+            let master = self.turned_master(backend, parameter, &masters[layer.parameter]);
+            let buffers = [master.await?, &layer.scales, &layer.codes];
+            backend.run(&nearest, &buffers).await?;
+        }
+        Ok(())
+    }
+
+    /// Scales of layer number `i` from their logarithms, parameter number `of`.
+    pub(super) async fn exponential(
+        &self,
+        backend: &B,
+        parameters: &[Parameter],
+        held: &[Held<B>],
+        (i, of): (usize, usize),
+    ) -> Result<()> {
+        let layer = &self.layers[i];
+        let stages = self.piece(&parameters[layer.parameter])?.stages;
+        let exp = |kept| ScaleExp {
+            n: parameters[of].len(),
+            stages,
+            kept,
+        };
+        let logarithms = &held[of].value;
+        let all = [logarithms, &layer.scales];
+        backend.run(&exp(stages), &all).await?;
+        match &layer.first {
+            Some(first) => backend.run(&exp(1), &[logarithms, first]).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Gradients of the logarithms of scales, from those of the weights: `dL/d ln s = s <dL/dRq, dRq/ds>`. Where the first
+    /// stage is read, only its scales have one: the others keep what the reading of all stages gave them.
+    pub(in crate::train::step) async fn scale_gradients(
+        &self,
+        backend: &B,
+        parameters: &[Parameter],
+        held: &[Held<B>],
+    ) -> Result<()> {
+        let Some(first) = self.first_scales.filter(|_| self.shared.is_none()) else {
+            return Ok(());
+        };
+        backend.scope(&|| "gradients of scales".to_owned());
+        for (i, layer) in self.layers.iter().enumerate() {
+            let weight = &held[layer.parameter].gradient;
+            let buffers = [weight, &held[first + i].gradient];
+            self.scale_gradient(backend, parameters, i, buffers).await?;
+        }
+        Ok(())
+    }
+
+    /// The gradient of the scales of layer number `i`, from that of its weight.
+    pub(super) async fn scale_gradient(
+        &self,
+        backend: &B,
+        parameters: &[Parameter],
+        i: usize,
+        [weight, to]: [&B::Buffer; 2],
+    ) -> Result<()> {
+        let layer = &self.layers[i];
+        let parameter = &parameters[layer.parameter];
+        let piece = self.piece(parameter)?;
+        let weight = self.turned(backend, parameter, weight).await?;
+        let along = PhaseProject { piece };
+        backend
+            .run(&along, &[weight, &layer.codes, &self.sums])
+            .await?;
+        let op = ScaleGradient {
+            rows: piece.rows,
+            width: along.sums() / piece.rows,
+            by_row: piece.by_row(),
+            stages: piece.stages,
+            kept: if self.first_only { 1 } else { piece.stages },
+        };
+        backend.run(&op, &[&self.sums, &layer.scales, to]).await
+    }
+
+    /// Codes and scales of layer number `i` of those that are quantized, with its name; none behind the last.
+    pub(in crate::train::step) async fn packed(
+        &self,
+        backend: &B,
+        parameters: &[Parameter],
+        i: usize,
+    ) -> Result<Option<(String, Packed)>> {
+        let Some(layer) = self.layers.get(i) else {
+            return Ok(None);
+        };
+        let parameter = &parameters[layer.parameter];
+        let piece = self.piece(parameter)?;
+        let codes = backend.download(&layer.codes, 0, piece.codes()).await?;
+        let scales = backend.download(&layer.scales, 0, piece.scales()).await?;
+        let packed = Packed {
+            method: self.recipe.method.of(parameter.layer()),
+            granularity: self.recipe.granularity,
+            out_features: parameter.rows,
+            in_features: parameter.columns,
+            codes,
+            scales: bytemuck::cast_vec(scales),
+            relative_error: None,
+        };
+        Ok(Some((parameter.layer().to_owned(), packed)))
+    }
+}

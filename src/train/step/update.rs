@@ -1,0 +1,106 @@
+//! The end of a step: the norm of the gradient, and AdamW.
+
+use super::Trainer;
+use super::parameters::Kind;
+use super::trainer::{StepReport, norm_of};
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::ops::memory::Fill;
+use crate::ops::train::optimizer::Update;
+
+impl<B: Backend> Trainer<B> {
+    /// Sets all gradients to zero.
+    pub(super) async fn clear(&self) -> Result<()> {
+        self.backend.scope(&|| "clearing gradients".to_owned());
+        for (parameter, held) in self.trained() {
+            let fill = Fill {
+                words: parameter.len(),
+                value: 0,
+            };
+            self.backend.run(&fill, &[&held.gradient]).await?;
+        }
+        Ok(())
+    }
+
+    /// The end of a step whose gradients are there.
+    pub(super) async fn finish(
+        &mut self,
+        loss: f64,
+        tokens: usize,
+        lr: f64,
+        weight_decay: f64,
+    ) -> Result<StepReport> {
+        let scale = self.progress.scale();
+        let grad_norm = self.grad_norm().await? / scale;
+        let finite = loss.is_finite() && grad_norm.is_finite();
+        let skipped = !finite || grad_norm > self.most_norm;
+        if !skipped {
+            self.update(grad_norm, lr, weight_decay).await?;
+        }
+        let outlier = finite && skipped;
+        if !outlier {
+            self.progress.note(skipped); // an outlier says nothing of the scale
+        }
+        Ok(StepReport {
+            loss,
+            grad_norm,
+            skipped,
+            scale,
+            tokens,
+        })
+    }
+
+    /// The norm of all gradients together, not yet divided by the loss scale; infinity if one is not finite.
+    async fn grad_norm(&self) -> Result<f64> {
+        let s = &self.scratch;
+        self.backend.scope(&|| "gradient norm".to_owned());
+        let mut shares = 0;
+        for (parameter, held) in self.trained() {
+            let op = norm_of(parameter, shares);
+            self.backend
+                .run(&op, &[&held.gradient, &s.squares, &s.largest])
+                .await?;
+            shares += op.shares();
+        }
+        let squares = self.backend.download(&s.squares, 0, shares).await?;
+        let largest = self.backend.download(&s.largest, 0, shares).await?;
+        if largest.iter().any(|&bits| bits >= f32::INFINITY.to_bits()) {
+            return Ok(f64::INFINITY);
+        }
+        let squares = squares.into_iter().map(|w| f64::from(f32::from_bits(w)));
+        Ok(squares.sum::<f64>().sqrt())
+    }
+
+    /// AdamW on every parameter, with the gradient clipped as `torch.nn.utils.clip_grad_norm_` does.
+    async fn update(&mut self, grad_norm: f64, lr: f64, weight_decay: f64) -> Result<()> {
+        let clip = (self.options.clip / (grad_norm + 1e-6)).min(1.0);
+        let update = Update {
+            factor: clip / self.progress.scale(),
+            beta1: self.options.betas.first,
+            beta2: self.options.betas.second,
+            eps: self.options.eps,
+            lr,
+            weight_decay,
+            step: self.progress.updates + 1,
+        };
+        self.backend.scope(&|| "AdamW".to_owned());
+        for (index, parameter) in self.list.iter().enumerate() {
+            if self.held[index].formats.moments.is_none() {
+                continue;
+            }
+            // a logarithm that shrinks towards 0 is a scale that grows towards 1
+            let (lr, weight_decay) = match parameter.kind {
+                Kind::Scales => (lr * self.options.scale_rate, 0.0),
+                _ => (lr, weight_decay),
+            };
+            let update = Update {
+                lr,
+                weight_decay,
+                ..update
+            };
+            self.update_one(index, update).await?;
+        }
+        self.quantizer.stale();
+        Ok(())
+    }
+}
