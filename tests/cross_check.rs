@@ -93,7 +93,7 @@ impl Check {
     }
 
     fn case<O: Op>(&mut self, case: &Case<O>) {
-        let id = format!("{}, {}", O::NAME, case.name);
+        let id = format!("{}, {}", O::NAME, case.name());
         let lengths = case.op.lengths();
         let given: Vec<usize> = case.data.iter().map(|d| contents(d).len()).collect();
         if lengths.len() != O::BINDINGS.len() || given.len() != lengths.len() {

@@ -18,8 +18,8 @@ use bytemuck::Pod;
 mod shader;
 mod bench;
 mod bindings;
-mod case;
 pub(crate) mod cpu;
+mod data;
 mod features;
 mod list;
 mod matrix_dtype;
@@ -38,13 +38,14 @@ pub mod sampling;
 pub mod train;
 
 pub use attention::Kv;
-pub use bench::{BenchCase, Made};
 pub use bindings::Bindings;
-pub use case::{Case, Data, hash32, noise, noise_u32};
+pub use data::{Data, Made, hash32, noise, noise_u32};
 pub use features::Features;
 pub use list::{Visitor, for_each};
 pub use matrix_dtype::MatrixDtype;
-pub use op::{Access, Agree, Binding, Cost, Elem, Grid, Op, prefetched, read, write};
+pub use op::{
+    Access, Agree, BenchCase, Binding, Case, Cost, Elem, Grid, Op, prefetched, read, write,
+};
 pub(crate) use shader::MATRIX_WORKGROUP_BYTES;
 pub use shader::Shader;
 

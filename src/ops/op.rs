@@ -1,8 +1,7 @@
 //! What an operation is: the declaration that backends, tests and the bench walk.
 
-use super::bench::BenchCase;
 use super::bindings::Bindings;
-use super::case::Case;
+use super::data::{Data, Made};
 use super::shader::Shader;
 use bytemuck::Pod;
 
@@ -131,6 +130,11 @@ pub trait Op: Clone + 'static {
         Self::BINDINGS[binding].elem
     }
 
+    /// Shapes and settings as people and tests read them: `m=16,n=1,k=256`.
+    fn shape(&self) -> String {
+        String::new()
+    }
+
     /// Contents of the uniform block.
     fn params(&self) -> Self::Params;
     /// Values of the pipeline's `override` constants.
@@ -159,4 +163,56 @@ pub trait Op: Clone + 'static {
     fn bench_cases() -> Vec<BenchCase<Self>> {
         Vec::new()
     }
+}
+
+/// One op with inputs.
+#[derive(Debug, Clone)]
+pub struct Case<O: Op> {
+    /// What is special about its values, in the form of [`Op::shape`]: `data=ties`; or nothing.
+    pub note: String,
+    /// The op with its shapes.
+    pub op: O,
+    /// One entry per binding.
+    pub data: Vec<Data>,
+}
+
+impl<O: Op> Case<O> {
+    /// A case; `data` in the order of the op's bindings.
+    pub fn new(note: impl Into<String>, op: O, data: Vec<Data>) -> Self {
+        Self {
+            note: note.into(),
+            op,
+            data,
+        }
+    }
+
+    /// Its name, which no other case of the op has: the shape, then what is special.
+    pub fn name(&self) -> String {
+        name(&self.op, &self.note)
+    }
+}
+
+/// One op of realistic size.
+#[derive(Debug, Clone)]
+pub struct BenchCase<O: Op> {
+    /// Which part of a model it is, in the form of [`Op::shape`]: `layer=down`; or nothing.
+    pub note: String,
+    /// The op with its shapes.
+    pub op: O,
+    /// One entry per binding.
+    pub data: Vec<Made>,
+}
+
+impl<O: Op> BenchCase<O> {
+    /// Its name: the shape, then the part of a model.
+    pub fn name(&self) -> String {
+        name(&self.op, &self.note)
+    }
+}
+
+fn name<O: Op>(op: &O, note: &str) -> String {
+    let shape = op.shape();
+    let both = [shape.as_str(), note];
+    let named = both.into_iter().filter(|part| !part.is_empty());
+    named.collect::<Vec<_>>().join(",")
 }

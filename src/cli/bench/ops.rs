@@ -8,6 +8,7 @@ use crate::cli::out;
 use crate::cli::timing::measure;
 use crate::error::{Error, Result};
 use crate::ops::memory::Copy;
+use crate::ops::memory::Noise;
 use crate::ops::{BenchCase, Case, Data, Made, Op, Visitor, for_each};
 use serde::Serialize;
 
@@ -160,16 +161,16 @@ impl<B: Backend> Walk<'_, B> {
             for case in large {
                 let longest = case.op.lengths().into_iter().max().unwrap_or(0);
                 if longest > self.backend.facts().max_words {
-                    let (op, case) = (O::NAME, &case.name);
+                    let (op, case) = (O::NAME, case.name());
                     out::note(&format!("{op}, {case}: does not fit one binding, left out"));
                     continue;
                 }
-                self.time(&case.name, &case.op, || made(self.backend, &case))?;
+                self.time(&case.name(), &case.op, || made(self.backend, &case))?;
             }
             return Ok(());
         }
         for case in cases::<O>(self.bench.all) {
-            self.time(&case.name, &case.op, || given(self.backend, &case))?;
+            self.time(&case.name(), &case.op, || given(self.backend, &case))?;
         }
         Ok(())
     }
@@ -236,7 +237,7 @@ fn made<B: Backend, O: Op>(backend: &B, case: &BenchCase<O>) -> Result<Vec<B::Bu
             return upload_new(backend, O::NAME, words);
         }
         let buffer = backend.alloc(O::NAME, words)?;
-        if let Some(noise) = made.noise(words, seed) {
+        if let Some(noise) = Noise::made(made, words, seed) {
             block_on(backend, backend.run(&noise, &[&buffer]))?;
         }
         Ok(buffer)

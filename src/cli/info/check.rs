@@ -54,7 +54,7 @@ impl<B: Backend> Visitor for Walk<'_, B> {
             if self.failure.is_err() {
                 return;
             }
-            self.backend.scope(&|| format!("case `{}`", case.name));
+            self.backend.scope(&|| format!("case `{}`", case.name()));
             self.failure = block_on(self.backend, run_case(self.backend, &case));
             self.cases += 1;
         }

@@ -293,7 +293,7 @@ impl Op for AttentionStep {
         // the same behind rows of others
         for i in [2, 4] {
             let mut behind = cases[i].clone();
-            behind.name.push_str(", behind other rows");
+            behind.note.push_str(", behind other rows");
             behind.op.heads.offset = 3;
             let lengths = behind.op.lengths();
             behind.data[0] = Data::f32(&noise(58, lengths[0], 2.0));
@@ -306,7 +306,8 @@ impl Op for AttentionStep {
         // the same on a device of few processors
         for i in [3, 6] {
             let mut few = cases[i].clone();
-            (few.op.processors, few.name) = (2, format!("{}, two processors", few.name));
+            few.op.processors = 2;
+            few.note.push_str(", two processors");
             cases.push(few);
         }
         cases

@@ -59,7 +59,7 @@ pub fn phase_gemm_bits() -> Vec<BenchCase<PhaseGemmBits>> {
         })
     };
     let few = of(8).into_iter().map(|mut case| {
-        case.name += ", 8 tokens";
+        case.note += ", 8 tokens";
         case
     });
     few.chain(of(PROMPT)).collect()

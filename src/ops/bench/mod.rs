@@ -11,7 +11,7 @@ use crate::ops::memory::Noise;
 use crate::ops::phase::{PhaseGemm, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseShape};
 use crate::ops::quantize::{Activations, FakeQuant, QuantizeAct};
 use crate::ops::sampling::{Argmax, TopK};
-use crate::ops::{MatrixDtype, Op, hash32};
+use crate::ops::{BenchCase, Made, MatrixDtype, Op, hash32};
 use crate::ops::{activation::SwiGlu, embedding::TokenEmbed, norm::RmsNorm};
 use Made::{Bits, Floats, Halves, Words, Zeros};
 
@@ -23,52 +23,9 @@ pub(super) use fused::*;
 pub(super) use quantizing::*;
 pub(super) use training::*;
 
-/// What a binding holds before it is timed; as long as [`Op::lengths`] says.
-#[derive(Debug, Clone)]
-pub enum Made {
-    /// Outputs, and inputs whose values cost nothing.
-    Zeros,
-    /// Uniform bits: codes, packed bytes.
-    Bits,
-    /// f32 of magnitudes in [1/32, 1/16) and random signs.
-    Floats,
-    /// Pairs of f16 of magnitudes in [1/64, 1/32) and random signs.
-    Halves,
-    /// These words.
-    Words(Vec<u32>),
-}
-
-impl Made {
-    /// The op that fills a buffer so, on the device; `None` for what is not noise.
-    pub fn noise(&self, words: usize, seed: u32) -> Option<Noise> {
-        match self {
-            Zeros | Words(_) => None,
-            Bits => Some(Noise::bits(words, seed)),
-            Halves => Some(Noise::halves(words, seed)),
-            Floats => Some(Noise {
-                words,
-                seed,
-                keep: 0x807f_ffff,
-                put: 0x3d00_0000,
-            }),
-        }
-    }
-}
-
-/// One op of realistic size.
-#[derive(Debug, Clone)]
-pub struct BenchCase<O: Op> {
-    /// Which part of a model it is.
-    pub name: String,
-    /// The op with its shapes.
-    pub op: O,
-    /// One entry per binding.
-    pub data: Vec<Made>,
-}
-
-fn case<O: Op>(name: impl Into<String>, op: O, data: &[Made]) -> BenchCase<O> {
+fn case<O: Op>(note: impl Into<String>, op: O, data: &[Made]) -> BenchCase<O> {
     BenchCase {
-        name: name.into(),
+        note: note.into(),
         op,
         data: data.to_vec(),
     }
@@ -383,13 +340,19 @@ mod tests {
         fn visit<O: Op>(&mut self) {
             for case in O::bench_cases() {
                 let lengths = case.op.lengths();
-                assert_eq!(case.data.len(), lengths.len(), "{}, {}", O::NAME, case.name);
+                assert_eq!(
+                    case.data.len(),
+                    lengths.len(),
+                    "{}, {}",
+                    O::NAME,
+                    case.name()
+                );
                 for (made, words) in case.data.iter().zip(lengths) {
                     if let Words(given) = made {
-                        assert!(given.len() >= words, "{}, {}", O::NAME, case.name);
+                        assert!(given.len() >= words, "{}, {}", O::NAME, case.name());
                     }
                 }
-                assert!(case.op.cost().bytes > 0.0, "{}, {}", O::NAME, case.name);
+                assert!(case.op.cost().bytes > 0.0, "{}, {}", O::NAME, case.name());
                 self.0 += 1;
             }
         }

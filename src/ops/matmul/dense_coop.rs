@@ -244,7 +244,7 @@ impl Op for MatmulGemmCoopTall {
         let cases = MatmulGemmCoop::cases().into_iter();
         cases
             .map(|case| Case {
-                name: case.name,
+                note: case.note,
                 op: Self(case.op),
                 data: case.data,
             })
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn every_case_fits() {
         for case in MatmulGemmCoop::cases() {
-            assert!(MatmulGemmCoop::fits(&case.op.dense), "{}", case.name);
+            assert!(MatmulGemmCoop::fits(&case.op.dense), "{}", case.name());
         }
         let dense = MatmulGemmCoop::cases()[0].op.dense;
         let refused = [

@@ -19,6 +19,21 @@ pub struct Noise {
 }
 
 impl Noise {
+    /// The op that fills a buffer of `words` as the bench wants it; `None` for what is not noise.
+    pub fn made(made: &Made, words: usize, seed: u32) -> Option<Self> {
+        match made {
+            Made::Zeros | Made::Words(_) => None,
+            Made::Bits => Some(Self::bits(words, seed)),
+            Made::Halves => Some(Self::halves(words, seed)),
+            Made::Floats => Some(Self {
+                words,
+                seed,
+                keep: 0x807f_ffff,
+                put: 0x3d00_0000,
+            }),
+        }
+    }
+
     /// Uniform bits.
     pub fn bits(words: usize, seed: u32) -> Self {
         Self {

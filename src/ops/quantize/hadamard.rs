@@ -1,6 +1,6 @@
 //! Rotations that spread outliers: a Walsh-Hadamard transform of blocks of columns, with random signs.
 
-use crate::ops::case::hash32;
+use crate::ops::data::hash32;
 use crate::ops::*;
 use bytemuck::Zeroable;
 

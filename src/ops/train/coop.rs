@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn every_case_fits() {
         for case in MatmulTrainCoop::cases() {
-            assert!(MatmulTrainCoop::fits(&case.op.product), "{}", case.name);
+            assert!(MatmulTrainCoop::fits(&case.op.product), "{}", case.name());
         }
         let product = MatmulTrainCoop::cases()[0].op.product;
         assert!(!MatmulTrainCoop::fits(&MatmulTrain { m: 96, ..product }));

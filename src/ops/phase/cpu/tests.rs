@@ -42,7 +42,7 @@ impl Run {
 fn check(case: &Case<PhaseGemv>) {
     let run = Run::of(case);
     for kernel in Kernel::available() {
-        run.check(kernel, &case.op, &case.name);
+        run.check(kernel, &case.op, &case.name());
     }
 }
 

@@ -1,6 +1,4 @@
-//! Inputs for the cross-check and the bench.
-
-use super::Op;
+//! What buffers hold before a run of the cross-check or the bench.
 
 /// Contents of one binding before a run.
 #[derive(Debug, Clone)]
@@ -23,26 +21,19 @@ impl Data {
     }
 }
 
-/// One op with inputs.
+/// What a binding holds before it is timed; as long as [`Op::lengths`] says.
 #[derive(Debug, Clone)]
-pub struct Case<O: Op> {
-    /// What is special about it.
-    pub name: String,
-    /// The op with its shapes.
-    pub op: O,
-    /// One entry per binding.
-    pub data: Vec<Data>,
-}
-
-impl<O: Op> Case<O> {
-    /// A case; `data` in the order of the op's bindings.
-    pub fn new(name: impl Into<String>, op: O, data: Vec<Data>) -> Self {
-        Self {
-            name: name.into(),
-            op,
-            data,
-        }
-    }
+pub enum Made {
+    /// Outputs, and inputs whose values cost nothing.
+    Zeros,
+    /// Uniform bits: codes, packed bytes.
+    Bits,
+    /// f32 of magnitudes in [1/32, 1/16) and random signs.
+    Floats,
+    /// Pairs of f16 of magnitudes in [1/64, 1/32) and random signs.
+    Halves,
+    /// These words.
+    Words(Vec<u32>),
 }
 
 /// The hash that the golden fixtures are filled with, so that every test can make the same numbers.
