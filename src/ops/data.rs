@@ -21,7 +21,7 @@ impl Data {
     }
 }
 
-/// What a binding holds before it is timed; as long as [`Op::lengths`] says.
+/// What a binding holds before it is timed; as long as [`crate::ops::Op::lengths`] says.
 #[derive(Debug, Clone)]
 pub enum Made {
     /// Outputs, and inputs whose values cost nothing.
