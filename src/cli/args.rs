@@ -67,7 +67,7 @@ pub struct RecipeArgs {
     pub allow_nonfinite: bool,
 }
 
-/// What `--stages` says. Which block is the last, and whether there are so many, is known with the model.
+/// What `--stages` says. Which block is the last, and whether a named block exists, is known with the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StageList(String);
 

@@ -126,7 +126,7 @@ struct Given {
     /// Largest norm of a gradient [default: 2]
     #[arg(long)]
     clip: Option<f64>,
-    /// Skip a step whose gradient is so many times the median of the last 64 [default: 0, none]
+    /// Skip a step whose gradient is more than FACTOR times the median of the last 64 [default: 0, none]
     #[arg(long, value_name = "FACTOR")]
     outlier: Option<f64>,
     /// What order of data and random weights follow from [default: 42]

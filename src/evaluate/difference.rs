@@ -3,7 +3,7 @@
 use super::perplexity::Measured;
 use serde::Serialize;
 
-/// Differences beyond so many standard errors are taken for more than noise: 95 of 100 that are noise stay below.
+/// Standard errors beyond which a difference is taken for more than noise: 95 of 100 that are noise stay below.
 const SIGNIFICANT: f64 = 1.96;
 
 /// What a model loses against another one on the same tokens.

@@ -41,7 +41,7 @@ pub struct Summary {
 }
 
 impl Measured {
-    /// Scores of a text whose windows count so many tokens each, where all that counts has a score.
+    /// Scores of a text from the number of tokens that each of its windows counts, if every counted token has a score.
     #[cfg(test)]
     pub(super) fn new(scores: Vec<Scored>, windows: Vec<usize>) -> Self {
         Self {

@@ -4,7 +4,7 @@
 //! While the folder OUT is calibrated, `OUT.fairy2i-layers` holds a file for every finished layer, and the key of the
 //! run: everything its bits follow from. A run with another key begins anew. The folder goes when OUT is there.
 
-use super::corpus::hash;
+use super::digest::hash;
 use super::marker::{Author, Marker};
 use super::packed::little_endian;
 use super::staging::{beside, occupied, replace};

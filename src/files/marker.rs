@@ -18,9 +18,9 @@
 //! others evenly between them, of a longer one. That costs no time to speak of, and no weights that were trained
 //! further pass for those that were written.
 
-use super::corpus::hex;
+use super::digest::hex;
 use super::json::show;
-use super::staging::write_synced;
+use super::synced::write_synced;
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};

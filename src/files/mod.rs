@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod config;
 mod copy_from;
 pub mod corpus;
+pub mod digest;
 pub mod export;
 pub mod folder;
 mod head;
@@ -20,6 +21,7 @@ pub mod safetensors;
 mod shards;
 pub mod source;
 pub mod staging;
+mod synced;
 pub mod text;
 pub mod tokenizer;
 

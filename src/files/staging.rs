@@ -8,10 +8,10 @@ use super::inputs::{Inputs, resolve};
 use super::json::show;
 use super::lock::Lock;
 use super::marker::{Author, MARKER, Marker};
+use super::synced::write_synced;
 use crate::error::{Error, Result};
 use std::fmt;
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// A folder to be written, by whom, and what has to stay.
@@ -328,13 +328,4 @@ pub fn replace(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     write_synced(&tmp, bytes)?;
     fs::rename(&tmp, &path).map_err(|e| Error::io(&path, e))?;
     sync_folder(folder)
-}
-
-/// Writes a whole file and makes its bytes durable.
-pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    let written = File::create(path).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.map_err(|e| Error::io(path, e))
 }

@@ -1,5 +1,6 @@
 //! Perplexities and tasks as people ask for them.
 
+use super::small::{self, Files};
 use super::{good, json, refused};
 use serde_json::Value;
 
@@ -123,9 +124,15 @@ fn what_cannot_be_measured_is_refused() {
         2,
         &["/no/such/folder"],
     );
-    // the built-in model has other tokens
-    let novella = format!("{DATA}/models/novella-w2");
-    let args = ["--block", "64", "--reference", &novella, &path];
+    let mut json = small::config_json();
+    json["vocab_size"] = 300.into();
+    let tensors = small::tensors(&small::config(&json), None);
+    let other = small::on_disk(&Files::from([
+        ("config.json".to_owned(), json.to_string().into_bytes()),
+        ("model.safetensors".to_owned(), small::container(&tensors)),
+    ]));
+    let other = other.path().to_string_lossy();
+    let args = ["--block", "64", "--reference", &other, &path];
     ppl(&args, 2, &["vocabulary"]);
 }
 

@@ -3,6 +3,7 @@
 
 mod analyze;
 mod bad;
+mod before;
 mod bench;
 mod calibrate;
 mod data;

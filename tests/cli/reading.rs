@@ -1,13 +1,13 @@
 //! What is in a model's folder reaches every command: values that are no numbers, element types that are mixed, heads
 //! that are not tied.
 
-use super::small::{self, Files, MatrixDtype};
+use super::small::{self, Files, StoredTensor};
 use super::{good, json, refused, run};
 use serde_json::Value;
 use std::path::Path;
 
 /// The small model's tensors, changed.
-fn tensors(change: impl Fn(&mut MatrixDtype)) -> Vec<MatrixDtype> {
+fn tensors(change: impl Fn(&mut StoredTensor)) -> Vec<StoredTensor> {
     let config = small::config(&small::config_json());
     let mut all = small::tensors(&config, None);
     all.iter_mut().for_each(change);
@@ -15,7 +15,7 @@ fn tensors(change: impl Fn(&mut MatrixDtype)) -> Vec<MatrixDtype> {
 }
 
 /// A folder with a tokenizer of these tensors.
-fn folder(config: &Value, tensors: &[MatrixDtype]) -> tempfile::TempDir {
+fn folder(config: &Value, tensors: &[StoredTensor]) -> tempfile::TempDir {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tokenizer = root.join("tests/data/models/stories260k/tokenizer.json");
     small::on_disk(&Files::from([
@@ -33,7 +33,7 @@ fn text(path: &Path) -> String {
 }
 
 /// Brings a tensor into another type, its values rounded.
-fn cast(tensor: &mut MatrixDtype, dtype: &'static str) {
+fn cast(tensor: &mut StoredTensor, dtype: &'static str) {
     let (quads, _) = tensor.bytes.as_chunks();
     let values: Vec<f32> = quads.iter().map(|&b| f32::from_le_bytes(b)).collect();
     let half = |v: &f32| match dtype {
@@ -45,7 +45,7 @@ fn cast(tensor: &mut MatrixDtype, dtype: &'static str) {
 }
 
 /// The same values as f32.
-fn widened(tensor: &MatrixDtype) -> MatrixDtype {
+fn widened(tensor: &StoredTensor) -> StoredTensor {
     let (pairs, _) = tensor.bytes.as_chunks();
     let value = |&b: &[u8; 2]| match tensor.dtype {
         "F16" => half::f16::from_le_bytes(b).to_f32(),
@@ -210,7 +210,7 @@ fn stacks_of_mixed_types_run_as_their_values_do() {
                 cast(t, dtype);
             }
         });
-        let wide: Vec<MatrixDtype> = mixed.iter().map(widened).collect();
+        let wide: Vec<StoredTensor> = mixed.iter().map(widened).collect();
         let (mixed, wide) = (
             folder(&small::config_json(), &mixed),
             folder(&small::config_json(), &wide),

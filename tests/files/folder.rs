@@ -2,7 +2,7 @@
 
 use super::refused;
 use super::small::{
-    Files, MatrixDtype, config, config_json, container, on_disk, open, sharded, tensors, whole,
+    Files, StoredTensor, config, config_json, container, on_disk, open, sharded, tensors, whole,
 };
 use fairy2i_gpu::files;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const INDEX: &str = "model.safetensors.index.json";
 
 /// The files after `change` was made to the tensors of the whole model.
-fn changed(change: impl FnOnce(&mut Vec<MatrixDtype>)) -> Files {
+fn changed(change: impl FnOnce(&mut Vec<StoredTensor>)) -> Files {
     let mut files = whole();
     let mut all = tensors(&config(&config_json()), None);
     change(&mut all);
@@ -45,7 +45,7 @@ fn whole_and_sharded_models_hold_the_same() {
 fn all_mismatches_are_listed_at_once() {
     let files = changed(|all| {
         all.retain(|t| t.name != "model.norm.weight");
-        let find = |all: &mut Vec<MatrixDtype>, name: &str| {
+        let find = |all: &mut Vec<StoredTensor>, name: &str| {
             all.iter().position(|t| t.name.contains(name)).unwrap()
         };
         let q = find(all, "0.self_attn.q_proj");
@@ -53,7 +53,7 @@ fn all_mismatches_are_listed_at_once() {
         all[q].shape.push(1);
         let up = find(all, "1.mlp.up_proj");
         all[up].dtype = "I32";
-        all.push(MatrixDtype {
+        all.push(StoredTensor {
             name: "surprise\n".to_owned(),
             dtype: "F32",
             shape: vec![0],
@@ -77,7 +77,7 @@ fn all_mismatches_are_listed_at_once() {
 fn a_million_problems_stay_a_readable_message() {
     let files = changed(|all| {
         all.clear();
-        all.extend((0..10_000).map(|i| MatrixDtype {
+        all.extend((0..10_000).map(|i| StoredTensor {
             name: format!("t{i}"),
             dtype: "F32",
             shape: vec![0],
@@ -90,7 +90,7 @@ fn a_million_problems_stay_a_readable_message() {
 #[test]
 fn old_buffers_and_copies_of_tied_heads_are_tolerated() {
     let files = changed(|all| {
-        all.push(MatrixDtype {
+        all.push(StoredTensor {
             name: "model.layers.0.self_attn.rotary_emb.inv_freq".to_owned(),
             dtype: "F32",
             shape: vec![3],

@@ -2,7 +2,7 @@
 //! embeddings, tensors under another one's name, and what nobody needs.
 
 use super::refused;
-use super::small::{Files, MatrixDtype, config, config_json, container, framed, open, tensors};
+use super::small::{Files, StoredTensor, config, config_json, container, framed, open, tensors};
 use fairy2i_gpu::files::config::quantization_config;
 use fairy2i_gpu::model::{Granularity, Method, Recipe};
 use serde_json::{Value, json};
@@ -26,16 +26,16 @@ fn folder(json: &Value, file: Vec<u8>) -> Files {
 }
 
 /// All tensors of the model whose head is a matrix of its own, which has the embedding's values.
-fn both() -> Vec<MatrixDtype> {
+fn both() -> Vec<StoredTensor> {
     tensors(&config(&tied_json(false)), None)
 }
 
-fn find<'a>(all: &'a mut [MatrixDtype], name: &str) -> &'a mut MatrixDtype {
+fn find<'a>(all: &'a mut [StoredTensor], name: &str) -> &'a mut StoredTensor {
     all.iter_mut().find(|t| t.name == name).unwrap()
 }
 
-fn made(name: &str, dtype: &'static str, shape: &[usize], bytes: usize) -> MatrixDtype {
-    MatrixDtype {
+fn made(name: &str, dtype: &'static str, shape: &[usize], bytes: usize) -> StoredTensor {
+    StoredTensor {
         name: name.to_owned(),
         dtype,
         shape: shape.to_vec(),
@@ -44,7 +44,7 @@ fn made(name: &str, dtype: &'static str, shape: &[usize], bytes: usize) -> Matri
 }
 
 /// [`container`] with `__metadata__`.
-fn with_metadata(tensors: &[MatrixDtype], metadata: &Value) -> Vec<u8> {
+fn with_metadata(tensors: &[StoredTensor], metadata: &Value) -> Vec<u8> {
     let file = container(tensors);
     let length = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
     let mut header: Value = serde_json::from_slice(&file[8..8 + length]).unwrap();
@@ -54,7 +54,7 @@ fn with_metadata(tensors: &[MatrixDtype], metadata: &Value) -> Vec<u8> {
 
 #[test]
 fn a_head_with_other_values_than_the_tied_embedding_is_used() {
-    let last = |t: &mut MatrixDtype, bits: u8| {
+    let last = |t: &mut StoredTensor, bits: u8| {
         let at = t.bytes.len() - 4;
         t.bytes[at] ^= bits;
     };
@@ -90,7 +90,7 @@ fn heads_of_another_type_are_compared_by_value() {
             _ => half::f16::from_f32(*v).to_le_bytes(),
         };
         embed.bytes = values.iter().flat_map(half).collect();
-        let open = |all: &[MatrixDtype]| open(&folder(&tied_json(true), container(all))).unwrap();
+        let open = |all: &[StoredTensor]| open(&folder(&tied_json(true), container(all))).unwrap();
         assert!(open(&all).config.tied, "{dtype}");
         find(&mut all, HEAD).bytes[0] = 1;
         assert!(!open(&all).config.tied, "{dtype}");
@@ -299,7 +299,7 @@ fn index_and_shards_may_differ_in_what_nobody_needs() {
             )
         })
         .collect();
-    let files = |extra: &[(&str, &str)], held: &[MatrixDtype]| {
+    let files = |extra: &[(&str, &str)], held: &[StoredTensor]| {
         let b = container(&[second, held].concat());
         let index = [&listed[..], extra].concat();
         sharded(&json, container(first), b, &index)

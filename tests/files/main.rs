@@ -11,6 +11,7 @@ mod folder;
 mod hub;
 mod leftovers;
 mod packed;
+mod replacing;
 mod small;
 mod special;
 mod tokenizer;

@@ -12,7 +12,7 @@ pub type Files = BTreeMap<String, Vec<u8>>;
 
 /// A stored tensor.
 #[derive(Clone)]
-pub struct MatrixDtype {
+pub struct StoredTensor {
     pub name: String,
     pub dtype: &'static str,
     pub shape: Vec<usize>,
@@ -38,11 +38,11 @@ pub fn parse(json: &Value) -> Result<Config> {
 }
 
 /// Every tensor of the model, filled by a formula: values 0.5 to 1.5, any bits for codes.
-pub fn tensors(config: &Config, recipe: Option<&Recipe>) -> Vec<MatrixDtype> {
+pub fn tensors(config: &Config, recipe: Option<&Recipe>) -> Vec<StoredTensor> {
     plan(config, recipe).iter().map(stored).collect()
 }
 
-fn stored(planned: &Planned) -> MatrixDtype {
+fn stored(planned: &Planned) -> StoredTensor {
     let n: usize = planned.shape.iter().product();
     let word = |i: usize| (i as u32).wrapping_mul(0x9E37_79B1);
     let value = |i: usize| 0.5 + (word(i) >> 8) as f32 / (1 << 24) as f32;
@@ -50,7 +50,7 @@ fn stored(planned: &Planned) -> MatrixDtype {
         Role::Codes => word(i).to_le_bytes(),
         _ => value(i).to_le_bytes(),
     });
-    MatrixDtype {
+    StoredTensor {
         name: planned.name.clone(),
         dtype: if planned.role == Role::Codes {
             "U32"
@@ -63,7 +63,7 @@ fn stored(planned: &Planned) -> MatrixDtype {
 }
 
 /// A safetensors file.
-pub fn container(tensors: &[MatrixDtype]) -> Vec<u8> {
+pub fn container(tensors: &[StoredTensor]) -> Vec<u8> {
     let mut header = serde_json::Map::new();
     let mut at = 0;
     for t in tensors {

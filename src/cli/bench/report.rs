@@ -26,7 +26,7 @@ pub fn print<T: Serialize>(rows: &[T], format: Format, columns: &[&str]) -> Resu
     }
     let objects = rows.iter().map(object).collect::<Result<Vec<_>>>()?;
     let text = match format {
-        Format::Csv => csv(&objects, columns),
+        Format::Csv => csv(&objects, columns)?,
         Format::Md => markdown(&objects, columns),
         Format::Json | Format::Jsonl => rows.iter().map(line).collect::<Result<String>>()?,
     };
@@ -78,27 +78,25 @@ fn markdown(objects: &[Map<String, Value>], columns: &[&str]) -> String {
     text
 }
 
-fn csv(objects: &[Map<String, Value>], columns: &[&str]) -> String {
-    let quoted = |text: String| {
-        if text.contains([',', '"', '\n']) {
-            format!("\"{}\"", text.replace('"', "\"\""))
-        } else {
-            text
-        }
-    };
+fn csv(objects: &[Map<String, Value>], columns: &[&str]) -> Result<String> {
     let mut keys = columns.to_vec();
     let all = objects.first().into_iter().flat_map(Map::keys);
     keys.extend(all.map(String::as_str).filter(|k| !columns.contains(k)));
-    let mut text = keys.join(",") + "\n";
+    let failed = |error: csv::Error| Error::io("results", std::io::Error::other(error));
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(&keys).map_err(failed)?;
     for object in objects {
-        let cells = keys.iter().map(|k| match object.get(*k) {
-            Some(Value::String(s)) => quoted(s.clone()),
+        let cells = keys.iter().map(|key| match object.get(*key) {
+            Some(Value::String(text)) => text.clone(),
             Some(Value::Null) | None => String::new(),
-            Some(other) => quoted(other.to_string()),
+            Some(other) => other.to_string(),
         });
-        text += &(cells.collect::<Vec<_>>().join(",") + "\n");
+        writer.write_record(cells).map_err(failed)?;
     }
-    text
+    let bytes = writer
+        .into_inner()
+        .map_err(|e| Error::io("results", e.into_error()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]
@@ -118,7 +116,7 @@ mod tests {
             value: 1234.5,
         }];
         let objects: Vec<_> = rows.iter().map(|r| object(r).expect("an object")).collect();
-        let text = csv(&objects, &["value"]);
+        let text = csv(&objects, &["value"]).expect("text");
         assert_eq!(text, "value,name\n1234.5,\"a, \"\"b\"\"|c\"\n");
         let table = markdown(&objects, &["name", "value"]);
         assert_eq!(

@@ -44,7 +44,7 @@ struct EntryArgs {
     /// Model folder, full precision or packed; may be given several times [default: the built-in model]
     #[arg(short, long, value_name = "FOLDER")]
     model: Vec<PathBuf>,
-    /// Residual stages to try on a full-precision folder: 1..4, or `full` for none; of a packed one so many first stages
+    /// Residual stages to try on a full-precision folder: 1..4, or `full` for none; of a packed one, how many of its first stages
     #[arg(long, value_name = "1..4", value_delimiter = ',', value_parser = Stages::from_str)]
     stages: Vec<Stages>,
     /// Which weights share scales: tensor, row, group:N

@@ -16,7 +16,7 @@ pub struct SamplingArgs {
         allow_negative_numbers = true
     )]
     temp: f32,
-    /// Choose among so many most likely tokens (0: all)
+    /// Choose among the K most likely tokens (0: all)
     #[arg(long, value_name = "K", default_value_t = 40)]
     top_k: usize,
     /// Choose among the fewest tokens whose probabilities reach this sum (1: all)

@@ -272,6 +272,41 @@ impl Quantize {
     }
 }
 
+/// What was measured, in lines: bits, training, perplexity; nothing of what was not done.
+fn measured(c: &CalibrationReport) -> [String; 3] {
+    let perplexity = c.perplexity.map_or(String::new(), |[full, made]| {
+        let first = c.first_stage_perplexity;
+        let first = first.map_or(String::new(), |p| format!(", {p:.2} of the first stage alone"));
+        format!("perplexity of held-out text: {full:.2} in full precision, {made:.2} calibrated{first}\n")
+    });
+    let tuning = c.tuning.as_ref().map_or(String::new(), |t| {
+        let [first, last] = t.losses;
+        let (steps, batch) = (t.how.steps, t.how.batch);
+        let bits = t.how.moments.unwrap_or_default().bits();
+        format!(
+            "{steps} steps of {batch} sequences, {} at once, moments of {bits} bits, loss {first:.4}, then {last:.4}\n",
+            t.micro_batch
+        )
+    });
+    let allocation = c.allocation.as_ref().map_or(String::new(), |a| {
+        format!("allocated for {} bits: --stages {}\n", a.bits, a.stages)
+    });
+    [allocation, tuning, perplexity]
+}
+
+/// A table of blocks that were trained by themselves.
+fn blocks(blocks: &[CalibratedBlock]) -> String {
+    let row = |b: &CalibratedBlock| {
+        let [first, last] = b.losses.map(|loss| format!("{loss:.4}"));
+        vec![b.name.clone(), first, last]
+    };
+    let rows: Vec<_> = blocks.iter().map(row).collect();
+    match rows.is_empty() {
+        true => String::new(),
+        false => out::table(&["block", "loss", "after its training"], &rows) + "\n",
+    }
+}
+
 fn words(report: &Report<'_>) -> String {
     let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.4}"));
     let row = |l: &CalibratedLayer| {
@@ -294,32 +329,8 @@ fn words(report: &Report<'_>) -> String {
         "calibrated",
         "bits/weight",
     ];
-    let perplexity = c.perplexity.map_or(String::new(), |[full, made]| {
-        let first = c.first_stage_perplexity;
-        let first = first.map_or(String::new(), |p| format!(", {p:.2} of the first stage alone"));
-        format!("perplexity of held-out text: {full:.2} in full precision, {made:.2} calibrated{first}\n")
-    });
-    let tuning = c.tuning.as_ref().map_or(String::new(), |t| {
-        let [first, last] = t.losses;
-        let (steps, batch) = (t.how.steps, t.how.batch);
-        let bits = t.how.moments.unwrap_or_default().bits();
-        format!(
-            "{steps} steps of {batch} sequences, {} at once, moments of {bits} bits, loss {first:.4}, then {last:.4}\n",
-            t.micro_batch
-        )
-    });
-    let allocation = c.allocation.as_ref().map_or(String::new(), |a| {
-        format!("allocated for {} bits: --stages {}\n", a.bits, a.stages)
-    });
-    let block = |b: &CalibratedBlock| {
-        let [first, last] = b.losses.map(|loss| format!("{loss:.4}"));
-        vec![b.name.clone(), first, last]
-    };
-    let blocks: Vec<_> = c.blocks.iter().map(block).collect();
-    let blocks = match blocks.is_empty() {
-        true => String::new(),
-        false => out::table(&["block", "loss", "after its training"], &blocks) + "\n",
-    };
+    let blocks = blocks(&c.blocks);
+    let [allocation, tuning, perplexity] = measured(c);
     format!(
         "{}\n{blocks}{}: {} on {}\n{allocation}{tuning}{} tokens of {} (seed {}), sequences of {}\n{perplexity}{} weights in {} layers, {:.3} bits each, scales and padding included; {:.2} s\n",
         out::table(&header, &rows),

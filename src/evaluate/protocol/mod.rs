@@ -23,7 +23,7 @@ pub enum Protocol {
     Paper,
     /// As llama.cpp's llama-perplexity: chunks of the text, the second half of each counted
     LlamaPerplexity,
-    /// Overlapping windows, in each of which only what the one before did not count is counted
+    /// Overlapping windows; each counts only what the one before did not
     Strided,
 }
 

@@ -11,7 +11,7 @@ pub struct Shots {
     /// Seed; the harness has 1234.
     pub seed: u32,
     /// Whether one more is drawn, so that a question that was drawn for itself can be left out: where the examples come
-    /// from the questions' own file, and always for the tasks of which the harness says so
+    /// from the questions' own file, and always for the tasks where the harness does that
     /// ([`Form::draws_one_more`](super::Form::draws_one_more)).
     pub one_more: bool,
 }

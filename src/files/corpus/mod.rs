@@ -41,6 +41,5 @@ pub mod words;
 pub use manifest::{Manifest, TextUnit};
 pub use order::Order;
 pub use packing::{IGNORED, Packing};
-pub(in crate::files) use reader::hex;
-pub use reader::{Block, Corpus, hash};
+pub use reader::{Block, Corpus};
 pub use tokens::TextTokenizer;

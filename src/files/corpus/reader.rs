@@ -3,8 +3,8 @@
 use super::manifest::{MANIFEST, Manifest};
 use super::packing::labels;
 use crate::error::{Error, Result};
+use crate::files::digest::hash;
 use crate::files::{Bytes, Source};
-use sha2::{Digest, Sha256};
 use std::path::Path;
 
 /// Longest manifest that is read.
@@ -159,13 +159,4 @@ impl Corpus {
             "make it again with the tokenizer of this model",
         ))
     }
-}
-
-/// SHA-256 in hexadecimal digits.
-pub fn hash(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-pub(in crate::files) fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -4,8 +4,8 @@
 //! seed and i alone, so doing the last ones again after a restart leaves the same bytes.
 
 use super::manifest::{Settings, Shard};
-use super::reader::hex;
 use crate::error::{Error, Result};
+use crate::files::digest::hex;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};

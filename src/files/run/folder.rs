@@ -13,7 +13,7 @@
 //! The hash of a shard of data is its SHA-256; that of every other file is a [fingerprint](crate::files::marker).
 
 use crate::error::{Error, Result};
-use crate::files::corpus::hash;
+use crate::files::digest::hash;
 use crate::files::inputs::Inputs;
 use crate::files::json::show;
 use crate::files::lock::Lock;

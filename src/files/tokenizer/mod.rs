@@ -10,7 +10,7 @@ pub use self::stream::Stream;
 
 use self::added::{Object, Stated};
 use super::config::object;
-use super::corpus::hash;
+use super::digest::hash;
 use super::json::show;
 use super::{LONGEST_CONFIG, LONGEST_TOKENIZER, Source};
 use crate::error::{Error, Result};
@@ -50,6 +50,40 @@ struct Beside {
     settings: Option<Object>,
     added: Option<Object>,
     special: Option<Object>,
+}
+
+/// What the library makes of the files.
+struct Read {
+    inner: tokenizers::Tokenizer,
+    /// The word of the model with the largest id.
+    top: Option<(String, u32)>,
+    /// Added tokens by their ids.
+    added: std::collections::HashMap<u32, tokenizers::AddedToken>,
+    /// Added tokens whose ids have no embeddings, if the others have the ids that the files give them.
+    beyond: Result<Vec<String>>,
+    /// Whether other files than `tokenizer.json` name some of them.
+    more: bool,
+}
+
+impl Read {
+    fn of(bytes: &[u8], stated: &Stated, vocab: usize) -> tokenizers::Result<Self> {
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes)?;
+        // A text is never cut or padded behind the caller's back.
+        inner.with_truncation(None)?;
+        inner.with_padding(None);
+        let before = inner.get_added_tokens_decoder();
+        let beyond = stated.add(&mut inner, vocab);
+        let added = inner.get_added_tokens_decoder();
+        let words = inner.get_vocab(false).into_iter();
+        let words = words.filter(|(_, id)| !added.contains_key(id));
+        Ok(Self {
+            top: words.max_by_key(|(_, id)| *id),
+            more: added != before,
+            inner,
+            added: added.into_iter().collect(),
+            beyond,
+        })
+    }
 }
 
 impl Tokenizer {
@@ -112,21 +146,13 @@ impl Tokenizer {
             beside.added.as_ref(),
             beside.special.as_ref(),
         )?;
-        let read = guarded(|| -> tokenizers::Result<_> {
-            let mut inner = tokenizers::Tokenizer::from_bytes(bytes)?;
-            // A text is never cut or padded behind the caller's back.
-            inner.with_truncation(None)?;
-            inner.with_padding(None);
-            let before = inner.get_added_tokens_decoder();
-            let beyond = stated.add(&mut inner, vocab);
-            let more = inner.get_added_tokens_decoder() != before;
-            let added = inner.get_added_tokens_decoder();
-            let words = inner.get_vocab(false).into_iter();
-            let words = words.filter(|(_, id)| !added.contains_key(id));
-            let top = words.max_by_key(|(_, id)| *id);
-            Ok((inner, top, added, beyond, more))
-        });
-        let (inner, top, added, beyond, more) = match read {
+        let Read {
+            inner,
+            top,
+            added,
+            beyond,
+            more,
+        } = match guarded(|| Read::of(bytes, &stated, vocab)) {
             Ok(Ok(read)) => read,
             Ok(Err(e)) => {
                 let why = show(&e.to_string());
@@ -151,12 +177,8 @@ impl Tokenizer {
             return Err(bad(what));
         }
         beyond.extend(late.iter().map(|(_, token)| (*token).to_owned()));
-        let setting = |name: &str| {
-            beside
-                .settings
-                .as_ref()
-                .and_then(|(_, fields)| fields.get(name))
-        };
+        let settings = beside.settings.as_ref();
+        let setting = |name: &str| settings.and_then(|(_, fields)| fields.get(name));
         let add_bos = setting("add_bos_token").and_then(Value::as_bool);
         let mut made = Self {
             bos: None,
@@ -229,7 +251,7 @@ impl Tokenizer {
         })
     }
 
-    /// Refuses a text with an added token that has no embedding, of which its letters would be taken otherwise.
+    /// Refuses a text with an added token that has no embedding; the library would take its letters instead.
     pub(super) fn refuse_beyond(&self, text: &str) -> Result<()> {
         match self.beyond.iter().find(|token| text.contains(&***token)) {
             None => Ok(()),

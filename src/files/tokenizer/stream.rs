@@ -40,8 +40,8 @@ pub struct Stream<'t> {
 const REPLACEMENT: char = char::REPLACEMENT_CHARACTER;
 
 impl Stream<'_> {
-    /// A character has at most four bytes, so that an unfinished one is finished or broken after so many tokens;
-    /// some more are waited for because broken runs may heal in the library's decoder.
+    /// Tokens that are held back at most. A character has at most four bytes, so that an unfinished one is finished or
+    /// broken after four tokens; more are waited for because the library's decoder may mend broken runs.
     const MOST_HELD: usize = 12;
 
     /// Takes the next token; returns the text that is now certain (often one word, sometimes nothing).

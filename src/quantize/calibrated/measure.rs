@@ -34,7 +34,7 @@ pub(super) async fn perplexity(
     Ok(Some(measured.summary().ppl))
 }
 
-/// Sequences as windows of which every token but the first is predicted.
+/// Sequences as windows; every token of a window but the first is predicted.
 fn windows(sequences: &[Vec<u32>]) -> Text {
     let window = |ids: &Vec<u32>| Window {
         targets: ids[1..].iter().copied().chain([IGNORED]).collect(),

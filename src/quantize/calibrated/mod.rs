@@ -24,7 +24,7 @@ use super::calibrate::{CalibrateOptions, calibrate, calibrate_behind, fewest};
 use crate::backend::{Backend, Device, block_on};
 use crate::convert::QuantizeOptions;
 use crate::error::{Error, Result};
-use crate::files::corpus::hash;
+use crate::files::digest::hash;
 use crate::files::layers::Layers;
 use crate::files::staging::{Destination, Replaced};
 use crate::files::{CopyFrom, Inputs, marker, packed, plan};
@@ -65,9 +65,9 @@ pub enum Step<'a> {
         /// All of them.
         of: usize,
     },
-    /// An earlier run had finished so many layers, which are taken over.
+    /// The number of layers that an earlier run had finished, and that are taken over.
     Resumed(usize),
-    /// An earlier run had made so many steps, from which this one goes on.
+    /// The number of steps that an earlier run had made, and after which this one goes on.
     Continued(u64),
     /// A snapshot could not be written, and no other one will be.
     NotKept(&'a Error),
@@ -120,6 +120,22 @@ pub struct Calibration {
 }
 
 impl Calibration {
+    /// Refuses what cannot be done with a model before any work.
+    fn check(&self, files: &ModelFiles, recipe: Recipe) -> Result<()> {
+        files.require_full_precision()?;
+        CalibrateOptions::new(recipe).stages(Config::HEAD)?;
+        self.tuning.map_or(Ok(()), |tuning| tuning.check())?;
+        if self.nested() && recipe.most_stages() < 2 {
+            return Err(Error::usage(
+                format!("a first stage by itself of {recipe}"),
+                "ask for two stages or more",
+            ));
+        }
+        let room = |bits| fewest(files.config(), &recipe, bits);
+        self.bits.map(room).transpose()?;
+        Ok(())
+    }
+
     /// Whether the first stage is made to be read by itself, too.
     fn nested(&self) -> bool {
         self.tuning
@@ -144,15 +160,7 @@ pub fn calibrate_folder(
     progress: &mut dyn FnMut(Step<'_>),
 ) -> Result<Calibrated> {
     let text = &calibration.text;
-    files.require_full_precision()?;
-    CalibrateOptions::new(options.recipe).stages(Config::HEAD)?;
-    calibration.tuning.map_or(Ok(()), |tuning| tuning.check())?;
-    if calibration.nested() && options.recipe.most_stages() < 2 {
-        return Err(Error::usage(
-            format!("a first stage by itself of {}", options.recipe),
-            "ask for two stages or more",
-        ));
-    }
+    calibration.check(files, options.recipe)?;
     let paths = text.sources.iter().filter_map(TextSource::path);
     let inputs = Inputs::of(paths);
     let destination = Destination {
@@ -172,8 +180,6 @@ pub fn calibrate_folder(
     };
     // Everything that could be in the way of the result is found before the work.
     let early = writer(weights, options.recipe)?;
-    let room = |bits| fewest(files.config(), &options.recipe, bits);
-    calibration.bits.map(room).transpose()?;
     let sequences = Sequences::of(text, files, device, &mut |n| progress(Step::Sampled(n)))?;
     let mut of = Uncalibrated {
         files,
@@ -186,38 +192,13 @@ pub fn calibrate_folder(
         of.recipe = found.0;
         allocation = Some(found.1);
     }
-    let done = match calibration.tuning {
-        Some(tuning) => {
-            let how = (tuning, text.seed);
-            of.tuned(out.as_ref(), device, &sequences, how, progress)?
-        }
-        None => of.fed_back(
-            out.as_ref(),
-            device,
-            &sequences,
-            calibration.nested,
-            progress,
-        )?,
+    let out = out.as_ref();
+    let mut done = match calibration.tuning {
+        Some(tuning) => of.tuned(out, device, &sequences, (tuning, text.seed), progress)?,
+        None => of.fed_back(out, device, &sequences, calibration.nested, progress)?,
     };
     progress(Step::Measuring);
-    let measure = |weights: &dyn Weights| {
-        let work = perplexity(device, &opened.config, weights, &sequences);
-        block_on(device, work)
-    };
-    let [full, made] = [measure(weights)?, measure(&done.made)?];
-    let first_stage_perplexity = match calibration.nested() {
-        true => measure(&FirstStages::new(&done.made, of.recipe.first_stages(1)?))?,
-        false => None,
-    };
-    let report = CalibrationReport {
-        perplexity: full.zip(made).map(|(full, made)| [full, made]),
-        first_stage_perplexity,
-        layers: done.layers,
-        tuning: done.tuning,
-        allocation,
-        blocks: done.blocks,
-        ..CalibrationReport::of(text, &sequences, (done.method, of.recipe), device)
-    };
+    let report = of.report(calibration, device, &sequences, &mut done, allocation)?;
     let mut writer = match report.tuning.is_some() || of.recipe != options.recipe {
         // training has changed what was written early, or allocating what is to be written
         true => {
@@ -255,6 +236,36 @@ struct Done<'a> {
 }
 
 impl<'a> Uncalibrated<'a> {
+    /// Measures what was made of the model, and says how it was made; takes the layers out of `done`.
+    fn report(
+        &self,
+        calibration: &Calibration,
+        device: &Device,
+        sequences: &Sequences,
+        done: &mut Done<'_>,
+        allocation: Option<Allocation>,
+    ) -> Result<CalibrationReport> {
+        let measure = |weights: &dyn Weights| {
+            let config = &self.files.opened().config;
+            block_on(device, perplexity(device, config, weights, sequences))
+        };
+        let [full, made] = [measure(self.weights)?, measure(&done.made)?];
+        let first_stage_perplexity = match calibration.nested() {
+            true => measure(&FirstStages::new(&done.made, self.recipe.first_stages(1)?))?,
+            false => None,
+        };
+        let how = (done.method, self.recipe);
+        Ok(CalibrationReport {
+            perplexity: full.zip(made).map(|(full, made)| [full, made]),
+            first_stage_perplexity,
+            layers: std::mem::take(&mut done.layers),
+            tuning: done.tuning.take(),
+            allocation,
+            blocks: std::mem::take(&mut done.blocks),
+            ..CalibrationReport::of(&calibration.text, sequences, how, device)
+        })
+    }
+
     /// By error feedback, layer by layer; `nested` with the first stages by themselves before all others.
     fn fed_back(
         &self,

@@ -15,7 +15,7 @@ const STEPS: usize = 64;
 /// `count` sequences of `length` tokens, at temperature 1, of the model's 256 likeliest tokens. Every other group of them
 /// begins with the begin token alone: a chat model whose turns open with that token then writes both sides of a chat, in
 /// the form that it was trained on (Magpie, arXiv 2406.08464). The others, and all of a model that has no begin token,
-/// have a random token after it, which makes for texts of many kinds. A token that ends a text does not end a sequence.
+/// have a random token after it, so that sequences are of many kinds. A token that ends a text does not end a sequence.
 pub(super) fn sample(
     files: &ModelFiles,
     device: &Device,

@@ -21,7 +21,7 @@ pub(super) fn told(recipe: Recipe, tuning: &Tuning, length: usize) -> TrainOptio
 const LEAST_ROWS: usize = 4096;
 
 /// How the trainer is told, with the most bits of moments that the device has room for beside a micro-batch that is worth
-/// it, and with as many texts at once as there is room for.
+/// it, and with as many sequences at once as it has room for.
 pub(super) fn options(
     device: &Device,
     config: &Config,
@@ -45,7 +45,7 @@ pub(super) fn options(
     last.map_or(Ok(told), Err)
 }
 
-/// The same options with as many texts at once as the device has room for, and `least` tokens at least.
+/// The same options with as many sequences at once as the device has room for, and with at least `least` tokens.
 pub(super) fn fitting(
     device: &Device,
     config: &Config,
@@ -60,7 +60,7 @@ pub(super) fn fitting(
     fewer_texts(options, least, fits)
 }
 
-/// The same options with half of the texts, and half again, until they are `fitting`: with `least` rows at least.
+/// The same options with half of the sequences, and half again, until they are `fitting`: with at least `least` tokens.
 fn fewer_texts(
     mut options: TrainOptions,
     least: usize,

@@ -4,8 +4,9 @@ use super::own;
 use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::evaluate::Words;
+use crate::files::corpus::Order;
 use crate::files::corpus::texts::Content;
-use crate::files::corpus::{Order, hash};
+use crate::files::digest::hash;
 use crate::files::packed::little_endian;
 use crate::generate::ModelFiles;
 use crate::ops::cpu::each_chunk;
@@ -31,7 +32,7 @@ pub struct CalibrationText {
     pub tokens: usize,
     /// Tokens of a sequence, the begin token included.
     pub length: usize,
-    /// Of what is chosen of the text, and of own samples.
+    /// Seed of the choice of pieces of the text, and of own samples.
     pub seed: u64,
 }
 
@@ -92,7 +93,7 @@ pub struct Sequences {
 /// Sequences of each source that are only measured, at most; an eighth of what is used, if that is less.
 const HELD_OUT: usize = 16;
 
-/// Bytes of a text that are chosen together, for every token of a sequence: two sequences or so.
+/// Bytes of a text that are chosen together, for each token of a sequence: about two sequences.
 const BYTES: usize = 8;
 
 /// Pieces that are encoded together.

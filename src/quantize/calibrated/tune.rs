@@ -248,11 +248,11 @@ fn train(
     Ok(())
 }
 
-/// The texts of a step.
+/// The sequences of a step.
 pub(super) struct Chosen<'a> {
-    /// Tokens of all texts.
+    /// Tokens of all sequences.
     pub ids: &'a [u32],
-    /// Tokens of a text.
+    /// Tokens of a sequence.
     pub length: usize,
     /// Residual streams, as [`Given`] has them.
     pub inputs: Vec<&'a <Device as Backend>::Buffer>,
@@ -260,7 +260,7 @@ pub(super) struct Chosen<'a> {
     pub teacher: Vec<&'a <Device as Backend>::Buffer>,
 }
 
-/// One step on texts that predict themselves.
+/// One step on sequences whose tokens are predicted from those before.
 pub(super) fn one(
     device: &Device,
     trainer: &mut Trainer<&Device>,

@@ -52,10 +52,8 @@ impl Run {
         if self.resume {
             verify(&corpus, events)?;
         }
-        let (there, step) = (
-            checkpoints.steps()?.len(),
-            saved.as_ref().map_or(0, Saved::step),
-        );
+        let there = checkpoints.steps()?.len();
+        let step = saved.as_ref().map_or(0, Saved::step);
         let parameters = base.config.parameters() as u64;
         room::check(&self.out, &self.settings, parameters, there, step)?;
         let carried = base.carried()?;
@@ -63,12 +61,8 @@ impl Run {
             packed::check(options.recipe)?;
         }
         let texts = self.texts(&base, length)?;
-        let memory = Memory::of(
-            &base.config,
-            &options,
-            backend.facts().features,
-            backend.facts().max_words,
-        );
+        let facts = backend.facts();
+        let memory = Memory::of(&base.config, &options, facts.features, facts.max_words);
         events(Event::Memory(&memory));
         fits(&memory, backend)?;
         let trainer = self.trainer(backend, &base, options, events)?;
@@ -202,7 +196,7 @@ impl Run {
         evaluate::open(&s.eval, s.eval_protocol, &Words::of(base)?, length)
     }
 
-    /// Tokens of a text; the data must be of the model's tokenizer and of this length.
+    /// Tokens of a sequence; the data must be of the model's tokenizer and of this length.
     fn length(&self, base: &ModelFolder, corpus: &Corpus) -> Result<usize> {
         let block = corpus.block_len();
         if self.settings.seq != 0 && self.settings.seq != block {

@@ -22,8 +22,8 @@ fn bits_in_checkpoint(settings: &Settings) -> u64 {
     master + 2 * moment
 }
 
-/// Refuses a run of a model of so many parameters for which `folder` has no room. `there` checkpoints of it exist
-/// already, the last one of step `step`.
+/// Refuses a run of a model with `parameters` parameters if the disk of `folder` has no room for it. `there` checkpoints
+/// of the run exist already; the last one is that of step `step`.
 pub fn check(
     folder: &Path,
     settings: &Settings,

@@ -58,7 +58,7 @@ pub struct Settings {
     pub skip_lm_head: bool,
     /// Steps of the whole run.
     pub steps: u64,
-    /// Tokens of a text; 0: a block of the data.
+    /// Tokens of a sequence; 0: a block of the data.
     pub seq: usize,
     /// Texts at once.
     pub micro_batch: usize,
@@ -86,7 +86,7 @@ pub struct Settings {
     pub eps: f64,
     /// Largest norm of the gradient.
     pub clip: f64,
-    /// A gradient so many times the median of those before is skipped; 0: none is.
+    /// A step is skipped if its gradient is more than this factor times the median of those before; 0: none is.
     pub outlier: f64,
     /// Of data and random weights.
     pub seed: u64,
@@ -323,7 +323,7 @@ impl Settings {
         }
     }
 
-    /// What the trainer is told, for texts of `length` tokens.
+    /// What the trainer is told, for sequences of `length` tokens.
     pub fn options(&self, length: usize) -> Result<TrainOptions> {
         Ok(TrainOptions {
             checkpoint: !self.keep_activations,

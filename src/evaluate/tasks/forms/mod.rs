@@ -22,7 +22,7 @@ pub enum Form {
     Hellaswag,
     /// `passage`, `question`, and `label` (0, 1) or `answer` (a truth value).
     Boolq,
-    /// `text`, of which the last word is to be said.
+    /// `text`, whose last word is to be said.
     Lambada,
 }
 
@@ -138,7 +138,7 @@ impl Row<'_> {
         question(prompt, choices, self.number(gold)?, gold)
     }
 
-    /// Choices with labels, of which `answerKey` is the right one's: one struct of two lists, or a list of structs.
+    /// Choices with labels; `answerKey` is the label of the right one: one struct of two lists, or a list of structs.
     fn labelled(&self, prompt: String) -> Result<Question, String> {
         let choices = self.get("choices")?;
         let column = |name: &str| match choices {

@@ -7,7 +7,8 @@
 use super::disk::{Disk, System};
 use crate::error::{Error, Result};
 use crate::files::checkpoint::Spec;
-use crate::files::corpus::{Order, hash};
+use crate::files::corpus::Order;
+use crate::files::digest::hash;
 use crate::files::json::show;
 use crate::files::safetensors::{self, Entry};
 use crate::files::{Bytes, Source};

@@ -3,7 +3,7 @@
 use super::{Checkpoints, MANIFEST, Manifest, Part, STATE, Sealed, stranger};
 use crate::error::{Error, Result};
 use crate::files::checkpoint::{Spec, layout};
-use crate::files::corpus::{hash, hex};
+use crate::files::digest::{hash, hex};
 use crate::files::json::show;
 use crate::files::staging::occupied;
 use serde::Serialize;

@@ -33,7 +33,7 @@ struct Run<'a> {
     of: Task<'a>,
     length: usize,
     texts: Vec<&'a Vec<u32>>,
-    /// Residual streams of the texts, [length, hidden] each: of the full-precision model, and of the one whose blocks so
+    /// Residual streams of the sequences, [length, hidden] each: of the full-precision model, and of the one whose blocks so
     /// far are quantized.
     full: Vec<Buffer>,
     quantized: Vec<Buffer>,
@@ -57,7 +57,7 @@ struct Note {
     norms: norms::Norms,
 }
 
-/// A step on some texts, with a learning rate.
+/// A step on some sequences, with a learning rate.
 type OneStep<'s> = &'s dyn Fn(&mut Trainer<&Device>, &[usize], f64) -> Result<StepReport>;
 
 /// Who hears how far it is.
@@ -250,7 +250,7 @@ impl<'a> Run<'a> {
         Ok(losses)
     }
 
-    /// The texts of the next step.
+    /// The sequences of the next step.
     fn next(&self, order: &mut Order, count: usize) -> Vec<usize> {
         let next = (0..count).filter_map(|_| order.next(self.texts.len() as u64));
         next.map(|i| i as usize).collect()

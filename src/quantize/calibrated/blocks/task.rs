@@ -44,7 +44,7 @@ pub(in crate::quantize::calibrated) struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// How a part is trained, so many texts at once.
+    /// How a block is trained, with this many sequences at once.
     fn options(&self, scope: Scope, texts: usize, length: usize) -> TrainOptions {
         let usual = TrainOptions {
             learned_scales: true,
@@ -68,7 +68,7 @@ impl Task<'_> {
         }
     }
 
-    /// The same with as many texts at once as there is room for.
+    /// The same with as many sequences at once as the device has room for.
     pub(super) fn fitting(&self, scope: Scope, length: usize) -> Result<TrainOptions> {
         let most = match scope {
             Scope::Scales => self.tuning.batch,
