@@ -86,7 +86,7 @@
 //! Models of other families, GGUF files, a server, a backward pass of the quantizer (its absence is the straight-through
 //! estimator), kernels in a vendor's own language, C code.
 
-#![warn(missing_docs)]
+#![warn(missing_docs, unreachable_pub)]
 #![deny(unsafe_code)] // allowed where it is needed, each time with the reason
 
 pub mod backend;

@@ -8,7 +8,7 @@ const ROOMS: [&str; 17] = [
     "generate", "convert", "evaluate", "train", "quantize", "cli", "docs",
 ];
 /// Lines of a file that nobody should have to read more of.
-const MOST_LINES: usize = 410;
+const MOST_LINES: usize = 400;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -56,7 +56,8 @@ fn pieces_are_tokens_and_their_text() -> Result<()> {
     Ok(())
 }
 
-/// A text of a batch is the text that its seed gives alone, however it is chosen, and whatever lies beside it.
+/// A sequence of a batch is the one that its seed gives alone, however it is chosen, whatever lies beside it, and also where
+/// some end early and others take their places.
 #[test]
 fn a_batch_gives_the_texts_that_its_seeds_give_alone() -> Result<()> {
     let _one = common::one_at_a_time();
@@ -75,15 +76,22 @@ fn a_batch_gives_the_texts_that_its_seeds_give_alone() -> Result<()> {
         ..drawn
     };
     for device in devices() {
-        let exact = Options {
-            exact: true,
-            ..Options::default()
-        };
-        let model = builtin(&device, exact)?;
-        for sampling in [Generate::greedy().sampling, drawn, penalized] {
+        for (batch, sampling, stop) in [
+            (256, Generate::greedy().sampling, None),
+            (256, drawn, Some("a")),
+            (2, drawn, Some("a")),
+            (256, penalized, None),
+        ] {
+            let exact = Options {
+                exact: true,
+                batch,
+                ..Options::default()
+            };
+            let model = builtin(&device, exact)?;
             let options = Generate {
-                max_tokens: Some(5),
+                max_tokens: Some(8),
                 sampling,
+                stop: stop.map(str::to_owned).into_iter().collect(),
                 ..Generate::default()
             };
             let mut batch = model.batch(prompts, options.clone())?;
@@ -95,11 +103,14 @@ fn a_batch_gives_the_texts_that_its_seeds_give_alone() -> Result<()> {
             }
             for (i, prompt) in prompts.into_iter().enumerate() {
                 let (ids, text) = alone(&model, prompt, &options, sampling.seed + i as u64)?;
-                let what = format!("{prompt}, {sampling:?}, {}", device.name());
+                let what = format!("{prompt}, {options:?}, {}", device.name());
                 assert_eq!(batch.ids(i), ids, "{what}");
                 assert_eq!(texts[i], text, "{what}");
                 assert!(batch.finish(i).is_some(), "{what}");
             }
+            let lengths = (0..prompts.len()).map(|i| batch.ids(i).len());
+            let (least, most) = (lengths.clone().min(), lengths.max());
+            assert_eq!(stop.is_some(), least < most, "{least:?} to {most:?}");
         }
     }
     Ok(())

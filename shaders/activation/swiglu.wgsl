@@ -1,9 +1,10 @@
-// y = gate sigmoid(gate) up
-// one invocation owns one element of y
-// x [rows, 2 n] f32, gate then up in each row; y [rows, n] f32
+// Computes: y = silu(gate) * up with silu(v) = v * sigmoid(v)
+// Inputs: x holds gate, then up, in each row
+// Work split: one invocation owns one element of y
+// Shapes: x [rows, 2 * n] f32; y [rows, n] f32
 
 struct Params {
-    rows: u32,
+    tokens: u32,
     n: u32,
 }
 
@@ -20,7 +21,7 @@ fn swiglu(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = (wg.x + wg.y * nwg.x) * WIDTH + lane;
-    if i >= p.rows * p.n {
+    if i >= p.tokens * p.n {
         return;
     }
     let at = i + (i / p.n) * p.n;

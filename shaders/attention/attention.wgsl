@@ -1,23 +1,29 @@
-// out = sum_t softmax_t(q . k_t / sqrt(head_dim)) v_t over positions t = 0..=position + row
-// one workgroup owns one (row, head)
-// qkv [rows, heads + 2 kv_heads, head_dim] f32; caches [context, kv_heads, head_dim] f32; out [rows, heads, head_dim] f32
+// Computes: out = sum_t softmax_t(q . k_t / sqrt(head_dim)) v_t over the positions t = 0..=position of each token's slot
+// Inputs: rows [tokens, 2] u32 of (slot, position); qkv, of which q is read; keys and values from the caches
+// Work split: one workgroup owns one token and head
+// Shapes: qkv [tokens, heads + 2 kv_heads, head_dim] f32; caches [slots, capacity, kv_heads, head_dim] f32 or f16;
+// out [tokens, heads, head_dim] f32
 
 struct Params {
-    rows: u32,
+    tokens: u32,
     heads: u32,
     kv_heads: u32,
     head_dim: u32, // even, at most 256
-    position: u32, // of row 0
+    capacity: u32, // positions of a slot
     scale: f32,
-    first: u32,    // cache row of position 0
-    offset: u32,   // row of qkv and out that row 0 is
+    offset: u32,   // row of qkv and out that holds token 0
+    table: u32,    // 0: a run of one slot; 1: rows says where each token stands
+    row: u32,
+    slot: u32,
+    position: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> qkv: array<vec2<f32>>;
-@group(0) @binding(2) var<storage, read> k_cache: array<KvPair>;
-@group(0) @binding(3) var<storage, read> v_cache: array<KvPair>;
-@group(0) @binding(4) var<storage, read_write> out: array<vec2<f32>>;
+@group(0) @binding(2) var<storage, read> rows: array<vec2<u32>>;
+@group(0) @binding(3) var<storage, read> k_cache: array<KvPair>;
+@group(0) @binding(4) var<storage, read> v_cache: array<KvPair>;
+@group(0) @binding(5) var<storage, read_write> out: array<vec2<f32>>;
 
 @compute @workgroup_size(WIDTH)
 fn attention(
@@ -26,11 +32,12 @@ fn attention(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let group = wg.x + wg.y * nwg.x;
-    if group >= p.rows * p.heads {
+    if group >= p.tokens * p.heads {
         return;
     }
-    let row = group / p.heads;
-    let found = attend(lane, p.offset + row, group % p.heads, 0u, p.position + row + 1u);
+    let token = group / p.heads;
+    let place = row_table_place(token);
+    let found = attend(lane, p.offset + token, group % p.heads, place.x * p.capacity, vec2(0u, place.y + 1u));
     if lane < p.head_dim / 2u {
         out[(p.offset * p.heads + group) * (p.head_dim / 2u) + lane] = found.sums.yz / found.sums.x;
     }

@@ -1,16 +1,17 @@
-// out = sum_s e_s values_s / sum_s e_s sum_s with e_s = exp(max_s - max over s)
-// one invocation owns one pair of values of one (row, head)
-// parts [rows, heads, splits, 2 + head_dim] f32, each (max, sum, values); out [rows, heads, head_dim] f32
+// Computes: out = sum_s e_s values_s / sum_s e_s sum_s over the ranges s of a token, where e_s = exp(max_s - max over s)
+// Inputs: partials as attention_split and attention_step leave them; a range whose sum is 0 has no positions
+// Work split: one invocation owns one pair of values of one token and head
+// Shapes: partials [tokens, heads, splits, 2 + head_dim] f32, each (max, sum, values); out [tokens, heads, head_dim] f32
 
 struct Params {
-    groups: u32, // rows heads
+    groups: u32, // tokens heads
     pairs: u32,  // head_dim / 2
     splits: u32,
-    before: u32, // pairs of other rows in out
+    offset: u32, // pairs of out that belong to tokens before the first
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> parts: array<vec2<f32>>;
+@group(0) @binding(1) var<storage, read> partials: array<vec2<f32>>;
 @group(0) @binding(2) var<storage, read_write> out: array<vec2<f32>>;
 
 const WIDTH = 64u;
@@ -27,17 +28,20 @@ fn attention_merge(
     }
     let size = 1u + p.pairs;
     let first = i / p.pairs * p.splits * size;
-    var top = parts[first].x; // the first range is never empty
+    var top = partials[first].x; // the first range is never empty
     for (var s = 1u; s < p.splits; s++) {
-        let part = parts[first + s * size];
-        top = select(top, max(top, part.x), part.y > 0.0);
+        let partial = partials[first + s * size];
+        top = select(top, max(top, partial.x), partial.y > 0.0);
     }
     var sums = vec3(0.0);
     for (var s = 0u; s < p.splits; s++) {
-        let at = first + s * size;
-        let part = parts[at];
-        let e = select(0.0, exp(min(part.x - top, 0.0)), part.y > 0.0);
-        sums += e * vec3(part.y, parts[at + 1u + i % p.pairs]);
+        let index = first + s * size;
+        let partial = partials[index];
+        // The weight of the largest score is exactly 1, which exp(0) need not be: a token with a single range gets the bits
+        // that it gets where nothing is split.
+        let weight = select(exp(min(partial.x - top, 0.0)), 1.0, partial.x == top);
+        let e = select(0.0, weight, partial.y > 0.0);
+        sums += e * vec3(partial.y, partials[index + 1u + i % p.pairs]);
     }
-    out[p.before + i] = sums.yz / sums.x;
+    out[p.offset + i] = sums.yz / sums.x;
 }

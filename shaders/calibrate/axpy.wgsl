@@ -1,4 +1,5 @@
-// Computes: y += factor x
+// Computes: y += factor * x
+// Inputs: x, and y itself
 // Work split: one invocation owns one element
 // Shapes: x [n], y [n] f32
 

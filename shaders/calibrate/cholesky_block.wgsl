@@ -1,4 +1,5 @@
 // Computes: the lower Cholesky factor of a block of at most 32 x 32, in place, and the factor's inverse
+// Inputs: the lower triangle of the block
 // Work split: one workgroup; invocation i owns row i of the factor, then column i of the inverse
 // Shapes: a rows of `stride` values from `first` on; inverse [32, 32] from inverse_first on
 

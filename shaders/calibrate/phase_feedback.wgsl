@@ -1,5 +1,6 @@
 // Computes: codes of a block of complex columns, from the last to the first, each for what the errors behind it left over
-// Inputs: weight R in the order of the factor; factor L of H = L L^T; pending = sum of E_i L_ic over columns i behind the block
+// Inputs: weight R in the order of the factor; factor L of H = L * L^T; pending = sum of E_i * L_ic over columns i behind the
+//         block
 // Work split: one invocation owns one complex row; a workgroup shares the block of the factor
 // Shapes: weight, errors [rows, 2, columns]; factor [columns, columns]; pending [rows, 2, 32]; order [columns / 2];
 //         scales [cells, groups, 2, stages] of (re, im); codes [rows, 2, stages, words]
@@ -111,8 +112,8 @@ fn phase_feedback(
         let t = vec4(weight[at], weight[at + 1u], weight[at + columns], weight[at + columns + 1u]);
         let f = vec3(l[2u * c * (SPAN + 1u)], l[2u * c * (SPAN + 1u) + SPAN], l[(2u * c + 1u) * (SPAN + 1u)]);
         let column = order[pair];
-        let cell = select(0u, row, p.by_row == 1u);
-        phase_load_scales((cell * p.groups + column / p.group) * 4u * STAGES);
+        let scale_block = select(0u, row, p.by_row == 1u);
+        phase_load_scales((scale_block * p.groups + column / p.group) * 4u * STAGES);
         let found = choose(shifted(t, sum, f), f);
         let u = phase_sum(found.x, 0u);
         let w = phase_sum(found.y, STAGES);

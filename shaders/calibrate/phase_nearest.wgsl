@@ -1,4 +1,5 @@
 // Computes: codes of the sum of stages nearest to each complex weight, for given scales; of all sums, or stage by stage
+// Inputs: the real weight r and the scales of its stages
 // Work split: one invocation owns one word of every plane: 16 complex columns of a row
 // Shapes: r [rows + lower_rows, columns]; scales [cells, groups, 2, stages] of (re, im); codes [rows, 2, stages, words]
 
@@ -56,8 +57,8 @@ fn phase_nearest(
     let word = index % words;
     var found = array<u32, 8>();
     for (var c = 16u * word; c < min(16u * word + 16u, p.half); c++) {
-        let cell = select(0u, p.first_row + row, p.by_row == 1u);
-        phase_load_scales((cell * p.groups + c / p.group) * 4u * STAGES);
+        let scale_block = select(0u, p.first_row + row, p.by_row == 1u);
+        phase_load_scales((scale_block * p.groups + c / p.group) * 4u * STAGES);
         let z = parts_at(row, c);
         let u = chosen(z.xy, 0u);
         let w = chosen(z.zw, STAGES);

@@ -1,5 +1,6 @@
 // Computes: for every scale of a row the sum of g along its codes: <B, g> for the weight B with this scale 1, others 0
-// Work split: one workgroup owns one group of a complex row, one lane every 64th column
+// Inputs: a gradient g of the real weight, and the weight's codes
+// Work split: one workgroup owns one group of a complex row, one invocation every 64th column
 // Shapes: g [rows + lower_rows, columns]; codes [rows, 2, stages, words]; sums [rows, groups, 2, stages] of (re, im)
 
 override STAGES: u32 = 4u;

@@ -1,14 +1,15 @@
-// y = table[id], converted to f32 in integers so that subnormals survive every device
-// one invocation owns one element of y
-// table [table_rows, row_words] u32, a shard from row first_row on; ids [ids_from + rows] u32; y [rows, hidden] f32 bits
+// Computes: y = table[id], converted to f32 in integers so that subnormals survive every device
+// Inputs: a shard of the table from row first_row on; token ids
+// Work split: one invocation owns one element of y
+// Shapes: table [table_rows, row_words] u32; ids [ids_offset + tokens] u32; y [tokens, hidden] f32, as bits
 
 struct Params {
-    rows: u32,
+    tokens: u32,
     hidden: u32,
     row_words: u32,  // words from row to row of the table
     first_row: u32,  // id of the shard's first row
     table_rows: u32, // rows of the shard
-    ids_from: u32,   // place of the first id
+    ids_offset: u32,   // index of the first id
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -57,11 +58,11 @@ fn token_embed(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = (wg.x + wg.y * nwg.x) * WIDTH + lane;
-    if i >= p.rows * p.hidden {
+    if i >= p.tokens * p.hidden {
         return;
     }
     let row = i / p.hidden;
-    let id = ids[p.ids_from + row];
+    let id = ids[p.ids_offset + row];
     if id < p.first_row || id - p.first_row >= p.table_rows {
         return; // another shard's
     }

@@ -1,7 +1,9 @@
-// Exact sums of scaled products in 64 bits. Features a wide*.wgsl.
+// Exact sums of scaled products in 64 bits.
+// Requires: wide_add, wide_mul_signed
+// Provides: accumulate, accumulate_half
 
-// acc (re low, re high, im low, im high) plus one stage of U or of W:
-// sums.x = sum Re(i^k) x_re, .y = sum Im(i^k) x_re, .z = sum Re(i^k) x_im, .w = sum Im(i^k) x_im
+// Adds one plane (a stage of U, or of W where `conj` says so) to acc = (re low, re high, im low, im high). The sums are
+// .x = sum Re(i^k) * x_re, .y = sum Im(i^k) * x_re, .z = sum Re(i^k) * x_im, .w = sum Im(i^k) * x_im.
 fn accumulate(acc: vec4<u32>, sums: vec4<i32>, m_re: u32, m_im: u32, conj: bool) -> vec4<u32> {
     // W acts on conj(x): x_im changes its sign
     let z = select(sums.z, -sums.z, conj);
@@ -11,8 +13,8 @@ fn accumulate(acc: vec4<u32>, sums: vec4<i32>, m_re: u32, m_im: u32, conj: bool)
     return vec4(wide_add(acc.xy, re), wide_add(acc.zw, im));
 }
 
-// the real or the imaginary half of it
-fn accumulate_part(acc: vec2<u32>, sums: vec4<i32>, m_re: u32, m_im: u32, conj: bool, imaginary: bool) -> vec2<u32> {
+// The same for the real or the imaginary half of acc alone.
+fn accumulate_half(acc: vec2<u32>, sums: vec4<i32>, m_re: u32, m_im: u32, conj: bool, imaginary: bool) -> vec2<u32> {
     let s = sums * select(vec4(1i), vec4(1i, 1i, -1i, -1i), conj);
     let by_re = wide_mul_signed(select(s.x, s.z, imaginary), m_re);
     let by_im = wide_mul_signed(select(-s.w, s.y, imaginary), m_im);

@@ -1,137 +1,141 @@
-// One head of one row over a range of positions, by a workgroup of 256. The kernel declares `p`, `qkv`, `k_cache`
-// and `v_cache`; teams of 8 lanes make scores, a tile of positions at a time, then lanes own pairs of values.
+// Attention of one head of one token to a range of positions, by a workgroup of 256. The kernel declares `qkv`, `k_cache`
+// and `v_cache` and, in its parameters, `heads`, `kv_heads`, `head_dim` and `scale`. Teams of 8 lanes make the scores of a
+// tile of positions together; then every lane owns a pair of values and adds its share of the tile's positions.
+// Requires: k_cache, kv_pair, p, qkv, v_cache
+// Provides: WIDTH, attend
 
 const WIDTH = 256u;
-const PAIRS = 128u;         // most pairs of values in a head
-const TILE = 128u;          // positions whose scores are held at once
-const TEAM = 8u;            // lanes that share a position
-const STEP = WIDTH / TEAM;  // positions scored at the same time, four times a tile
-const TOPS = 16u;
+const ATTEND_PAIRS = 128u;               // most pairs of values in a head
+const ATTEND_TILE = 128u;                // positions whose scores lie in workgroup memory together
+const ATTEND_TEAM = 8u;                  // lanes that share a position
+const ATTEND_STEP = WIDTH / ATTEND_TEAM; // positions scored at the same time; a tile takes four such steps
+const ATTEND_MAXIMA = 16u;
 
-var<workgroup> q: array<vec2<f32>, PAIRS + 4u * TEAM>; // zero beyond the head
-var<workgroup> partial: array<f32, TILE * TEAM>;       // [TEAM, TILE]
-var<workgroup> scores: array<f32, TILE>;
-var<workgroup> tops: array<f32, TOPS>;
+var<workgroup> attend_q: array<vec2<f32>, ATTEND_PAIRS + 4u * ATTEND_TEAM>; // zero beyond the head
+var<workgroup> attend_partials: array<f32, ATTEND_TILE * ATTEND_TEAM>;      // [ATTEND_TEAM, ATTEND_TILE]
+var<workgroup> attend_scores: array<f32, ATTEND_TILE>;
+var<workgroup> attend_maxima: array<f32, ATTEND_MAXIMA>;
 
-// one pair of q with that of four positions of k; lanes beyond the head read its last pair, times zero
-fn products(at: vec4<u32>, d: u32) -> vec4<f32> {
-    let i = at + min(d, p.head_dim / 2u - 1u);
-    return q[d] * mat4x2(pair_of(k_cache[i.x]), pair_of(k_cache[i.y]), pair_of(k_cache[i.z]), pair_of(k_cache[i.w]));
+// One pair of q with the same pair of the keys at four indices. Lanes beyond the head read its last pair, and q is 0 there.
+fn attend_products(keys: vec4<u32>, d: u32) -> vec4<f32> {
+    let i = keys + min(d, p.head_dim / 2u - 1u);
+    return attend_q[d] * mat4x2(kv_pair(k_cache[i.x]), kv_pair(k_cache[i.y]), kv_pair(k_cache[i.z]), kv_pair(k_cache[i.w]));
 }
 
-// scores of the tile from position `start` on, of which `count` exist; kv is the head's place in a cache row
-fn score(lane: u32, start: u32, count: u32, kv: u32) {
-    let team = lane / TEAM;
-    let member = lane % TEAM;
+// Scores of the `count` positions of the tile that begins at position `start`; the head's key of position 0 begins at `base`.
+fn attend_score(lane: u32, start: u32, count: u32, base: u32) {
+    let team = lane / ATTEND_TEAM;
+    let member = lane % ATTEND_TEAM;
     let pairs = p.head_dim / 2u;
-    let last = start + count - 1u; // lanes without a position read this one, and are not asked
-    let places = min(start + team + STEP * vec4(0u, 1u, 2u, 3u), vec4(last));
-    let at = places * p.kv_heads * pairs + kv;
+    let last = start + count - 1u; // teams without a position score this one, and nobody reads what they make
+    let positions = min(start + team + ATTEND_STEP * vec4(0u, 1u, 2u, 3u), vec4(last));
+    let keys = positions * p.kv_heads * pairs + base;
     var dots = vec4(0.0);
-    // sixteen loads at once: their latency is what this kernel waits for
-    for (var d = member; d < pairs; d += 4u * TEAM) {
-        dots += (products(at, d) + products(at, d + TEAM))
-            + (products(at, d + 2u * TEAM) + products(at, d + 3u * TEAM));
+    // Sixteen loads are requested at once: their latency is what this kernel waits for.
+    for (var d = member; d < pairs; d += 4u * ATTEND_TEAM) {
+        dots += (attend_products(keys, d) + attend_products(keys, d + ATTEND_TEAM))
+            + (attend_products(keys, d + 2u * ATTEND_TEAM) + attend_products(keys, d + 3u * ATTEND_TEAM));
     }
-    let to = member * TILE + team;
-    partial[to] = dots.x;
-    partial[to + STEP] = dots.y;
-    partial[to + 2u * STEP] = dots.z;
-    partial[to + 3u * STEP] = dots.w;
+    let dst = member * ATTEND_TILE + team;
+    attend_partials[dst] = dots.x;
+    attend_partials[dst + ATTEND_STEP] = dots.y;
+    attend_partials[dst + 2u * ATTEND_STEP] = dots.z;
+    attend_partials[dst + 3u * ATTEND_STEP] = dots.w;
     workgroupBarrier();
-    if lane < TILE {
+    if lane < ATTEND_TILE {
         var s = 0.0;
-        for (var i = 0u; i < TEAM; i++) {
-            s += partial[i * TILE + lane];
+        for (var i = 0u; i < ATTEND_TEAM; i++) {
+            s += attend_partials[i * ATTEND_TILE + lane];
         }
-        scores[lane] = s;
+        attend_scores[lane] = s;
     }
     workgroupBarrier();
 }
 
 // the largest of the first `count` scores
-fn largest(lane: u32, count: u32) -> f32 {
-    if lane < TOPS {
-        var top = scores[0];
-        for (var i = lane; i < count; i += TOPS) {
-            top = max(top, scores[i]);
+fn attend_largest(lane: u32, count: u32) -> f32 {
+    if lane < ATTEND_MAXIMA {
+        var top = attend_scores[0];
+        for (var i = lane; i < count; i += ATTEND_MAXIMA) {
+            top = max(top, attend_scores[i]);
         }
-        tops[lane] = top;
+        attend_maxima[lane] = top;
     }
     workgroupBarrier();
-    var top = tops[0];
-    for (var i = 1u; i < TOPS; i++) {
-        top = max(top, tops[i]);
+    var top = attend_maxima[0];
+    for (var i = 1u; i < ATTEND_MAXIMA; i++) {
+        top = max(top, attend_maxima[i]);
     }
     return top;
 }
 
-// weight and weighted values of one position of the tile; nothing if there is no such position
-fn weighted(i: u32, count: u32, first: u32) -> vec3<f32> {
+// weight and weighted values of position `i` of the tile, whose values begin at `first`; zeros if there is no such position
+fn attend_weighted(i: u32, count: u32, first: u32) -> vec3<f32> {
     let j = min(i, count - 1u);
-    let v = pair_of(v_cache[first + j * p.kv_heads * (p.head_dim / 2u)]);
-    return select(0.0, scores[j], i < count) * vec3(1.0, v);
+    let v = kv_pair(v_cache[first + j * p.kv_heads * (p.head_dim / 2u)]);
+    return select(0.0, attend_scores[j], i < count) * vec3(1.0, v);
 }
 
-fn weighted_four(i: u32, step: u32, count: u32, first: u32) -> vec3<f32> {
-    return (weighted(i, count, first) + weighted(i + step, count, first))
-        + (weighted(i + 2u * step, count, first) + weighted(i + 3u * step, count, first));
+fn attend_weighted_four(i: u32, step: u32, count: u32, first: u32) -> vec3<f32> {
+    return (attend_weighted(i, count, first) + attend_weighted(i + step, count, first))
+        + (attend_weighted(i + 2u * step, count, first) + attend_weighted(i + 3u * step, count, first));
 }
 
-// sums over the lanes of each pair, in the lanes below head_dim / 2
-fn gather(lane: u32, mine: vec3<f32>) -> vec3<f32> {
-    partial[lane] = mine.x;
-    partial[WIDTH + lane] = mine.y;
-    partial[2u * WIDTH + lane] = mine.z;
+// sums over the lanes that own the same pair, in the lanes below head_dim / 2
+fn attend_gather(lane: u32, mine: vec3<f32>) -> vec3<f32> {
+    attend_partials[lane] = mine.x;
+    attend_partials[WIDTH + lane] = mine.y;
+    attend_partials[2u * WIDTH + lane] = mine.z;
     workgroupBarrier();
     let pairs = p.head_dim / 2u;
     var sums = vec3(0.0);
-    for (var at = lane; at + pairs <= WIDTH + lane && lane < pairs; at += pairs) {
-        sums += vec3(partial[at], partial[WIDTH + at], partial[2u * WIDTH + at]);
+    for (var i = lane; i + pairs <= WIDTH + lane && lane < pairs; i += pairs) {
+        sums += vec3(attend_partials[i], attend_partials[WIDTH + i], attend_partials[2u * WIDTH + i]);
     }
     return sums;
 }
 
-fn load_q(lane: u32, row: u32, head: u32) {
+fn attend_load_q(lane: u32, row: u32, head: u32) {
     let pairs = p.head_dim / 2u;
-    if lane < PAIRS + 4u * TEAM {
-        let at = (row * (p.heads + 2u * p.kv_heads) + head) * pairs + min(lane, pairs - 1u);
-        q[lane] = qkv[at] * select(0.0, p.scale, lane < pairs);
+    if lane < ATTEND_PAIRS + 4u * ATTEND_TEAM {
+        let index = (row * (p.heads + 2u * p.kv_heads) + head) * pairs + min(lane, pairs - 1u);
+        attend_q[lane] = qkv[index] * select(0.0, p.scale, lane < pairs);
     }
     workgroupBarrier();
 }
 
 struct Attended {
     top: f32,        // the largest score
-    sums: vec3<f32>, // of weights exp(score - top), of weighted values: for lanes below head_dim / 2
+    sums: vec3<f32>, // of the weights exp(score - top) and of a pair of weighted values: for lanes below head_dim / 2
 }
 
-// positions begin..end; zeros if there are none
-fn attend(lane: u32, row: u32, head: u32, begin: u32, end: u32) -> Attended {
-    load_q(lane, row, head);
+// Head `head` of row `row` of qkv over the positions range.x..range.y of the slot that begins at cache row `slot_row`;
+// zeros if the range is empty.
+fn attend(lane: u32, row: u32, head: u32, slot_row: u32, range: vec2<u32>) -> Attended {
+    attend_load_q(lane, row, head);
     let pairs = p.head_dim / 2u;
-    let kv = (p.first * p.kv_heads + head / (p.heads / p.kv_heads)) * pairs;
+    let base = (slot_row * p.kv_heads + head / (p.heads / p.kv_heads)) * pairs;
     // every lane owns one pair and every slices-th position
     let slices = WIDTH / pairs;
     let slice = lane / pairs;
     var top = 0.0;
     var sums = vec3(0.0);
-    for (var start = begin; start < end; start += TILE) {
-        let count = min(TILE, end - start);
-        score(lane, start, count, kv);
-        let above = largest(lane, count);
-        let before = select(above, top, start > begin);
+    for (var start = range.x; start < range.y; start += ATTEND_TILE) {
+        let count = min(ATTEND_TILE, range.y - start);
+        attend_score(lane, start, count, base);
+        let above = attend_largest(lane, count);
+        let before = select(above, top, start > range.x);
         top = max(before, above);
         sums *= exp(before - top);
         if lane < count {
-            scores[lane] = exp(scores[lane] - top);
+            attend_scores[lane] = exp(attend_scores[lane] - top);
         }
         workgroupBarrier();
-        let first = start * p.kv_heads * pairs + kv + lane % pairs;
+        let first = start * p.kv_heads * pairs + base + lane % pairs;
         for (var i = slice; i < count && slice < slices; i += 8u * slices) {
-            sums += weighted_four(i, slices, count, first)
-                + weighted_four(i + 4u * slices, slices, count, first);
+            sums += attend_weighted_four(i, slices, count, first)
+                + attend_weighted_four(i + 4u * slices, slices, count, first);
         }
     }
-    return Attended(top, gather(lane, sums));
+    return Attended(top, attend_gather(lane, sums));
 }

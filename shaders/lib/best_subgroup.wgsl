@@ -1,25 +1,26 @@
-// The place of the best (key, place) of a workgroup, by way of subgroups: the largest key, then its first place.
+// The index of a workgroup's best (key, index), by way of subgroups: the largest key, then the first index that has it.
+// Provides: best_index
 
-var<workgroup> most: atomic<u32>;
-var<workgroup> first: atomic<u32>;
+var<workgroup> best_key: atomic<u32>;
+var<workgroup> best_first: atomic<u32>;
 
-// for all invocations
-fn place_of_best(lane: u32, mine: vec2<u32>) -> u32 {
+// what all invocations bring together; all of them get the index
+fn best_index(lane: u32, mine: vec2<u32>) -> u32 {
     if lane == 0u {
-        atomicStore(&most, 0u);
-        atomicStore(&first, 0xffffffffu);
+        atomicStore(&best_key, 0u);
+        atomicStore(&best_first, 0xffffffffu);
     }
     workgroupBarrier();
     let speaks = subgroupBroadcastFirst(lane) == lane;
     let key = subgroupMax(mine.x);
     if speaks {
-        atomicMax(&most, key);
+        atomicMax(&best_key, key);
     }
     workgroupBarrier();
-    let place = subgroupMin(select(0xffffffffu, mine.y, mine.x == atomicLoad(&most)));
+    let index = subgroupMin(select(0xffffffffu, mine.y, mine.x == atomicLoad(&best_key)));
     if speaks {
-        atomicMin(&first, place);
+        atomicMin(&best_first, index);
     }
     workgroupBarrier();
-    return atomicLoad(&first);
+    return atomicLoad(&best_first);
 }

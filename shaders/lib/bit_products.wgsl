@@ -1,31 +1,33 @@
-// Sums of a subgroup by cooperative matrices: four terms by one or two tiles of byte planes. Features bit_tiles.wgsl and
-// bit_sums.wgsl; the kernel declares NB.
+// Sums of a subgroup by cooperative matrices: four planes by one or two tiles of byte planes, and the results of all.
+// Requires: bit_all_scales, bit_gather, bit_load_bits, bit_load_bytes, bit_outputs, bit_put_codes, bit_store,
+//    sums, Codes, NB, OWN_RESULTS, Outputs, Own, PITCH_A, PITCH_B, RESULTS, WIDTH
+// Provides: Products, Tiles, bit_add_stage, bit_finish
 
-// of the terms with the first tile, then with the second. Indexed by constants alone, or they live in memory
+// Of the planes with the first tile, then with the second. Only constants index it, or it would live in memory.
 alias Products = array<coop_mat16x16<f32, C>, 8>;
 
-// where a subgroup has its tiles
+// Indices of a subgroup's tiles.
 struct Tiles {
-    put: u32, // place of an invocation's bits
+    put: u32, // where an invocation puts its bits
     a: u32,
     b: u32,
 }
 
-// two columns of both halves of each word of a block
-fn add_stage(s: ptr<function, Products>, k: u32, at: Tiles, c: Codes) {
-    put_codes(at.put, c, k);
+// Multiplies one stage of a block: two columns of both halves of each word.
+fn bit_add_stage(s: ptr<function, Products>, k: u32, at: Tiles, c: Codes) {
+    bit_put_codes(at.put, c, k);
     subgroupBarrier();
-    let a0 = bits(at.a);
-    let a1 = bits(at.a + 16u * PITCH_A);
-    let a2 = bits(at.a + 32u * PITCH_A);
-    let a3 = bits(at.a + 48u * PITCH_A);
-    let b0 = bytes(at.b + 4u * k);
+    let a0 = bit_load_bits(at.a);
+    let a1 = bit_load_bits(at.a + 16u * PITCH_A);
+    let a2 = bit_load_bits(at.a + 32u * PITCH_A);
+    let a3 = bit_load_bits(at.a + 48u * PITCH_A);
+    let b0 = bit_load_bytes(at.b + 4u * k);
     (*s)[0] = coopMultiplyAdd(a0, b0, (*s)[0]);
     (*s)[1] = coopMultiplyAdd(a1, b0, (*s)[1]);
     (*s)[2] = coopMultiplyAdd(a2, b0, (*s)[2]);
     (*s)[3] = coopMultiplyAdd(a3, b0, (*s)[3]);
     if NB > 1u {
-        let b1 = bytes(at.b + 16u * PITCH_B + 4u * k);
+        let b1 = bit_load_bytes(at.b + 16u * PITCH_B + 4u * k);
         (*s)[4] = coopMultiplyAdd(a0, b1, (*s)[4]);
         (*s)[5] = coopMultiplyAdd(a1, b1, (*s)[5]);
         (*s)[6] = coopMultiplyAdd(a2, b1, (*s)[6]);
@@ -34,16 +36,8 @@ fn add_stage(s: ptr<function, Products>, k: u32, at: Tiles, c: Codes) {
     subgroupBarrier();
 }
 
-// all of a block; one by one, because drivers do not unroll a loop around matrices
-fn add_block(s: ptr<function, Products>, at: Tiles, c: Codes) {
-    add_stage(s, 0u, at, c);
-    add_stage(s, 1u, at, c);
-    add_stage(s, 2u, at, c);
-    add_stage(s, 3u, at, c);
-}
-
-// sum i into workgroup memory
-fn leave(s: ptr<function, Products>, i: u32, at: u32) {
+// Writes product i to workgroup memory.
+fn bit_store_products(s: ptr<function, Products>, i: u32, at: u32) {
     switch i {
         case 0u: {
             coopStoreT((*s)[0], &sums[at], 16u);
@@ -72,31 +66,61 @@ fn leave(s: ptr<function, Products>, i: u32, at: u32) {
     }
 }
 
-// results of all tiles; the first one's aims, and its first term's scales, are known
-fn finish(
+fn bit_gather_all(own: Own, tile: u32, t: u32, index: u32, m: Own) -> Own {
+    var r = own;
+    if index < RESULTS {
+        r.r0 = bit_gather(own.r0, tile, t, index, m.r0);
+    }
+    if OWN_RESULTS > 1u && index + WIDTH < RESULTS {
+        r.r1 = bit_gather(own.r1, tile, t, index + WIDTH, m.r1);
+    }
+    if OWN_RESULTS > 2u && index + 2u * WIDTH < RESULTS {
+        r.r2 = bit_gather(own.r2, tile, t, index + 2u * WIDTH, m.r2);
+    }
+    if OWN_RESULTS > 3u && index + 3u * WIDTH < RESULTS {
+        r.r3 = bit_gather(own.r3, tile, t, index + 3u * WIDTH, m.r3);
+    }
+    return r;
+}
+
+fn bit_store_all(own: Own, a: Outputs) {
+    bit_store(own.r0, a.r0);
+    if OWN_RESULTS > 1u {
+        bit_store(own.r1, a.r1);
+    }
+    if OWN_RESULTS > 2u {
+        bit_store(own.r2, a.r2);
+    }
+    if OWN_RESULTS > 3u {
+        bit_store(own.r3, a.r3);
+    }
+}
+
+// Makes the results of all tiles. The outputs of the first one, and the scales of its first plane, are loaded already.
+fn bit_finish(
     s: ptr<function, Products>,
     index: u32,
     first_row: u32,
     first_plane: u32,
-    first_aims: Aims,
+    first_outputs: Outputs,
     first_scales: Own,
 ) {
-    var aims = first_aims;
+    var outputs = first_outputs;
     var scales = first_scales;
     var own = Own();
     for (var i = 0u; i < 4u * NB; i++) {
         workgroupBarrier();
-        leave(s, i, index / 32u * 256u);
+        bit_store_products(s, i, index / 32u * 256u);
         workgroupBarrier();
         let now = scales;
-        // rows and so scales are the same in the next tile
-        scales = scales_own(aims, (i + 1u) % 4u);
-        own = gather_own(own, i / 4u, i % 4u, index, now);
+        // The next tile has the same rows, and so the same scales.
+        scales = bit_all_scales(outputs, (i + 1u) % 4u);
+        own = bit_gather_all(own, i / 4u, i % 4u, index, now);
         if i % 4u == 3u {
-            store_own(own, aims);
+            bit_store_all(own, outputs);
             own = Own();
             if i + 1u < 4u * NB {
-                aims = aim_own(index, first_row, first_plane + 16u);
+                outputs = bit_outputs(index, first_row, first_plane + 16u);
             }
         }
     }

@@ -1,16 +1,18 @@
-// The one rounding of a 64-bit integer to f32. Features wide.wgsl or wide64.wgsl.
+// The one rounding of a 64-bit integer to f32.
+// Requires: wide_mul, wide_neg, wide_round_shift
+// Provides: bits_to_f32
 
-// index of the highest set bit; value is not 0
-fn top_bit(value: vec2<u32>) -> u32 {
+// The index of the highest set bit of a value that is not 0.
+fn bits_top(value: vec2<u32>) -> u32 {
     if value.y != 0u {
         return 63u - countLeadingZeros(value.y);
     }
     return 31u - countLeadingZeros(value.x);
 }
 
-// f32(f32(sum) * factor * 2^exponent): sum rounded to 24 bits, the product to 24 bits, both half to even;
-// below 2^-126 the result is 0, beyond f32 its largest value. factor: bits of a positive normal f32
-fn to_f32(sum: vec2<u32>, factor: u32, exponent: i32) -> f32 {
+// f32(f32(sum) * factor * 2^exponent): the sum is rounded to 24 bits, then the product, both half to even. A result below
+// 2^-126 becomes 0, one beyond f32 the largest f32. `factor` has the bits of a positive normal f32.
+fn bits_to_f32(sum: vec2<u32>, factor: u32, exponent: i32) -> f32 {
     let negative = (sum.y >> 31u) == 1u;
     var magnitude = sum;
     if negative {
@@ -19,14 +21,14 @@ fn to_f32(sum: vec2<u32>, factor: u32, exponent: i32) -> f32 {
     if magnitude.x == 0u && magnitude.y == 0u {
         return 0.0;
     }
-    let top = top_bit(magnitude);
+    let top = bits_top(magnitude);
     let drop = select(0u, top - 23u, top > 23u);
     // 2^24 after rounding up is still exact below
-    let rounded = round_shift(magnitude, drop);
+    let rounded = wide_round_shift(magnitude, drop);
     let product = wide_mul(rounded, (factor & 0x7fffffu) | 0x800000u);
-    let product_top = top_bit(product);
+    let product_top = bits_top(product);
     let product_drop = product_top - 23u;
-    var mantissa = round_shift(product, product_drop);
+    var mantissa = wide_round_shift(product, product_drop);
     let unit = i32(drop) + exponent + i32(factor >> 23u) - 150; // weight of the product's lowest bit
     if unit + i32(product_top) < -126 {
         return 0.0;

@@ -1,11 +1,13 @@
-// The codes of 16 columns, one stage: a word of U, a word of W.
+// The codes of 16 columns, one stage: a word of U, then a word of W.
+// Provides: Codes, codes_word, codes_by_plane
+
 alias Codes = vec2<u32>;
 
-fn word(c: Codes, i: u32) -> u32 {
+fn codes_word(c: Codes, i: u32) -> u32 {
     return c[i];
 }
 
-// a word for each term
-fn terms_of(c: Codes) -> Codes {
+// The same as a word for each plane.
+fn codes_by_plane(c: Codes) -> Codes {
     return c;
 }

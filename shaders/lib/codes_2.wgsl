@@ -1,11 +1,14 @@
-// The codes of 16 columns, two stages: a byte a column, of which two bits are U's, U's, W's, W's, the lowest first.
+// The codes of 16 columns, two stages: a byte for each column, whose bits are U, U, W and W, two each, the lowest first.
+// Requires: transposed
+// Provides: Codes, codes_word, codes_by_plane
+
 alias Codes = vec4<u32>;
 
-fn word(c: Codes, i: u32) -> u32 {
+fn codes_word(c: Codes, i: u32) -> u32 {
     return c[i];
 }
 
-// a word for each term
-fn terms_of(c: Codes) -> Codes {
+// The same as a word for each plane.
+fn codes_by_plane(c: Codes) -> Codes {
     return transposed(c);
 }

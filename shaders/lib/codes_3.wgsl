@@ -1,11 +1,13 @@
-// The codes of 16 columns, three stages: three words of U, three of W.
+// The codes of 16 columns, three stages: three words of U, then three of W.
+// Provides: Codes, codes_word, codes_by_plane
+
 struct Codes {
     a: vec2<u32>,
     b: vec2<u32>,
     c: vec2<u32>,
 }
 
-fn word(c: Codes, i: u32) -> u32 {
+fn codes_word(c: Codes, i: u32) -> u32 {
     switch i / 2u {
         case 0u: { return c.a[i % 2u]; }
         case 1u: { return c.b[i % 2u]; }
@@ -13,7 +15,7 @@ fn word(c: Codes, i: u32) -> u32 {
     }
 }
 
-// a word for each term
-fn terms_of(c: Codes) -> Codes {
+// The same as a word for each plane.
+fn codes_by_plane(c: Codes) -> Codes {
     return c;
 }

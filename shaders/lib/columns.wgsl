@@ -1,10 +1,11 @@
-// Four neighbouring complex columns of a row of a piece at once, one in each component. Features piece.wgsl, phase.wgsl,
-// widely.wgsl, and columns_four.wgsl or columns_any.wgsl.
+// Four neighbouring complex columns of a row of a shard at once, one in each component of a vec4.
+// Requires: widely_flush, Params, Sectors
+// Provides: p, Four, columns_scales, columns_split, columns_step
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(2) var<storage, read> scales: array<vec2<f32>>;
 
-// real blocks (R11, R12, R21, R22), or twice (Re U, Im U, Re W, Im W): the halving would be exact, so it need not be done
+// Real blocks (R11, R12, R21, R22), or twice (Re U, Im U, Re W, Im W): the halving is left out, because it would be exact.
 struct Four {
     a: vec4<f32>,
     b: vec4<f32>,
@@ -12,25 +13,25 @@ struct Four {
     d: vec4<f32>,
 }
 
-// complex numbers
+// Complex numbers.
 struct Pairs {
     re: vec4<f32>,
     im: vec4<f32>,
 }
 
-// place of the first scales of a group: of the stages of U, then of W
-fn scales_of(row: u32, group: u32) -> u32 {
-    let cell = select(0u, p.first_row + row, p.by_row == 1u);
-    return (cell * p.groups + group) * 2u * p.stages;
+// The index of the first scales of a group: those of the stages of U, then of W.
+fn columns_scales(row: u32, group: u32) -> u32 {
+    let scale_block = select(0u, p.first_row + row, p.by_row == 1u);
+    return (scale_block * p.groups + group) * 2u * p.stages;
 }
 
-fn bits_of(x: vec4<f32>) -> vec4<u32> {
+fn columns_bits(x: vec4<f32>) -> vec4<u32> {
     return bitcast<vec4<u32>>(x);
 }
 
-// twice (U, W) of real blocks, as widely_split_blocks
-fn split_four(v: Four) -> Four {
-    let bits = bits_of(v.a) & bits_of(v.b) & bits_of(v.c) & bits_of(v.d);
+// Twice (U, W) of real blocks, with the bits of widely_split_blocks.
+fn columns_split(v: Four) -> Four {
+    let bits = columns_bits(v.a) & columns_bits(v.b) & columns_bits(v.c) & columns_bits(v.d);
     if (bits.x & bits.y & bits.z & bits.w & 0x20000000u) != 0u {
         // all magnitudes are in [2^-63, 2) or from 2^65 on: nothing is subnormal, and no sum can be
         return Four(v.a + v.d, v.c - v.b, v.a - v.d, v.c + v.b);
@@ -39,29 +40,29 @@ fn split_four(v: Four) -> Four {
     let b = widely_flush(v.b);
     let c = widely_flush(v.c);
     let d = widely_flush(v.d);
-    return Four(split_sum(a, d), split_sum(c, -b), split_sum(a, -d), split_sum(c, b));
+    return Four(columns_split_sum(a, d), columns_split_sum(c, -b), columns_split_sum(a, -d), columns_split_sum(c, b));
 }
 
-fn split_sum(x: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
+fn columns_split_sum(x: vec4<f32>, y: vec4<f32>) -> vec4<f32> {
     return 2.0 * widely_flush(0.5 * (x + y));
 }
 
-// The residual behind codes k; s is twice the scales.
-fn residual(z: Pairs, k: Sectors, s: vec2<f32>) -> Pairs {
+// What codes k with scales s leave of z; s is twice the scales, as z is twice the weight.
+fn columns_residual(z: Pairs, k: Sectors, s: vec2<f32>) -> Pairs {
     let odd = k.low != k.high;
-    let re = select(with_sign(s.x, z.re), vec4(0.0), odd);
-    let im = select(vec4(0.0), with_sign(s.y, z.im), odd);
+    let re = select(columns_with_sign(s.x, z.re), vec4(0.0), odd);
+    let im = select(vec4(0.0), columns_with_sign(s.y, z.im), odd);
     return Pairs(z.re - re, z.im - im);
 }
 
-// s, which is positive, with the signs of x: in its sector that of the code
-fn with_sign(s: f32, x: vec4<f32>) -> vec4<f32> {
-    return bitcast<vec4<f32>>(vec4(bitcast<u32>(s)) | (bits_of(x) & vec4(0x80000000u)));
+// s, which is positive, with the signs of x: in its sector, a number has the sign of its code.
+fn columns_with_sign(s: f32, x: vec4<f32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(vec4(bitcast<u32>(s)) | (columns_bits(x) & vec4(0x80000000u)));
 }
 
-// the residual of U and W behind a stage, whose scales are `first` and, for W, p.stages later
-fn step_four(z: Four, u: Sectors, w: Sectors, first: u32) -> Four {
-    let next_u = residual(Pairs(z.a, z.b), u, 2.0 * scales[first]);
-    let next_w = residual(Pairs(z.c, z.d), w, 2.0 * scales[first + p.stages]);
+// What a stage leaves of U and W; its scales lie at `first`, those of W p.stages behind.
+fn columns_step(z: Four, u: Sectors, w: Sectors, first: u32) -> Four {
+    let next_u = columns_residual(Pairs(z.a, z.b), u, 2.0 * scales[first]);
+    let next_w = columns_residual(Pairs(z.c, z.d), w, 2.0 * scales[first + p.stages]);
     return Four(next_u.re, next_u.im, next_w.re, next_w.im);
 }

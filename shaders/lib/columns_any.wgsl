@@ -1,27 +1,29 @@
-// Reading four columns of a piece of any width. Features columns.wgsl.
+// Reading four columns of a shard of any width.
+// Requires: p, Four
+// Provides: RAGGED, columns_load
 
 @group(0) @binding(1) var<storage, read> r: array<f32>;
 
-// whether columns of a group can be missing among four
+// whether some of four columns can lie beyond their group
 const RAGGED = true;
 
-// the real blocks of columns c to c + 3; 0 where there are none
-fn load_four(row: u32, c: u32) -> Four {
+// The real blocks of columns c to c + 3; 0 where there are none.
+fn columns_load(row: u32, c: u32) -> Four {
     let upper = row * p.columns;
     let right = p.columns - p.half;
     var v = Four();
-    v.a = load_part(upper, c, p.half);
-    v.b = load_part(upper + p.half, c, right);
+    v.a = columns_load_values(upper, c, p.half);
+    v.b = columns_load_values(upper + p.half, c, right);
     if row < p.lower_rows {
         let lower = upper + p.rows * p.columns;
-        v.c = load_part(lower, c, p.half);
-        v.d = load_part(lower + p.half, c, right);
+        v.c = columns_load_values(lower, c, p.half);
+        v.d = columns_load_values(lower + p.half, c, right);
     }
     return v;
 }
 
-// values c to c + 3 of the `end` that begin at `first`
-fn load_part(first: u32, c: u32, end: u32) -> vec4<f32> {
+// Values c to c + 3 of the `end` values that begin at `first`; 0 beyond them.
+fn columns_load_values(first: u32, c: u32, end: u32) -> vec4<f32> {
     var v = vec4(0.0);
     if c < end {
         v.x = r[first + c];

@@ -1,8 +1,9 @@
-// Dense products by cooperative matrices: the uniform block, staging, and where sums go. Refers to the kernel's p, y,
-// tiles and PITCH; needs elem.wgsl, coop_order.wgsl and quad.wgsl.
+// Dense products by cooperative matrices: the uniform block, the staging of factors, and where sums go.
+// Requires: elem_high, elem_low, p, quad, tile_a, tile_b, y, ELEM, PITCH
+// Provides: Params, coop_put_x, coop_put_w, coop_put_sums
 
 struct Params {
-    rows: u32,       // those that count: x and y have whole tiles
+    tokens: u32,     // those that count: x and y have whole tiles
     k: u32,
     outs: u32,
     y_stride: u32,
@@ -10,19 +11,18 @@ struct Params {
     scale: f32,      // of the sums
 }
 
-override ELEM: u32 = 1u; // of w: 1 f16, 2 bf16
 override ACCUMULATE: bool = false;
 
 const LARGEST = vec4(65504.0);
 
-fn put_x(row: u32, piece: u32, v: vec4<u32>) {
-    let at = row * PITCH + 2u * piece;
+fn coop_put_x(row: u32, eight: u32, v: vec4<u32>) {
+    let at = row * PITCH + 2u * eight;
     tile_a[at] = quad(v.x, v.y);
     tile_a[at + 1u] = quad(v.z, v.w);
 }
 
-fn put_w(row: u32, piece: u32, v: vec4<u32>) {
-    let at = row * PITCH + 2u * piece;
+fn coop_put_w(row: u32, eight: u32, v: vec4<u32>) {
+    let at = row * PITCH + 2u * eight;
     if ELEM == 1u {
         tile_b[at] = quad(v.x, v.y);
         tile_b[at + 1u] = quad(v.z, v.w);
@@ -32,7 +32,7 @@ fn put_w(row: u32, piece: u32, v: vec4<u32>) {
     }
 }
 
-fn put_sums(sums: coop_mat16x16<f32, C>, row: u32, column: u32) {
+fn coop_put_sums(sums: coop_mat16x16<f32, C>, row: u32, column: u32) {
     let at = row * p.y_stride + column;
     let stride = p.y_stride;
     var result = sums * p.scale;

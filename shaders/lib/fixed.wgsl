@@ -1,7 +1,9 @@
-// Fixed-point magnitudes: the twin of src/fixed.rs, bit for bit. Features lib/wide.wgsl.
-// A magnitude is floor(|x| 2^(36 - exponent)) for |x| < 2^exponent, so 2^28 of them add up within 64 bits.
+// Fixed-point magnitudes: the twin of src/fixed.rs, bit for bit.
+// A magnitude is floor(|x| * 2^(36 - exponent)) for |x| < 2^exponent, so 2^28 of them add up within 64 bits.
+// Requires: wide_clz, wide_mul, wide_shl, wide_shl_any, wide_shr
+// Provides: fixed_magnitude, fixed_square, fixed_mean
 
-// 0 for subnormal, infinite and NaN values
+// The magnitude of x; 0 for subnormal, infinite and NaN values.
 fn fixed_magnitude(x: f32, exponent: i32) -> vec2<u32> {
     let bits = bitcast<u32>(x) & 0x7fffffffu;
     let e = i32(bits >> 23u);
@@ -22,13 +24,13 @@ fn fixed_magnitude(x: f32, exponent: i32) -> vec2<u32> {
     return vec2(0u, mantissa << u32(shift - 32));
 }
 
-// floor(floor(|x| 2^(32 - exponent))^2 / 2^18) for |x| < 2^exponent: 2^18 of them add up within 64 bits
+// floor(floor(|x| * 2^(32 - exponent))^2 / 2^18) for |x| < 2^exponent: 2^18 of them add up within 64 bits
 fn fixed_square(x: f32, exponent: i32) -> vec2<u32> {
     let root = u32(abs(x) * bitcast<f32>(u32(159 - exponent) << 23u)); // 2^(32 - exponent)
     return wide_shr(wide_mul(root, root), 18u);
 }
 
-// bits of the f32 next to sum / count 2^(exponent - 36) (half to even), but at least `least` (bits of a positive f32)
+// Bits of the f32 next to sum / count * 2^(exponent - 36), half to even, but at least `least`, bits of a positive f32.
 fn fixed_mean(sum: vec2<u32>, count: u32, exponent: i32, least: u32) -> u32 {
     if count == 0u || (sum.x | sum.y) == 0u {
         return least;

@@ -1,11 +1,13 @@
-// Tokens in f32 as complex numbers: real parts in the first half, imaginary ones in the second. Refers to the kernel's
-// bindings p and x.
+// Tokens in f32 as complex numbers: real parts in the first half, imaginary ones in the second.
+// Requires: p, x
+// Provides: halves_value
 
-// part (0 real, 1 imaginary) of column c of a token; zero beyond the tokens, the columns, and a half that is odd
-fn value_at(token: u32, part: u32, c: u32) -> f32 {
+// The real (half 0) or imaginary (half 1) part of column c of a token; zero beyond the tokens, beyond the columns, and where
+// an odd row lacks the last imaginary part.
+fn halves_value(token: u32, part: u32, c: u32) -> f32 {
     let half = (p.in_features + 1u) / 2u;
     let i = part * half + c;
-    if token < p.rows && c < half && i < p.in_features {
+    if token < p.tokens && c < half && i < p.in_features {
         return x[token * p.in_features + i];
     }
     return 0.0;

@@ -1,4 +1,5 @@
-// Reproducible noise that needs no state: 32 bits that follow from a place and a seed.
+// Reproducible noise that needs no state: 32 bits that follow from an index and a seed.
+// Provides: hash32
 
 fn hash32(index: u32, seed: u32) -> u32 {
     var x = index * 0x9e3779b1u + seed * 0x85ebca6bu;

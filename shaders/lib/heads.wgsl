@@ -1,4 +1,5 @@
 // The uniform block of training's products: matrices of every head of every text, and what causality leaves out.
+// Provides: Params
 
 struct Params {
     m: u32,
@@ -7,17 +8,17 @@ struct Params {
     causal: u32,  // 0 no; 1 no blocks of c above the diagonal; 2 no k beyond the block of i; 3 no k before it
     heads: u32,   // of a text
     share: u32,   // consecutive heads that share a b
-    a_first: u32,
+    a_offset: u32,
     a_stride: u32,
-    a_head: u32,
-    a_text: u32,
-    b_first: u32,
+    a_head_stride: u32,
+    a_sequence_stride: u32,
+    b_offset: u32,
     b_stride: u32,
-    b_head: u32,
-    b_text: u32,
-    c_first: u32,
+    b_head_stride: u32,
+    b_sequence_stride: u32,
+    c_offset: u32,
     c_stride: u32,
-    c_head: u32,
-    c_text: u32,
+    c_head_stride: u32,
+    c_sequence_stride: u32,
     factor: f32,  // of the product
 }

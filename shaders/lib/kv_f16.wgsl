@@ -1,19 +1,21 @@
-// Keys and values kept in half precision, two a word.
+// Keys and values that are cached in half precision, two a word.
+// Provides: KvPair, KvEight, kv_pair, kv_low, kv_high, kv_eight
+
 alias KvPair = u32;
 alias KvEight = vec4<u32>;
 
-fn pair_of(kept: KvPair) -> vec2<f32> {
-    return unpack2x16float(kept);
+fn kv_pair(cached: KvPair) -> vec2<f32> {
+    return unpack2x16float(cached);
 }
 
-fn low_of(kept: KvEight) -> vec4<f32> {
-    return vec4(unpack2x16float(kept.x), unpack2x16float(kept.y));
+fn kv_low(cached: KvEight) -> vec4<f32> {
+    return vec4(unpack2x16float(cached.x), unpack2x16float(cached.y));
 }
 
-fn high_of(kept: KvEight) -> vec4<f32> {
-    return vec4(unpack2x16float(kept.z), unpack2x16float(kept.w));
+fn kv_high(cached: KvEight) -> vec4<f32> {
+    return vec4(unpack2x16float(cached.z), unpack2x16float(cached.w));
 }
 
-fn kept_eight(low: vec4<f32>, high: vec4<f32>) -> KvEight {
+fn kv_eight(low: vec4<f32>, high: vec4<f32>) -> KvEight {
     return vec4(pack2x16float(low.xy), pack2x16float(low.zw), pack2x16float(high.xy), pack2x16float(high.zw));
 }

@@ -1,4 +1,6 @@
-// Keys and values kept in f32.
+// Keys and values that are cached as they were computed.
+// Provides: KvPair, KvEight, kv_pair, kv_low, kv_high, kv_eight
+
 alias KvPair = vec2<f32>;
 
 struct KvEight {
@@ -6,18 +8,18 @@ struct KvEight {
     high: vec4<f32>,
 }
 
-fn pair_of(kept: KvPair) -> vec2<f32> {
-    return kept;
+fn kv_pair(cached: KvPair) -> vec2<f32> {
+    return cached;
 }
 
-fn low_of(kept: KvEight) -> vec4<f32> {
-    return kept.low;
+fn kv_low(cached: KvEight) -> vec4<f32> {
+    return cached.low;
 }
 
-fn high_of(kept: KvEight) -> vec4<f32> {
-    return kept.high;
+fn kv_high(cached: KvEight) -> vec4<f32> {
+    return cached.high;
 }
 
-fn kept_eight(low: vec4<f32>, high: vec4<f32>) -> KvEight {
+fn kv_eight(low: vec4<f32>, high: vec4<f32>) -> KvEight {
     return KvEight(low, high);
 }

@@ -1,11 +1,13 @@
-// The nearest sum of stages (src/ops/calibrate/search.rs). The kernel declares STAGES and the buffer `scales`.
+// The nearest sum of stages, as src/ops/calibrate/search.rs finds it.
+// Requires: phase_value, scales, STAGES
+// Provides: stage_scales, phase_load_scales, phase_code_of, phase_sum, phase_solved, phase_nearest_sum
 
 struct Nearest {
     code: u32,     // of stage t at bits 2 t
     distance: f32, // squared
 }
 
-// scales of the stages of U, then of W
+// the scales of the stages of U, then of W
 var<private> stage_scales: array<vec2<f32>, 8>;
 
 fn phase_load_scales(first: u32) {
@@ -14,7 +16,7 @@ fn phase_load_scales(first: u32) {
     }
 }
 
-// codes of the index-th sum: the first stage changes slowest
+// The codes of the index-th sum; the first stage changes slowest.
 fn phase_code_of(index: u32) -> u32 {
     var code = 0u;
     for (var t = 0u; t < STAGES; t++) {
@@ -23,7 +25,7 @@ fn phase_code_of(index: u32) -> u32 {
     return code;
 }
 
-// the sum that codes of U (first = 0) or W (first = STAGES) stand for
+// The sum that codes of U (first = 0) or W (first = STAGES) stand for.
 fn phase_sum(code: u32, first: u32) -> vec2<f32> {
     var sum = vec2(0.0);
     for (var t = 0u; t < STAGES; t++) {
@@ -32,12 +34,12 @@ fn phase_sum(code: u32, first: u32) -> vec2<f32> {
     return sum;
 }
 
-// the code on the real or the imaginary axis that lies on the side of e
+// The code on the real or the imaginary axis that lies on the side of e.
 fn phase_solved(e: vec2<f32>, real: bool) -> u32 {
     return select(select(3u, 1u, e.y >= 0.0), select(2u, 0u, e.x >= 0.0), real);
 }
 
-// every choice of the stages but the last one is tried, the last one is solved
+// Tries every choice of the stages but the last one, which it solves.
 fn phase_nearest_sum(z: vec2<f32>, first: u32) -> Nearest {
     let last = STAGES - 1u;
     let s = stage_scales[first + last];

@@ -1,51 +1,52 @@
-// Real weights in f16 from the codes of complex ones. Refers to the kernel's cells, TERMS, LEVELS, WIDTH, cell_of and
-// TABLE_ENTRIES (SHARE of each row that has tables); needs a codes_T.wgsl.
+// Real weights in f16 from the codes of complex ones, by look-ups in tables of a row's weights.
+// Requires: scale_block_of, scale_blocks, codes_word, Codes, LEVELS, PLANES, TABLE_ENTRIES, WIDTH
+// Provides: LIFT, real_make_tables, real_block
 
 const SHARE = 32u;        // entries of a row's tables: 16 for U, 16 for W
 const LIFT = 64.0;        // keeps small weights normal in f16
 const FOURTHS = 0x03030303u;
 const HALVES_OF_BYTES = 0x0f0f0f0fu;
 
-var<workgroup> tables: array<vec2<f16>, TABLE_ENTRIES>; // [rows, SHARE]: (re, im) of the stages' sum
+var<workgroup> tables: array<vec2<f16>, TABLE_ENTRIES>; // [rows, SHARE]: (re, im) of the sum of stages
 
-fn scale_at(cell: u32, i: u32) -> f32 {
-    let bits = cells[cell + 1u + i];
+fn real_scale(scale_block: u32, i: u32) -> f32 {
+    let bits = scale_blocks[scale_block + 1u + i];
     if LEVELS == 0u {
         return bitcast<f32>(bits);
     }
-    return f32(bits) * f32(LEVELS) * exp2(f32(i32(cells[cell])));
+    return f32(bits) * f32(LEVELS) * exp2(f32(i32(scale_blocks[scale_block])));
 }
 
-// the weight of a symbol: bit 0 the sign of re - im, bit 1 of re + im
-fn weight_of(symbol: u32, cell: u32, term: u32) -> vec2<f32> {
+// The weight of a symbol: bit 0 is the sign of re - im, bit 1 that of re + im.
+fn real_weight(symbol: u32, scale_block: u32, plane: u32) -> vec2<f32> {
     let sign = select(1.0, -1.0, (symbol & 2u) != 0u);
     if (symbol ^ (symbol >> 1u)) % 2u == 0u {
-        return vec2(sign * scale_at(cell, 2u * term), 0.0);
+        return vec2(sign * real_scale(scale_block, 2u * plane), 0.0);
     }
-    return vec2(0.0, sign * scale_at(cell, 2u * term + 1u));
+    return vec2(0.0, sign * real_scale(scale_block, 2u * plane + 1u));
 }
 
-fn make_tables(index: u32, first_row: u32) {
+fn real_make_tables(index: u32, first_row: u32) {
     for (var i = index; i < TABLE_ENTRIES; i += WIDTH) {
-        let cell = cell_of(first_row + i / SHARE) * (1u + TERMS * 2u);
-        let w = i % SHARE / 16u * (TERMS / 2u);
-        var sum = weight_of(i % 4u, cell, w);
-        if TERMS == 4u {
-            sum += weight_of(i / 4u % 4u, cell, w + 1u);
+        let scale_block = scale_block_of(first_row + i / SHARE) * (1u + PLANES * 2u);
+        let w = i % SHARE / 16u * (PLANES / 2u);
+        var sum = real_weight(i % 4u, scale_block, w);
+        if PLANES == 4u {
+            sum += real_weight(i / 4u % 4u, scale_block, w + 1u);
         }
         tables[i] = vec2<f16>(sum * LIFT);
     }
 }
 
-// indices into U's (0) or W's (1) table for columns 4 `four` to 4 `four` + 3 of a code word, a byte each
-fn indices(c: Codes, w: u32, four: u32) -> u32 {
-    if TERMS == 2u {
-        return (word(c, w) >> (2u * four)) & FOURTHS;
+// The indices into the table of U (w = 0) or W (w = 1) for columns 4 * four to 4 * four + 3 of a code word, a byte each.
+fn real_indices(c: Codes, w: u32, four: u32) -> u32 {
+    if PLANES == 2u {
+        return (codes_word(c, w) >> (2u * four)) & FOURTHS;
     }
-    return (word(c, four) >> (4u * w)) & HALVES_OF_BYTES;
+    return (codes_word(c, four) >> (4u * w)) & HALVES_OF_BYTES;
 }
 
-// four columns of a complex row as the real block (R11 R12; R21 R22)
+// Four columns of a complex row as the real block (R11 R12; R21 R22).
 struct Block {
     r11: vec4<f16>,
     r12: vec4<f16>,
@@ -53,10 +54,10 @@ struct Block {
     r22: vec4<f16>,
 }
 
-// columns 4 `four` to 4 `four` + 3 of a code word, by the tables of row `row` of those that have some
-fn block_of(c: Codes, row: u32, four: u32) -> Block {
-    let u = indices(c, 0u, four);
-    let w = indices(c, 1u, four);
+// Columns 4 * four to 4 * four + 3 of a code word, by the tables of `row`, counted among the rows that have tables.
+fn real_block(c: Codes, row: u32, four: u32) -> Block {
+    let u = real_indices(c, 0u, four);
+    let w = real_indices(c, 1u, four);
     var a: array<vec2<f16>, 4>;
     var b: array<vec2<f16>, 4>;
     for (var j = 0u; j < 4u; j++) {

@@ -1,8 +1,9 @@
 // Sums over a workgroup of 256 invocations.
+// Provides: reduce_parts, reduce_sum
 
 var<workgroup> reduce_parts: array<f32, 256>;
 
-// the sum of every invocation's value, in all of them; call it in uniform control flow
+// The sum of every invocation's value, for all of them; all must call it together.
 fn reduce_sum(lane: u32, value: f32) -> f32 {
     workgroupBarrier(); // an earlier sum may still be being read
     reduce_parts[lane] = value;

@@ -1,6 +1,8 @@
-// The largest value over a workgroup of 256 invocations. Features reduce.wgsl.
+// The largest value over a workgroup of 256 invocations.
+// Requires: reduce_parts
+// Provides: reduce_max
 
-// the largest of every invocation's value, in all of them; call it in uniform control flow
+// The largest of every invocation's value, for all of them; all must call it together.
 fn reduce_max(lane: u32, value: f32) -> f32 {
     workgroupBarrier(); // an earlier result may still be being read
     reduce_parts[lane] = value;

@@ -1,4 +1,6 @@
-// Rotation of heads, eight values an invocation. Refers to the kernel's p, qkv, table and LANES.
+// Rotation of heads, eight values an invocation. The kernel declares `qkv`, `angles` and LANES, the invocations of a head.
+// Requires: angles, qkv, LANES
+// Provides: Eight, rotate_angles, RotateHead, rotate_load, rotate
 
 struct Eight {
     low: vec4<f32>,
@@ -6,35 +8,35 @@ struct Eight {
 }
 
 // (cos, sin) for the eight values of an invocation
-struct Angles {
+struct RotateAngles {
     low0: vec4<f32>,
     high0: vec4<f32>,
     low1: vec4<f32>,
     high1: vec4<f32>,
 }
 
-fn load_angles(lane: u32) -> Angles {
-    let at = p.position * LANES;
-    let i0 = 2u * (at + (2u * lane) % LANES);
-    let i1 = 2u * (at + (2u * lane + 1u) % LANES);
-    return Angles(table[i0], table[i0 + 1u], table[i1], table[i1 + 1u]);
+fn rotate_angles(position: u32, lane: u32) -> RotateAngles {
+    let first = position * LANES;
+    let i0 = 2u * (first + (2u * lane) % LANES);
+    let i1 = 2u * (first + (2u * lane + 1u) % LANES);
+    return RotateAngles(angles[i0], angles[i0 + 1u], angles[i1], angles[i1 + 1u]);
 }
 
 // an invocation's eight values of a head, and those half a head away
-struct Turning {
+struct RotateHead {
     own: Eight,
     other: Eight,
 }
 
-fn load_head(base: u32, lane: u32) -> Turning {
+fn rotate_load(base: u32, lane: u32) -> RotateHead {
     let i = 2u * lane;
-    return Turning(
+    return RotateHead(
         Eight(qkv[base + i], qkv[base + i + 1u]),
         Eight(qkv[base + (i + LANES) % (2u * LANES)], qkv[base + (i + 1u + LANES) % (2u * LANES)]),
     );
 }
 
-fn rotated(h: Turning, a: Angles, lane: u32) -> Eight {
+fn rotate(h: RotateHead, a: RotateAngles, lane: u32) -> Eight {
     let low = select(h.other.low, -h.other.low, 2u * lane < LANES);
     let high = select(h.other.high, -h.other.high, 2u * lane + 1u < LANES);
     return Eight(

@@ -1,17 +1,19 @@
-// Exact rounding of activations to integers. Features wide.wgsl.
+// Exact rounding of activations to integers, by integer arithmetic alone.
+// Requires: wide_cmp, wide_mul, wide_shl
+// Provides: LEAST, round_quotient
 
 const LEAST = 0x3727c5acu; // bits of 1e-5f
 
-// |x| levels / top, rounded half to even; all as f32 bits, top normal and not below |x|
-fn quotient(magnitude: u32, top: u32, levels: u32) -> u32 {
+// |x| * levels / top, rounded half to even; x and top as f32 bits, top normal and not below |x|.
+fn round_quotient(magnitude: u32, top: u32, levels: u32) -> u32 {
     let ex = magnitude >> 23u;
     let d = (top >> 23u) - ex;
     if ex == 0u || d > 17u {
-        return 0u; // |x| levels < top / 2
+        return 0u; // |x| * levels < top / 2
     }
     let mx = (magnitude & 0x7fffffu) | 0x800000u;
     let mt = (top & 0x7fffffu) | 0x800000u;
-    // an estimate within one, then the exact comparison of 2 mx levels with (2 q +- 1) mt 2^d
+    // an estimate within one, then the exact comparison of 2 * mx * levels with (2 * n +- 1) * mt * 2^d
     let guess = f32(mx) * f32(levels) / (f32(mt) * f32(1u << d));
     let n = u32(guess + 0.5);
     let twice = wide_mul(mx, 2u * levels);

@@ -1,32 +1,33 @@
 // The uniform block of the phase products, and where a complex row of a stack of layers goes.
+// Provides: Params, NOWHERE, stack_place
 
 struct Params {
-    rows: u32,        // tokens
+    tokens: u32,      // tokens
     in_features: u32, // real inputs
     words: u32,       // packed words of a row of one stage of U or W
     group_words: u32, // words that share scales
     groups: u32,      // groups of a row
-    per_row: u32,     // one cell of scales per row (1) or per layer (0)
-    first_row: u32,   // of the bound piece, in the stack
-    piece_rows: u32,  // complex rows of the piece
-    add: u32,         // y += (1) or y = (0)
+    per_row: u32,     // a scale block for each row (1) or for each layer (0)
+    first_row: u32,   // of the bound shard, in the stack
+    shard_rows: u32,  // complex rows of the shard
+    accumulate: u32,  // y += (1) or y = (0)
     outputs: u32,     // real outputs of the stack
     outs0: u32,       // real outputs of each layer; 0 where there is none
     outs1: u32,
     outs2: u32,
-    quarter: u32,     // vec4s in half a token, for kernels that round it themselves
+    quarter: u32,     // vec4s in half a token, for kernels that round the token
     eps_n: f32,       // in_features times the norm's eps
     root_n: f32,      // sqrt(in_features)
-    normed: u32,      // 1: these kernels normalize it before
-    paired: u32,      // 1: rows of two layers, gate and up, make one result
+    normed: u32,      // 1: and normalize it first
+    gated: u32,       // 1: rows of two layers, gate and up, make one result
     slots: u32,       // rows of a workgroup
-    parts: u32,       // largest magnitudes of a token, of which the largest is that of all
+    n_absmax_partials: u32,      // magnitudes of a token, whose maximum is that of all its values
 }
 
 const NOWHERE = 0xffffffffu;
 
-// (cell of scales, place of the real part in y's row, place of the imaginary part or NOWHERE)
-fn place(p: Params, row: u32) -> vec3<u32> {
+// (scale block, index of the real part in a row of y, index of the imaginary part or NOWHERE)
+fn stack_place(p: Params, row: u32) -> vec3<u32> {
     var outs = p.outs0;
     var start = 0u;
     var base = 0u;
@@ -46,6 +47,6 @@ fn place(p: Params, row: u32) -> vec3<u32> {
     }
     let local = row - start;
     let im = (outs + 1u) / 2u + local;
-    let cell = select(segment, row, p.per_row == 1u);
-    return vec3(cell, base + local, select(NOWHERE, base + im, im < outs));
+    let scale_block = select(segment, row, p.per_row == 1u);
+    return vec3(scale_block, base + local, select(NOWHERE, base + im, im < outs));
 }

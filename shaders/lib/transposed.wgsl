@@ -1,6 +1,7 @@
-// The codes of four terms: as packed, a word a term (src/quarter.rs); as products read them, a byte a column.
+// The codes of four planes: as packed, a word for each plane (src/codebook.rs); as products read them, a byte for each column.
+// Provides: transposed
 
-// symbol t of the bytes of word k changes places with symbol k of those of word t; its own inverse
+// Swaps symbol t in the bytes of word k with symbol k in the bytes of word t; its own inverse.
 fn transposed(c: vec4<u32>) -> vec4<u32> {
     let pairs = ((c.xy >> vec2(4u)) ^ c.zw) & vec2(0x0f0f0f0fu);
     let first = c.xy ^ (pairs << vec2(4u));

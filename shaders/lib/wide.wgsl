@@ -1,4 +1,6 @@
 // 64-bit integers as vec2<u32>(low, high); two's complement where signed.
+// Provides: wide_add, wide_neg, wide_mul, wide_mul_signed, wide_squares, wide_shl, wide_shl_any, wide_shr,
+//    wide_clz, wide_sub, wide_cmp, wide_round_shift
 
 fn wide_add(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     let low = a.x + b.x;
@@ -90,7 +92,7 @@ fn wide_cmp(a: vec2<u32>, b: vec2<u32>) -> i32 {
 }
 
 // value * 2^-drop, rounded half to even, for 0 <= drop < 64; the result fits 32 bits
-fn round_shift(value: vec2<u32>, drop: u32) -> u32 {
+fn wide_round_shift(value: vec2<u32>, drop: u32) -> u32 {
     if drop == 0u {
         return value.x;
     }

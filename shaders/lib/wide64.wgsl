@@ -1,4 +1,5 @@
 // 64-bit integers as vec2<u32>(low, high), by the device's own 64-bit arithmetic: a stand-in for wide.wgsl.
+// Provides: wide_add, wide_neg, wide_mul, wide_mul_signed, wide_squares, wide_shl, wide_cmp, wide_round_shift
 
 fn wide_join(a: vec2<u32>) -> u64 {
     return (u64(a.y) << 32u) | u64(a.x);
@@ -44,7 +45,7 @@ fn wide_cmp(a: vec2<u32>, b: vec2<u32>) -> i32 {
 }
 
 // value * 2^-drop, rounded half to even, for 0 <= drop < 64; the result fits 32 bits
-fn round_shift(value: vec2<u32>, drop: u32) -> u32 {
+fn wide_round_shift(value: vec2<u32>, drop: u32) -> u32 {
     if drop == 0u {
         return value.x;
     }

@@ -1,9 +1,10 @@
-// y[row, out_offset + o] (+)= sum_k x[row, k] w[o, k]
-// one workgroup owns 64 rows x 64 outputs, one invocation 8 x 8 of them, as four 4 x 4 blocks
-// x [rows, k] f32; w [outs, stride] vec4 of words, rows zero-padded; y [rows, y_stride] f32
+// Computes: y[row, out_offset + o] (+)= sum_k x[row, k] * w[o, k]
+// Inputs: rows of w are padded with zeros to whole vec4s of words
+// Work split: one workgroup owns 64 rows x 64 outputs, one invocation 8 x 8 of them, as four 4 x 4 blocks
+// Shapes: x [rows, k] f32; w [outs, stride] vec4s of words; y [rows, y_stride] f32
 
 struct Params {
-    rows: u32,
+    tokens: u32,
     k: u32,
     outs: u32,
     stride: u32,     // vec4s from row to row of w
@@ -30,7 +31,7 @@ var<workgroup> xs: array<vec4<f32>, DEPTH * PITCH>;
 var<workgroup> ws: array<vec4<f32>, DEPTH * PITCH>;
 
 fn x_at(row: u32, k: u32) -> f32 {
-    if row < p.rows && k < p.k {
+    if row < p.tokens && k < p.k {
         return x[row * p.k + k];
     }
     return 0.0;
@@ -52,14 +53,14 @@ fn w_at(out: u32, i: u32) -> vec4<u32> {
     return vec4(0u);
 }
 
-// four rows of four consecutive k, turned into four k of four rows
+// four rows of four consecutive k, transposed into four k of four rows
 fn put_w(quad: u32, depth: u32, rows: mat4x4<f32>) {
-    let turned = transpose(rows);
+    let transposed = transpose(rows);
     let at = depth * PITCH + quad;
-    ws[at] = turned[0];
-    ws[at + PITCH] = turned[1];
-    ws[at + 2u * PITCH] = turned[2];
-    ws[at + 3u * PITCH] = turned[3];
+    ws[at] = transposed[0];
+    ws[at + PITCH] = transposed[1];
+    ws[at + 2u * PITCH] = transposed[2];
+    ws[at + 3u * PITCH] = transposed[3];
 }
 
 fn load_w(lane: u32, out: u32, k: u32) {
@@ -81,7 +82,7 @@ fn load_w(lane: u32, out: u32, k: u32) {
 }
 
 fn store(row: u32, out: u32, v: vec4<f32>) {
-    if row >= p.rows {
+    if row >= p.tokens {
         return;
     }
     let at = row * p.y_stride + p.out_offset + out;
@@ -105,7 +106,7 @@ fn matmul_gemm(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let across = (p.rows + TILE - 1u) / TILE;
+    let across = (p.tokens + TILE - 1u) / TILE;
     let group = wg.x + wg.y * nwg.x;
     // neighbours share their rows of w
     let row = group % across * TILE;

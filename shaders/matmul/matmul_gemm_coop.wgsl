@@ -1,6 +1,7 @@
-// y[row, out_offset + o] (+)= scale sum_k x[row, k] w[o, k], factors in f16, sums in f32
-// one workgroup owns 128 rows by 128 outputs, each of its 16 subgroups 32 by 32 of them
-// x [rows, k] f16, rows a multiple of 128; w [outs, k] f16 or bf16; y [rows, y_stride] f32; k a multiple of 64, outs of 128
+// Computes: y[row, out_offset + o] (+)= scale * sum_k x[row, k] * w[o, k], factors in f16, sums in f32
+// Inputs: x in f16; w in f16 or bf16
+// Work split: one workgroup owns 128 rows by 128 outputs, each of its 16 subgroups 32 by 32 of them
+// Shapes: x [rows, k], rows a multiple of 128; w [outs, k]; y [rows, y_stride] f32; k a multiple of 64, outs of 128
 enable f16;
 enable wgpu_int16;
 enable wgpu_cooperative_matrix;
@@ -10,6 +11,8 @@ enable wgpu_cooperative_matrix;
 @group(0) @binding(2) var<storage, read_write> w: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
 
+override ELEM: u32 = 1u; // of w: 1 f16, 2 bf16
+
 @compute @workgroup_size(WIDTH)
 fn matmul_gemm_coop(
     @builtin(workgroup_id) wg: vec3<u32>,
@@ -17,17 +20,17 @@ fn matmul_gemm_coop(
     @builtin(local_invocation_index) index: u32,
 ) {
     let group = wg.x + wg.y * nwg.x;
-    let row_tiles = (p.rows + TILE - 1u) / TILE;
+    let row_tiles = (p.tokens + TILE - 1u) / TILE;
     if group >= row_tiles * (p.outs / TILE) {
         return;
     }
-    let tile = tile_of(group, row_tiles, p.outs / TILE) * TILE;
-    // an invocation stages two pieces of eight factors of each tile: of rows 64 apart
+    let tile = coop_tile_of(group, row_tiles, p.outs / TILE) * TILE;
+    // An invocation stages twice eight factors of each tile, from rows that are 64 apart.
     let row = index / 8u;
-    let piece = index % 8u;
+    let eight = index % 8u;
     let pitch = p.k / 8u;
-    let x_at = (tile.x + row) * pitch + piece;
-    let w_at = (tile.y + row) * pitch + piece;
+    let x_at = (tile.x + row) * pitch + eight;
+    let w_at = (tile.y + row) * pitch + eight;
     let mine = vec2(index / 32u / 4u, index / 32u % 4u) * 32u;
     var c00: coop_mat16x16<f32, C>;
     var c01: coop_mat16x16<f32, C>;
@@ -39,11 +42,11 @@ fn matmul_gemm_coop(
     var w1 = w[w_at + 64u * pitch];
     for (var at = 0u; at < pitch; at += 8u) {
         workgroupBarrier();
-        put_x(row, piece, x0);
-        put_x(row + 64u, piece, x1);
-        put_w(row, piece, w0);
-        put_w(row + 64u, piece, w1);
-        // what comes next travels while this is multiplied: where it lies is found out before all may go on
+        coop_put_x(row, eight, x0);
+        coop_put_x(row + 64u, eight, x1);
+        coop_put_w(row, eight, w0);
+        coop_put_w(row + 64u, eight, w1);
+        // What comes next travels while this is multiplied; where it lies is computed before the barrier.
         let next = min(at + 8u, pitch - 8u);
         let x_next = x_at + next;
         let w_next = w_at + next;
@@ -64,8 +67,8 @@ fn matmul_gemm_coop(
         }
     }
     let to = tile + mine + vec2(0u, p.out_offset);
-    put_sums(c00, to.x, to.y);
-    put_sums(c01, to.x, to.y + 16u);
-    put_sums(c10, to.x + 16u, to.y);
-    put_sums(c11, to.x + 16u, to.y + 16u);
+    coop_put_sums(c00, to.x, to.y);
+    coop_put_sums(c01, to.x, to.y + 16u);
+    coop_put_sums(c10, to.x + 16u, to.y);
+    coop_put_sums(c11, to.x + 16u, to.y + 16u);
 }

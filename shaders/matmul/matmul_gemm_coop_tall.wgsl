@@ -1,6 +1,8 @@
-// y[row, out_offset + o] (+)= scale sum_k x[row, k] w[o, k], factors in f16, sums in f32, for many rows
-// one workgroup owns 128 rows by 128 outputs, each of its 4 subgroups 64 by 64: two workgroups take turns on a processor
-// x [rows, k] f16, rows a multiple of 128; w [outs, k] f16 or bf16; y [rows, y_stride] f32; k a multiple of 32, outs of 128
+// Computes: y[row, out_offset + o] (+)= scale * sum_k x[row, k] * w[o, k], factors in f16, sums in f32, for many rows
+// Inputs: x in f16; w in f16 or bf16
+// Work split: one workgroup owns 128 rows by 128 outputs, each of its 4 subgroups 64 by 64: it is small enough for two
+//             workgroups to take turns on a processor
+// Shapes: x [rows, k], rows a multiple of 128; w [outs, k]; y [rows, y_stride] f32; k a multiple of 32, outs of 128
 enable f16;
 enable wgpu_int16;
 enable wgpu_cooperative_matrix;
@@ -9,6 +11,8 @@ enable wgpu_cooperative_matrix;
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read_write> w: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;
+
+override ELEM: u32 = 1u; // of w: 1 f16, 2 bf16
 
 const WIDTH = 128u;
 const TILE = 128u;
@@ -55,18 +59,18 @@ fn matmul_gemm_coop_tall(
     @builtin(local_invocation_index) index: u32,
 ) {
     let group = wg.x + wg.y * nwg.x;
-    let row_tiles = (p.rows + TILE - 1u) / TILE;
+    let row_tiles = (p.tokens + TILE - 1u) / TILE;
     if group >= row_tiles * (p.outs / TILE) {
         return;
     }
-    let tile = tile_of(group, row_tiles, p.outs / TILE) * TILE;
-    // an invocation stages four pieces of eight factors of each tile: of rows 32 apart
+    let tile = coop_tile_of(group, row_tiles, p.outs / TILE) * TILE;
+    // An invocation stages four times eight factors of each tile, from rows that are 32 apart.
     let row = index / 4u;
-    let piece = index % 4u;
+    let eight = index % 4u;
     let pitch = p.k / 8u;
     let far = 32u * pitch;
-    let x_at = (tile.x + row) * pitch + piece;
-    let w_at = (tile.y + row) * pitch + piece;
+    let x_at = (tile.x + row) * pitch + eight;
+    let w_at = (tile.y + row) * pitch + eight;
     let mine = vec2(index / 64u, index / 32u % 2u) * 64u;
     let at = mine * PITCH;
     var c: Sums;
@@ -74,15 +78,15 @@ fn matmul_gemm_coop_tall(
     var ws = array(w[w_at], w[w_at + far], w[w_at + 2u * far], w[w_at + 3u * far]);
     for (var step = 0u; step < pitch; step += 4u) {
         workgroupBarrier();
-        put_x(row, piece, xs[0]);
-        put_x(row + 32u, piece, xs[1]);
-        put_x(row + 64u, piece, xs[2]);
-        put_x(row + 96u, piece, xs[3]);
-        put_w(row, piece, ws[0]);
-        put_w(row + 32u, piece, ws[1]);
-        put_w(row + 64u, piece, ws[2]);
-        put_w(row + 96u, piece, ws[3]);
-        // what comes next travels while this is multiplied: where it lies is found out before all may go on
+        coop_put_x(row, eight, xs[0]);
+        coop_put_x(row + 32u, eight, xs[1]);
+        coop_put_x(row + 64u, eight, xs[2]);
+        coop_put_x(row + 96u, eight, xs[3]);
+        coop_put_w(row, eight, ws[0]);
+        coop_put_w(row + 32u, eight, ws[1]);
+        coop_put_w(row + 64u, eight, ws[2]);
+        coop_put_w(row + 96u, eight, ws[3]);
+        // What comes next travels while this is multiplied; where it lies is computed before the barrier.
         let next = min(step + 4u, pitch - 4u);
         let x_next = x_at + next;
         let w_next = w_at + next;
@@ -96,20 +100,20 @@ fn matmul_gemm_coop_tall(
 }
 
 fn put_all(c: ptr<function, Sums>, row: u32, column: u32) {
-    put_sums((*c)[0], row, column);
-    put_sums((*c)[1], row, column + 16u);
-    put_sums((*c)[2], row, column + 32u);
-    put_sums((*c)[3], row, column + 48u);
-    put_sums((*c)[4], row + 16u, column);
-    put_sums((*c)[5], row + 16u, column + 16u);
-    put_sums((*c)[6], row + 16u, column + 32u);
-    put_sums((*c)[7], row + 16u, column + 48u);
-    put_sums((*c)[8], row + 32u, column);
-    put_sums((*c)[9], row + 32u, column + 16u);
-    put_sums((*c)[10], row + 32u, column + 32u);
-    put_sums((*c)[11], row + 32u, column + 48u);
-    put_sums((*c)[12], row + 48u, column);
-    put_sums((*c)[13], row + 48u, column + 16u);
-    put_sums((*c)[14], row + 48u, column + 32u);
-    put_sums((*c)[15], row + 48u, column + 48u);
+    coop_put_sums((*c)[0], row, column);
+    coop_put_sums((*c)[1], row, column + 16u);
+    coop_put_sums((*c)[2], row, column + 32u);
+    coop_put_sums((*c)[3], row, column + 48u);
+    coop_put_sums((*c)[4], row + 16u, column);
+    coop_put_sums((*c)[5], row + 16u, column + 16u);
+    coop_put_sums((*c)[6], row + 16u, column + 32u);
+    coop_put_sums((*c)[7], row + 16u, column + 48u);
+    coop_put_sums((*c)[8], row + 32u, column);
+    coop_put_sums((*c)[9], row + 32u, column + 16u);
+    coop_put_sums((*c)[10], row + 32u, column + 32u);
+    coop_put_sums((*c)[11], row + 32u, column + 48u);
+    coop_put_sums((*c)[12], row + 48u, column);
+    coop_put_sums((*c)[13], row + 48u, column + 16u);
+    coop_put_sums((*c)[14], row + 48u, column + 32u);
+    coop_put_sums((*c)[15], row + 48u, column + 48u);
 }

@@ -1,6 +1,7 @@
-// y[row, out_offset + o] (+)= sum_k x[row, k] w[o, k]
-// one workgroup owns four outputs of one row (grid z)
-// x [rows, k] f32; w [outs, stride] vec4 of words, rows zero-padded; y [rows, y_stride] f32
+// Computes: y[row, out_offset + o] (+)= sum_k x[row, k] * w[o, k]
+// Inputs: rows of w are padded with zeros to whole vec4s of words
+// Work split: one workgroup owns four outputs of one row (grid z)
+// Shapes: x [rows, k] f32; w [outs, stride] vec4s of words; y [rows, y_stride] f32
 
 struct Params {
     k: u32,
@@ -36,7 +37,7 @@ fn matmul_gemv(
     let row = wg.z;
     // outputs that do not exist repeat the last one
     let outs = min(first + vec4(0u, 1u, 2u, 3u), vec4(p.outs - 1u));
-    parts[lane] = share(lane, row * p.k, outs * p.stride);
+    parts[lane] = gemv_share(lane, row * p.k, outs * p.stride);
     workgroupBarrier();
     for (var step = WIDTH / 2u; step > 0u; step /= 2u) {
         if lane < step {

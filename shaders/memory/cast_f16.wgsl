@@ -1,12 +1,13 @@
-// y = x in f16
-// one invocation owns four neighbouring values
-// x [rows, stride] f32, the columns from `first` on; y [rows, columns] f16
+// Computes: y = x in f16
+// Inputs: the columns of x from `offset` on
+// Work split: one invocation owns four neighbouring values
+// Shapes: x [rows, stride] f32; y [rows, columns] f16
 
 struct Params {
     rows: u32,
     quads: u32,  // columns / 4
     stride: u32, // of x, in vectors of four
-    first: u32,  // in vectors of four
+    offset: u32,  // in vectors of four
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -25,6 +26,6 @@ fn cast_f16(
     if i >= p.rows * p.quads {
         return;
     }
-    let v = x[p.first + i / p.quads * p.stride + i % p.quads];
+    let v = x[p.offset + i / p.quads * p.stride + i % p.quads];
     y[i] = vec2(pack2x16float(v.xy), pack2x16float(v.zw));
 }

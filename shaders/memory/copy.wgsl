@@ -1,6 +1,7 @@
-// y = x
-// one workgroup owns 1024 vectors of four words, an invocation every 256th of them
-// x [quads] vec4<u32>; y [quads] vec4<u32>
+// Computes: y = x
+// Inputs: words of any kind
+// Work split: one workgroup owns 1024 vectors of four words, an invocation every 256th of them
+// Shapes: x [quads] vec4<u32>; y [quads] vec4<u32>
 
 struct Params {
     quads: u32,

@@ -1,6 +1,7 @@
-// y = value
-// one workgroup owns 4096 words, an invocation every 256th of them
-// y [words] u32
+// Computes: y = value
+// Inputs: none but the value
+// Work split: one workgroup owns 4096 words, an invocation every 256th of them
+// Shapes: y [words] u32
 
 struct Params {
     words: u32,

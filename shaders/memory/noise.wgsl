@@ -1,6 +1,7 @@
-// y[i] = (hash32(i, seed) & keep) | set: reproducible noise, for synthetic weights; needs hash.wgsl
-// one workgroup owns 256 x EACH words
-// y [words] u32
+// Computes: y[i] = (hash32(i, seed) & keep) | set: reproducible noise, for synthetic weights
+// Inputs: none but the seed and two masks
+// Work split: one workgroup owns 256 * EACH words
+// Shapes: y [words] u32
 
 struct Params {
     words: u32,

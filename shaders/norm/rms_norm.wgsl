@@ -1,9 +1,10 @@
-// y = x / sqrt(mean(x^2) + eps) * weight, per row
-// one workgroup owns one row
-// x [rows, n] f32; weight [n] f32; y [rows, n] f32
+// Computes: y = x / sqrt(mean(x^2) + eps) * weight, per row
+// Inputs: x and the norm's weights
+// Work split: one workgroup owns one row
+// Shapes: x [rows, n] f32; weight [n] f32; y [rows, n] f32
 
 struct Params {
-    rows: u32,
+    tokens: u32,
     n: u32,
     eps: f32,
 }
@@ -35,7 +36,7 @@ fn rms_norm(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let row = wg.x + wg.y * nwg.x;
-    if row >= p.rows {
+    if row >= p.tokens {
         return;
     }
     let base = row * p.n;

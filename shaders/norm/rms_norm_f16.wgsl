@@ -1,9 +1,10 @@
-// y = f16(x / sqrt(mean(x^2) + eps) * weight), or f16(x), per row, clamped to the range of f16
-// one workgroup owns one row
-// x [rows, n] f32; weight [n] f32; y [rows, n] f16, two a word
+// Computes: y = f16(x / sqrt(mean(x^2) + eps) * weight), or f16(x), per row, clamped to the range of f16
+// Inputs: x and the norm's weights
+// Work split: one workgroup owns one row
+// Shapes: x [rows, n] f32; weight [n] f32; y [rows, n] f16, two a word
 
 struct Params {
-    rows: u32,
+    tokens: u32,
     n: u32,
     eps: f32,
     normed: u32,
@@ -24,7 +25,7 @@ fn rms_norm_f16(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let row = wg.x + wg.y * nwg.x;
-    if row >= p.rows {
+    if row >= p.tokens {
         return;
     }
     let pairs = p.n / 2u;

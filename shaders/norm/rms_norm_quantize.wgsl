@@ -1,9 +1,11 @@
-// q, factor = the integers of x / rms(x) weight and what they are worth, per row; exact in every step
-// one workgroup owns one row
-// x [rows, columns] f32; weight [columns]; q [rows, parts, plane_words] u32 of 4 bytes; factor [rows] f32 bits
+// Computes: q, the integers of x / rms(x) * weight, and factor, what they are worth, per row; every step is exact
+// Inputs: x and the norm's weights
+// Work split: one workgroup owns one row
+// Shapes: x [rows, columns] f32; weight [columns]; q [rows, 2 halves, BYTES, plane_words] u32 of 4 bytes;
+//         factor [rows] f32, as bits
 
 struct Params {
-    rows: u32,
+    tokens: u32,
     quarter: u32,     // vec4s in half a row
     plane_words: u32, // words of one byte plane
     eps_n: f32,       // columns eps
@@ -16,10 +18,10 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> q: array<u32>;
 @group(0) @binding(4) var<storage, read_write> factor: array<u32>;
 
-override PLANES: u32;
+override BYTES: u32;
 
 const WIDTH = 256u;
-override TEAM: u32;
+override TILE: u32;
 
 var<private> row: u32;
 
@@ -32,7 +34,7 @@ fn plane_words() -> u32 {
 }
 
 fn put(plane: u32, word: u32, bytes: u32) {
-    q[(row * 2u * PLANES + plane) * p.plane_words + word] = bytes;
+    q[(row * 2u * BYTES + plane) * p.plane_words + word] = bytes;
 }
 
 fn leave_totals(index: u32, own: vec2<i32>) {}
@@ -44,14 +46,14 @@ fn rms_norm_quantize(
     @builtin(local_invocation_index) index: u32,
 ) {
     row = wg.x + wg.y * nwg.x;
-    if row >= p.rows {
+    if row >= p.tokens {
         return;
     }
-    let own = load_token(index, row);
-    let tops = group_max(index, token_tops(index, row, own));
+    let own = round_load_token(index, row);
+    let tops = tile_group_max(index, round_token_absmax(index, row, own));
     let rounding = round_vector(index, row, own, tops);
     workgroupBarrier();
-    let worth = factor_of(index, rounding);
+    let worth = round_factor(index, rounding);
     if index == 0u {
         factor[row] = worth;
     }

@@ -1,29 +1,31 @@
-// r = LIFT (R11 R12; R21 R22), the real blocks of U and W in {1, i, -1, -i} stages, in f16: what a dense product reads
-// one workgroup owns 8 complex rows of a layer of a stack, 32 invocations one of them, four columns each at a time
-// codes [piece_rows, words] of TERMS words; cells [cells, 1 + TERMS 2]; r [2 rows, 2 words 16] f16: upper blocks, then lower
+// Computes: r = LIFT * (R11 R12; R21 R22), the real blocks of U and W, in f16: what a dense product reads
+// Inputs: codes and scales of a layer of a stack
+// Work split: one workgroup owns 8 complex rows of the layer, 32 invocations one of them, four columns each at a time
+// Shapes: codes [shard_rows, words] of PLANES words; scale_blocks [scale_blocks, 1 + PLANES * 2];
+//         r [2 * rows, 2 * words * 16] f16: upper blocks, then lower ones
 enable f16;
 
 struct Params {
     first: u32,   // complex row of the layer in the stack
     rows: u32,    // complex rows of the layer
     words: u32,   // of a row of codes
-    per_row: u32, // one cell of scales per row (1) or per layer (0)
+    per_row: u32, // a scale block for each row (1) or for each layer (0)
     layer: u32,   // of the stack
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> codes: array<Codes>;
-@group(0) @binding(2) var<storage, read> cells: array<u32>;
+@group(0) @binding(2) var<storage, read> scale_blocks: array<u32>;
 @group(0) @binding(3) var<storage, read_write> r: array<vec4<f16>>;
 
-override TERMS: u32;
+override PLANES: u32;
 override LEVELS: u32; // what the scales were divided by; 0: they are f32
 
 const WIDTH = 256u;
 const ROWS = 8u;
 const TABLE_ENTRIES = 256u;
 
-fn cell_of(row: u32) -> u32 {
+fn scale_block_of(row: u32) -> u32 {
     return select(p.layer, row, p.per_row == 1u);
 }
 
@@ -37,13 +39,13 @@ fn phase_expand(
     if first >= p.rows {
         return;
     }
-    make_tables(index, p.first + first);
+    real_make_tables(index, p.first + first);
     workgroupBarrier();
     let own = index / 32u;
     let row = first + own;
     let half = p.words * 4u; // vec4s of half a row
     for (var four = index % 32u; four < half; four += 32u) {
-        let block = block_of(codes[(p.first + row) * p.words + four / 4u], own, four % 4u);
+        let block = real_block(codes[(p.first + row) * p.words + four / 4u], own, four % 4u);
         let upper = row * 2u * half + four;
         let lower = upper + p.rows * 2u * half;
         r[upper] = block.r11;

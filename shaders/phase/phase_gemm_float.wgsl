@@ -1,14 +1,16 @@
-// y = U x + W conj(x) for many tokens, U and W in {1, i, -1, -i} stages, x in f32
-// one workgroup owns 32 complex rows x 64 tokens; an invocation 8 tokens x 4 rows, real and imaginary, as four 4 x 4 blocks
-// codes [piece_rows, words, TERMS]; x [rows, in_features]; cells [cells, 1 + groups TERMS 2]; y [rows, outputs]
+// Computes: y = U x + W conj(x) for many tokens in f32, U and W sums of stages
+// Inputs: codes and scales of a stack of layers; tokens in f32
+// Work split: one workgroup owns 32 complex rows x 64 tokens; an invocation 8 tokens x 4 rows, real and imaginary, as four
+//             4 x 4 blocks
+// Shapes: codes [shard_rows, words, PLANES]; x [rows, in_features]; scale_blocks [scale_blocks, 1 + groups * PLANES * 2]; y [rows, outputs]
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> codes: array<u32>;
 @group(0) @binding(2) var<storage, read> x: array<f32>;
-@group(0) @binding(3) var<storage, read> cells: array<f32>;
+@group(0) @binding(3) var<storage, read> scale_blocks: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
-override TERMS: u32; // U and W in all stages
+override PLANES: u32; // U and W in all stages
 
 const WIDTH = 64u;
 const ROWS = 32u;
@@ -27,71 +29,72 @@ fn load_x(index: u32, first_token: u32, column: u32) {
     for (var quad = index / (2u * COLUMNS); quad < TOKENS / 4u; quad += WIDTH / (2u * COLUMNS)) {
         let t = first_token + 4u * quad;
         xs[k * PITCH + quad] = vec4(
-            value_at(t, part, c),
-            value_at(t + 1u, part, c),
-            value_at(t + 2u, part, c),
-            value_at(t + 3u, part, c),
+            halves_value(t, part, c),
+            halves_value(t + 1u, part, c),
+            halves_value(t + 2u, part, c),
+            halves_value(t + 3u, part, c),
         );
     }
 }
 
-// the code of a column of term t, the codes of whose word begin at `at`: where terms come by fours, a byte has a column's
+// The code of a column of plane t; `at` is where the codes of the word begin. Where planes come by fours, a byte has all
+// codes of a column.
 fn code_of(at: u32, t: u32, column: u32) -> u32 {
-    if TERMS % 4u == 0u {
+    if PLANES % 4u == 0u {
         return phase_code_at(codes[at + t / 4u * 4u + column / 4u % 4u], 4u * (t % 4u) + column % 4u);
     }
     return phase_code_at(codes[at + t], column);
 }
 
-// the real 2 x 2 block (R11, R12, R21, R22) of a row and a column
+// The real 2 x 2 block (R11, R12, R21, R22) of a row and a column.
 fn block_at(row: u32, column: u32) -> vec4<f32> {
-    if row >= p.piece_rows {
+    if row >= p.shard_rows {
         return vec4(0.0);
     }
     let word = column / 16u;
-    let cell = place(p, p.first_row + row).x * (1u + p.groups * TERMS * 2u);
-    let scales = cell + 1u + word / p.group_words * TERMS * 2u;
-    let at = (row * p.words + word) * TERMS;
+    let scale_block = stack_place(p, p.first_row + row).x * (1u + p.groups * PLANES * 2u);
+    let scales = scale_block + 1u + word / p.group_words * PLANES * 2u;
+    let at = (row * p.words + word) * PLANES;
     var u = vec2(0.0);
     var w = vec2(0.0);
-    for (var t = 0u; t < TERMS / 2u; t++) {
+    for (var t = 0u; t < PLANES / 2u; t++) {
         let s = scales + 2u * t;
-        u += phase_value(code_of(at, t, column), vec2(cells[s], cells[s + 1u]));
+        u += phase_value(code_of(at, t, column), vec2(scale_blocks[s], scale_blocks[s + 1u]));
     }
-    for (var t = TERMS / 2u; t < TERMS; t++) {
+    for (var t = PLANES / 2u; t < PLANES; t++) {
         let s = scales + 2u * t;
-        w += phase_value(code_of(at, t, column), vec2(cells[s], cells[s + 1u]));
+        w += phase_value(code_of(at, t, column), vec2(scale_blocks[s], scale_blocks[s + 1u]));
     }
     return vec4(u.x + w.x, w.y - u.y, u.y + w.y, u.x - w.x);
 }
 
-// one column of four rows
+// Stages one column of four rows.
 fn load_w(index: u32, first_row: u32, column: u32) {
     let quad = index % COLUMNS;
     let k = index / COLUMNS;
     let row = first_row + 4u * quad;
     let c = column + k;
-    let turned = transpose(mat4x4(block_at(row, c), block_at(row + 1u, c), block_at(row + 2u, c), block_at(row + 3u, c)));
+    let swapped = transpose(mat4x4(block_at(row, c), block_at(row + 1u, c), block_at(row + 2u, c), block_at(row + 3u, c)));
     let at = k * PITCH + quad;
-    ws[at] = turned[0];
-    ws[at + COLUMNS * PITCH] = turned[1];
-    ws[at + COLUMNS] = turned[2];
-    ws[at + COLUMNS * PITCH + COLUMNS] = turned[3];
+    ws[at] = swapped[0];
+    ws[at + COLUMNS * PITCH] = swapped[1];
+    ws[at + COLUMNS] = swapped[2];
+    ws[at + COLUMNS * PITCH + COLUMNS] = swapped[3];
 }
 
-// four tokens of four rows
+// Writes four tokens of four rows.
 fn store_block(token: u32, row: u32, imaginary: bool, block: mat4x4<f32>) {
-    var tokens = block; // what is indexed must have a place
+    var tokens = block; // a value that is indexed must be a variable
     for (var r = 0u; r < 4u; r++) {
-        if row + r >= p.piece_rows {
+        if row + r >= p.shard_rows {
             return;
         }
-        let at = place(p, p.first_row + row + r);
+        let at = stack_place(p, p.first_row + row + r);
         let to = select(at.y, at.z, imaginary);
         for (var t = 0u; t < 4u; t++) {
             let i = (token + t) * p.outputs + to;
-            if to != NOWHERE && token + t < p.rows {
-                y[i] = select(0.0, y[i], p.add == 1u) + tokens[t][r];
+            if to != NOWHERE && token + t < p.tokens {
+                y[i] = select(0.0, y[i], p.accumulate == 1u) + tokens[t][r];
             }
         }
     }
@@ -103,12 +106,12 @@ fn phase_gemm_float(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
-    let across = (p.rows + TOKENS - 1u) / TOKENS;
+    let across = (p.tokens + TOKENS - 1u) / TOKENS;
     let group = wg.x + wg.y * nwg.x;
-    // neighbours share their codes
+    // Neighbouring workgroups share their codes.
     let token = group % across * TOKENS;
     let row = group / across * ROWS;
-    if row >= p.piece_rows {
+    if row >= p.shard_rows {
         return;
     }
     let t = index / COLUMNS;
@@ -118,7 +121,7 @@ fn phase_gemm_float(
         load_x(index, token, column);
         load_w(index, row, column);
         workgroupBarrier();
-        // a step's sums first for themselves: long rows would lose bits
+        // A step has sums of its own, because one long sum would lose bits.
         var step = array<mat4x4<f32>, 4>();
         for (var k = 0u; k < 2u * COLUMNS; k++) {
             let x0 = xs[k * PITCH + t];

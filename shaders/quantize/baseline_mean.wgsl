@@ -1,6 +1,7 @@
-// scale = mean |R|; threshold = mean R (binary) or (scale + 1e-5) / 2 (ternary)
-// one workgroup owns everything
-// sums [rows, 2] of (low, high): positive, negative; stats [2] = (scale, threshold)
+// Computes: scale = mean |R|; threshold = mean R (binary) or (scale + 1e-5) / 2 (ternary)
+// Inputs: sums of positive and of negative weights per row, in fixed point
+// Work split: one workgroup owns everything
+// Shapes: sums [rows, 2] of (low, high); stats [2] = (scale, threshold)
 
 struct Params {
     rows: u32,

@@ -1,6 +1,7 @@
-// binary: +scale where R > threshold, else -scale; ternary: sign(R) scale where |R| > threshold, else 0
-// one workgroup owns one row, one lane a word of it
-// r [rows, columns]; stats [2] = (scale, threshold); codes [rows, words]; errors [rows, 2] u64: |R - Rq|^2, |R|^2
+// Computes: codes; binary: +scale where R > threshold, else -scale; ternary: sign(R) * scale where |R| > threshold, else 0
+// Inputs: the weight, its scale and its threshold
+// Work split: one workgroup owns one row, one invocation a word of it
+// Shapes: r [rows, columns]; stats [2] = (scale, threshold); codes [rows, words]; errors [rows, 2] u64: |R - Rq|^2, |R|^2
 
 struct Params {
     first_row: u32, // of the piece

@@ -1,6 +1,7 @@
-// sums = (sum of the magnitudes of the positive weights, of the negative weights) of a row, in fixed point
-// one workgroup owns one row
-// r [rows, columns]; sums [total rows, 2] of (low, high)
+// Computes: sums of the magnitudes of a row's positive weights, and of its negative ones, in fixed point
+// Inputs: the weight
+// Work split: one workgroup owns one row
+// Shapes: r [rows, columns]; sums [total rows, 2] of (low, high)
 
 struct Params {
     first_row: u32, // of the piece

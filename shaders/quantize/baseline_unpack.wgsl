@@ -1,6 +1,7 @@
-// Rq = +scale, -scale or 0, as the codes say
-// one workgroup owns one row
-// codes [rows, words]; scale [1]; r [rows, columns]
+// Computes: Rq = +scale, -scale or 0, as the codes say
+// Inputs: codes and their scale
+// Work split: one workgroup owns one row
+// Shapes: codes [rows, words]; scale [1]; r [rows, columns]
 
 struct Params {
     first_row: u32,

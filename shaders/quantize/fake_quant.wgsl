@@ -1,9 +1,10 @@
-// y = q absmax / levels with q = round_half_even(x levels / absmax): a row on the grid of its integers
-// one workgroup owns one row
-// x, y [rows, columns] f32
+// Computes: y = q * absmax / levels with q = round_half_even(x * levels / absmax): a row on the grid of its integers
+// Inputs: x
+// Work split: one workgroup owns one row
+// Shapes: x, y [rows, columns] f32
 
 struct Params {
-    rows: u32,
+    tokens: u32,
     columns: u32,
     levels: u32,
     inverse: f32, // 1 / levels
@@ -15,7 +16,7 @@ struct Params {
 
 const WIDTH = 256u;
 
-var<workgroup> tops: array<u32, WIDTH>;
+var<workgroup> lane_absmax: array<u32, WIDTH>;
 
 @compute @workgroup_size(WIDTH)
 fn fake_quant(
@@ -24,7 +25,7 @@ fn fake_quant(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let row = wg.x + wg.y * nwg.x;
-    if row >= p.rows {
+    if row >= p.tokens {
         return;
     }
     let base = row * p.columns;
@@ -32,18 +33,18 @@ fn fake_quant(
     for (var i = lane; i < p.columns; i += WIDTH) {
         top = max(top, bitcast<u32>(x[base + i]) & 0x7fffffffu);
     }
-    tops[lane] = top;
+    lane_absmax[lane] = top;
     workgroupBarrier();
     for (var step = WIDTH / 2u; step > 0u; step /= 2u) {
         if lane < step {
-            tops[lane] = max(tops[lane], tops[lane + step]);
+            lane_absmax[lane] = max(lane_absmax[lane], lane_absmax[lane + step]);
         }
         workgroupBarrier();
     }
-    top = tops[0];
+    top = lane_absmax[0];
     for (var i = lane; i < p.columns; i += WIDTH) {
         let bits = bitcast<u32>(x[base + i]);
-        let q = f32(quotient(bits & 0x7fffffffu, top, p.levels));
+        let q = f32(round_quotient(bits & 0x7fffffffu, top, p.levels));
         let value = q * bitcast<f32>(top) * p.inverse;
         y[base + i] = select(value, -value, (bits >> 31u) == 1u);
     }

@@ -1,6 +1,7 @@
-// y = H D x, or x = D H y back: H the orthonormal Walsh-Hadamard matrix of each block of values, D signs by column
-// one workgroup owns 1024 consecutive values: whole blocks; in a round, an invocation owns two pairs
-// x, y [len] f32: rows of width values, one after the other
+// Computes: y = H D x, or x = D H y back: H the orthonormal Walsh-Hadamard matrix of each block, D signs by column
+// Inputs: rows of `width` values, one after the other
+// Work split: one workgroup owns 1024 consecutive values, which are whole blocks; in a round, an invocation owns two pairs
+// Shapes: x, y [len] f32
 
 struct Params {
     len: u32,
@@ -8,7 +9,7 @@ struct Params {
     half: u32,   // columns from here on have the signs of the first ones again
     block: u32,  // a power of two, at most 1024, that divides half if it is above 1
     scale: f32,  // 1 / sqrt(block)
-    back: u32,
+    inverse: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -41,7 +42,7 @@ fn hadamard(
         var value = 0.0;
         if base + i < p.len {
             value = x[base + i];
-            if p.back == 0u {
+            if p.inverse == 0u {
                 value *= sign_of(base + i);
             }
         }
@@ -63,7 +64,7 @@ fn hadamard(
         let i = lane + k * WIDTH;
         if base + i < p.len {
             var value = values[i] * p.scale;
-            if p.back == 1u {
+            if p.inverse == 1u {
                 value *= sign_of(base + i);
             }
             y[base + i] = value;

@@ -1,6 +1,8 @@
-// scale = max(sum / count, least): exact 64-bit sums, one division, one rounding
-// tensor-wide scales: one workgroup owns one scale, its lanes share the rows; otherwise every lane owns one scale
-// sums [rows, groups, 2, 2] of (low, high, count); scales [cells, groups, 2, stages, 2], only those of `stage` are written
+// Computes: scale = max(sum / count, least): exact 64-bit sums, one division, one rounding
+// Inputs: sums and counts of phase_scale
+// Work split: where all rows share a scale, one workgroup owns one scale and its invocations share the rows; otherwise every
+//             invocation owns one scale
+// Shapes: sums [rows, groups, 2, 2] of (low, high, count); scales [cells, groups, 2, stages, 2], of `stage` alone
 
 struct Params {
     rows: u32,   // that share one scale: all of them, or 1

@@ -1,6 +1,9 @@
-// codes of all stages: k_t = sector(E_t), E_{t+1} = E_t - i^k_t s_t; and sum |R - Rq|^2, sum |R|^2 in fixed point
-// one workgroup owns one complex row, one lane four columns of every 512
-// r [rows + lower_rows, columns]; scales [cells, groups, 2, stages] of (re, im); codes [rows, 2, stages, words]; errors [rows, 2] u64
+// Computes: codes of all stages, k_t = sector(E_t) with E_{t+1} = E_t - i^k_t * s_t; and sum |R - Rq|^2, sum |R|^2 in
+//           fixed point
+// Inputs: the real weight r and the scales of its stages
+// Work split: one workgroup owns one complex row, one invocation four columns of every 512
+// Shapes: r [rows + lower_rows, columns]; scales [cells, groups, 2, stages] of (re, im); codes [rows, 2, stages, words];
+//         errors [rows, 2] u64
 
 override STAGES: u32 = 4u;
 override MEASURE: bool = true; // errors are wanted
@@ -9,13 +12,13 @@ override MEASURE: bool = true; // errors are wanted
 @group(0) @binding(4) var<storage, read_write> errors: array<u32>;
 
 const WIDTH = 128u;
-const WORDS = WIDTH / 4u; // of a plane, for the columns of one turn
+const WORDS = WIDTH / 4u; // words of a plane for the columns of one round
 
-// a lane's part of a word of every plane: the stages of U, then those of W
+// an invocation's four columns of a word of every plane: the stages of U, then those of W
 var<workgroup> parts: array<u32, 2u * STAGES * WIDTH>;
 var<workgroup> totals: array<vec4<u32>, WIDTH>;
 
-// the symbols of four columns, one in each byte
+// The symbols of four columns, one in each byte.
 fn symbols(k: Sectors, there: vec4<bool>) -> u32 {
     let low = select(vec4(0u), vec4(0x1u, 0x100u, 0x10000u, 0x1000000u), k.low & there);
     let high = select(vec4(0u), vec4(0x2u, 0x200u, 0x20000u, 0x2000000u), k.high & there);
@@ -34,7 +37,7 @@ fn squares_four(v: Four) -> vec2<u32> {
     return wide_add(wide_add(squares(v.a), squares(v.b)), wide_add(squares(v.c), squares(v.d)));
 }
 
-// R - Rq from twice (U, W); what a device does with subnormals does not matter, their squares are 0
+// R - Rq from twice (U, W). What a device does with subnormals does not matter, because their squares are 0.
 fn merged(z: Four, row: u32, c: vec4<u32>) -> Four {
     let left = c < vec4(p.half);
     let right = c + vec4(p.half) < vec4(p.columns);
@@ -48,23 +51,23 @@ fn merged(z: Four, row: u32, c: vec4<u32>) -> Four {
     );
 }
 
-// puts the codes of four columns in their places; returns twice the last residual
+// Puts the codes of four columns where they belong, and returns twice the last residual.
 fn encode(v: Four, row: u32, c: u32, lane: u32) -> Four {
     let there = c + vec4(0u, 1u, 2u, 3u) < vec4(p.half);
     var group = 0u;
     if p.groups > 1u {
         group = min(c / p.group, p.groups - 1u);
     }
-    let first = scales_of(row, group);
+    let first = columns_scales(row, group);
     let shift = phase_shift(c);
-    var z = split_four(v);
+    var z = columns_split(v);
     for (var t = 0u; t < STAGES; t++) {
         let u = phase_sectors(z.a, z.b);
         let w = phase_sectors(z.c, z.d);
         parts[t * WIDTH + lane] = symbols(u, there) << shift;
         parts[(STAGES + t) * WIDTH + lane] = symbols(w, there) << shift;
         if MEASURE || t + 1u < STAGES {
-            z = step_four(z, u, w, first + t);
+            z = columns_step(z, u, w, first + t);
         }
     }
     return z;
@@ -80,13 +83,13 @@ fn phase_pack(
     if index >= p.rows {
         return;
     }
-    // the pass before it (phase_scale.wgsl) ended at the other end of the weight: that part is still in the cache
+    // The pass before this one (phase_scale.wgsl) ended at the other end of the weight, which is still in the cache.
     let row = select(index, p.rows - 1u - index, STAGES % 2u == 0u);
     let words = (p.half + 15u) / 16u;
     var total = vec4<u32>();
     for (var first = 0u; first < p.half; first += 4u * WIDTH) {
         let c = first + 4u * lane;
-        let v = load_four(row, c);
+        let v = columns_load(row, c);
         let z = encode(v, row, c, lane);
         if MEASURE && c < p.half {
             let error = wide_add(total.xy, squares_four(merged(z, row, c + vec4(0u, 1u, 2u, 3u))));

@@ -1,6 +1,7 @@
-// Rq = merge of sum_t i^k_t s_t over U and W: stages are added in their order, then U and W
-// one workgroup owns one complex row, one lane a complex column
-// codes [rows, 2, stages, words]; scales [cells, groups, 2, stages, 2]; r [rows + lower_rows, columns]
+// Computes: Rq, the real weight of sum_t i^k_t * s_t over U and W: stages are added in their order, then U and W
+// Inputs: codes and scales
+// Work split: one workgroup owns one complex row, one invocation a complex column
+// Shapes: codes [rows, 2, stages, words]; scales [cells, groups, 2, stages, 2]; r [rows + lower_rows, columns]
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> codes: array<u32>;
@@ -9,7 +10,7 @@
 
 const WIDTH = 64u;
 
-// sum of the stages of one complex weight
+// The sum of the stages of one complex weight.
 fn weight(first_word: u32, words: u32, first_scale: u32, c: u32) -> vec2<f32> {
     var z = vec2(0.0);
     for (var t = 0u; t < p.stages; t++) {
@@ -31,10 +32,10 @@ fn phase_unpack(
         return;
     }
     let words = (p.half + 15u) / 16u;
-    let cell = select(0u, p.first_row + row, p.by_row == 1u);
+    let scale_block = select(0u, p.first_row + row, p.by_row == 1u);
     for (var c = lane; c < p.half; c += WIDTH) {
         let word = row * 2u * p.stages * words + c / 16u;
-        let scale = (cell * p.groups + c / p.group) * 4u * p.stages;
+        let scale = (scale_block * p.groups + c / p.group) * 4u * p.stages;
         let u = weight(word, words, scale, c);
         let w = weight(word + p.stages * words, words, scale + 2u * p.stages, c);
         let v = widely_merge_parts(vec4(u, w));

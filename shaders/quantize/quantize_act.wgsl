@@ -1,9 +1,10 @@
-// q = round_half_even(x * levels / max(absmax, 1e-5)) per row, in integers, so that every device agrees
-// one workgroup owns WIDTH words of one row; all of a row find its absmax
-// x [rows, columns] f32; q [rows, parts, plane_words] u32 of 4 bytes; absmax [rows] f32 bits
+// Computes: q = round_half_even(x * levels / max(absmax, 1e-5)) per row, in integers, so that every device agrees
+// Inputs: x
+// Work split: one workgroup owns WIDTH words of one row; each workgroup of a row finds the row's absmax for itself
+// Shapes: x [rows, columns] f32; q [rows, 2 halves, byte planes, plane_words] u32 of 4 bytes; absmax [rows] f32, as bits
 
 struct Params {
-    rows: u32,
+    tokens: u32,
     columns: u32,
     half: u32,        // complex columns
     plane_words: u32, // words of one byte plane
@@ -18,16 +19,16 @@ struct Params {
 
 const WIDTH = 256u;
 
-var<workgroup> tops: array<u32, WIDTH>;
+var<workgroup> lane_absmax: array<u32, WIDTH>;
 
-// the rounded integer of complex column c, part 0 = re, 1 = im
+// The rounded integer of complex column c, its real (part 0) or imaginary (part 1) half.
 fn rounded(base: u32, part: u32, c: u32, top: u32) -> i32 {
     let i = part * p.half + c;
     if c >= p.half || i >= p.columns {
         return 0;
     }
     let bits = bitcast<u32>(x[base + i]);
-    let value = i32(quotient(bits & 0x7fffffffu, top, p.levels));
+    let value = i32(round_quotient(bits & 0x7fffffffu, top, p.levels));
     return select(value, -value, (bits >> 31u) == 1u);
 }
 
@@ -40,7 +41,7 @@ fn quantize_act(
     let group = wg.x + wg.y * nwg.x;
     let row = group / p.slices;
     let slice = group % p.slices;
-    if row >= p.rows {
+    if row >= p.tokens {
         return;
     }
     let base = row * p.columns;
@@ -48,15 +49,15 @@ fn quantize_act(
     for (var i = lane; i < p.columns; i += WIDTH) {
         top = max(top, bitcast<u32>(x[base + i]) & 0x7fffffffu);
     }
-    tops[lane] = top;
+    lane_absmax[lane] = top;
     workgroupBarrier();
     for (var step = WIDTH / 2u; step > 0u; step /= 2u) {
         if lane < step {
-            tops[lane] = max(tops[lane], tops[lane + step]);
+            lane_absmax[lane] = max(lane_absmax[lane], lane_absmax[lane + step]);
         }
         workgroupBarrier();
     }
-    top = tops[0];
+    top = lane_absmax[0];
     if lane == 0u && slice == 0u {
         absmax[row] = top;
     }

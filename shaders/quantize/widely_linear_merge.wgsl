@@ -1,6 +1,7 @@
-// R11 = Re U + Re W,  R12 = Im W - Im U,  R21 = Im W + Im U,  R22 = Re U - Re W
-// one workgroup owns 256 complex weights, in row-major order
-// parts [n, 2 (U, W), m, 2 (re, im)] with n, m half the rows and columns, rounded up; r [rows, columns]
+// Computes: R11 = Re U + Re W, R12 = Im W - Im U, R21 = Im W + Im U, R22 = Re U - Re W
+// Inputs: U and W
+// Work split: one workgroup owns 256 complex weights, in row-major order
+// Shapes: planes [n, 2 (U, W), m, 2 (re, im)] with n, m half the rows and columns, rounded up; r [rows, columns]
 
 struct Params {
     rows: u32,
@@ -8,7 +9,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
-@group(0) @binding(1) var<storage, read> parts: array<f32>;
+@group(0) @binding(1) var<storage, read> planes: array<f32>;
 @group(0) @binding(2) var<storage, read_write> r: array<f32>;
 
 const WIDTH = 256u;
@@ -35,7 +36,7 @@ fn widely_linear_merge(
     let c = i % m;
     let u = (row * 2u * m + c) * 2u;
     let w = u + 2u * m;
-    let v = widely_merge_parts(vec4(parts[u], parts[u + 1u], parts[w], parts[w + 1u]));
+    let v = widely_merge_parts(vec4(planes[u], planes[u + 1u], planes[w], planes[w + 1u]));
     put(row, c, v.x);
     put(row, c + m, v.y);
     put(row + n, c, v.z);

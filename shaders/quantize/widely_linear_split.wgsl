@@ -1,6 +1,7 @@
-// U = ((R11 + R22) + i (R21 - R12)) / 2,  W = ((R11 - R22) + i (R21 + R12)) / 2
-// one workgroup owns 256 complex weights, in row-major order
-// r [rows, columns]; parts [n, 2 (U, W), m, 2 (re, im)] with n, m half the rows and columns, rounded up
+// Computes: U = ((R11 + R22) + i * (R21 - R12)) / 2, W = ((R11 - R22) + i * (R21 + R12)) / 2
+// Inputs: the real weight r
+// Work split: one workgroup owns 256 complex weights, in row-major order
+// Shapes: r [rows, columns]; planes [n, 2 (U, W), m, 2 (re, im)] with n, m half the rows and columns, rounded up
 
 struct Params {
     rows: u32,
@@ -9,7 +10,7 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> r: array<f32>;
-@group(0) @binding(2) var<storage, read_write> parts: array<f32>;
+@group(0) @binding(2) var<storage, read_write> planes: array<f32>;
 
 const WIDTH = 256u;
 
@@ -38,8 +39,8 @@ fn widely_linear_split(
     let z = widely_split_blocks(blocks);
     let u = (row * 2u * m + c) * 2u;
     let w = u + 2u * m;
-    parts[u] = z.x;
-    parts[u + 1u] = z.y;
-    parts[w] = z.z;
-    parts[w + 1u] = z.w;
+    planes[u] = z.x;
+    planes[u + 1u] = z.y;
+    planes[w] = z.z;
+    planes[w + 1u] = z.w;
 }

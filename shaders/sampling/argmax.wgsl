@@ -1,11 +1,12 @@
-// index = the lowest i with x[i] = max x, per row
-// one workgroup owns one row
-// x [rows, n] f32 bits; index [to + rows] u32; needs key.wgsl, a best_*.wgsl
+// Computes: index = the lowest i with x[i] = max x, of each row
+// Inputs: x
+// Work split: one workgroup owns one row
+// Shapes: x [rows, n] f32 bits; index [offset + rows] u32
 
 struct Params {
     rows: u32,
     n: u32,
-    to: u32, // place of the first index
+    offset: u32, // where the first row's index goes
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -24,14 +25,14 @@ fn best_of(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
 
 // the best so far or, if it is larger, element i, whose bits are `word`; for ascending i
 fn larger(best: vec2<u32>, word: u32, i: u32) -> vec2<u32> {
-    let key = order_key(word);
+    let key = key_of(word);
     return select(best, vec2(key, i), key > best.x);
 }
 
-// Four words, a workgroup's width apart. Beyond the row its last element again, under a place that comes after its own
+// Four words, a workgroup's width apart. Beyond the row they are its last element again, under an index after its own.
 fn words(base: u32, i: u32) -> vec4<u32> {
-    let at = base + min(i + WIDTH * vec4(0u, 1u, 2u, 3u), vec4(p.n - 1u));
-    return vec4(x[at.x], x[at.y], x[at.z], x[at.w]);
+    let source = base + min(i + WIDTH * vec4(0u, 1u, 2u, 3u), vec4(p.n - 1u));
+    return vec4(x[source.x], x[source.y], x[source.z], x[source.w]);
 }
 
 fn largest_of_four(best: vec2<u32>, word: vec4<u32>, i: u32) -> vec2<u32> {
@@ -51,7 +52,7 @@ fn argmax(
     }
     let base = row * p.n;
     var mine = vec2(0u, lane); // where nothing is a number, the first element
-    // sixteen loads at once: one workgroup has little else to hide their latency with
+    // Sixteen loads are requested at once: a lone workgroup has little else to hide their latency with.
     for (var i = lane; i < p.n; i += 16u * WIDTH) {
         let a = words(base, i);
         let b = words(base, i + 4u * WIDTH);
@@ -62,8 +63,8 @@ fn argmax(
         mine = largest_of_four(mine, c, i + 8u * WIDTH);
         mine = largest_of_four(mine, d, i + 12u * WIDTH);
     }
-    let first = place_of_best(lane, mine);
+    let first = best_index(lane, mine);
     if lane == 0u {
-        index[p.to + row] = first;
+        index[p.offset + row] = first;
     }
 }

@@ -1,25 +1,26 @@
-// one of k candidates of each row, drawn by integers: weights 2^(-(l_0 - l_i) rate), of which min-p and top-p keep a prefix
-// one workgroup owns one row
-// ids [rows, k] u32 and logits [rows, k] f32, best first; random and chosen [to + rows] u32
+// Computes: chosen = one of the candidates of each row, drawn by integers with the weights 2^(-(l_0 - l_i) / temperature log2 e)
+// among the prefix of candidates that min-p and top-p keep by their plain weights, of temperature 1
+// Inputs: settings [rows, 4], or [1, 4] for all rows: log2 e / temperature f32, top-p in units of 2^-32, min-p of 2^-23, k
+// Work split: one workgroup owns one row
+// Shapes: ids [rows, k] u32 and logits [rows, k] f32, best first; random and chosen [offset + rows] u32
 
 struct Params {
     rows: u32,
-    k: u32,
-    to: u32,
-    rate: f32,     // log2 e
-    tempered: f32, // log2 e / temperature
-    top_p: u32,    // in units of 2^-32
-    min_p: u32,    // in units of 2^-23
+    k: u32,      // candidates that lie there for each row; it may draw from fewer
+    offset: u32, // index of row 0 in random and chosen
+    settings_stride: u32, // 1: rows have settings of their own; 0: one row of settings serves all
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> ids: array<u32>;
 @group(0) @binding(2) var<storage, read> logits: array<f32>;
-@group(0) @binding(3) var<storage, read> random: array<u32>;
-@group(0) @binding(4) var<storage, read_write> chosen: array<u32>;
+@group(0) @binding(3) var<storage, read> settings: array<vec4<u32>>;
+@group(0) @binding(4) var<storage, read> random: array<u32>;
+@group(0) @binding(5) var<storage, read_write> chosen: array<u32>;
 
 const WIDTH = 256u;
 const LARGEST = 3.4028234663852886e38;
+const LOG2_E = 1.4426950408889634;
 
 var<workgroup> weights: array<vec2<u32>, WIDTH>; // plain, tempered
 
@@ -44,16 +45,16 @@ fn power(x: f32) -> u32 {
     return w >> (8u + (fixed >> 16u));
 }
 
-// how many candidates stay
-fn kept() -> u32 {
+// how many of the first `k` candidates stay
+fn prefix_length(k: u32, top_p: u32, min_p: u32) -> u32 {
     var total = 0u;
-    for (var i = 0u; i < p.k; i++) {
+    for (var i = 0u; i < k; i++) {
         total += weights[i].x;
     }
-    let enough = wide_mul(total, p.top_p).y;
+    let enough = wide_mul(total, top_p).y;
     var sum = 0u;
-    for (var i = 0u; i < p.k; i++) {
-        if weights[i].x < p.min_p {
+    for (var i = 0u; i < k; i++) {
+        if weights[i].x < min_p {
             return max(i, 1u);
         }
         sum += weights[i].x;
@@ -61,7 +62,7 @@ fn kept() -> u32 {
             return i + 1u;
         }
     }
-    return p.k;
+    return k;
 }
 
 @compute @workgroup_size(WIDTH)
@@ -75,18 +76,20 @@ fn sample(
         return;
     }
     let base = row * p.k;
-    // read before the barrier, so that its latency hides behind that of the logits
-    let number = random[p.to + row];
-    if lane < p.k {
+    // These are read before the barrier, so that their latency hides behind that of the logits.
+    let number = random[p.offset + row];
+    let how = settings[row * p.settings_stride];
+    let k = min(how.w, p.k);
+    if lane < k {
         let top = clamp(logits[base], -LARGEST, LARGEST);
         let gap = top - clamp(logits[base + lane], -LARGEST, LARGEST);
-        weights[lane] = vec2(power(gap * p.rate), power(gap * p.tempered));
+        weights[lane] = vec2(power(gap * LOG2_E), power(gap * bitcast<f32>(how.x)));
     }
     workgroupBarrier();
     if lane != 0u {
         return;
     }
-    let count = kept();
+    let count = prefix_length(k, how.y, how.z);
     var total = 0u;
     for (var i = 0u; i < count; i++) {
         total += weights[i].y;
@@ -101,7 +104,7 @@ fn sample(
             break;
         }
     }
-    // a best logit that is no number: nothing can be chosen
+    // With a best logit that is no number nothing can be chosen.
     let hopeless = (bitcast<u32>(logits[base]) & 0x7fffffffu) > 0x7f800000u;
-    chosen[p.to + row] = select(ids[base + choice], 0xffffffffu, hopeless);
+    chosen[p.offset + row] = select(ids[base + choice], 0xffffffffu, hopeless);
 }

@@ -1,12 +1,13 @@
-// nll = log sum_j exp(x_j) - x_target; 0 without a target
-// one workgroup owns one row, which it reads once: every lane keeps its largest logit and a sum relative to it
-// targets [first + rows] u32, beyond the vocabulary: none; x [rows, vocab] f32; nll [to + rows] f32
+// Computes: nll = log sum_j exp(x_j) - x_target of each row; 0 where the target is beyond the vocabulary
+// Inputs: the target of each token; logits
+// Work split: one workgroup owns one row, which it reads once; every lane has its largest logit and a sum relative to it
+// Shapes: targets [first + rows] u32; x [rows, vocab] f32; nll [offset + rows] f32
 
 struct Params {
     rows: u32,
     vocab: u32,
     first: u32, // index of row 0 in targets
-    to: u32,    // index of row 0 in nll
+    offset: u32, // index of row 0 in nll
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -41,6 +42,6 @@ fn token_nll(
     if lane == 0u {
         let id = targets[p.first + row];
         let chosen = x[base + min(id, p.vocab - 1u)];
-        nll[p.to + row] = select(0.0, log(sum) + (largest - chosen), id < p.vocab);
+        nll[p.offset + row] = select(0.0, log(sum) + (largest - chosen), id < p.vocab);
     }
 }

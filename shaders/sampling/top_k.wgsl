@@ -1,6 +1,7 @@
-// the k best elements of each row of x, best first, the lower index first among equals
-// one workgroup owns one row: radix selection of (key, ~index) from the top byte down, then a sort by rank
-// x [rows, n] f32 bits; indices [rows, k] u32; values [rows, k] f32 bits; k <= WIDTH
+// Computes: the k best elements of each row of x, best first, the lower index first among equals
+// Inputs: x
+// Work split: one workgroup owns one row; it selects (key, ~index) by radix from the top byte down, then sorts by rank
+// Shapes: x [rows, n] f32 bits; indices [rows, k] u32; values [rows, k] f32 bits; k <= WIDTH
 
 struct Params {
     rows: u32,
@@ -15,11 +16,11 @@ struct Params {
 
 const WIDTH = 256u;
 
-// elements that begin with the bytes chosen so far are candidates; those above them are in
+// Elements that begin with the bytes chosen so far are candidates; those above them are selected.
 struct Choice {
     prefix: vec2<u32>, // key, ~index
     mask: vec2<u32>,   // the bits of it that are chosen
-    need: u32,         // how many candidates are in
+    need: u32,         // how many candidates are selected
     open: u32,         // 1 while there are more candidates than that
 }
 
@@ -32,15 +33,15 @@ fn above(a: vec2<u32>, b: vec2<u32>) -> bool {
     return (a.x > b.x) | ((a.x == b.x) & (a.y > b.y));
 }
 
-// elements in pairs that all differ, so that exactly k are selected whatever repeats
+// An element as a pair that no other element has, so that exactly k are selected whatever repeats.
 fn element(word: u32, i: u32) -> vec2<u32> {
-    return vec2(order_key(word), ~i);
+    return vec2(key_of(word), ~i);
 }
 
-// four words, a workgroup's width apart: loaded together, because latency is what a lone workgroup waits for
+// Four words, a workgroup's width apart. They are loaded together, because latency is what a lone workgroup waits for.
 fn words(base: u32, i: u32) -> vec4<u32> {
-    let at = base + min(i + WIDTH * vec4(0u, 1u, 2u, 3u), vec4(p.n - 1u));
-    return vec4(x[at.x], x[at.y], x[at.z], x[at.w]);
+    let source = base + min(i + WIDTH * vec4(0u, 1u, 2u, 3u), vec4(p.n - 1u));
+    return vec4(x[source.x], x[source.y], x[source.z], x[source.w]);
 }
 
 fn byte_of(e: vec2<u32>, level: u32) -> u32 {
@@ -54,7 +55,7 @@ fn tally(word: u32, i: u32, level: u32, now: Choice) {
     }
 }
 
-// an element not below the chosen prefix is in
+// selects an element that is not below the chosen prefix
 fn take(word: u32, i: u32, now: Choice) {
     let e = element(word, i);
     if i < p.n && !above(now.prefix, e & now.mask) {
@@ -62,7 +63,7 @@ fn take(word: u32, i: u32, now: Choice) {
     }
 }
 
-// chooses one more byte: the one at which the running count from the top reaches what is needed
+// Chooses one more byte of the prefix: the one at which the running count from the top reaches what is needed.
 fn narrow(base: u32, lane: u32, level: u32, now: Choice) {
     atomicStore(&histogram[lane], 0u);
     workgroupBarrier();
@@ -82,9 +83,9 @@ fn narrow(base: u32, lane: u32, level: u32, now: Choice) {
     let here = atomicLoad(&histogram[lane]);
     if higher < now.need && now.need <= higher + here {
         let shift = 24u - 8u * (level % 4u);
-        let place = select(vec2(1u, 0u), vec2(0u, 1u), level >= 4u);
-        choice.prefix = now.prefix | (place * (lane << shift));
-        choice.mask = now.mask | (place * (0xffu << shift));
+        let half = select(vec2(1u, 0u), vec2(0u, 1u), level >= 4u);
+        choice.prefix = now.prefix | (half * (lane << shift));
+        choice.mask = now.mask | (half * (0xffu << shift));
         choice.need = now.need - higher;
         choice.open = select(0u, 1u, here > now.need - higher);
     }

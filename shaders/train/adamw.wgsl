@@ -1,6 +1,8 @@
-// g = factor gradient; m = m + (1 - beta1) (g - m); v = beta2 v + (1 - beta2) g^2; x = keep x - step m / (sqrt(v) / root + eps)
-// one invocation owns every 256th of a workgroup's 4096 values
-// gradient, x, m, v f32: n values of each, from a given place on
+// Computes: g = factor * gradient; m = m + (1 - beta1) * (g - m); v = beta2 * v + (1 - beta2) * g^2;
+//           x = keep * x - step * m / (sqrt(v) / root + eps)
+// Inputs: gradient, moments and weights, each from an offset on
+// Work split: one invocation owns every 256th of a workgroup's 4096 values
+// Shapes: gradient, x, m, v: n values of f32
 
 struct Params {
     n: u32,
@@ -12,9 +14,9 @@ struct Params {
     step: f32,   // learning rate / (1 - beta1^t)
     root: f32,   // sqrt(1 - beta2^t)
     eps: f32,
-    gradient_first: u32, // place of the first value
-    x_first: u32,
-    moments_first: u32,
+    gradient_offset: u32, // index of the first value
+    x_offset: u32,
+    moments_offset: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -35,13 +37,13 @@ fn adamw(
     let begin = (wg.x + wg.y * nwg.x) * PER_GROUP;
     let end = min(p.n, begin + PER_GROUP);
     for (var i = begin + lane; i < end; i += WIDTH) {
-        let g = p.factor * gradient[p.gradient_first + i];
-        let j = p.moments_first + i;
+        let g = p.factor * gradient[p.gradient_offset + i];
+        let j = p.moments_offset + i;
         let first = m[j] + p.rest1 * (g - m[j]);
         let second = p.beta2 * v[j] + p.rest2 * g * g;
         m[j] = first;
         v[j] = second;
-        let at = p.x_first + i;
+        let at = p.x_offset + i;
         x[at] = p.keep * x[at] - p.step * first / (sqrt(second) / p.root + p.eps);
     }
 }

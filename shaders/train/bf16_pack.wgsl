@@ -1,11 +1,11 @@
 // Computes: y = x in bf16, rounded up or down at random so that the mean is x
-// Inputs: x [n] f32; y two bf16 a word, the values from `first` on; needs hash.wgsl
+// Inputs: x [n] f32; the values of y from `offset` on
 // Work split: one invocation owns two neighbouring values; their 32 bits of noise are those of their word
-// Shapes: `first` is even; an odd last value leaves the upper half of its word 0
+// Shapes: y two bf16 a word; `offset` is even; an odd last value leaves the upper half of its word 0
 
 struct Params {
     n: u32,
-    first: u32,
+    offset: u32,
     seed: u32,
 }
 
@@ -34,7 +34,7 @@ fn bf16_pack(
     if i >= p.n {
         return;
     }
-    let word = (p.first + i) / 2u;
+    let word = (p.offset + i) / 2u;
     let noise = hash32(word, p.seed);
     var both = rounded(x[i], noise & 0xffffu);
     if i + 1u < p.n {

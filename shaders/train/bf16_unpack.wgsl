@@ -1,11 +1,11 @@
 // Computes: y = x in f32
-// Inputs: x two bf16 a word, the values from `first` on; y [n] f32
+// Inputs: x two bf16 a word, the values from `offset` on; y [n] f32
 // Work split: one invocation owns two neighbouring values
-// Shapes: `first` is even
+// Shapes: `offset` is even
 
 struct Params {
     n: u32,
-    first: u32,
+    offset: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -24,7 +24,7 @@ fn bf16_unpack(
     if i >= p.n {
         return;
     }
-    let both = x[(p.first + i) / 2u];
+    let both = x[(p.offset + i) / 2u];
     y[i] = both << 16u;
     if i + 1u < p.n {
         y[i + 1u] = both & 0xffff0000u;

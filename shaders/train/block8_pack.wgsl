@@ -1,12 +1,12 @@
 // Computes: y = x in 8 bits, as small floats below the largest magnitude of each block of 256, rounded at random so that
 //           the mean is x; all of it in integers, on the bits of f32
-// Inputs: x [n] f32; y codes of all `of` values, four a word, then a word for each block: its top exponent; needs hash.wgsl
+// Inputs: x [n] f32; y codes of all `of` values, four a word, then a word for each block: its top exponent
 // Work split: 64 invocations own a block, each of them four neighbouring values, which is a word of codes
-// Shapes: `first`, where the values begin among all of them, is a multiple of 256
+// Shapes: `offset`, where the values begin among all of them, is a multiple of 256
 
 struct Params {
     n: u32,
-    first: u32,
+    offset: u32,
     blocks: u32, // of all values
     seed: u32,
     positive: u32, // 1: codes have no sign, eight bits of magnitude, and 0 for nothing but 0
@@ -69,7 +69,7 @@ fn block8_pack(
     // what would be rounded up to the next power of two counts as that, so that no code is too large for its bits
     let top = (largest[lane / LANES * LANES] + 0xfffffu) >> 23u;
     let least = i32(top) - i32(p.span);
-    let begin = p.first + 4u * word;
+    let begin = p.offset + 4u * word;
     var codes = 0u;
     for (var j = 0u; j < 4u; j++) {
         codes |= code(values[j], hash32(begin + j, p.seed), least) << (8u * j);

@@ -1,11 +1,11 @@
 // Computes: y = x in f32
 // Inputs: x codes of all values, four a word, then a word for each block of 256: its top exponent; y [n] f32
 // Work split: one invocation owns four neighbouring values, which are a word of codes
-// Shapes: `first`, where the values begin among all of them, is a multiple of 256
+// Shapes: `offset`, where the values begin among all of them, is a multiple of 256
 
 struct Params {
     n: u32,
-    first: u32,
+    offset: u32,
     blocks: u32, // of all values
     positive: u32, // 1: codes have no sign
     span: u32,     // exponents from the least normal one to the top
@@ -45,7 +45,7 @@ fn block8_unpack(
     if i >= p.n {
         return;
     }
-    let at = p.first + i;
+    let at = p.offset + i;
     let codes = x[at / 4u];
     let least = i32(x[p.blocks * 64u + at / 256u]) - i32(p.span);
     for (var j = 0u; j < 4u; j++) {

@@ -1,12 +1,14 @@
-// parts = (sum x^2, largest |x|) of every share of x
-// one workgroup owns one share of at most `share` values, one lane 16 of every 4096
-// x [n] f32; squares [first + shares] f32; largest [first + shares] u32, bits of a magnitude: infinity and NaN are beyond 0x7f7fffff
+// Computes: sum x^2 and the largest |x| of every share of x
+// Inputs: x
+// Work split: one workgroup owns one share of at most `chunk` values, one invocation 16 of every 4096
+// Shapes: x [n] f32; squares [offset + partials] f32; largest [offset + partials] u32, bits of a magnitude: infinity and NaN are
+//         beyond 0x7f7fffff
 
 struct Params {
     n: u32,
-    share: u32,  // a multiple of 4
-    shares: u32,
-    first: u32,  // place of the first result
+    chunk: u32,  // a multiple of 4
+    partials: u32,
+    offset: u32,  // index of the first result
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -15,11 +17,11 @@ struct Params {
 
 const WIDTH = 256u;
 
-var<workgroup> tops: array<u32, WIDTH>;
+var<workgroup> lane_largest: array<u32, WIDTH>;
 
 // magnitudes 4 at to 4 at + 3, or 0 from 4 end on
 fn magnitudes(at: u32, end: u32) -> vec4<u32> {
-    let words = load_words(min(at, end - 1u)) & vec4(0x7fffffffu);
+    let words = words_load(min(at, end - 1u)) & vec4(0x7fffffffu);
     return select(vec4(0u), words, at < end);
 }
 
@@ -35,11 +37,11 @@ fn grad_norm(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let group = wg.x + wg.y * nwg.x;
-    if group >= p.shares {
+    if group >= p.partials {
         return;
     }
-    let begin = group * p.share / 4u;
-    let end = (min(p.n, 4u * begin + p.share) + 3u) / 4u;
+    let begin = group * p.chunk / 4u;
+    let end = (min(p.n, 4u * begin + p.chunk) + 3u) / 4u;
     var sums = vec4(0.0);
     var most = vec4(0u);
     for (var i = begin + lane; i < end; i += 4u * WIDTH) {
@@ -50,16 +52,16 @@ fn grad_norm(
         sums += (square(a) + square(b)) + (square(c) + square(d));
         most = max(most, max(max(a, b), max(c, d)));
     }
-    tops[lane] = max(max(most.x, most.y), max(most.z, most.w));
+    lane_largest[lane] = max(max(most.x, most.y), max(most.z, most.w));
     let total = reduce_sum(lane, (sums.x + sums.y) + (sums.z + sums.w));
     for (var step = WIDTH / 2u; step > 0u; step /= 2u) {
         if lane < step {
-            tops[lane] = max(tops[lane], tops[lane + step]);
+            lane_largest[lane] = max(lane_largest[lane], lane_largest[lane + step]);
         }
         workgroupBarrier();
     }
     if lane == 0u {
-        squares[p.first + group] = total;
-        largest[p.first + group] = tops[0];
+        squares[p.offset + group] = total;
+        largest[p.offset + group] = lane_largest[0];
     }
 }

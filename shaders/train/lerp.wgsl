@@ -1,6 +1,7 @@
-// y = x + share (y - x): x itself for 0
-// one invocation owns one element
-// x [n] f32; y [n] f32, in place
+// Computes: y = x + share * (y - x): x itself for 0
+// Inputs: x, and y itself
+// Work split: one invocation owns one element
+// Shapes: x [n] f32; y [n] f32, in place
 
 struct Params {
     n: u32,

@@ -1,14 +1,16 @@
-// c[i, j] (+)= factor sum_k a[i, k] b[j, k], each matrix as it lies or turned: y = x W^T, dx = dy W and dW = dy^T x alike
-// one workgroup owns 64 x 64 of c, one invocation 8 x 8 of them, as four 4 x 4 blocks
-// a [m, k] or, turned, [k, m]; b [n, k] or, turned, [k, n]; c [m, n]: f32, of every head of every text
+// Computes: c[i, j] (+)= factor * sum_k a[i, k] * b[j, k], each matrix as it lies or transposed: y = x W^T, dx = dy W and
+//           dW = dy^T x alike
+// Inputs: matrices of every head of every sequence
+// Work split: one workgroup owns 64 x 64 of c, one invocation 8 x 8 of them, as four 4 x 4 blocks
+// Shapes: a [m, k] or, transposed, [k, m]; b [n, k] or, transposed, [k, n]; c [m, n]: f32
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
 @group(0) @binding(2) var<storage, read> b: array<f32>;
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;
 
-override A_TURNED: bool = false;
-override B_TURNED: bool = false;
+override A_TRANSPOSED: bool = false;
+override B_TRANSPOSED: bool = false;
 override ACCUMULATE: bool = false;
 
 const WIDTH = 64u;
@@ -23,33 +25,33 @@ var<workgroup> rows_a: array<vec4<f32>, DEPTH * PITCH>;
 var<workgroup> rows_b: array<vec4<f32>, DEPTH * PITCH>;
 
 fn a_at(base: u32, row: u32, k: u32) -> f32 {
-    let at = base + select(row * p.a_stride + k, k * p.a_stride + row, A_TURNED);
+    let at = base + select(row * p.a_stride + k, k * p.a_stride + row, A_TRANSPOSED);
     let inside = row < p.m && k < p.k;
     return select(0.0, a[select(0u, at, inside)], inside);
 }
 
 fn b_at(base: u32, row: u32, k: u32) -> f32 {
-    let at = base + select(row * p.b_stride + k, k * p.b_stride + row, B_TURNED);
+    let at = base + select(row * p.b_stride + k, k * p.b_stride + row, B_TRANSPOSED);
     let inside = row < p.n && k < p.k;
     return select(0.0, b[select(0u, at, inside)], inside);
 }
 
 // (k, quad) of the i-th load of an invocation: neighbours read neighbours
-fn place(lane: u32, i: u32, turned: bool) -> vec2<u32> {
+fn place(lane: u32, i: u32, transposed: bool) -> vec2<u32> {
     let across = vec2(lane % DEPTH, lane / DEPTH + i * (WIDTH / DEPTH));
-    return select(across, vec2(lane / QUADS + i * (WIDTH / QUADS), lane % QUADS), turned);
+    return select(across, vec2(lane / QUADS + i * (WIDTH / QUADS), lane % QUADS), transposed);
 }
 
 fn load(lane: u32, base: vec2<u32>, tile: vec2<u32>, k: u32) {
     for (var i = 0u; i < 4u; i++) {
-        let to = place(lane, i, A_TURNED);
+        let to = place(lane, i, A_TRANSPOSED);
         let r = tile.x + 4u * to.y;
         let at = k + to.x;
         rows_a[to.x * PITCH + to.y] = vec4(
             a_at(base.x, r, at), a_at(base.x, r + 1u, at), a_at(base.x, r + 2u, at), a_at(base.x, r + 3u, at));
     }
     for (var i = 0u; i < 4u; i++) {
-        let to = place(lane, i, B_TURNED);
+        let to = place(lane, i, B_TRANSPOSED);
         let r = tile.y + 4u * to.y;
         let at = k + to.x;
         rows_b[to.x * PITCH + to.y] = vec4(
@@ -90,8 +92,8 @@ fn matmul_train(
     }
     let text = wg.z / p.heads;
     let head = wg.z % p.heads;
-    let base = vec2(p.a_first + text * p.a_text + head * p.a_head,
-        p.b_first + text * p.b_text + head / p.share * p.b_head);
+    let base = vec2(p.a_offset + text * p.a_sequence_stride + head * p.a_head_stride,
+        p.b_offset + text * p.b_sequence_stride + head / p.share * p.b_head_stride);
     let block = tile.x / BLOCK * BLOCK;
     let first = select(0u, block, p.causal == 3u);
     let end = select(p.k, min(p.k, block + BLOCK), p.causal == 2u);
@@ -114,7 +116,7 @@ fn matmul_train(
         }
         workgroupBarrier();
     }
-    let to = p.c_first + text * p.c_text + head * p.c_head;
+    let to = p.c_offset + text * p.c_sequence_stride + head * p.c_head_stride;
     store_block(to, tile.x + 4u * r, tile.y + 4u * o, sums[0]);
     store_block(to, tile.x + 4u * r, tile.y + 32u + 4u * o, sums[1]);
     store_block(to, tile.x + 32u + 4u * r, tile.y + 4u * o, sums[2]);

@@ -1,6 +1,8 @@
-// c[i, j] (+)= sum_k a[i, k] b[j, k], factors in f16, sums in f32: y = x W^T, dx = dy W and dW = dy^T x alike
-// one workgroup owns 128 x 128 of c, each of its 16 subgroups 32 x 32 of them; where m or n ends in the middle of a tile, half
-// a [m, k] or, turned, [k, m]; b [n, k] or, turned, [k, n]: f16, or f32 if wide; c [m, n] f32; m, n and k in 64s
+// Computes: c[i, j] (+)= sum_k a[i, k] * b[j, k], factors in f16, sums in f32: y = x W^T, dx = dy W and dW = dy^T x alike
+// Inputs: a and b in f16, or in f32 where they are wide
+// Work split: one workgroup owns 128 x 128 of c, each of its 16 subgroups 32 x 32 of them; half of that where m or n ends in
+//             the middle of a tile
+// Shapes: a [m, k] or, transposed, [k, m]; b [n, k] or, transposed, [k, n]; c [m, n] f32; m, n and k are multiples of 64
 enable f16;
 enable wgpu_int16;
 enable wgpu_cooperative_matrix;
@@ -10,32 +12,32 @@ enable wgpu_cooperative_matrix;
 @group(0) @binding(2) var<storage, read> b: array<vec4<u32>>;
 @group(0) @binding(3) var<storage, read_write> c: array<f32>;
 
-override A_TURNED: bool = false;
-override B_TURNED: bool = false;
+override A_TRANSPOSED: bool = false;
+override B_TRANSPOSED: bool = false;
 override A_WIDE: bool = false;
 override B_WIDE: bool = false;
 override NARROW: bool = false;  // n is 64: all tiles are slim
 override ACCUMULATE: bool = false;
 
 // piece s of an invocation, from (row, k) on
-fn fetch_a(base: u32, index: u32, s: u32, origin: vec2<u32>) -> Piece {
-    var place = origin + piece_place(index, s, A_TURNED);
+fn fetch_a(base: u32, index: u32, s: u32, origin: vec2<u32>) -> Factors {
+    var place = origin + coop_eight_place(index, s, A_TRANSPOSED);
     place.x = select(place.x, place.x - 64u, place.x >= p.m); // what lies beyond is not used
-    let at = base + piece_offset(place, p.a_stride, A_TURNED);
+    let at = base + coop_eight_offset(place, p.a_stride, A_TRANSPOSED);
     if A_WIDE {
-        return Piece(a[at / 4u], a[at / 4u + 1u]);
+        return Factors(a[at / 4u], a[at / 4u + 1u]);
     }
-    return Piece(a[at / 8u], vec4(0u));
+    return Factors(a[at / 8u], vec4(0u));
 }
 
-fn fetch_b(base: u32, index: u32, s: u32, origin: vec2<u32>) -> Piece {
-    var place = origin + piece_place(index, s, B_TURNED);
+fn fetch_b(base: u32, index: u32, s: u32, origin: vec2<u32>) -> Factors {
+    var place = origin + coop_eight_place(index, s, B_TRANSPOSED);
     place.x = select(place.x, place.x - 64u, place.x >= p.n); // what lies beyond is not used
-    let at = base + piece_offset(place, p.b_stride, B_TURNED);
+    let at = base + coop_eight_offset(place, p.b_stride, B_TRANSPOSED);
     if B_WIDE {
-        return Piece(b[at / 4u], b[at / 4u + 1u]);
+        return Factors(b[at / 4u], b[at / 4u + 1u]);
     }
-    return Piece(b[at / 8u], vec4(0u));
+    return Factors(b[at / 8u], vec4(0u));
 }
 
 fn put_sums(sums: coop_mat16x16<f32, C>, at: u32) {
@@ -63,9 +65,9 @@ fn place_of(team: u32, short: bool, slim: bool) -> vec2<u32> {
 
 // first values of a, b and c
 fn bases(text: u32, head: u32) -> vec3<u32> {
-    let a_at = p.a_first + text * p.a_text + head * p.a_head;
-    let b_at = p.b_first + text * p.b_text + head / p.share * p.b_head;
-    return vec3(a_at, b_at, p.c_first + text * p.c_text + head * p.c_head);
+    let a_at = p.a_offset + text * p.a_sequence_stride + head * p.a_head_stride;
+    let b_at = p.b_offset + text * p.b_sequence_stride + head / p.share * p.b_head_stride;
+    return vec3(a_at, b_at, p.c_offset + text * p.c_sequence_stride + head * p.c_head_stride);
 }
 
 // the tile is found as tile_of does it, without a call or a branch, which would make control flow look divergent;
@@ -101,8 +103,8 @@ fn matmul_train_coop(
     var y1 = fetch_b(base.y, index, 1u, vec2(tile.y, first));
     for (var at = first; at < end; at += 64u) {
         workgroupBarrier();
-        put(index, 0u, x0, y0);
-        put(index, 1u, x1, y1);
+        coop_put(index, 0u, x0, y0);
+        coop_put(index, 1u, x1, y1);
         workgroupBarrier();
         let next = min(at + 64u, end - 64u);
         x0 = fetch_a(base.x, index, 0u, vec2(tile.x, next));
@@ -110,13 +112,13 @@ fn matmul_train_coop(
         y0 = fetch_b(base.y, index, 0u, vec2(tile.y, next));
         y1 = fetch_b(base.y, index, 1u, vec2(tile.y, next));
         for (var k = 0u; k < 16u; k += 4u) {
-            let a0 = rows_of_a(mine.x, k);
-            let b0 = rows_of_b(mine.y, k);
-            let b1 = rows_of_b(mine.y + 16u, k);
+            let a0 = coop_rows_of_a(mine.x, k);
+            let b0 = coop_rows_of_b(mine.y, k);
+            let b1 = coop_rows_of_b(mine.y + 16u, k);
             c00 = coopMultiplyAdd(a0, b0, c00);
             c01 = coopMultiplyAdd(a0, b1, c01);
             if !NARROW { // sums of a short or slim tile that are not used cost less than a branch
-                let a1 = rows_of_a(mine.x + 16u, k);
+                let a1 = coop_rows_of_a(mine.x + 16u, k);
                 c10 = coopMultiplyAdd(a1, b0, c10);
                 c11 = coopMultiplyAdd(a1, b1, c11);
             }

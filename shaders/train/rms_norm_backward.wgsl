@@ -1,9 +1,10 @@
-// d_x (+)= s (w d_y - x s^2 mean(w d_y x)), s = 1 / sqrt(mean(x^2) + eps), per row; s is kept
-// one workgroup owns one row
-// x, d_y, d_x [rows, n] f32; weight [n] f32; scale [rows] f32
+// Computes: d_x (+)= s * (w * d_y - x * s^2 * mean(w * d_y * x)) with s = 1 / sqrt(mean(x^2) + eps), per row; s is left
+// Inputs: x, the norm's weights w and the gradient d_y
+// Work split: one workgroup owns one row
+// Shapes: x, d_y, d_x [rows, n] f32; weight [n] f32; scale [rows] f32
 
 struct Params {
-    rows: u32,
+    tokens: u32,
     n: u32,
     eps: f32,
 }
@@ -26,7 +27,7 @@ fn rms_norm_backward(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let row = wg.x + wg.y * nwg.x;
-    if row >= p.rows {
+    if row >= p.tokens {
         return;
     }
     let base = row * p.n;

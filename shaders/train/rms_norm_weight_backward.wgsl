@@ -1,9 +1,10 @@
-// d_weight[j] += sum_row d_y[row, j] x[row, j] scale[row]
-// one workgroup owns 16 columns, an invocation every 16th row of one of them
-// x, d_y [rows, n] f32; scale [rows] f32; d_weight [n] f32
+// Computes: d_weight[j] += sum over rows of d_y[row, j] * x[row, j] * scale[row]
+// Inputs: x, the gradient d_y, and the scales that rms_norm_backward left
+// Work split: one workgroup owns 16 columns, an invocation every 16th row of one of them
+// Shapes: x, d_y [rows, n] f32; scale [rows] f32; d_weight [n] f32
 
 struct Params {
-    rows: u32,
+    tokens: u32,
     n: u32,
 }
 
@@ -20,9 +21,9 @@ const SLICES = WIDTH / COLUMNS;
 var<workgroup> parts: array<f32, WIDTH>;
 
 fn term(row: u32, column: u32) -> f32 {
-    let r = min(row, p.rows - 1u);
+    let r = min(row, p.tokens - 1u);
     let at = r * p.n + column;
-    return select(0.0, d_y[at] * x[at] * scale[r], row < p.rows);
+    return select(0.0, d_y[at] * x[at] * scale[r], row < p.tokens);
 }
 
 @compute @workgroup_size(WIDTH)
@@ -39,7 +40,7 @@ fn rms_norm_weight_backward(
     var sums = vec4(0.0);
     if column < p.n {
         // four rows at once: their latency is what a workgroup waits for
-        for (var row = lane / COLUMNS; row < p.rows; row += 4u * SLICES) {
+        for (var row = lane / COLUMNS; row < p.tokens; row += 4u * SLICES) {
             sums += vec4(
                 term(row, column),
                 term(row + SLICES, column),

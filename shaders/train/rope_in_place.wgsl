@@ -1,11 +1,12 @@
-// (a, b) = (a cos -+ b sin, b cos +- a sin) for the pairs (j, j + head_dim / 2) of the first `turned` heads of a row
-// one invocation owns one pair
-// x [rows, heads, head_dim] f32, in place, row i at position i % length; table [length, head_dim / 2, 2] f32
+// Computes: (a, b) = (a cos -+ b sin, b cos +- a sin) for the pairs (j, j + head_dim / 2) of the first `rotated` heads of a row
+// Inputs: x, whose row i is at position i % length; the table of cos and sin
+// Work split: one invocation owns one pair
+// Shapes: x [rows, heads, head_dim] f32, in place; table [length, head_dim / 2, 2] f32
 
 struct Params {
-    rows: u32,
+    tokens: u32,
     heads: u32,
-    turned: u32,
+    rotated: u32,
     head_dim: u32,
     length: u32,
     sign: f32, // -1 turns back, which is the gradient
@@ -25,12 +26,12 @@ fn rope_in_place(
 ) {
     let half = p.head_dim / 2u;
     let i = (wg.x + wg.y * nwg.x) * WIDTH + lane;
-    if i >= p.rows * p.turned * half {
+    if i >= p.tokens * p.rotated * half {
         return;
     }
     let j = i % half;
-    let head = i / half % p.turned;
-    let row = i / half / p.turned;
+    let head = i / half % p.rotated;
+    let row = i / half / p.rotated;
     let at = (row * p.heads + head) * p.head_dim + j;
     let angle = 2u * (row % p.length * half + j);
     let cos = table[angle];

@@ -1,11 +1,12 @@
-// y = exp(x): scales from their logarithms; 0 behind the first stages
-// one invocation owns one value
-// x, y [n / (2 stages), stages, 2] f32
+// Computes: y = exp(x): scales from their logarithms; 0 behind the first stages
+// Inputs: logarithms of scales
+// Work split: one invocation owns one value
+// Shapes: x, y [n / (2 * stages), stages, 2] f32
 
 struct Params {
     n: u32,
     stages: u32,
-    kept: u32,
+    n_active: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -22,6 +23,6 @@ fn scale_exp(
 ) {
     let i = (wg.x + wg.y * nwg.x) * WIDTH + lane;
     if i < p.n {
-        y[i] = select(0.0, exp(x[i]), (i / 2u) % p.stages < p.kept);
+        y[i] = select(0.0, exp(x[i]), (i / 2u) % p.stages < p.n_active);
     }
 }

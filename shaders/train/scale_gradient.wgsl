@@ -1,6 +1,7 @@
-// Computes: gradients of the logarithms of scales: gradient = scale * sum of x over the rows that share the scale;
-//   those behind the first stages stay as they are
-// Work split: with a cell for every row one invocation owns one scale, otherwise a workgroup does
+// Computes: gradients of the logarithms of scales: gradient = scale * sum of x over the rows that share the scale; those
+//           behind the first stages stay as they are
+// Inputs: sums along the codes, and the scales
+// Work split: where every row has scales of its own, one invocation owns one scale, otherwise a workgroup does
 // Shapes: x [rows, width]; scales, gradient [cells, width]; cells is rows, or 1
 
 struct Params {
@@ -8,7 +9,7 @@ struct Params {
     width: u32,
     by_row: u32,
     stages: u32,
-    kept: u32,
+    n_active: u32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -19,7 +20,7 @@ struct Params {
 const WIDTH = 256u;
 
 fn kept(i: u32) -> bool {
-    return (i / 2u) % p.stages < p.kept;
+    return (i / 2u) % p.stages < p.n_active;
 }
 
 @compute @workgroup_size(WIDTH)

@@ -1,9 +1,10 @@
-// x[i, j] = exp(scale x[i, j] - l_i) for j <= i with l_i = log sum_j exp(scale x[i, j]); 0 for j > i
-// one workgroup owns one row
-// x [batch, rows, stride] f32, rows wide; in place
+// Computes: x[i, j] = exp(scale * x[i, j] - l_i) for j <= i with l_i = log sum_j exp(scale * x[i, j]); 0 for j > i
+// Inputs: scores
+// Work split: one workgroup owns one row
+// Shapes: x [batch, rows, stride] f32, of which `rows` columns count; in place
 
 struct Params {
-    rows: u32,
+    tokens: u32,
     stride: u32, // from row to row
     scale: f32,
 }
@@ -21,10 +22,10 @@ fn softmax(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let row = wg.x + wg.y * nwg.x;
-    if row >= p.rows {
+    if row >= p.tokens {
         return;
     }
-    let base = (wg.z * p.rows + row) * p.stride;
+    let base = (wg.z * p.tokens + row) * p.stride;
     var top = LOWEST;
     for (var j = lane; j <= row; j += WIDTH) {
         top = max(top, x[base + j]);
@@ -35,7 +36,7 @@ fn softmax(
         total += exp(p.scale * (x[base + j] - top));
     }
     total = reduce_sum(lane, total);
-    for (var j = lane; j < p.rows; j += WIDTH) {
+    for (var j = lane; j < p.tokens; j += WIDTH) {
         x[base + j] = select(0.0, exp(p.scale * (x[base + j] - top)) / total, j <= row);
     }
 }

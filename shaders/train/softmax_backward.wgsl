@@ -1,9 +1,10 @@
-// d_x[i, j] = scale y[i, j] (d_y[i, j] - sum_l y[i, l] d_y[i, l]) for j <= i; 0 for j > i
-// one workgroup owns one row
-// y [batch, rows, stride] f32, the probabilities; d_y the same, becomes d_x in place
+// Computes: d_x[i, j] = scale * y[i, j] * (d_y[i, j] - sum_l y[i, l] * d_y[i, l]) for j <= i; 0 for j > i
+// Inputs: the probabilities y and their gradient d_y
+// Work split: one workgroup owns one row
+// Shapes: y [batch, rows, stride] f32; d_y the same, which becomes d_x in place
 
 struct Params {
-    rows: u32,
+    tokens: u32,
     stride: u32, // from row to row
     scale: f32,
 }
@@ -21,16 +22,16 @@ fn softmax_backward(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let row = wg.x + wg.y * nwg.x;
-    if row >= p.rows {
+    if row >= p.tokens {
         return;
     }
-    let base = (wg.z * p.rows + row) * p.stride;
+    let base = (wg.z * p.tokens + row) * p.stride;
     var sum = 0.0;
     for (var j = lane; j <= row; j += WIDTH) {
         sum += y[base + j] * d_y[base + j];
     }
     let mean = reduce_sum(lane, sum);
-    for (var j = lane; j < p.rows; j += WIDTH) {
+    for (var j = lane; j < p.tokens; j += WIDTH) {
         let at = base + j;
         d_y[at] = select(0.0, p.scale * y[at] * (d_y[at] - mean), j <= row);
     }

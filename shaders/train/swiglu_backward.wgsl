@@ -1,9 +1,10 @@
-// d_gate = d_y up s (1 + gate (1 - s)), d_up = d_y gate s, s = sigmoid(gate); they replace gate and up
-// one invocation owns one element of d_y
-// d_y [rows, n] f32; x [rows, 2 n] f32, gate then up in each row, in place
+// Computes: d_gate = d_y * up * s * (1 + gate * (1 - s)), d_up = d_y * gate * s, with s = sigmoid(gate)
+// Inputs: d_y, and x with gate, then up, in each row
+// Work split: one invocation owns one element of d_y
+// Shapes: d_y [rows, n] f32; x [rows, 2 * n] f32, in place
 
 struct Params {
-    rows: u32,
+    tokens: u32,
     n: u32,
 }
 
@@ -20,7 +21,7 @@ fn swiglu_backward(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let i = (wg.x + wg.y * nwg.x) * WIDTH + lane;
-    if i >= p.rows * p.n {
+    if i >= p.tokens * p.n {
         return;
     }
     let at = i + (i / p.n) * p.n;

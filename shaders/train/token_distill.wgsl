@@ -1,13 +1,14 @@
-// loss = (1 - share) CE(target) + share KL(softmax(teacher) || softmax(x));
-// d_x = factor (softmax(x) - share softmax(teacher) - (1 - share) [j = target]); both 0 without a target
-// one workgroup owns one row
-// targets [first + rows] u32, beyond the vocabulary: none; teacher [rows, vocab] f32; x [rows, vocab] f32, becomes d_x
-// in place; losses [first + rows] f32
+// Computes: loss = (1 - share) * CE(target) + share * KL(softmax(teacher) || softmax(x)) and
+//           d_x = factor * (softmax(x) - share * softmax(teacher) - (1 - share) * [j = target]); both 0 without a target
+// Inputs: targets, of which those beyond the vocabulary are none; logits of the teacher and of the student
+// Work split: one workgroup owns one row
+// Shapes: targets [first + rows] u32; teacher [rows, vocab] f32; x [rows, vocab] f32, becomes d_x in place;
+//         losses [first + rows] f32
 
 struct Params {
-    rows: u32,
+    tokens: u32,
     vocab: u32,
-    first: u32, // place of row 0 in targets and losses
+    offset: u32, // index of row 0 in targets and losses
     factor: f32,
     share: f32,
 }
@@ -28,11 +29,11 @@ fn token_distill(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let row = wg.x + wg.y * nwg.x;
-    if row >= p.rows {
+    if row >= p.tokens {
         return;
     }
     let base = row * p.vocab;
-    let target_id = targets[p.first + row];
+    let target_id = targets[p.offset + row];
     let counts = target_id < p.vocab;
     var top = vec2(LOWEST); // of the student and the teacher
     for (var j = lane; j < p.vocab; j += WIDTH) {
@@ -53,7 +54,7 @@ fn token_distill(
         let chosen = x[base + min(target_id, p.vocab - 1u)];
         let entropy = log(total.x) + (top.x - chosen);
         let divergence = apart / total.y + log(total.x) - log(total.y);
-        losses[p.first + row] = select(0.0, mix(entropy, divergence, p.share), counts);
+        losses[p.offset + row] = select(0.0, mix(entropy, divergence, p.share), counts);
     }
     workgroupBarrier(); // the chosen one is read before it is overwritten
     storageBarrier();

@@ -1,6 +1,7 @@
-// d_table[id] += sum of d_y over the rows whose token is id, in the order of the rows
-// one workgroup owns 256 columns of one id
-// d_y [rows, hidden] f32; order [rows] u32, rows by id; runs [ids, 3] u32 of (id, first, end) in order; d_table [vocab, hidden] f32
+// Computes: d_table[id] += sum of d_y over the rows whose token is id, in the order of the rows
+// Inputs: d_y; the rows sorted by id, and runs (id, first, end) of equal ids
+// Work split: one workgroup owns 256 columns of one id
+// Shapes: d_y [rows, hidden] f32; order [rows] u32; runs [ids, 3] u32; d_table [vocab, hidden] f32
 
 struct Params {
     runs: u32,

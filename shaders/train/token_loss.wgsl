@@ -1,11 +1,12 @@
-// loss = log sum_j exp(x_j) - x_target; d_x = factor (exp(x) / sum exp(x) - [j = target]); both 0 without a target
-// one workgroup owns one row
-// targets [first + rows] u32, beyond the vocabulary: none; x [rows, vocab] f32, becomes d_x in place; losses [first + rows] f32
+// Computes: loss = log sum_j exp(x_j) - x_target; d_x = factor * (exp(x) / sum exp(x) - [j = target]); both 0 without a target
+// Inputs: targets, of which those beyond the vocabulary are none; logits
+// Work split: one workgroup owns one row
+// Shapes: targets [first + rows] u32; x [rows, vocab] f32, becomes d_x in place; losses [first + rows] f32
 
 struct Params {
-    rows: u32,
+    tokens: u32,
     vocab: u32,
-    first: u32, // place of row 0 in targets and losses
+    offset: u32, // index of row 0 in targets and losses
     factor: f32,
 }
 
@@ -24,11 +25,11 @@ fn token_loss(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let row = wg.x + wg.y * nwg.x;
-    if row >= p.rows {
+    if row >= p.tokens {
         return;
     }
     let base = row * p.vocab;
-    let target_id = targets[p.first + row];
+    let target_id = targets[p.offset + row];
     let counts = target_id < p.vocab;
     var top = LOWEST;
     for (var j = lane; j < p.vocab; j += WIDTH) {
@@ -42,7 +43,7 @@ fn token_loss(
     total = reduce_sum(lane, total);
     if lane == 0u {
         let chosen = x[base + min(target_id, p.vocab - 1u)];
-        losses[p.first + row] = select(0.0, log(total) + (top - chosen), counts);
+        losses[p.offset + row] = select(0.0, log(total) + (top - chosen), counts);
     }
     workgroupBarrier(); // the chosen one is read before it is overwritten
     storageBarrier();

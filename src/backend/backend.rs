@@ -1,6 +1,6 @@
-//! What a device has to offer, and what its callers need around it.
+//! The interface of a device, and what its callers need around it.
 
-use super::DeviceFacts;
+use super::facts::DeviceFacts;
 use super::fill::Fill;
 use crate::error::{Error, Result};
 use crate::ops::{Cost, Features, Op, Shader};
@@ -10,9 +10,9 @@ use crate::ops::{Cost, Features, Op, Shader};
 pub struct Timing {
     /// [`Op::NAME`].
     pub op: &'static str,
-    /// What [`Backend::scope`] said last before it.
-    pub place: String,
-    /// What it had to move and compute.
+    /// The name that [`Backend::scope`] gave last before it.
+    pub scope: String,
+    /// The bytes it had to move, and the operations it had to compute.
     pub cost: Cost,
     /// From its beginning to its end on the device.
     pub nanoseconds: f64,
@@ -32,8 +32,8 @@ pub trait Backend {
         self.facts().name.clone()
     }
 
-    /// Bytes that new buffers can still take, as far as anybody can tell: of a GPU what its memory has beside the
-    /// buffers of this process, of the host what the system has left.
+    /// Bytes that new buffers can still take, where that is known: a GPU's memory less the buffers of this process, and
+    /// on the host the memory that the system has left.
     fn available(&self) -> Option<u64> {
         None
     }
@@ -49,7 +49,7 @@ pub trait Backend {
     /// Overwrites words from `offset` on.
     fn upload(&self, buffer: &Self::Buffer, offset: usize, words: &[u32]) -> Result<()>;
 
-    /// Overwrites words from `offset` on with what `fill` writes, without ever holding all of them on the host:
+    /// Overwrites words from `offset` on with the words that `fill` writes, without ever holding all of them on the host:
     /// weights go from a mapped file through a bounded staging memory to the device.
     fn upload_with(&self, buffer: &Self::Buffer, offset: usize, fill: &Fill<'_>) -> Result<()> {
         fill.pieces(|first, words| self.upload(buffer, offset + first, words))
@@ -70,11 +70,17 @@ pub trait Backend {
     /// Hands everything asked for so far to the device.
     fn flush(&self) -> Result<()>;
 
-    /// From `collect_pipelines(true)` to `collect_pipelines(false)` nothing is run: [`Backend::run`] only notes what it would need, and
-    /// what is downloaded means nothing. The end of the rehearsal makes everything that was noted at once (kernels are
-    /// compiled in parallel). `false` where there is nothing to prepare, and then ops are run as ever.
-    fn collect_pipelines(&self, _on: bool) -> Result<bool> {
+    /// From here to [`Backend::compile_pipelines`] nothing is run: [`Backend::run`] only notes the pipeline that it would
+    /// need, and words that are downloaded mean nothing. `false` where there are no pipelines, and then ops are run as
+    /// ever.
+    fn collect_pipelines(&self) -> Result<bool> {
         Ok(false)
+    }
+
+    /// Compiles all pipelines that were noted since [`Backend::collect_pipelines`], on all threads; from here on ops are
+    /// run again.
+    fn compile_pipelines(&self) -> Result<()> {
+        Ok(())
     }
 
     /// Begins to keep the device's time of every op, or stops. `false` where the device has no clock for that.
@@ -87,78 +93,12 @@ pub trait Backend {
         Ok(Vec::new())
     }
 
-    /// Says where in the model the next ops belong (for messages of the lockstep check, and profiles).
+    /// Names the part of the model that the next ops belong to, for messages of the lockstep check and for profiles.
     fn scope(&self, _name: &dyn Fn() -> String) {}
 
     /// Blocks until results that [`Backend::download`] waits for may be there. Only programs call this.
     fn wait(&self) -> Result<()> {
         Ok(())
-    }
-}
-
-/// A borrowed backend is one too, so that a program keeps its device while a model lives on it.
-impl<B: Backend> Backend for &B {
-    type Buffer = B::Buffer;
-
-    fn facts(&self) -> &DeviceFacts {
-        (**self).facts()
-    }
-
-    fn available(&self) -> Option<u64> {
-        (**self).available()
-    }
-
-    fn runs<O: Op>(&self) -> bool {
-        (**self).runs::<O>()
-    }
-
-    fn alloc(&self, label: &str, words: usize) -> Result<Self::Buffer> {
-        (**self).alloc(label, words)
-    }
-
-    fn upload(&self, buffer: &Self::Buffer, offset: usize, words: &[u32]) -> Result<()> {
-        (**self).upload(buffer, offset, words)
-    }
-
-    fn upload_with(&self, buffer: &Self::Buffer, offset: usize, fill: &Fill<'_>) -> Result<()> {
-        (**self).upload_with(buffer, offset, fill)
-    }
-
-    fn download<'a>(
-        &'a self,
-        buffer: &'a Self::Buffer,
-        offset: usize,
-        len: usize,
-    ) -> impl Future<Output = Result<Vec<u32>>> {
-        (**self).download(buffer, offset, len)
-    }
-
-    async fn run<O: Op>(&self, op: &O, buffers: &[&Self::Buffer]) -> Result<()> {
-        (**self).run(op, buffers).await
-    }
-
-    fn flush(&self) -> Result<()> {
-        (**self).flush()
-    }
-
-    fn collect_pipelines(&self, on: bool) -> Result<bool> {
-        (**self).collect_pipelines(on)
-    }
-
-    fn profile(&self, on: bool) -> Result<bool> {
-        (**self).profile(on)
-    }
-
-    async fn profiled(&self) -> Result<Vec<Timing>> {
-        (**self).profiled().await
-    }
-
-    fn scope(&self, name: &dyn Fn() -> String) {
-        (**self).scope(name);
-    }
-
-    fn wait(&self) -> Result<()> {
-        (**self).wait()
     }
 }
 
@@ -186,7 +126,7 @@ pub fn block_on<B: Backend, T>(backend: &B, future: impl Future<Output = Result<
     }))
 }
 
-/// Checks a run's buffers against what the op needs.
+/// Checks the lengths of a run's buffers against those that the op needs.
 pub(super) fn check_lengths<O: Op>(
     op: &O,
     lengths: impl ExactSizeIterator<Item = usize>,
@@ -209,7 +149,7 @@ pub(super) fn check_lengths<O: Op>(
     Ok(())
 }
 
-/// The first kernel of `O` that a device with `level` can run: what a GPU takes.
-pub fn kernel_for<O: Op>(level: Features) -> Option<&'static Shader> {
-    O::SHADERS.iter().find(|s| level.covers(s.needs))
+/// The first kernel of `O` that a device with `features` can run: what a GPU takes.
+pub fn kernel_for<O: Op>(features: Features) -> Option<&'static Shader> {
+    O::SHADERS.iter().find(|s| features.covers(s.features))
 }

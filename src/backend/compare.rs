@@ -2,16 +2,16 @@
 
 use crate::ops::{Agree, Elem};
 
-/// What comparing one buffer found.
+/// The result of comparing a buffer.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Verdict {
-    /// Within the bound; how far it was (units in the last place or NMSE; 0 for bits).
+    /// Within the bound; the distance in units in the last place or as NMSE, 0 for bits.
     Agrees(f64),
     /// Beyond it, first or worst at this element.
     Differs {
         /// Flat index of the element.
         element: usize,
-        /// How far apart the buffers are: units in the last place, or NMSE; 1 where bits must be equal.
+        /// The distance of the buffers: units in the last place, or NMSE; 1 where bits must be equal.
         by: f64,
     },
 }

@@ -1,6 +1,9 @@
 //! The host as a backend: buffers are words in memory, ops run their references or something faster.
 
-use super::{Backend, DeviceFacts, Fill, check_lengths};
+use super::backend::{Backend, check_lengths};
+use super::facts::DeviceFacts;
+use super::fill::Fill;
+use super::host;
 use crate::error::{Error, Result};
 use crate::ops::{Access, Bindings, Op};
 use std::future::{Future, ready};
@@ -57,7 +60,7 @@ impl Backend for Cpu {
     }
 
     fn available(&self) -> Option<u64> {
-        super::host::available()
+        host::available()
     }
 
     fn alloc(&self, label: &str, words: usize) -> Result<CpuBuffer> {
@@ -74,14 +77,14 @@ impl Backend for Cpu {
     }
 
     fn upload(&self, buffer: &CpuBuffer, offset: usize, words: &[u32]) -> Result<()> {
-        let mut held = buffer.0.write().unwrap_or_else(PoisonError::into_inner);
-        held[offset..offset + words.len()].copy_from_slice(words);
+        let mut target = buffer.0.write().unwrap_or_else(PoisonError::into_inner);
+        target[offset..offset + words.len()].copy_from_slice(words);
         Ok(())
     }
 
     fn upload_with(&self, buffer: &CpuBuffer, offset: usize, fill: &Fill<'_>) -> Result<()> {
-        let mut held = buffer.0.write().unwrap_or_else(PoisonError::into_inner);
-        fill.write(0, &mut held[offset..offset + fill.words()]);
+        let mut target = buffer.0.write().unwrap_or_else(PoisonError::into_inner);
+        fill.write(0, &mut target[offset..offset + fill.words()]);
         Ok(())
     }
 
@@ -91,8 +94,8 @@ impl Backend for Cpu {
         offset: usize,
         len: usize,
     ) -> impl Future<Output = Result<Vec<u32>>> {
-        let held = buffer.0.read().unwrap_or_else(PoisonError::into_inner);
-        ready(Ok(held[offset..offset + len].to_vec()))
+        let words = buffer.0.read().unwrap_or_else(PoisonError::into_inner);
+        ready(Ok(words[offset..offset + len].to_vec()))
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&CpuBuffer]) -> Result<()> {

@@ -1,6 +1,6 @@
-//! What a model has to know of the device it runs on, as one value.
+//! The facts that a model has to know of the device it runs on, as one value.
 
-use super::Tuning;
+use super::tuning::Tuning;
 use crate::ops::{Features, Kv};
 
 /// Facts of a device. Every backend states them once, when it is opened; a backend that wraps another one passes them

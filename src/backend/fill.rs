@@ -1,4 +1,4 @@
-//! Words that are made where they are needed: rows of a weight on their way from a file to a device.
+//! Words that are written where they are needed: rows of a weight on their way from a file to a device.
 
 use crate::error::Result;
 
@@ -7,10 +7,11 @@ const BLOCK: usize = 16 << 10;
 /// Words that [`Fill::pieces`] holds at a time (8 MiB).
 const PIECE: usize = 2 << 20;
 
-/// Overwrites all of some words with the whole rows from a given one on; called in any order, from several threads.
+/// Called with the index of a row and a slice of whole rows: overwrites the slice with the rows from that index on. The
+/// calls come in any order, from several threads.
 pub type Write<'a> = dyn Fn(usize, &mut [u32]) + Sync + 'a;
 
-/// Rows of words and how any run of them is written, on as many threads as there are.
+/// Rows of words, and the function that writes any number of consecutive ones.
 pub struct Fill<'a> {
     rows: usize,
     row_words: usize,
@@ -18,7 +19,7 @@ pub struct Fill<'a> {
 }
 
 impl<'a> Fill<'a> {
-    /// `rows` rows of `row_words` words (at least one), as `write` makes them.
+    /// `rows` rows of `row_words` words (at least one), as `write` writes them.
     pub fn new(rows: usize, row_words: usize, write: &'a Write<'a>) -> Self {
         Self {
             rows,
@@ -32,7 +33,7 @@ impl<'a> Fill<'a> {
         self.rows * self.row_words
     }
 
-    /// Words of about `most`, in whole rows.
+    /// About `most` words, in whole rows.
     pub(super) fn whole_rows(&self, most: usize) -> usize {
         (most / self.row_words).max(1) * self.row_words
     }
@@ -65,9 +66,9 @@ impl<'a> Fill<'a> {
     /// Hands everything to `take(first, words)` in pieces of a few megabytes, in order.
     pub(super) fn pieces(&self, mut take: impl FnMut(usize, &[u32]) -> Result<()>) -> Result<()> {
         let (all, piece) = (self.words(), self.whole_rows(PIECE));
-        let mut held = vec![0; piece.min(all)];
+        let mut staging = vec![0; piece.min(all)];
         for first in (0..all).step_by(piece) {
-            let words = &mut held[..piece.min(all - first)];
+            let words = &mut staging[..piece.min(all - first)];
             self.write(first, words);
             take(first, words)?;
         }

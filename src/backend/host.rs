@@ -1,9 +1,9 @@
 //! How much memory the host has left.
 
-/// Bytes that this process can still take: what the system can free without swapping, and its swap; less where a control
-/// group (a container) has a limit. `None` where nobody can tell: without the feature `host-memory`, and in browsers.
+/// Bytes that this process can still take: the memory that the system can free without swapping, and its swap; less where
+/// a control group (a container) has a limit. `None` without the feature `host-memory`, and in browsers, which do not tell.
 #[cfg(feature = "host-memory")]
-pub fn available() -> Option<u64> {
+pub(super) fn available() -> Option<u64> {
     let mut system = sysinfo::System::new();
     system.refresh_memory_specifics(sysinfo::MemoryRefreshKind::everything());
     if system.total_memory() == 0 {
@@ -15,16 +15,16 @@ pub fn available() -> Option<u64> {
     } else {
         system.available_memory().saturating_add(system.free_swap())
     };
-    // what the group's limit leaves beside the memory that cannot be dropped (its file cache can)
+    // the group's limit less the memory that cannot be dropped (its file cache can)
     let group = system.cgroup_limits();
     let group = group.filter(|g| g.total_memory < system.total_memory());
     let left = group.map(|g| g.total_memory.saturating_sub(g.rss));
     Some(left.map_or(whole, |left| whole.min(left)))
 }
 
-/// Nobody can tell here.
+/// Without the feature nothing is known.
 #[cfg(not(feature = "host-memory"))]
-pub fn available() -> Option<u64> {
+pub(crate) fn available() -> Option<u64> {
     None
 }
 

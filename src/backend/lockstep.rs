@@ -1,18 +1,21 @@
 //! Two backends in lockstep: every op runs on both, and the first disagreement stops everything.
 
+use super::backend::Backend;
 use super::compare::{Verdict, compare};
-use super::{Backend, Cpu, DeviceFacts, Fill};
+use super::cpu::{Cpu, CpuBuffer};
+use super::facts::DeviceFacts;
+use super::fill::Fill;
 use crate::error::{Disagreement, Error, Result};
 use crate::ops::{Access, Elem, Op};
 use std::cell::{Cell, RefCell};
 
-/// A device and the reference beside it. After each op the reference takes over the device's results, so
-/// that bounded differences do not add up from op to op.
+/// A device and the reference beside it. After each op the reference takes over the device's results, so that bounded
+/// differences do not add up from op to op.
 pub struct Lockstep<B: Backend> {
     device: B,
     reference: Cpu,
     facts: DeviceFacts,
-    place: RefCell<String>,
+    scope: RefCell<String>,
     compared: Cell<usize>,
 }
 
@@ -27,7 +30,7 @@ impl<B: Backend> Lockstep<B> {
             },
             device,
             reference: Cpu::reference(),
-            place: RefCell::default(),
+            scope: RefCell::default(),
             compared: Cell::new(0),
         }
     }
@@ -37,7 +40,7 @@ impl<B: Backend> Lockstep<B> {
         &self.device
     }
 
-    /// Ops compared so far.
+    /// How many ops were compared so far.
     pub fn compared(&self) -> usize {
         self.compared.get()
     }
@@ -46,7 +49,7 @@ impl<B: Backend> Lockstep<B> {
         &self,
         op: &O,
         index: usize,
-        buffer: &(B::Buffer, crate::backend::cpu::CpuBuffer),
+        buffer: &(B::Buffer, CpuBuffer),
         len: usize,
     ) -> Result<()> {
         let binding = O::BINDINGS[index];
@@ -61,7 +64,7 @@ impl<B: Backend> Lockstep<B> {
                 Elem::U32 => words[element].to_string(),
             };
             return Err(Error::Disagree(Box::new(Disagreement {
-                place: self.place.borrow().clone(),
+                place: self.scope.borrow().clone(),
                 op: O::NAME,
                 binding: binding.name,
                 element,
@@ -75,7 +78,7 @@ impl<B: Backend> Lockstep<B> {
 }
 
 impl<B: Backend> Backend for Lockstep<B> {
-    type Buffer = (B::Buffer, crate::backend::cpu::CpuBuffer);
+    type Buffer = (B::Buffer, CpuBuffer);
 
     fn facts(&self) -> &DeviceFacts {
         &self.facts
@@ -139,7 +142,7 @@ impl<B: Backend> Backend for Lockstep<B> {
     }
 
     fn scope(&self, name: &dyn Fn() -> String) {
-        *self.place.borrow_mut() = name();
+        *self.scope.borrow_mut() = name();
     }
 
     fn wait(&self) -> Result<()> {

@@ -14,6 +14,7 @@ mod lockstep;
 #[cfg(feature = "translate")]
 pub mod translate;
 mod tuning;
+mod wrapper;
 
 #[cfg(feature = "blocking")]
 pub use backend::block_on;
@@ -25,5 +26,4 @@ pub use fill::{Fill, Write};
 pub use gpu::{AdapterSummary, Gpu, Options, adapters, ranking};
 pub use lockstep::Lockstep;
 pub use tuning::Tuning;
-
-use backend::check_lengths;
+pub use wrapper::Wrapper;

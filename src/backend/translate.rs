@@ -5,7 +5,7 @@
 //! SPIR-V (Vulkan), MSL (Metal) or HLSL (Direct3D 12). The options are those of wgpu 30; browsers get the WGSL itself.
 
 use super::gpu::params;
-use crate::ops::{Access, Binding, Features, Op, Shader, Visitor, for_each};
+use crate::ops::{Access, Binding, Features, Field, Fields, Op, Shader, Visitor, for_each};
 use naga::back::{PipelineConstants, hlsl, msl, pipeline_constants::process_overrides, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
@@ -27,6 +27,8 @@ pub struct Pipeline {
     pub bindings: &'static [Binding],
     /// Bytes of its parameters.
     pub params: usize,
+    /// Members of its parameters, as Rust has them.
+    pub fields: &'static [Field],
     /// Values of its overrides, on a device that allows 256 invocations in a workgroup.
     pub overrides: Vec<(&'static str, f64)>,
 }
@@ -74,6 +76,7 @@ impl Visitor for Collect<'_> {
                     prelude,
                     bindings: O::BINDINGS,
                     params: size_of::<O::Params>(),
+                    fields: O::Params::FIELDS,
                     overrides,
                 });
             }
@@ -101,7 +104,7 @@ impl Pipeline {
     /// Parses and validates it, and applies its overrides.
     pub fn configure(&self, params: Params) -> Result<Configured, String> {
         let text = self.wgsl(params);
-        let parsed = Parsed::new(&text, self.shader.needs, params)?;
+        let parsed = Parsed::new(&text, self.shader.features, params)?;
         parsed.configure(self, params)
     }
 
@@ -128,24 +131,24 @@ pub struct Parsed {
 }
 
 /// What naga's validation must allow kernels that need so much.
-fn capabilities(needs: Features, params: Params) -> Capabilities {
+fn capabilities(features: Features, params: Params) -> Capabilities {
     // unpack2x16float belongs to every WebGPU
     let mut allowed = Capabilities::SHADER_FLOAT16_IN_FLOAT32;
     allowed.set(Capabilities::IMMEDIATES, params == Params::Immediate);
-    allowed.set(Capabilities::SUBGROUP, needs.subgroup);
-    allowed.set(Capabilities::SHADER_FLOAT16, needs.f16);
-    allowed.set(Capabilities::SHADER_INT64, needs.int64);
-    allowed.set(Capabilities::SHADER_INT16, needs.int16);
+    allowed.set(Capabilities::SUBGROUP, features.subgroup);
+    allowed.set(Capabilities::SHADER_FLOAT16, features.f16);
+    allowed.set(Capabilities::SHADER_INT64, features.int64);
+    allowed.set(Capabilities::SHADER_INT16, features.int16);
     let matrices = Capabilities::COOPERATIVE_MATRIX | Capabilities::SUBGROUP_BARRIER;
-    allowed.set(matrices, needs.matrix);
+    allowed.set(matrices, features.matrix);
     allowed
 }
 
 impl Parsed {
-    /// Parses and validates WGSL that may use what a device with `needs` has.
-    pub fn new(text: &str, needs: Features, params: Params) -> Result<Self, String> {
+    /// Parses and validates WGSL that may use what a device with `features` has.
+    pub fn new(text: &str, features: Features, params: Params) -> Result<Self, String> {
         let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text))?;
-        let info = Validator::new(ValidationFlags::all(), capabilities(needs, params))
+        let info = Validator::new(ValidationFlags::all(), capabilities(features, params))
             .validate(&module)
             .map_err(|e| e.emit_to_string(text))?;
         Ok(Self { module, info })
@@ -220,7 +223,7 @@ impl Configured {
 
     /// An error for `language` if it cannot say what this kernel does.
     fn expressible(&self, language: &str) -> Result<(), String> {
-        match self.pipeline.shader.needs.matrix {
+        match self.pipeline.shader.features.matrix {
             true => Err(format!(
                 "{language} has no cooperative matrices of 16 by 16"
             )),
@@ -292,7 +295,7 @@ impl Configured {
             target.register += 1;
         }
         let options = hlsl::Options {
-            shader_model: match self.pipeline.shader.needs {
+            shader_model: match self.pipeline.shader.features {
                 Features::NONE => hlsl::ShaderModel::V5_1,
                 _ => hlsl::ShaderModel::V6_2,
             },

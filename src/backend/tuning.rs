@@ -1,29 +1,29 @@
-//! Numbers that were found by measuring, by class of device. Results do not depend on them, only speed does; what they
-//! may be is limited by nothing but being positive, and the cross-check runs kernels at several values.
+//! Numbers that were found by measuring, by class of device. Results do not depend on them, only speed does. They may have
+//! any positive values: tests run kernels and whole models at values that fit no device.
 //!
-//! Who has measured another device adds a class here, with its source.
+//! Whoever measures another device adds a class here, with its source.
 
 use crate::ops::attention::Ranges;
 
-/// What the kernels and the queue of a class of devices are tuned to.
+/// The numbers that the kernels and the queue of a class of devices are tuned to.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Tuning {
-    /// Device, driver and date of the measurements, and what the numbers were not measured on.
+    /// Device, driver and date of the measurements, and where the numbers are assumed.
     pub source: &'static str,
     /// Workgroups that keep the device busy with the products of one token.
     pub processors: usize,
-    /// How far the positions of a step are split into ranges that are attended to in parallel.
+    /// How the positions of a step are split into ranges that are attended to in parallel.
     pub ranges: Ranges,
-    /// Up to so many tokens go through the matrix-vector kernels, more through the matrix-matrix ones.
+    /// Most tokens that go through the matrix-vector kernels; more go through the matrix-matrix ones.
     pub gemv_tokens: usize,
-    /// From so many tokens on the exact sums of several sequences are made by cooperative matrices, with activations of
-    /// 8 and of 16 bits.
+    /// Fewest tokens for which one-bit products compute the exact sums of several sequences, with activations of 8 and of
+    /// 16 bits.
     pub bits_tokens: [usize; 2],
-    /// From so many tokens on, cooperative matrices multiply with weights that were decoded before.
+    /// Fewest tokens for which cooperative matrices multiply with weights that were decoded before.
     pub expand_tokens: usize,
-    /// From so many tokens on, dense products take tall tiles.
+    /// Fewest tokens for which dense products take tall tiles.
     pub tall_tokens: usize,
-    /// Narrowest subgroups with which a product rounds its token by itself.
+    /// Narrowest subgroups with which a product quantizes its token by itself.
     pub fused_subgroup: usize,
     /// Dispatches of the first submission after the host waited. The device starts on them while the host records
     /// more; later submissions grow.

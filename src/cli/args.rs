@@ -4,7 +4,7 @@ use crate::backend::DeviceChoice;
 use crate::error::{Error, Result};
 use crate::model::{Granularity, Method, Mixed, Recipe};
 use crate::ops::quantize::Activations;
-pub use crate::train::MethodName;
+pub(super) use crate::train::MethodName;
 use clap::{Args, ValueEnum};
 use etcetera::BaseStrategy;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use std::str::FromStr;
 /// Which device, and whether to trust it.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Device")]
-pub struct DeviceArgs {
+pub(super) struct DeviceArgs {
     /// auto (a real GPU, else the CPU), cpu, gpu (software ones too), vulkan, dx12, metal, an index or part of a name of `info`
     #[arg(long, env = "FAIRY2I_DEVICE", value_name = "DEVICE", default_value = "auto", value_parser = DeviceChoice::from_str)]
     pub device: DeviceChoice,
@@ -27,7 +27,7 @@ pub struct DeviceArgs {
 
 impl DeviceArgs {
     /// Where compiled kernels are kept, if anywhere.
-    pub fn cache_folder(&self) -> Option<PathBuf> {
+    pub(super) fn cache_folder(&self) -> Option<PathBuf> {
         match &self.cache {
             Some(path) if path == Path::new("off") => None,
             Some(path) => Some(path.clone()),
@@ -42,7 +42,7 @@ impl DeviceArgs {
 /// What to do with linear layers that are stored dense.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Quantization")]
-pub struct RecipeArgs {
+pub(super) struct RecipeArgs {
     /// Residual stages of fairy2i, 1 to 4: bits per weight (fairy2i alone means 2); of some layers others, later ones win:
     /// by kind `2,down=3,head=3`, by block `2,0-1+last=3`, by both `2,down@0-3=3`. Of a packed model: read its first T
     /// stages only
@@ -69,14 +69,14 @@ pub struct RecipeArgs {
 
 /// What `--stages` says. Which block is the last, and whether a named block exists, is known with the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StageList(String);
+pub(super) struct StageList(String);
 
 impl StageList {
     /// The stages in a model of `blocks` blocks.
     ///
     /// # Errors
     /// [`Error::Usage`] for a block that the model does not have.
-    pub fn of(&self, blocks: usize) -> Result<Mixed> {
+    pub(super) fn of(&self, blocks: usize) -> Result<Mixed> {
         let wrong = |what| Error::usage(format!("--stages {}: {what}", self.0), "correct it");
         Mixed::parse(&self.0, Some(blocks)).map_err(wrong)
     }
@@ -99,7 +99,7 @@ impl FromStr for StageList {
 
 impl RecipeArgs {
     /// Whether anything was asked for.
-    pub fn is_given(&self) -> bool {
+    pub(super) fn is_given(&self) -> bool {
         self.stages.is_some()
             || self.granularity.is_some()
             || self.method.is_some()
@@ -108,7 +108,7 @@ impl RecipeArgs {
     }
 
     /// The recipe they describe for a model of `blocks` blocks, where nothing else is said with `default` as the method.
-    pub fn recipe(&self, default: MethodName, blocks: usize) -> Result<Recipe> {
+    pub(super) fn recipe(&self, default: MethodName, blocks: usize) -> Result<Recipe> {
         let implied =
             self.stages.is_some() || self.granularity.is_some() || self.skip_lm_head || self.rotate;
         let name = self.method.unwrap_or(if implied {
@@ -179,7 +179,7 @@ impl From<ActivationName> for Activations {
 
 /// How many tokens of a prompt are processed together, in llama.cpp's words.
 #[derive(Debug, Clone, Copy, Args)]
-pub struct BatchArgs {
+pub(super) struct BatchArgs {
     /// Most tokens of a prompt given to the model together; -ub of them are processed at once
     #[arg(short, long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u64).range(1..))]
     pub batch_size: u64,
@@ -190,7 +190,7 @@ pub struct BatchArgs {
 
 impl BatchArgs {
     /// Most tokens of a prompt processed at once: micro-batches are parts of batches.
-    pub fn at_once(&self) -> usize {
+    pub(super) fn at_once(&self) -> usize {
         let most = self.batch_size.min(self.ubatch_size);
         usize::try_from(most).unwrap_or(usize::MAX)
     }
@@ -198,7 +198,7 @@ impl BatchArgs {
 
 /// Which of several ways to the same result are taken.
 #[derive(Debug, Clone, Copy, clap::Args)]
-pub struct PathArgs {
+pub(super) struct PathArgs {
     /// How keys and values are kept: f16 is half the memory; auto: f16 on GPUs, f32 on the CPU
     #[arg(long, value_enum, default_value = "auto")]
     pub kv: KvName,

@@ -9,14 +9,14 @@ use crate::error::Result;
   fairy2i-gpu completions bash > ~/.local/share/bash-completion/completions/fairy2i-gpu
   fairy2i-gpu completions zsh  > ~/.zfunc/_fairy2i-gpu
   fairy2i-gpu completions fish > ~/.config/fish/completions/fairy2i-gpu.fish")]
-pub struct Completions {
+pub(super) struct Completions {
     /// The shell.
     shell: clap_complete::Shell,
 }
 
 impl Completions {
     /// Prints the script; into memory first, because the generator panics on a closed pipe.
-    pub fn run(self, mut command: clap::Command) -> Result<()> {
+    pub(super) fn run(self, mut command: clap::Command) -> Result<()> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut command, "fairy2i-gpu", &mut script);
         out::print(&String::from_utf8_lossy(&script))

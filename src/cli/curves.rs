@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = "Examples:
   fairy2i-gpu curves RUN-W1 RUN-W2 > curves.svg
   fairy2i-gpu curves RUN-W1 RUN-W2 --text novel_val > novels.svg")]
-pub struct Curves {
+pub(super) struct Curves {
     /// Folders that `train` made
     #[arg(value_name = "RUN", required = true)]
     runs: Vec<PathBuf>,
@@ -21,7 +21,7 @@ pub struct Curves {
 
 impl Curves {
     /// Prints the plot.
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let mut runs = Vec::new();
         for folder in &self.runs {
             runs.push((name(folder), Metrics::read(folder)?));

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 
 /// Mesa's device-selection layer complains on standard error when there is no desktop, at every look for
 /// adapters. It only reorders them, which the choice of a device does itself.
-pub fn silence_layers() {
+pub(super) fn silence_layers() {
     let unset = |name| std::env::var_os(name).is_none();
     if cfg!(target_os = "linux") && unset("MESA_VK_DEVICE_SELECT") && unset("NODEVICE_SELECT") {
         // SAFETY: called first thing in `main`, before any other thread exists.
@@ -19,7 +19,7 @@ pub fn silence_layers() {
 }
 
 /// Something that runs on a device: what a command does once its device is chosen.
-pub trait Task {
+pub(super) trait Task {
     /// Its result.
     type Output;
     /// Does it.
@@ -27,19 +27,19 @@ pub trait Task {
 }
 
 /// Runs `task` on the device that `args` ask for, with the reference beside it if they ask for that.
-pub fn run_on<T: Task>(args: &DeviceArgs, task: T) -> Result<T::Output> {
+pub(super) fn run_on<T: Task>(args: &DeviceArgs, task: T) -> Result<T::Output> {
     run(&open(args)?, task)
 }
 
 /// Runs `task` on `device`, and says how much was compared if it is checked.
-pub fn run<T: Task>(device: &Device, task: T) -> Result<T::Output> {
+pub(super) fn run<T: Task>(device: &Device, task: T) -> Result<T::Output> {
     let output = task.run(device)?;
     report_check(device);
     Ok(output)
 }
 
 /// Says how much of what ran on `device` was compared with the reference, if it was.
-pub fn report_check(device: &Device) {
+pub(super) fn report_check(device: &Device) {
     if let Some(compared) = device.compared() {
         out::note(&format!("check: {compared} ops on {}", agrees(device)));
     }
@@ -55,12 +55,12 @@ fn agrees(device: &Device) -> String {
 
 /// Opens the device that `args` ask for. An adapter that does not open is passed over, and said so, where
 /// `args` leave a choice.
-pub fn open(args: &DeviceArgs) -> Result<Device> {
+pub(super) fn open(args: &DeviceArgs) -> Result<Device> {
     open_with(args, false)
 }
 
 /// [`open`], able to time ops by its own clock if it has one and `profile` is set.
-pub fn open_with(args: &DeviceArgs, profile: bool) -> Result<Device> {
+pub(super) fn open_with(args: &DeviceArgs, profile: bool) -> Result<Device> {
     let options = DeviceOptions {
         check: args.check,
         gpu: Options {

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 A quantized weight is a sum of a few f32 scales: f32 keeps it exactly, f16 within 0.05 %, bf16 within 0.4 %. That is
 why f16 is the default, whatever the original's type.")]
-pub struct Export {
+pub(super) struct Export {
     /// Packed folder, or a full-precision one with --stages or --method
     #[arg(value_name = "IN")]
     input: PathBuf,
@@ -60,7 +60,7 @@ struct Report {
 
 impl Export {
     /// Writes the folder.
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let opened = source::open(Some(&self.input))?;
         let recipe = source::recipe(&opened, &self.recipe)?;
         let files = ModelFiles::from(opened);

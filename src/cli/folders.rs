@@ -7,14 +7,14 @@ use crate::files::staging::{Destination, Replaced};
 use std::path::Path;
 
 /// Says what was replaced.
-pub fn tell(replaced: Option<Replaced>) {
+pub(super) fn tell(replaced: Option<Replaced>) {
     if let Some(replaced) = replaced {
         out::note(&format!("note: {replaced}"));
     }
 }
 
 /// Refuses at once, before a device is opened, an `output` that `command` could not write while it reads `input`.
-pub fn check(command: &str, input: &Path, output: &Path, force: bool) -> Result<()> {
+pub(super) fn check(command: &str, input: &Path, output: &Path, force: bool) -> Result<()> {
     let inputs = Inputs::new().with(input);
     let destination = Destination {
         replace: force,
@@ -25,7 +25,7 @@ pub fn check(command: &str, input: &Path, output: &Path, force: bool) -> Result<
 }
 
 /// Adds to the refusal of a folder in use what `--force` does about it in `command`.
-pub fn with_force<T>(command: &str, result: Result<T>) -> Result<T> {
+pub(super) fn with_force<T>(command: &str, result: Result<T>) -> Result<T> {
     result.map_err(|error| match error {
         Error::Occupied {
             path,

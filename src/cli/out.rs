@@ -2,7 +2,7 @@
 //! closes.
 
 use crate::error::{Error, Result};
-pub use crate::units::{bytes, memory, scaled};
+pub(super) use crate::units::{bytes, memory, scaled};
 use serde::Serialize;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::Path;
@@ -10,38 +10,38 @@ use std::path::Path;
 const STDOUT: &str = "standard output";
 
 /// Writes `text` to standard output at once.
-pub fn print(text: &str) -> Result<()> {
+pub(super) fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|error| Error::io(STDOUT, error))
 }
 
 /// Writes `value` and a line end to standard output.
-pub fn json(value: &impl Serialize) -> Result<()> {
+pub(super) fn json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
         .map_err(|error| Error::io(STDOUT, std::io::Error::other(error)))?;
     print(&(text + "\n"))
 }
 
 /// Writes one line to standard error; there is nobody to tell when that fails.
-pub fn note(line: &str) {
+pub(super) fn note(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// Whether `error` only says that the reader of standard output has gone.
-pub fn reader_left(error: &Error) -> bool {
+pub(super) fn reader_left(error: &Error) -> bool {
     matches!(error, Error::Io { path, source }
         if path == Path::new(STDOUT) && source.kind() == ErrorKind::BrokenPipe)
 }
 
 /// Whether standard output is read by a person.
-pub fn on_terminal() -> bool {
+pub(super) fn on_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
 /// Writes a file whole or not at all: beside its place first, then renamed. One that is there is replaced only if
 /// `replace`.
-pub fn save(file: &Path, bytes: &[u8], replace: bool) -> std::io::Result<()> {
+pub(super) fn save(file: &Path, bytes: &[u8], replace: bool) -> std::io::Result<()> {
     if !replace && file.symlink_metadata().is_ok() {
         return Err(ErrorKind::AlreadyExists.into());
     }
@@ -67,12 +67,12 @@ pub fn save(file: &Path, bytes: &[u8], replace: bool) -> std::io::Result<()> {
 }
 
 /// Messages of drivers span lines; ours do not.
-pub fn one_line(text: &str) -> String {
+pub(super) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A bar on standard error for `steps` steps; invisible unless a person is watching and `wanted`.
-pub fn progress(wanted: bool, steps: usize) -> indicatif::ProgressBar {
+pub(super) fn progress(wanted: bool, steps: usize) -> indicatif::ProgressBar {
     if !wanted {
         return indicatif::ProgressBar::hidden();
     }
@@ -85,14 +85,14 @@ pub fn progress(wanted: bool, steps: usize) -> indicatif::ProgressBar {
 }
 
 /// A bar that also says how much time is left, for steps of about equal length.
-pub fn timed() -> indicatif::ProgressStyle {
+pub(super) fn timed() -> indicatif::ProgressStyle {
     let style = "{bar:30} {pos}/{len} {elapsed} (left {eta}) {msg}";
     let style = indicatif::ProgressStyle::with_template(style);
     style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar())
 }
 
 /// Rows in columns two blanks apart, the first column left-aligned, the others right-aligned.
-pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+pub(super) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let mut widths: Vec<usize> = header.iter().map(|h| h.chars().count()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

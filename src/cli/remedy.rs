@@ -23,7 +23,7 @@ const OPTIONS: [(&str, &str); 14] = [
 ];
 
 /// `error` in one line, with the options that do what it advises.
-pub fn line(error: &Error) -> String {
+pub(super) fn line(error: &Error) -> String {
     let text = crate::cli::out::one_line(&error.to_string());
     let fitting = OPTIONS.iter().filter(|(words, _)| text.contains(words));
     let options: Vec<_> = fitting.map(|(_, option)| *option).collect();

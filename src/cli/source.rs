@@ -9,7 +9,7 @@ use crate::model::{Dtype, Recipe};
 use std::path::{Path, PathBuf};
 
 /// Opens `model`, or the built-in one; what was ignored in its files is told on standard error.
-pub fn open(model: Option<&Path>) -> Result<ModelFolder> {
+pub(super) fn open(model: Option<&Path>) -> Result<ModelFolder> {
     let opened = builtin::open(model)?;
     for note in &opened.notes {
         out::note(&format!("note: {note}"));
@@ -23,7 +23,7 @@ pub fn open(model: Option<&Path>) -> Result<ModelFolder> {
 /// # Errors
 /// When `args` want packed layers to be something else: their full-precision weights are gone; and for stages that they
 /// do not have.
-pub fn recipe(opened: &ModelFolder, args: &RecipeArgs) -> Result<Recipe> {
+pub(super) fn recipe(opened: &ModelFolder, args: &RecipeArgs) -> Result<Recipe> {
     let blocks = opened.config.layers;
     let Some(packed) = opened.recipe else {
         return args.recipe(MethodName::Full, blocks);
@@ -52,20 +52,20 @@ pub fn recipe(opened: &ModelFolder, args: &RecipeArgs) -> Result<Recipe> {
 }
 
 /// A path as messages and results show a model.
-pub fn name(model: Option<&Path>) -> String {
+pub(super) fn name(model: Option<&Path>) -> String {
     model.map_or_else(|| BUILTIN.to_owned(), |path| path.display().to_string())
 }
 
 /// `-m`.
 #[derive(Debug, Clone, clap::Args)]
-pub struct ModelArgs {
+pub(super) struct ModelArgs {
     /// Model folder: a Hugging Face checkpoint, full precision or packed [default: the built-in model]
     #[arg(short, long, value_name = "FOLDER")]
     pub model: Option<PathBuf>,
 }
 
 /// `bf16`.
-pub fn dtype_name(dtype: Dtype) -> &'static str {
+pub(super) fn dtype_name(dtype: Dtype) -> &'static str {
     match dtype {
         Dtype::F32 => "f32",
         Dtype::F16 => "f16",

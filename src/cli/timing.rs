@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// The very work is run this long before it is timed: GPUs lower their clocks within a second of light load
 /// and then measure several times too slow.
-pub const WARM_UP: Duration = Duration::from_millis(350);
+pub(super) const WARM_UP: Duration = Duration::from_millis(350);
 /// Time of one batch: long against the clock's and the submission's jitter.
 const BATCH: Duration = Duration::from_millis(20);
 /// Batches whose median counts, unless they take longer than [`LONG`] together.
@@ -16,7 +16,7 @@ const LONG: Duration = Duration::from_secs(2);
 
 /// What repeated measurements of one thing say.
 #[derive(Debug, Clone, Serialize)]
-pub struct Samples {
+pub(super) struct Samples {
     /// Middle one.
     pub median: f64,
     /// (largest - smallest) / median.
@@ -27,7 +27,7 @@ pub struct Samples {
 
 impl Samples {
     /// Statistics of `samples`, at least one.
-    pub fn new(samples: Vec<f64>) -> Self {
+    pub(super) fn new(samples: Vec<f64>) -> Self {
         let mut sorted = samples.clone();
         sorted.sort_by(f64::total_cmp);
         let n = sorted.len();
@@ -41,13 +41,13 @@ impl Samples {
 }
 
 /// Waits until the device has done everything.
-pub fn sync<B: Backend>(backend: &B) -> Result<()> {
+pub(super) fn sync<B: Backend>(backend: &B) -> Result<()> {
     backend.flush()?;
     backend.wait()
 }
 
 /// Seconds per call of `once`, which hands one unit of work to `backend` without waiting for it.
-pub fn measure<B: Backend>(
+pub(super) fn measure<B: Backend>(
     backend: &B,
     mut once: impl AsyncFnMut() -> Result<()>,
 ) -> Result<Samples> {

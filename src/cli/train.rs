@@ -26,7 +26,7 @@ use std::path::PathBuf;
 RUN gets config.toml (all settings, also usable with --config), run.json (hashes of what it began with), metrics.jsonl
 (one object a step), curves.svg, checkpoints step-N, and at the end model (full-precision weights, for any program),
 packed (to be used here) and README.md. It must not hold anything that is read, nor files of those names from elsewhere. A run that was killed goes on with --resume and ends with the same bits.")]
-pub struct Train {
+pub(super) struct Train {
     /// Folder of the run
     #[arg(long, value_name = "RUN")]
     out: PathBuf,
@@ -166,7 +166,7 @@ struct Given {
 
 impl Train {
     /// Trains.
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let path = self.out.join(crate::files::run::RUN_CONFIG);
         let before = self.resume.then(|| read_settings(&path)).transpose()?;
         let file = match (&self.config, &before) {

@@ -43,3 +43,15 @@ pub mod lab_notes {
         processor = "lab_notes/processor.md";
     }
 }
+
+#[doc = include_str!("links.md")]
+#[doc = include_str!("notes/index.md")]
+pub mod notes {
+    pages! {
+        gemv_rows = "notes/gemv_rows.md";
+        round_vector = "notes/round_vector.md";
+        phase_gemm_bits = "notes/phase_gemm_bits.md";
+        attention_coop = "notes/attention_coop.md";
+        phase_scale = "notes/phase_scale.md";
+    }
+}

@@ -1,6 +1,6 @@
 //! What rounding did to a model's predictions, without the noise of a text: distance from a reference.
 
-use super::mean_and_error;
+use super::mean::mean_and_error;
 use super::perplexity::Measured;
 use crate::model::Scored;
 use crate::model::session::Reference;

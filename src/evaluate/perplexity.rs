@@ -1,6 +1,6 @@
 //! Perplexity of one text under one model.
 
-use super::mean_and_error;
+use super::mean::mean_and_error;
 use super::protocol::Text;
 use crate::backend::Backend;
 use crate::error::Result;

@@ -1,6 +1,7 @@
 //! Which tensors a model has, by name, shape and type: one list that the readers check against and the writers
 //! lay files out by.
 
+use crate::model::blueprint::WeightShape;
 use crate::model::{Config, Dtype, Method, Packed, Recipe};
 
 /// A tensor that a folder must hold.
@@ -38,7 +39,8 @@ impl Role {
     }
 }
 
-/// All tensors of a model of shape `config`, its linear layers stored as `recipe` says, in forward order.
+/// All tensors of a model of shape `config`, its linear layers stored as `recipe` says, in forward
+/// order: a file is read from front to back.
 pub fn plan(config: &Config, recipe: Option<&Recipe>) -> Vec<Planned> {
     let tensor = |name: String, shape, role| Planned { name, shape, role };
     let mut all = vec![tensor(
@@ -46,19 +48,16 @@ pub fn plan(config: &Config, recipe: Option<&Recipe>) -> Vec<Planned> {
         vec![config.vocab, config.hidden],
         Role::Dense,
     )];
-    let norm = |name: &String| tensor(name.clone(), vec![config.hidden], Role::Norm);
-    let norms = config.norms();
-    let mut norms = norms.iter();
-    for linear in config.linears() {
+    for weight in config.weights() {
+        let linear = match weight {
+            WeightShape::Linear(linear) => linear,
+            WeightShape::Norm { name, width } => {
+                all.push(tensor(name, vec![width], Role::Norm));
+                continue;
+            }
+        };
         let (rows, columns) = (linear.out_features, linear.in_features);
         let prefix = linear.prefix;
-        // Norms come where the forward pass meets them, so that a file is read from front to back.
-        if ["self_attn.q_proj", "mlp.gate_proj", Config::HEAD]
-            .iter()
-            .any(|first| prefix.ends_with(first))
-        {
-            all.extend(norms.next().map(norm));
-        }
         match stored(config, recipe, &prefix) {
             Stored::Nowhere => {}
             Stored::Dense => all.push(tensor(

@@ -40,7 +40,7 @@ struct Index {
 }
 
 impl Shards {
-    pub fn open(source: &Source) -> Result<Self> {
+    pub(super) fn open(source: &Source) -> Result<Self> {
         let mut shards = Self::default();
         if source.has(SINGLE) {
             shards.add(source, SINGLE)?;
@@ -145,7 +145,7 @@ impl Shards {
     }
 
     /// Gives those of `names` that were left out the place of the tensor that has their values.
-    pub fn follow_aliases<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
+    pub(super) fn follow_aliases<'a>(&mut self, names: impl Iterator<Item = &'a str>) {
         for name in names.filter(|name| !self.unreadable.contains_key(*name)) {
             let other = self.aliases.get(name).and_then(|n| self.tensors.get(n));
             if let Some(place) = other.filter(|_| !self.tensors.contains_key(name)).cloned() {
@@ -155,7 +155,7 @@ impl Shards {
     }
 
     /// Gives the tensor `from` the name `to`.
-    pub fn rename(&mut self, from: &str, to: &str) {
+    pub(super) fn rename(&mut self, from: &str, to: &str) {
         if let Some(place) = self.tensors.remove(from) {
             self.tensors.insert(to.to_owned(), place);
             self.misplaced.retain(|(name, _)| name != to);
@@ -163,12 +163,12 @@ impl Shards {
     }
 
     /// The bytes of a tensor.
-    pub fn bytes(&self, (file, entry): &(usize, Entry)) -> &[u8] {
+    pub(super) fn bytes(&self, (file, entry): &(usize, Entry)) -> &[u8] {
         &self.files[*file][entry.range.clone()]
     }
 
     /// What is wrong with the places of tensors, but for those that nobody needs.
-    pub fn problems(&mut self, spare: impl Fn(&str) -> bool) -> Vec<String> {
+    pub(super) fn problems(&mut self, spare: impl Fn(&str) -> bool) -> Vec<String> {
         let all = std::mem::take(&mut self.misplaced).into_iter();
         all.filter(|(name, _)| !spare(name))
             .map(|(_, problem)| problem)

@@ -1,31 +1,33 @@
-//! Several texts at once.
+//! Several sequences at once.
 
 use super::generator::{Generator, next_round};
 use super::options::Generate;
 use super::sequence::{Finish, Piece, Sequence};
 use crate::backend::Device;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::{self, Choice, Sampler, Session, Wants};
 use crate::random::SplitMix64;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use web_time::Instant;
 
-/// Several texts that go on, as an iterator of the number of a text and its next piece.
+/// Several sequences that go on, as an iterator of the number of a sequence and its next piece.
 ///
-/// Prompts of the same number of tokens go on together: each new token of all of them takes one pass over the weights.
-/// Prompts of other lengths follow one after the other, and so do all where the device cannot decode several texts
-/// together, or where the way of choosing needs all logits on the host (a repetition penalty, no top-k).
+/// As many sequences as the model's batch has tokens go on together, each at its own length: each new token of all of them
+/// takes one pass over the weights. Where one ends, the next one that waits takes its place. Where the way of choosing needs
+/// all logits on the host (a repetition penalty, no top-k), they follow one after the other.
 ///
-/// Text `i` draws with the seed `sampling.seed + i`, so that it does not depend on how many others there are.
+/// Sequence `i` draws with the seed `sampling.seed + i`, so that it does not depend on how many others there are.
 pub struct Batch<'m> {
     model: &'m model::Model<Device>,
     options: Generate,
     /// Whether tokens are drawn, rather than the most likely ones taken.
     draws: bool,
     /// `None` while a generator has it.
-    texts: Vec<Option<Sequence<'m>>>,
-    /// Numbers of the texts that have not begun, in groups that go on together.
-    waiting: VecDeque<Vec<usize>>,
+    sequences: Vec<Option<Sequence<'m>>>,
+    /// Numbers of the sequences that have not begun.
+    waiting: VecDeque<usize>,
+    /// Most sequences that go on together.
+    most: usize,
     running: Option<Running<'m>>,
     ready: VecDeque<(usize, Piece)>,
     failed: bool,
@@ -36,10 +38,13 @@ enum Running<'m> {
     Together(Box<Group<'m>>),
 }
 
-/// Texts that go on together.
+/// Sequences that go on together.
 struct Group<'m> {
     session: Session<'m, Device>,
+    /// Numbers of the sequences.
     members: Vec<usize>,
+    /// What the session calls each of them.
+    slots: Vec<usize>,
     /// The newest token of each, which the session has not seen yet.
     last: Vec<u32>,
     random: Vec<SplitMix64>,
@@ -50,23 +55,18 @@ struct Group<'m> {
 impl<'m> Batch<'m> {
     pub(super) fn new(
         model: &'m model::Model<Device>,
-        texts: Vec<Sequence<'m>>,
+        sequences: Vec<Sequence<'m>>,
         options: Generate,
     ) -> Result<Self> {
         let wants = Sampler::new(options.sampling)?.wants();
-        let most = match wants {
-            Wants::All => 1,
-            Wants::Argmax | Wants::TopK(_) => model.most_sessions(),
-        };
-        let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for (i, text) in texts.iter().enumerate() {
-            let length = text.prompt_ids.len();
-            by_length.entry(length).or_default().push(i);
-        }
-        let groups = by_length.values().flat_map(|group| group.chunks(most));
+        let begins = |(i, sequence): (usize, &Sequence<'_>)| sequence.finish.is_none().then_some(i);
         Ok(Self {
-            waiting: groups.map(<[usize]>::to_vec).collect(),
-            texts: texts.into_iter().map(Some).collect(),
+            most: match wants {
+                Wants::All => 1,
+                Wants::Argmax | Wants::TopK(_) => model.most_sessions(),
+            },
+            waiting: sequences.iter().enumerate().filter_map(begins).collect(),
+            sequences: sequences.into_iter().map(Some).collect(),
             model,
             options,
             draws: matches!(wants, Wants::TopK(_)),
@@ -76,11 +76,11 @@ impl<'m> Batch<'m> {
         })
     }
 
-    /// The number of a text and its next piece; `None` when all texts have ended. This is what the iterator gives, for
-    /// those who must not block.
+    /// The number of a sequence and its next piece; `None` when all sequences have ended. This is what the iterator gives,
+    /// for those who must not block.
     ///
     /// # Errors
-    /// As [`Generator::next_piece`]. All texts end with an error.
+    /// As [`Generator::next_piece`]. All sequences end with an error.
     pub async fn next_piece(&mut self) -> Result<Option<(usize, Piece)>> {
         if self.failed {
             return Ok(None);
@@ -96,19 +96,19 @@ impl<'m> Batch<'m> {
                 return Ok(Some(piece));
             }
             let Some(running) = self.running.take() else {
-                let Some(group) = self.waiting.pop_front() else {
+                if self.waiting.is_empty() {
                     return Ok(None);
-                };
-                self.running = Some(self.begin(group).await?);
+                }
+                self.running = Some(self.begin().await?);
                 continue;
             };
             match running {
-                Running::Alone(i, mut text) => match text.next_piece().await? {
+                Running::Alone(i, mut generator) => match generator.next_piece().await? {
                     Some(piece) => {
                         self.ready.push_back((i, piece));
-                        self.running = Some(Running::Alone(i, text));
+                        self.running = Some(Running::Alone(i, generator));
                     }
-                    None => self.texts[i] = Some(text.into_sequence()),
+                    None => self.sequences[i] = Some(generator.into_sequence()),
                 },
                 Running::Together(mut group) => {
                     if self.round(&mut group).await? {
@@ -119,111 +119,141 @@ impl<'m> Batch<'m> {
         }
     }
 
-    async fn begin(&mut self, group: Vec<usize>) -> Result<Running<'m>> {
-        let length = |text: &Sequence<'_>| text.prompt_ids.len() + text.max_tokens;
-        let mine = group.iter().filter_map(|&i| self.texts[i].as_ref());
-        let context = mine.map(length).max().unwrap_or(1);
-        let session = self.model.sessions_of(group.len(), context)?;
-        if let [i] = group[..]
-            && let Some(text) = self.texts[i].take()
+    /// Begins the next sequence alone where nothing can go on beside it, else room for several.
+    async fn begin(&mut self) -> Result<Running<'m>> {
+        let count = self.most.min(self.waiting.len());
+        if count == 1
+            && let Some(i) = self.waiting.pop_front()
+            && let Some(sequence) = self.sequences[i].take()
         {
             let mut options = self.options.clone();
             options.sampling.seed = seed(&self.options, i);
-            let text = Generator::new(session, text, &options, None).await?;
-            return Ok(Running::Alone(i, Box::new(text)));
+            let session = self.model.sessions_of(1, sequence.longest())?;
+            let generator = Generator::new(session, sequence, &options, None).await?;
+            return Ok(Running::Alone(i, Box::new(generator)));
         }
-        self.together(session, group).await
-    }
-
-    /// Feeds the prompts of `members` but for their last tokens, with which decoding begins.
-    async fn together(
-        &mut self,
-        mut session: Session<'m, Device>,
-        members: Vec<usize>,
-    ) -> Result<Running<'m>> {
-        let (mut prompts, mut last) = (Vec::new(), Vec::new());
-        for text in members.iter().filter_map(|&i| self.texts[i].as_ref()) {
-            let Some((&newest, before)) = text.prompt_ids.split_last() else {
-                continue; // a prompt has at least one token
-            };
-            prompts.push(before.to_vec());
-            last.push(newest);
+        let mut session = self.room(count)?;
+        for slot in 0..count {
+            session.end(slot);
         }
-        if prompts.iter().any(|prompt| !prompt.is_empty()) {
-            session.feed_each(&prompts).await?;
-        }
-        let random = members
-            .iter()
-            .map(|&i| SplitMix64::new(seed(&self.options, i)));
         Ok(Running::Together(Box::new(Group {
-            random: random.collect(),
             session,
-            members,
-            last,
+            members: Vec::new(),
+            slots: Vec::new(),
+            last: Vec::new(),
+            random: Vec::new(),
             round: 1,
         })))
     }
 
-    /// Chooses some more tokens of each text of `group`; whether it goes on.
-    async fn round(&mut self, group: &mut Group<'m>) -> Result<bool> {
-        let members = group.members.iter();
-        let room = |i: &usize| match &self.texts[*i] {
-            Some(text) if text.finish.is_none() => text.room(),
-            _ => 0,
-        };
-        let room = members.map(room).max().unwrap_or(0);
-        if room == 0 {
-            return Ok(false);
+    /// Room for `count` of the waiting sequences, any of which may take any place; for fewer where the device has no more.
+    fn room(&mut self, mut count: usize) -> Result<Session<'m, Device>> {
+        let waiting = self.waiting.iter();
+        let longest = waiting.filter_map(|&i| Some(self.sequences[i].as_ref()?.longest()));
+        let context = longest.max().unwrap_or(1);
+        loop {
+            match self.model.sessions_of(count, context) {
+                Err(Error::Device { .. }) if count > 1 => count /= 2,
+                session => return session,
+            }
         }
+    }
+
+    /// Gives the places that are free to sequences that wait: feeds their prompts but for the last tokens, with which
+    /// decoding begins.
+    async fn fill(&mut self, group: &mut Group<'m>) -> Result<()> {
+        while !self.waiting.is_empty()
+            && let Some(slot) = group.session.begin()
+            && let Some(i) = self.waiting.pop_front()
+            && let Some(sequence) = &self.sequences[i]
+            && let Some((&newest, before)) = sequence.prompt_ids.split_last()
+        {
+            if !before.is_empty() {
+                group.session.feed_to(slot, before).await?;
+            }
+            group.members.push(i);
+            group.slots.push(slot);
+            group.last.push(newest);
+            group.random.push(SplitMix64::new(seed(&self.options, i)));
+        }
+        Ok(())
+    }
+
+    /// Chooses some more tokens of each sequence of `group`; whether it goes on.
+    async fn round(&mut self, group: &mut Group<'m>) -> Result<bool> {
+        self.fill(group).await?;
+        let room = |i: &usize| self.sequences[*i].as_ref().map(Sequence::room);
+        let Some(room) = group.members.iter().filter_map(room).min() else {
+            return Ok(false);
+        };
         let clock = Instant::now();
         let steps = group.round.min(room);
-        let how = self.options.sampling;
+        let how = [self.options.sampling];
         let choice = match self.draws {
             true => Choice::Drawn(&how, &mut group.random),
             false => Choice::Greedy,
         };
-        let ids = group.session.decode(&group.last, steps, choice).await?;
+        let decoding = group
+            .session
+            .decode_some(&group.slots, &group.last, steps, choice);
+        let ids = decoding.await?;
         group.round = next_round(clock.elapsed(), steps);
         for step in ids.chunks_exact(group.members.len()) {
             group.last.copy_from_slice(step);
             for (&i, &id) in group.members.iter().zip(step) {
-                if let Some(text) = self.texts[i].as_mut().filter(|t| t.finish.is_none()) {
-                    self.ready.push_back((i, text.push(id)?));
+                let sequence = self.sequences[i].as_mut();
+                if let Some(sequence) = sequence.filter(|s| s.finish.is_none()) {
+                    self.ready.push_back((i, sequence.push(id)?));
                 }
+            }
+        }
+        for place in (0..group.members.len()).rev() {
+            if self.finish(group.members[place]).is_some() {
+                group.leave(place);
             }
         }
         Ok(true)
     }
 
-    /// Number of texts.
+    /// Number of sequences.
     pub fn len(&self) -> usize {
-        self.texts.len()
+        self.sequences.len()
     }
 
-    /// Whether there is no text at all.
+    /// Whether there is no sequence at all.
     pub fn is_empty(&self) -> bool {
-        self.texts.is_empty()
+        self.sequences.is_empty()
     }
 
-    /// Why text `i` ended; `None` while it goes on, and where there is no such text.
+    /// Why sequence `i` ended; `None` while it goes on, and where there is no such sequence.
     pub fn finish(&self, i: usize) -> Option<Finish> {
-        self.text(i)?.finish
+        self.sequence(i)?.finish
     }
 
-    /// Ids of the new tokens of text `i` so far; none where there is no such text.
+    /// Ids of the new tokens of sequence `i` so far; none where there is no such sequence.
     pub fn ids(&self, i: usize) -> &[u32] {
-        self.text(i).map_or(&[], |text| &text.ids)
+        self.sequence(i).map_or(&[], |sequence| &sequence.ids)
     }
 
-    fn text(&self, i: usize) -> Option<&Sequence<'m>> {
-        match (self.texts.get(i)?, &self.running) {
-            (None, Some(Running::Alone(_, text))) => Some(text.sequence()),
-            (text, _) => text.as_ref(),
+    fn sequence(&self, i: usize) -> Option<&Sequence<'m>> {
+        match (self.sequences.get(i)?, &self.running) {
+            (None, Some(Running::Alone(_, generator))) => Some(generator.sequence()),
+            (sequence, _) => sequence.as_ref(),
         }
     }
 }
 
-/// The seed of text `i`.
+impl Group<'_> {
+    /// The member at `place` has ended.
+    fn leave(&mut self, place: usize) {
+        self.members.remove(place);
+        self.session.end(self.slots.remove(place));
+        self.last.remove(place);
+        self.random.remove(place);
+    }
+}
+
+/// The seed of sequence `i`.
 fn seed(options: &Generate, i: usize) -> u64 {
     options.sampling.seed.wrapping_add(i as u64)
 }

@@ -9,12 +9,12 @@ use std::collections::VecDeque;
 use std::time::Duration;
 use web_time::Instant;
 
-/// Seconds a round of decoding should last, after which its text is handed out.
+/// Seconds that a round of decoding should last, after which its text is handed out.
 const ROUND_SECONDS: f64 = 0.03;
 /// Most tokens of a round.
 const LONGEST_ROUND: f64 = 16.0;
 
-/// Tokens of the next round, when `steps` tokens took this long: rounds are too short to be seen.
+/// Tokens of the next round, when `steps` tokens took this long. Rounds are so short that nobody sees the text come in them.
 pub(super) fn next_round(elapsed: Duration, steps: usize) -> usize {
     let seconds = elapsed.as_secs_f64() / steps as f64;
     (ROUND_SECONDS / seconds).clamp(1.0, LONGEST_ROUND) as usize
@@ -22,15 +22,15 @@ pub(super) fn next_round(elapsed: Duration, steps: usize) -> usize {
 
 /// The text that follows a prompt, as an iterator of its pieces.
 ///
-/// Tokens are computed in rounds of about 30 milliseconds, whose ids the device chooses by itself; what is computed
-/// beyond the end of the text is little. [`Generator::finish`] says why the text ended, [`Generator::timings`] how long
-/// it took.
+/// Tokens are computed in rounds of about 30 milliseconds, in which the device chooses their ids by itself; so it computes
+/// little beyond the end of the sequence. [`Generator::finish`] says why the sequence ended, [`Generator::timings`] how long it
+/// took.
 pub struct Generator<'m, B: Backend> {
     session: Session<'m, B>,
     sampler: Sampler,
     speculation: Option<Speculation<'m, B>>,
     sequence: Sequence<'m>,
-    /// Ids that were chosen and not handed out.
+    /// Ids that were chosen and not handed out yet.
     chosen: VecDeque<u32>,
     /// The newest chosen id, which the session has not seen yet.
     last: Option<u32>,
@@ -74,10 +74,10 @@ impl<'m, B: Backend> Generator<'m, B> {
         })
     }
 
-    /// The next piece; `None` at the end of the text. This is what the iterator gives, for those who must not block.
+    /// The next piece; `None` at the end of the sequence. This is what the iterator gives, for those who must not block.
     ///
     /// # Errors
-    /// Failures of the device; [`crate::Error::NonFinite`] when no logit is a number. The text ends with an error.
+    /// Failures of the device; [`crate::Error::NonFinite`] when no logit is a number. The sequence ends with an error.
     pub async fn next_piece(&mut self) -> Result<Option<Piece>> {
         if self.failed {
             return Ok(None);
@@ -112,7 +112,7 @@ impl<'m, B: Backend> Generator<'m, B> {
         self.sampler.accept(&self.sequence.prompt_ids);
         self.session.feed(&self.sequence.prompt_ids).await?;
         if self.sequence.room() == 0 {
-            self.session.argmax().await?; // so that the prompt's time is its time
+            self.session.argmax().await?; // waits, so that the time of the prompt is measured
         } else {
             let id = self.sampler.next(&self.session).await?;
             self.take(vec![id]);
@@ -165,7 +165,7 @@ impl<'m, B: Backend> Generator<'m, B> {
         self.sequence
     }
 
-    /// Why the text ended; `None` while it goes on.
+    /// Why the sequence ended; `None` while it goes on.
     pub fn finish(&self) -> Option<Finish> {
         self.sequence.finish
     }

@@ -2,7 +2,7 @@
 //!
 //! - [`ModelFiles`]: a model's files, opened and checked; [`Model`]: the same model on a device.
 //! - [`Generator`]: the text that follows a prompt, piece by piece: an iterator, or [`Generator::next_piece`] for those
-//!   who must not block. [`Batch`]: several texts at once.
+//!   who must not block. [`Batch`]: several sequences at once.
 //! - [`Generate`]: how long a text may become and how its tokens are chosen. [`Finish`]: why it ended.
 
 mod batch;

@@ -289,12 +289,11 @@ impl Model {
         options: Generate,
     ) -> Result<Generator<'_, Device>> {
         let sequence = self.sequence(prompt.into(), &options)?;
-        let context = sequence.prompt_ids.len() + sequence.max_tokens;
-        let session = self.inner.sessions_of(1, context)?;
+        let session = self.inner.sessions_of(1, sequence.longest())?;
         Generator::new(session, sequence, &options, self.draft.as_ref()).await
     }
 
-    /// Continues several prompts: those of the same length together, in one pass over the weights for each token.
+    /// Continues several prompts together, of any lengths: a token of all of them takes one pass over the weights.
     ///
     /// # Errors
     /// As [`Model::generate`].
@@ -309,14 +308,14 @@ impl Model {
             .collect::<Result<_>>()?;
         if options.speculate > 0 {
             return Err(Error::usage(
-                "drafts of several texts at once",
-                "draft for one text, or draft none",
+                "drafts of several sequences at once",
+                "draft for one sequence, or draft none",
             ));
         }
         Batch::new(&self.inner, sequences, options)
     }
 
-    /// A text that has not begun.
+    /// A sequence that has not begun.
     fn sequence(&self, prompt: Prompt, options: &Generate) -> Result<Sequence<'_>> {
         if options.stop.iter().any(String::is_empty) {
             let hint = "give the string that ends the text";

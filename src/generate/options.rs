@@ -16,16 +16,16 @@ pub struct Options {
     /// How linear layers are represented. `None` takes them as they are stored; anything else quantizes a
     /// full-precision checkpoint while it is loaded, by rounding alone.
     pub recipe: Option<Recipe>,
-    /// Only so many first stages of each layer, of a recipe that has more: fewer bits of the same files, as good as they
-    /// were made to be by themselves. `None` reads all of them.
+    /// How many first stages of each layer are read, of a recipe that has more: fewer bits of the same files, as good as
+    /// they were made to be by themselves. `None` reads all of them.
     pub stages: Option<usize>,
-    /// Also a reading with only so many first stages, which drafts what [`Generate::speculate`] asks for. It takes memory
-    /// for those stages and for an embedding of its own.
+    /// How many first stages a second reading of the model has, which drafts what [`Generate::speculate`] asks for. It takes
+    /// memory for those stages and for an embedding of its own.
     pub draft: Option<usize>,
     /// How activations enter quantized layers. Integers make their sums exact.
     pub activations: Activations,
     /// Most tokens of a prompt and its continuation together; `None` is what the model was trained for,
-    /// or half of it, a quarter and so on where the device has no room for that. Caches are allocated for a text when it
+    /// or half of it, a quarter and so on where the device has no room for that. Caches are allocated for a sequence when it
     /// begins, no longer than it can become.
     pub context: Option<usize>,
     /// Most tokens of a prompt that are processed at once, and most sequences that decode at once. Scratch memory grows
@@ -56,18 +56,19 @@ impl Default for Options {
     }
 }
 
-/// How a text goes on and when it ends.
+/// How a sequence goes on and when it ends.
 #[derive(Debug, Clone, Default)]
 pub struct Generate {
     /// Most new tokens. `None` is 128, or what the context leaves if that is less; a number that does not fit is an
     /// error.
     pub max_tokens: Option<usize>,
-    /// The text ends before the first of these strings, however tokens cut it. None of them may be empty.
+    /// The sequence ends before the first of these strings, however tokens cut it. None of them may be empty.
     pub stop: Vec<String>,
-    /// How tokens are chosen. Equal seeds give equal texts on the same device.
+    /// How tokens are chosen. Equal seeds give equal sequences on the same device.
     pub sampling: Sampling,
-    /// So many tokens are drafted by the reading that [`Options::draft`] names, and checked together by the whole model: at
-    /// most [`MAX_DRAFTED`](crate::model::MAX_DRAFTED). The tokens are the same, in another time. 0: none are drafted.
+    /// How many tokens the reading that [`Options::draft`] names drafts at once, at most
+    /// [`MAX_DRAFTED`](crate::model::MAX_DRAFTED), for the whole model to check together. The tokens are the same, in another
+    /// time. With 0 none are drafted.
     pub speculate: usize,
 }
 
@@ -84,7 +85,7 @@ impl Generate {
     }
 }
 
-/// What a text begins with.
+/// What a sequence begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Prompt {
     /// Text; the model's tokenizer adds the begin token if the model has one.

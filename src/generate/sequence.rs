@@ -1,4 +1,4 @@
-//! One text as it grows: its ids, the pieces of text that are certain, and why it ended.
+//! One sequence as it grows: its ids, the pieces of text that are certain, and why it ended.
 
 use super::stop::StopFilter;
 use crate::error::Result;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// One new token and the text that became certain with it.
 ///
-/// All pieces of a text, one after the other, are the text. A piece may be empty: a character can be spread over
+/// All pieces of a sequence, one after the other, are its text. A piece may be empty: a character can be spread over
 /// several tokens, and what might be the beginning of a stop string is held back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Piece {
@@ -25,7 +25,7 @@ impl std::fmt::Display for Piece {
     }
 }
 
-/// Why a text ended.
+/// Why a sequence ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Finish {
@@ -37,10 +37,10 @@ pub enum Finish {
     Stop,
 }
 
-/// How long the parts of a text took.
+/// How long the parts of a sequence took.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Timings {
-    /// Compiling the kernels that the prompt and decoding need; next to nothing from the second text on.
+    /// Compiling the kernels that the prompt and decoding need; next to nothing from the second sequence on.
     pub prepare: Duration,
     /// From the prompt's ids to the first new token.
     pub first_token: Duration,
@@ -52,7 +52,7 @@ pub struct Timings {
     pub new_tokens: usize,
     /// Tokens that were drafted.
     pub drafted: usize,
-    /// Of those, the ones that the whole model would have chosen.
+    /// Drafted tokens that the whole model would have chosen, too.
     pub accepted: usize,
 }
 
@@ -69,7 +69,7 @@ impl Timings {
     }
 }
 
-/// A text that grows token by token.
+/// A sequence that grows token by token.
 pub(super) struct Sequence<'m> {
     pub prompt_ids: Vec<u32>,
     pub ids: Vec<u32>,
@@ -82,8 +82,8 @@ pub(super) struct Sequence<'m> {
 }
 
 impl<'m> Sequence<'m> {
-    /// A text that begins with `prompt_ids` and may get `max_tokens` more tokens.
-    pub fn new(
+    /// A sequence that begins with `prompt_ids` and may get `max_tokens` more tokens.
+    pub(super) fn new(
         tokenizer: Option<&'m Tokenizer>,
         eos: &'m [u32],
         prompt_ids: Vec<u32>,
@@ -102,13 +102,18 @@ impl<'m> Sequence<'m> {
         })
     }
 
+    /// Tokens that it may have, those of the prompt included.
+    pub(super) fn longest(&self) -> usize {
+        self.prompt_ids.len() + self.max_tokens
+    }
+
     /// How many tokens it may still get.
-    pub fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         self.max_tokens - self.ids.len()
     }
 
-    /// Takes the next token. A text that has ended takes none.
-    pub fn push(&mut self, id: u32) -> Result<Piece> {
+    /// Takes the next token. A sequence that has ended takes none.
+    pub(super) fn push(&mut self, id: u32) -> Result<Piece> {
         self.ids.push(id);
         let mut text = String::new();
         if self.eos.contains(&id) {
@@ -135,7 +140,7 @@ impl<'m> Sequence<'m> {
         };
         let mut rest = self.filter.push(&last);
         if self.filter.stopped() {
-            // A character that was complete only now may complete a stop string with it.
+            // A character that is complete only now may complete a stop string.
             self.finish = Some(Finish::Stop);
         }
         rest.push_str(&self.filter.finish());

@@ -1,4 +1,4 @@
-//! Ending a text at stop strings that may lie across tokens.
+//! Ending a sequence at stop strings that may lie across tokens.
 
 /// Lets text through, but holds back what might be the beginning of a stop string.
 #[derive(Debug, Default)]
@@ -46,10 +46,11 @@ impl StopFilter {
     /// Start of the stop string that is complete first (of several, the longest), so that the answer does
     /// not depend on how the text was cut into pieces.
     fn first_stop(&self) -> Option<usize> {
-        let ends = self
-            .stops
-            .iter()
-            .filter_map(|s| self.held.find(s.as_str()).map(|at| (at + s.len(), at)));
+        let ends = self.stops.iter().filter_map(|s| {
+            self.held
+                .find(s.as_str())
+                .map(|start| (start + s.len(), start))
+        });
         ends.min().map(|(_, start)| start)
     }
 

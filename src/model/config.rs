@@ -1,9 +1,11 @@
 //! What a model is: shapes and constants, independent of any file format.
+//!
+//! What its tensors are follows from its family: see [`blueprint`](super::blueprint).
 
 /// Hyper-parameters of a LLaMA-family model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
-    /// `LlamaForCausalLM` or `MistralForCausalLM`.
+    /// Hugging Face's name of what it is: `LlamaForCausalLM`; it decides the [blueprint](Config::blueprint).
     pub architecture: String,
     /// Tokens in the vocabulary.
     pub vocab: usize,
@@ -65,10 +67,10 @@ pub enum RopeScaling {
     },
 }
 
-/// A linear layer's place: `prefix` is the tensor name without `.weight`.
+/// Name and size of a linear layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinearShape {
-    /// E.g. `model.layers.0.self_attn.q_proj`, `lm_head`.
+    /// The tensor's name without `.weight`: `model.layers.0.self_attn.q_proj`, `lm_head`.
     pub prefix: String,
     /// Rows of the weight.
     pub out_features: usize,
@@ -79,40 +81,14 @@ pub struct LinearShape {
 impl Config {
     /// Name of the embedding matrix.
     pub const EMBED: &str = "model.embed_tokens.weight";
+    /// Name of the norm before the head.
+    pub const NORM: &str = "model.norm.weight";
+    /// What the names of all tensors of blocks begin with; the block's number follows.
+    pub const BLOCKS: &str = "model.layers.";
     /// Prefix of the output head.
     pub const HEAD: &str = "lm_head";
-
     /// Name of the weight of a dense head that is not tied.
     pub const HEAD_WEIGHT: &str = "lm_head.weight";
-
-    /// All linear layers in forward order, the head last.
-    pub fn linears(&self) -> Vec<LinearShape> {
-        let (h, q, kv) = (
-            self.hidden,
-            self.heads * self.head_dim,
-            self.kv_heads * self.head_dim,
-        );
-        let mut all = Vec::new();
-        let mut add = |prefix: String, out_features, in_features| {
-            all.push(LinearShape {
-                prefix,
-                out_features,
-                in_features,
-            });
-        };
-        for l in 0..self.layers {
-            let p = format!("model.layers.{l}");
-            add(format!("{p}.self_attn.q_proj"), q, h);
-            add(format!("{p}.self_attn.k_proj"), kv, h);
-            add(format!("{p}.self_attn.v_proj"), kv, h);
-            add(format!("{p}.self_attn.o_proj"), h, q);
-            add(format!("{p}.mlp.gate_proj"), self.intermediate, h);
-            add(format!("{p}.mlp.up_proj"), self.intermediate, h);
-            add(format!("{p}.mlp.down_proj"), h, self.intermediate);
-        }
-        add(Self::HEAD.to_owned(), self.vocab, h);
-        all
-    }
 
     /// Name of the dense weight of the linear layer `prefix`: the embedding, for a tied head.
     pub fn dense_name(&self, prefix: &str) -> String {
@@ -122,25 +98,13 @@ impl Config {
         format!("{prefix}.weight")
     }
 
-    /// Names of all norm weights (each `[hidden]`), in forward order.
-    pub fn norms(&self) -> Vec<String> {
-        let mut all = Vec::new();
-        for l in 0..self.layers {
-            all.push(format!("model.layers.{l}.input_layernorm.weight"));
-            all.push(format!("model.layers.{l}.post_attention_layernorm.weight"));
-        }
-        all.push("model.norm.weight".to_owned());
-        all
+    /// Values of all query heads of a token.
+    pub fn queries(&self) -> usize {
+        self.heads * self.head_dim
     }
 
-    /// Number of parameters (a tied head counted once).
-    pub fn parameters(&self) -> usize {
-        let linears: usize = self
-            .linears()
-            .iter()
-            .filter(|l| !(self.tied && l.prefix == Self::HEAD))
-            .map(|l| l.out_features * l.in_features)
-            .sum();
-        linears + self.vocab * self.hidden + self.norms().len() * self.hidden
+    /// Values of all key heads of a token; there are as many of the value heads.
+    pub fn keys(&self) -> usize {
+        self.kv_heads * self.head_dim
     }
 }

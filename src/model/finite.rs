@@ -11,11 +11,11 @@ const PIECE: usize = 1 << 18;
 /// # Errors
 /// [`Error::NonFinite`] with the first element that is neither finite nor allowed.
 pub fn check(name: &str, tensor: &Tensor<'_>, allow: bool) -> Result<()> {
-    let any = |piece: &[u8]| any(tensor.dtype, piece);
+    let any = |shard: &[u8]| any(tensor.dtype, shard);
     if allow || !in_pieces(&tensor.bytes, PIECE, any) {
         return Ok(());
     }
-    // Slow from here on, but only once, to name the place.
+    // The search is slow, but it runs only once, to name the element.
     let elements = tensor.elements();
     for start in (0..elements).step_by(PIECE) {
         let values = tensor.to_f32(start..elements.min(start + PIECE));
@@ -49,7 +49,7 @@ pub fn numbers<'a>(name: &str, mut tensor: Tensor<'a>, allow: bool) -> Result<Te
 /// # Errors
 /// As [`check`].
 pub fn check_values(name: &str, start: usize, values: &[f32], allow: bool) -> Result<()> {
-    let any = |piece: &[f32]| any_word(piece.iter().map(|value| value.to_bits()));
+    let any = |shard: &[f32]| any_word(shard.iter().map(|value| value.to_bits()));
     if allow || !in_pieces(values, PIECE / 4, any) {
         return Ok(());
     }
@@ -67,7 +67,7 @@ fn refuse(name: &str, start: usize, values: &[f32]) -> Result<()> {
     }
 }
 
-/// Whether `any` finds something in a piece of `all`, on as many threads as there are: memory sets the pace.
+/// Whether `any` finds something in a shard of `all`, on as many threads as there are: memory sets the pace.
 fn in_pieces<T: Sync>(all: &[T], size: usize, any: impl Fn(&[T]) -> bool + Send + Sync) -> bool {
     #[cfg(feature = "threads")]
     {

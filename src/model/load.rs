@@ -1,12 +1,13 @@
 //! From named tensors to a model on a device.
 
 use super::config::LinearShape;
-use super::forward::{Block, LoadOptions, Model, Parts};
 use super::linear::Linear;
+use super::loaded::{Block, DeviceWeights, Model};
 use super::memory::Memory;
-use super::rows::{Rows, Shard, float_rows, held_rows, padded_rows, upload_rows};
+use super::options::LoadOptions;
+use super::rows::{Rows, Shard, float_rows, host_rows, padded_rows, upload_rows};
 use super::weights::{packed_view, required};
-use super::{Config, Dtype, Method, PackedView, Tensor, Weights, dequantize, finite, quantize};
+use super::{Config, Method, PackedView, Tensor, Weights, dequantize, finite, quantize};
 use crate::backend::{Backend, upload_new};
 use crate::error::{Error, Result};
 use crate::ops::MatrixDtype;
@@ -34,8 +35,8 @@ impl<B: Backend> Model<B> {
             options,
             progress,
         };
-        let parts = loader.parts().await?;
-        Self::from_parts(backend, config, options, parts)
+        let weights = loader.weights().await?;
+        Self::from_weights(backend, config, options, weights)
     }
 
     /// A model of this shape with weights made on the device from noise, for benchmarks: phase layers of
@@ -48,17 +49,8 @@ impl<B: Backend> Model<B> {
             ));
         };
         Memory::of(&backend, config, None, &options, 1)?.check(&backend)?;
-        let parts = synthetic_parts(&backend, config, options, stages).await?;
-        Self::from_parts(backend, config, options, parts)
-    }
-}
-
-/// How a tensor's elements lie in buffers.
-pub(crate) fn stored_dtype(dtype: Dtype) -> MatrixDtype {
-    match dtype {
-        Dtype::F32 | Dtype::U32 => MatrixDtype::F32,
-        Dtype::F16 => MatrixDtype::F16,
-        Dtype::BF16 => MatrixDtype::Bf16,
+        let weights = synthetic_weights(&backend, config, options, stages).await?;
+        Self::from_weights(backend, config, options, weights)
     }
 }
 
@@ -73,62 +65,60 @@ pub(crate) struct Loader<'a, B: Backend> {
 
 /// A layer on its way to the device, borrowed from its file where that is possible.
 enum Layer<'a> {
-    MatrixDtype(Tensor<'a>),
+    /// As a checkpoint has it.
+    Dense(Tensor<'a>),
+    /// Dense rows that were made here.
     Made(Rows<'static>),
+    /// Codes and scales.
     Phase(PackedView<'a>),
 }
 
 impl<'a, B: Backend> Loader<'a, B> {
-    async fn parts(&mut self) -> Result<Parts<B>> {
-        let (embed, embed_stored) = self.embedding()?;
+    async fn weights(&mut self) -> Result<DeviceWeights<B>> {
+        let (embed, embed_dtype) = self.embedding()?;
         let mut blocks = Vec::with_capacity(self.config.layers);
         for l in 0..self.config.layers {
             blocks.push(self.block(l).await?);
         }
-        let linears = self.config.linears();
-        let head = &linears[7 * self.config.layers..];
-        Ok(Parts {
+        Ok(DeviceWeights {
             embed,
-            embed_stored,
+            embed_dtype,
             blocks,
-            norm: self.vector("model.norm.weight")?,
-            head: self.linear(head).await?,
+            norm: self.vector(Config::NORM)?,
+            head: self.linear(&[self.config.head()]).await?,
         })
     }
 
     /// The embedding, and the type of its elements.
-    pub fn embedding(&self) -> Result<(Vec<Shard<B>>, MatrixDtype)> {
+    pub(crate) fn embedding(&self) -> Result<(Vec<Shard<B>>, MatrixDtype)> {
         let embed = self.dense(Config::EMBED)?;
-        let stored = stored_dtype(embed.dtype);
-        let row_words = stored.words(self.config.hidden);
+        let dtype = embed.dtype.in_buffers();
+        let row_words = dtype.words(self.config.hidden);
         let rows = [padded_rows(embed, row_words)];
         let shards = upload_rows(self.backend, Config::EMBED, &rows, row_words)?;
-        Ok((shards, stored))
+        Ok((shards, dtype))
     }
 
     /// Block number `l`.
-    pub async fn block(&mut self, l: usize) -> Result<Block<B>> {
-        let name = |what: &str| format!("model.layers.{l}.{what}.weight");
-        let linears = self.config.linears();
-        let layer = &linears[7 * l..7 * l + 7];
-        Ok(Block {
-            attention_norm: self.vector(&name("input_layernorm"))?,
-            qkv: self.linear(&layer[..3]).await?,
-            o: self.linear(&layer[3..4]).await?,
-            mlp_norm: self.vector(&name("post_attention_layernorm"))?,
-            gate_up: self.linear(&layer[4..6]).await?,
-            down: self.linear(&layer[6..7]).await?,
-        })
+    pub(crate) async fn block(&mut self, l: usize) -> Result<Block<B>> {
+        let norms = self.config.block_norms(l);
+        let norms = norms.iter().map(|name| self.vector(name));
+        let norms = norms.collect::<Result<_>>()?;
+        let mut stacks = Vec::new();
+        for layers in self.config.stacks(l) {
+            stacks.push(self.linear(&layers).await?);
+        }
+        Ok(Block { norms, stacks })
     }
 
     /// A dense tensor whose values are numbers.
-    pub fn dense(&self, name: &str) -> Result<Tensor<'a>> {
+    pub(crate) fn dense(&self, name: &str) -> Result<Tensor<'a>> {
         let tensor = required(self.weights, name)?;
         finite::numbers(name, tensor, self.weights.allow_nonfinite())
     }
 
     /// A dense vector on the device, as f32.
-    pub fn vector(&self, name: &str) -> Result<B::Buffer> {
+    pub(crate) fn vector(&self, name: &str) -> Result<B::Buffer> {
         let tensor = self.dense(name)?;
         let values = tensor.to_f32(0..tensor.elements());
         upload_new(self.backend, name, bytemuck::cast_slice(&values))
@@ -141,46 +131,43 @@ impl<'a, B: Backend> Loader<'a, B> {
             layers.push(self.layer(shape).await?);
             (self.progress)(&shape.prefix);
         }
-        let names: Vec<_> = shapes.iter().map(|s| s.prefix.as_str()).collect();
-        let place = names.join(" + ");
+        let name = joined(shapes);
         let columns = shapes[0].in_features;
-        let stored = common_type(&layers);
+        let dtype = common_type(&layers);
         let (mut phase, mut dense) = (Vec::new(), Vec::new());
         for layer in layers {
             match layer {
                 Layer::Phase(packed) => phase.push(packed),
                 Layer::Made(rows) => dense.push(rows),
-                Layer::MatrixDtype(tensor) if stored_dtype(tensor.dtype) == stored => {
-                    dense.push(padded_rows(tensor, stored.row_words(columns)));
+                Layer::Dense(tensor) if tensor.dtype.in_buffers() == dtype => {
+                    dense.push(padded_rows(tensor, dtype.row_words(columns)));
                 }
-                Layer::MatrixDtype(tensor) => {
-                    dense.push(float_rows(tensor, stored.row_words(columns)))
-                }
+                Layer::Dense(tensor) => dense.push(float_rows(tensor, dtype.row_words(columns))),
             }
         }
         if dense.is_empty() {
-            let stored = self.weights.recipe();
-            let recipe = match stored.method {
+            let packed = self.weights.recipe();
+            let recipe = match packed.method {
                 Method::Full => self.options.recipe,
-                _ => stored,
+                _ => packed,
             };
-            let linear = Linear::phase(self.backend, place, &phase, self.options.activations)?;
+            let linear = Linear::phase(self.backend, name, &phase, self.options.activations)?;
             return Ok(linear.rotated(recipe.rotated));
         }
-        Linear::dense(self.backend, place, columns, stored, &dense)
+        Linear::dense(self.backend, name, columns, dtype, &dense)
     }
 
     async fn layer(&self, shape: &LinearShape) -> Result<Layer<'a>> {
-        let stored = self.weights.recipe();
+        let packed = self.weights.recipe();
         let is_head = shape.prefix == Config::HEAD;
-        if stored.method != Method::Full && !(is_head && stored.skip_head) {
-            let packed = packed_view(self.weights, stored, shape)?;
-            return self.deploy(shape, packed).await;
+        if packed.method != Method::Full && !(is_head && packed.skip_head) {
+            let layer = packed_view(self.weights, packed, shape)?;
+            return self.deploy(shape, layer).await;
         }
         let name = self.config.dense_name(&shape.prefix);
         let recipe = self.options.recipe;
-        // a packed folder was quantized as a whole: its dense head stays dense
-        let keep = stored.method != Method::Full
+        // A packed folder was quantized as a whole: its dense head stays dense.
+        let keep = packed.method != Method::Full
             || recipe.method == Method::Full
             || is_head && recipe.skip_head;
         if keep {
@@ -190,7 +177,7 @@ impl<'a, B: Backend> Loader<'a, B> {
                 true => required(self.weights, &name),
                 false => self.dense(&name),
             };
-            return tensor.map(Layer::MatrixDtype);
+            return tensor.map(Layer::Dense);
         }
         let tensor = required(self.weights, &name)?;
         let values = tensor.to_f32(0..tensor.elements());
@@ -220,7 +207,7 @@ impl<'a, B: Backend> Loader<'a, B> {
             MatrixDtype::F32.row_words(shape.in_features),
         );
         let rows = MatrixDtype::F32.encode_rows(&values, columns, row_words);
-        Ok(Layer::Made(held_rows(rows, row_words)))
+        Ok(Layer::Made(host_rows(rows, row_words)))
     }
 }
 
@@ -228,48 +215,58 @@ impl<'a, B: Backend> Loader<'a, B> {
 /// Merging an adapter into some layers of a checkpoint leaves them in another type than their neighbours.
 fn common_type(layers: &[Layer<'_>]) -> MatrixDtype {
     let mut types = layers.iter().map(|layer| match layer {
-        Layer::MatrixDtype(tensor) => stored_dtype(tensor.dtype),
+        Layer::Dense(tensor) => tensor.dtype.in_buffers(),
         Layer::Made(_) | Layer::Phase(_) => MatrixDtype::F32,
     });
     let first = types.next().unwrap_or(MatrixDtype::F32);
-    if types.all(|stored| stored == first) {
+    if types.all(|dtype| dtype == first) {
         first
     } else {
         MatrixDtype::F32
     }
 }
 
-async fn synthetic_parts<B: Backend>(
+async fn synthetic_weights<B: Backend>(
     backend: &B,
     config: &Config,
     options: LoadOptions,
     stages: usize,
-) -> Result<Parts<B>> {
-    let linears = config.linears();
-    let ones = || upload_new(backend, "norm", &vec![1f32.to_bits(); config.hidden]);
-    let stack = |layers: &[LinearShape]| {
-        let names: Vec<_> = layers.iter().map(|s| s.prefix.as_str()).collect();
-        Linear::synthetic(
+) -> Result<DeviceWeights<B>> {
+    let ones = |width: usize| upload_new(backend, "norm", &vec![1f32.to_bits(); width]);
+    let rotated = options.recipe.rotated;
+    let stack = async |layers: &[LinearShape]| {
+        let linear = Linear::synthetic(
             backend,
-            names.join(" + "),
+            joined(layers),
             layers.iter().map(|l| l.out_features).collect(),
             layers[0].in_features,
             stages,
             options.activations,
-        )
+        );
+        Ok::<_, Error>(linear.await?.rotated(rotated))
     };
-    let rotated = options.recipe.rotated;
     let mut blocks = Vec::with_capacity(config.layers);
-    for layer in linears.chunks_exact(7).take(config.layers) {
-        blocks.push(Block {
-            attention_norm: ones()?,
-            qkv: stack(&layer[..3]).await?.rotated(rotated),
-            o: stack(&layer[3..4]).await?.rotated(rotated),
-            mlp_norm: ones()?,
-            gate_up: stack(&layer[4..6]).await?.rotated(rotated),
-            down: stack(&layer[6..7]).await?.rotated(rotated),
-        });
+    for l in 0..config.layers {
+        let norms = config.blueprint().norms.iter();
+        let norms = norms.map(|norm| ones((norm.width)(config)));
+        let norms = norms.collect::<Result<_>>()?;
+        let mut stacks = Vec::new();
+        for layers in config.stacks(l) {
+            stacks.push(stack(&layers).await?);
+        }
+        blocks.push(Block { norms, stacks });
     }
+    Ok(DeviceWeights {
+        embed: synthetic_embedding(backend, config).await?,
+        embed_dtype: MatrixDtype::F16,
+        blocks,
+        norm: ones(config.hidden)?,
+        head: stack(&[config.head()]).await?,
+    })
+}
+
+/// An embedding in f16 made from noise.
+async fn synthetic_embedding<B: Backend>(backend: &B, config: &Config) -> Result<Vec<Shard<B>>> {
     let row_words = MatrixDtype::F16.words(config.hidden);
     let per_shard = backend.facts().max_words / row_words;
     let mut embed = Vec::new();
@@ -284,11 +281,11 @@ async fn synthetic_parts<B: Backend>(
             buffer,
         });
     }
-    Ok(Parts {
-        embed,
-        embed_stored: MatrixDtype::F16,
-        blocks,
-        norm: ones()?,
-        head: stack(&linears[7 * config.layers..]).await?.rotated(rotated),
-    })
+    Ok(embed)
+}
+
+/// What layers that run as one product are called together.
+pub(crate) fn joined(layers: &[LinearShape]) -> String {
+    let names: Vec<_> = layers.iter().map(|l| l.prefix.as_str()).collect();
+    names.join(" + ")
 }

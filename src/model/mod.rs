@@ -1,11 +1,17 @@
 //! The LLaMA family on any backend: configuration, weights, quantizing, forward pass, sampling.
 
+pub mod blueprint;
+pub(crate) mod budget;
+mod choice;
 pub mod config;
 pub mod finite;
 pub(crate) mod forward;
+mod kv_cache;
 pub(crate) mod linear;
 pub(crate) mod load;
+pub(crate) mod loaded;
 pub mod memory;
+pub(crate) mod options;
 pub mod quantize;
 pub mod rope;
 mod rows;
@@ -15,11 +21,14 @@ mod stages;
 pub mod tap;
 pub mod weights;
 
+pub use choice::{MAX_TOP_K, Sampling};
 pub use config::{Config, Rope, RopeScaling};
-pub use forward::{LoadOptions, Model};
+pub use kv_cache::KvCache;
+pub use loaded::Model;
 pub use memory::Memory;
+pub use options::LoadOptions;
 pub use quantize::{Granularity, Method, Mixed, Packed, PackedView, Recipe, dequantize, quantize};
-pub use sampling::{Sampler, Sampling, Wants};
-pub use session::{Choice, MAX_DRAFTED, MAX_TOP_K, Scored, Scorer, Segment, Session, Speculation};
+pub use sampling::{Sampler, Wants};
+pub use session::{Choice, MAX_DRAFTED, Scored, Scorer, Segment, Session, Speculation};
 pub use stages::FirstStages;
 pub use weights::{Dtype, Tensor, Weights};

@@ -1,4 +1,5 @@
-//! Rows of matrices on their way to a device: brought into the kernels' layout piece by piece, split over bindings.
+//! Rows of matrices on their way to a device: they are brought into the kernels' layout a few at a time, and split over
+//! bindings.
 
 use super::{PackedView, Tensor};
 use crate::backend::{Backend, Fill, Write};
@@ -6,7 +7,7 @@ use crate::error::Result;
 use crate::ops::phase::interleave;
 
 /// Some rows of a matrix, as many as one binding holds.
-pub struct Shard<B: Backend> {
+pub(crate) struct Shard<B: Backend> {
     /// First row.
     pub first: usize,
     /// Number of rows.
@@ -16,7 +17,7 @@ pub struct Shard<B: Backend> {
 }
 
 /// Rows of one layer on their way to a device.
-pub struct Rows<'a> {
+pub(crate) struct Rows<'a> {
     /// How many.
     pub count: usize,
     /// What is in them.
@@ -24,7 +25,7 @@ pub struct Rows<'a> {
 }
 
 /// Uploads the rows of stacked layers behind each other, split over as many buffers as bindings allow.
-pub fn upload_rows<B: Backend>(
+pub(super) fn upload_rows<B: Backend>(
     backend: &B,
     label: &str,
     layers: &[Rows<'_>],
@@ -45,12 +46,12 @@ pub fn upload_rows<B: Backend>(
     for layer in layers {
         let end = row + layer.count;
         for shard in &shards {
-            let (from, to) = (row.max(shard.first), end.min(shard.first + shard.rows));
-            if from < to {
+            let (start, stop) = (row.max(shard.first), end.min(shard.first + shard.rows));
+            if start < stop {
                 let write =
-                    |first: usize, words: &mut [u32]| (layer.write)(from - row + first, words);
-                let fill = Fill::new(to - from, row_words, &write);
-                backend.upload_with(&shard.buffer, (from - shard.first) * row_words, &fill)?;
+                    |first: usize, words: &mut [u32]| (layer.write)(start - row + first, words);
+                let fill = Fill::new(stop - start, row_words, &write);
+                backend.upload_with(&shard.buffer, (start - shard.first) * row_words, &fill)?;
             }
         }
         row = end;
@@ -59,56 +60,56 @@ pub fn upload_rows<B: Backend>(
 }
 
 /// The codes of `layer` as the kernels read them.
-pub fn code_rows<'a>(layer: &'a PackedView<'_>, row_words: usize) -> Rows<'a> {
-    let terms = 2 * layer.stages();
+pub(super) fn code_rows<'a>(layer: &'a PackedView<'_>, row_words: usize) -> Rows<'a> {
+    let planes = 2 * layer.stages();
     Rows {
         count: layer.codes.len() / row_words,
-        write: Box::new(move |first, to| {
-            let from = &layer.codes[first * row_words..][..to.len()];
-            interleave(from, to, terms, row_words / terms);
+        write: Box::new(move |first, dst| {
+            let src = &layer.codes[first * row_words..][..dst.len()];
+            interleave(src, dst, planes, row_words / planes);
         }),
     }
 }
 
-/// Rows of a stored tensor as they lie in buffers, `row_words` words each, the rest of a row zero.
-pub fn padded_rows(tensor: Tensor<'_>, row_words: usize) -> Rows<'_> {
+/// Rows of a tensor as they lie in buffers: `row_words` words each, and zeros behind the values.
+pub(super) fn padded_rows(tensor: Tensor<'_>, row_words: usize) -> Rows<'_> {
     let columns = tensor.shape.last().copied().unwrap_or(1).max(1);
     let row_bytes = columns * tensor.dtype.bytes();
     Rows {
         count: tensor.elements() / columns,
         write: Box::new(move |first, words| {
-            let from = tensor.bytes[first * row_bytes..].chunks_exact(row_bytes);
-            for (from, to) in from.zip(words.chunks_exact_mut(row_words)) {
-                let to: &mut [u8] = bytemuck::cast_slice_mut(to);
-                to[..row_bytes].copy_from_slice(from);
-                to[row_bytes..].fill(0);
+            let rows = tensor.bytes[first * row_bytes..].chunks_exact(row_bytes);
+            for (src, dst) in rows.zip(words.chunks_exact_mut(row_words)) {
+                let dst: &mut [u8] = bytemuck::cast_slice_mut(dst);
+                dst[..row_bytes].copy_from_slice(src);
+                dst[row_bytes..].fill(0);
             }
         }),
     }
 }
 
-/// [`padded_rows`] of a tensor in 16 bits, its values as f32 (exact: every one of them is one).
-pub fn float_rows(tensor: Tensor<'_>, row_words: usize) -> Rows<'_> {
+/// [`padded_rows`] of a tensor in 16 bits with its values as f32, which represents all of them exactly.
+pub(super) fn float_rows(tensor: Tensor<'_>, row_words: usize) -> Rows<'_> {
     let columns = tensor.shape.last().copied().unwrap_or(1).max(1);
     Rows {
         count: tensor.elements() / columns,
         write: Box::new(move |first, words| {
-            for (row, to) in words.chunks_exact_mut(row_words).enumerate() {
+            for (row, dst) in words.chunks_exact_mut(row_words).enumerate() {
                 let start = (first + row) * columns;
                 let values = tensor.to_f32(start..start + columns);
-                to[..columns].copy_from_slice(bytemuck::cast_slice(&values));
-                to[columns..].fill(0);
+                dst[..columns].copy_from_slice(bytemuck::cast_slice(&values));
+                dst[columns..].fill(0);
             }
         }),
     }
 }
 
 /// Rows of `row_words` words that are in memory already.
-pub fn held_rows(words: Vec<u32>, row_words: usize) -> Rows<'static> {
+pub(super) fn host_rows(words: Vec<u32>, row_words: usize) -> Rows<'static> {
     Rows {
         count: words.len() / row_words,
-        write: Box::new(move |first, to| {
-            to.copy_from_slice(&words[first * row_words..][..to.len()]);
+        write: Box::new(move |first, dst| {
+            dst.copy_from_slice(&words[first * row_words..][..dst.len()]);
         }),
     }
 }

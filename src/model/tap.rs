@@ -1,31 +1,12 @@
 //! Looking at what enters each stack of linear layers while a model runs: for analysis and calibration.
 
-use super::forward::Model;
+use super::blueprint::StackIndex;
 use super::linear::{Input, Linear, Run, tile_rows};
+use super::loaded::Model;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::ops::norm::RmsNorm;
 use crate::ops::quantize::{Activations, FakeQuant};
-
-/// Linear layers that share their input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Stack {
-    /// Queries, keys and values.
-    Qkv,
-    /// Output of attention.
-    O,
-    /// Both factors of the MLP.
-    GateUp,
-    /// Output of the MLP.
-    Down,
-    /// Output head.
-    Head,
-}
-
-impl Stack {
-    /// The stacks of a block in the order in which they run; the head is in no block.
-    pub const OF_A_BLOCK: [Self; 4] = [Self::Qkv, Self::O, Self::GateUp, Self::Down];
-}
 
 /// Something that looks at a forward pass.
 #[allow(async_fn_in_trait)] // callers are generic; nothing here needs Send futures
@@ -48,10 +29,8 @@ impl<B: Backend> Tap<B> for NoTap {
 pub struct Tapped<'a, B: Backend> {
     /// The model that runs.
     pub model: &'a Model<B>,
-    /// Index of the block; none for the head.
-    pub block: Option<usize>,
     /// Which of its stacks.
-    pub stack: Stack,
+    pub stack: StackIndex,
     /// Tokens.
     pub rows: usize,
     /// The input, [rows, columns] f32, before the norm.
@@ -92,12 +71,12 @@ impl<B: Backend> Tapped<'_, B> {
         let x = normalized.as_ref().unwrap_or(self.x);
         let (rows, columns) = (self.rows, self.columns());
         let rounded = backend.alloc("rounded input", rows * columns)?;
-        let snap = FakeQuant {
-            rows,
+        let fake_quant = FakeQuant {
+            tokens: rows,
             columns,
             mode,
         };
-        backend.run(&snap, &[x, &rounded]).await?;
+        backend.run(&fake_quant, &[x, &rounded]).await?;
         self.download(&rounded, columns).await
     }
 
@@ -114,10 +93,10 @@ impl<B: Backend> Tapped<'_, B> {
         let input = Input {
             x: self.x,
             norm: self.norm,
-            known: 0,
+            n_absmax_partials: 0,
         };
         let run = Run {
-            rows: self.rows,
+            tokens: self.rows,
             accumulate: false,
             activations: options.activations,
             exact: options.exact,
@@ -128,16 +107,9 @@ impl<B: Backend> Tapped<'_, B> {
     }
 
     fn stack_of<'m>(&self, model: &'m Model<B>) -> &'m Linear<B> {
-        let Some(block) = self.block else {
-            return &model.parts.head;
-        };
-        let block = &model.parts.blocks[block];
         match self.stack {
-            Stack::Qkv => &block.qkv,
-            Stack::O => &block.o,
-            Stack::GateUp => &block.gate_up,
-            Stack::Down => &block.down,
-            Stack::Head => &model.parts.head,
+            StackIndex::Block { block, stack } => &model.weights.blocks[block].stacks[stack],
+            StackIndex::Head => &model.weights.head,
         }
     }
 
@@ -149,7 +121,11 @@ impl<B: Backend> Tapped<'_, B> {
         let backend = &self.model.backend;
         let (rows, n) = (self.rows, self.columns());
         let normalized = backend.alloc("normalized input", rows * n)?;
-        let norm = RmsNorm { rows, n, eps };
+        let norm = RmsNorm {
+            tokens: rows,
+            n,
+            eps,
+        };
         backend.run(&norm, &[self.x, weight, &normalized]).await?;
         Ok(Some(normalized))
     }

@@ -3,6 +3,7 @@
 use super::config::LinearShape;
 use super::quantize::{Method, Packed, PackedView, Recipe, of_rows};
 use crate::error::{Error, Result};
+use crate::ops::MatrixDtype;
 use std::borrow::Cow;
 
 /// Element types of stored tensors.
@@ -24,6 +25,15 @@ impl Dtype {
         match self {
             Self::F32 | Self::U32 => 4,
             Self::F16 | Self::BF16 => 2,
+        }
+    }
+
+    /// How elements of this type lie in buffers.
+    pub(crate) const fn in_buffers(self) -> MatrixDtype {
+        match self {
+            Self::F32 | Self::U32 => MatrixDtype::F32,
+            Self::F16 => MatrixDtype::F16,
+            Self::BF16 => MatrixDtype::Bf16,
         }
     }
 }
@@ -179,7 +189,7 @@ fn unfit(problem: String) -> Error {
     }
 }
 
-/// Weights of which NaN and infinity are accepted where the second field says so.
+/// Weights whose NaN and infinity are accepted where the second field says so.
 pub struct Allowing<W>(pub W, pub bool);
 
 impl<W: std::ops::Deref<Target: Weights>> Weights for Allowing<W> {

@@ -5,7 +5,8 @@
 pub enum Data {
     /// These words.
     Words(Vec<u32>),
-    /// So many words that the op must overwrite: poisoned before the run.
+    /// A number of words, all of which the op must overwrite: they are poisoned before the run. An output of which some
+    /// words stay has contents before ([`Data::Words`]).
     Out(usize),
 }
 

@@ -1,6 +1,6 @@
-//! What a kernel needs of a device.
+//! Optional abilities of a device that kernels require.
 
-/// Optional abilities of a device that a kernel may need.
+/// What a device has, or what a kernel requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Features {
     /// Subgroup operations.
@@ -16,7 +16,7 @@ pub struct Features {
 }
 
 impl Features {
-    /// The plain level every adapter has.
+    /// What every adapter has: none of them.
     pub const NONE: Self = Self {
         subgroup: false,
         f16: false,
@@ -51,7 +51,7 @@ impl Features {
         ..Self::NONE
     };
 
-    /// Whether a device with `self` can run a kernel that needs `other`.
+    /// Whether a device with `self` can run a kernel that requires `other`.
     pub fn covers(self, other: Self) -> bool {
         (self.subgroup || !other.subgroup)
             && (self.f16 || !other.f16)
@@ -60,15 +60,15 @@ impl Features {
             && (self.matrix || !other.matrix)
     }
 
-    /// What `self` needs and a device with `level` lacks.
+    /// What `self` requires and a device with `other` lacks.
     #[must_use]
-    pub fn without(self, level: Self) -> Self {
+    pub fn without(self, other: Self) -> Self {
         Self {
-            subgroup: self.subgroup && !level.subgroup,
-            f16: self.f16 && !level.f16,
-            int64: self.int64 && !level.int64,
-            int16: self.int16 && !level.int16,
-            matrix: self.matrix && !level.matrix,
+            subgroup: self.subgroup && !other.subgroup,
+            f16: self.f16 && !other.f16,
+            int64: self.int64 && !other.int64,
+            int16: self.int16 && !other.int16,
+            matrix: self.matrix && !other.matrix,
         }
     }
 

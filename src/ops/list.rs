@@ -69,25 +69,127 @@ list![
     calibrate::PhaseFeedback,
     calibrate::PhaseProject,
     memory::Fill,
-    train::lerp::Lerp,
+    train::Lerp,
     memory::CastF16,
-    train::matmul::MatmulTrain,
-    train::coop::MatmulTrainCoop,
-    train::softmax::Softmax,
-    train::softmax::SoftmaxBackward,
-    train::norm::RmsNormBackward,
-    train::norm::RmsNormWeightBackward,
-    train::rope_in_place::RopeInPlace,
-    train::scales::ScaleExp,
-    train::scales::ScaleGradient,
-    train::swiglu::SwigluBackward,
-    train::embed::TokenEmbedBackward,
-    train::loss::TokenLoss,
-    train::distill::TokenDistill,
-    train::optimizer::GradNorm,
-    train::optimizer::Adamw,
-    train::bf16::Bf16Pack,
-    train::bf16::Bf16Unpack,
-    train::block8::Block8Pack,
-    train::block8::Block8Unpack,
+    train::MatmulTrain,
+    train::MatmulTrainCoop,
+    train::Softmax,
+    train::SoftmaxBackward,
+    train::RmsNormBackward,
+    train::RmsNormWeightBackward,
+    train::RopeInPlace,
+    train::ScaleExp,
+    train::ScaleGradient,
+    train::SwigluBackward,
+    train::TokenEmbedBackward,
+    train::TokenLoss,
+    train::TokenDistill,
+    train::GradNorm,
+    train::Adamw,
+    train::Bf16Pack,
+    train::Bf16Unpack,
+    train::Block8Pack,
+    train::Block8Unpack,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// What is wrong with the names of cases.
+    #[derive(Default)]
+    struct Names {
+        checked: usize,
+        wrong: Vec<String>,
+    }
+
+    /// Whether a name is settings joined by commas, each `key=value`.
+    fn is_settings(name: &str) -> bool {
+        name.split(',')
+            .all(|setting| match setting.split_once('=') {
+                Some((key, value)) => {
+                    let letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+                    !key.is_empty()
+                        && key.chars().all(letter)
+                        && !value.is_empty()
+                        && !value.contains('=')
+                }
+                None => false,
+            })
+    }
+
+    impl Names {
+        fn check(&mut self, op: &str, kind: &str, names: Vec<String>) {
+            let mut seen = BTreeSet::new();
+            for name in names {
+                self.checked += 1;
+                if !is_settings(&name) {
+                    self.wrong
+                        .push(format!("{op}: {kind} `{name}` is not key=value"));
+                }
+                if !seen.insert(name.clone()) {
+                    self.wrong
+                        .push(format!("{op}: two {kind}s are called `{name}`"));
+                }
+            }
+        }
+    }
+
+    impl Visitor for Names {
+        fn visit<O: Op>(&mut self) {
+            let cases = O::cases();
+            for case in &cases {
+                case.op.params(); // asserts what the kernels rely on
+            }
+            self.check(O::NAME, "case", cases.iter().map(Case::name).collect());
+            let bench = O::bench_cases();
+            let names = bench.iter().map(BenchCase::name).collect();
+            self.check(O::NAME, "bench case", names);
+        }
+    }
+
+    #[test]
+    fn every_case_has_a_name_of_its_own_in_the_form_of_shapes() {
+        assert!(is_settings("m=16,n=1,k=256,data=ties"));
+        for wrong in ["", "m=1,", "m", "=1", "m=", "m=1=2", "M=1", "m=1, n=2"] {
+            assert!(!is_settings(wrong), "{wrong}");
+        }
+        let mut names = Names::default();
+        for_each(&mut names);
+        assert!(names.wrong.is_empty(), "{}", names.wrong.join("\n"));
+        assert!(names.checked > 500, "{}", names.checked);
+    }
+
+    /// How many cases of the bench were looked at.
+    struct Check(usize);
+
+    impl Visitor for Check {
+        fn visit<O: Op>(&mut self) {
+            for case in O::bench_cases() {
+                let lengths = case.op.lengths();
+                assert_eq!(
+                    case.data.len(),
+                    lengths.len(),
+                    "{}, {}",
+                    O::NAME,
+                    case.name()
+                );
+                for (made, words) in case.data.iter().zip(lengths) {
+                    if let Made::Words(given) = made {
+                        assert!(given.len() >= words, "{}, {}", O::NAME, case.name());
+                    }
+                }
+                assert!(case.op.cost().bytes > 0.0, "{}, {}", O::NAME, case.name());
+                self.0 += 1;
+            }
+        }
+    }
+
+    #[test]
+    fn every_binding_is_filled() {
+        let mut check = Check(0);
+        for_each(&mut check);
+        assert!(check.0 > 60, "{}", check.0);
+    }
+}

@@ -1,6 +1,7 @@
 //! Dense matrices as they lie in buffers: rows of f32, f16 or bf16, padded to whole words.
 
 use half::slice::HalfFloatSliceExt;
+use std::fmt;
 
 /// Element type of a stored matrix (`override ELEM` of the kernels that read one).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,6 +80,16 @@ impl MatrixDtype {
             words.resize(end, 0);
         }
         words
+    }
+}
+
+impl fmt::Display for MatrixDtype {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        })
     }
 }
 

@@ -12,11 +12,12 @@
 //! [`quantize`], [`calibrate`], [`memory`], [`train`]; `cpu` holds what references and the CPU backend share. The shaders
 //! of a wing lie in the folder of the same name in `shaders/`.
 
-use bytemuck::Pod;
-
+#[macro_use]
+mod params;
 #[macro_use]
 mod shader;
 mod bench;
+mod binding;
 mod bindings;
 pub(crate) mod cpu;
 mod data;
@@ -38,14 +39,14 @@ pub mod sampling;
 pub mod train;
 
 pub use attention::Kv;
+pub use binding::{Access, Binding, Elem, prefetched, read, write};
 pub use bindings::Bindings;
 pub use data::{Data, Made, hash32, noise, noise_u32};
 pub use features::Features;
 pub use list::{Visitor, for_each};
 pub use matrix_dtype::MatrixDtype;
-pub use op::{
-    Access, Agree, BenchCase, Binding, Case, Cost, Elem, Grid, Op, prefetched, read, write,
-};
+pub use op::{Agree, BenchCase, Case, Cost, Grid, Op};
+pub use params::{Field, Fields, Scalar};
 pub(crate) use shader::MATRIX_WORKGROUP_BYTES;
 pub use shader::Shader;
 

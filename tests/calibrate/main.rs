@@ -270,7 +270,7 @@ fn turned_inputs_are_those_of_a_turned_weight() {
         let turn = Hadamard {
             rows: values.len() / 48,
             width: 48,
-            back: false,
+            inverse: false,
         };
         turn.apply(&mut values);
         values

@@ -1,10 +1,9 @@
 //! What several tests need: the GPUs present, and loud skips where there are none.
 #![allow(dead_code)] // each test uses its part
 
-use fairy2i_gpu::Result;
 pub use fairy2i_gpu::backend::Device;
-use fairy2i_gpu::backend::{Backend, DeviceFacts, Fill, Gpu, Options, adapters};
-use fairy2i_gpu::ops::{Features, Op};
+use fairy2i_gpu::backend::{Backend, DeviceFacts, Gpu, Options, Wrapper, adapters};
+use fairy2i_gpu::ops::Features;
 
 /// An open GPU and how it was opened.
 pub struct Setup {
@@ -20,7 +19,7 @@ pub fn one_at_a_time() -> std::sync::MutexGuard<'static, ()> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Every adapter, with everything it can do, at the plain level with small limits (folded grids), and where it has
+/// Every adapter, with everything it can do, with no feature and small limits (folded grids), and where it has
 /// cooperative matrices also without one feature after the other, so that every path is taken.
 /// In CI (`CI` set) a machine without an adapter is a failure; elsewhere the skip is announced.
 pub fn setups() -> Vec<Setup> {
@@ -38,18 +37,18 @@ pub fn setups() -> Vec<Setup> {
         open(
             "plain, folded grid",
             Options {
-                level: Features::NONE,
+                features: Features::NONE,
                 immediates: false,
                 max_groups: Some(3),
                 ..Options::default()
             },
         );
-        let mut without = |what: &str, level: Features| {
-            if summary.level.matrix {
+        let mut without = |what: &str, features: Features| {
+            if summary.features.matrix {
                 open(
                     what,
                     Options {
-                        level,
+                        features,
                         ..Options::default()
                     },
                 );
@@ -87,6 +86,24 @@ pub fn setups() -> Vec<Setup> {
     setups
 }
 
+/// Every adapter of Vulkan once more, with everything it can do, running kernels without what exists for one compiler only.
+/// (FXC, which compiles for Direct3D, refuses the stand-in that is there for its sake.)
+pub fn plain_setups() -> Vec<Setup> {
+    let all = pollster::block_on(adapters());
+    let open = |(index, summary): (usize, &fairy2i_gpu::backend::AdapterSummary)| {
+        let options = Options {
+            plain: true,
+            ..Options::default()
+        };
+        Setup {
+            name: format!("{} ({}), no tricks", summary.name, summary.api),
+            gpu: pollster::block_on(Gpu::open(index, options)).expect("adapter opens"),
+        }
+    };
+    let vulkan = all.iter().enumerate().filter(|(_, s)| s.api == "Vulkan");
+    vulkan.map(open).collect()
+}
+
 /// Says once, past the capture of test output (which `eprintln!` does not pass), that GPUs were left out.
 fn say_skipped() {
     use std::io::Write;
@@ -103,62 +120,38 @@ fn say_skipped() {
     });
 }
 
-/// A GPU that claims wide subgroups, so that a narrow software adapter runs what wide ones are given.
-pub struct Wide {
-    gpu: Gpu,
+/// A device that states other facts than its own, so that models take other paths on it.
+pub struct Stated<B> {
+    device: B,
     facts: DeviceFacts,
 }
 
-impl Wide {
-    pub fn new(gpu: Gpu) -> Self {
-        let facts = gpu.facts().clone();
-        let facts = DeviceFacts {
+impl<B: Backend> Stated<B> {
+    /// `device` with the facts that `change` makes of its own.
+    pub fn new(device: B, change: impl FnOnce(DeviceFacts) -> DeviceFacts) -> Self {
+        let facts = change(device.facts().clone());
+        Self { device, facts }
+    }
+
+    /// `device` with wide subgroups, so that a narrow software adapter runs what wide ones are given.
+    pub fn wide(device: B) -> Self {
+        Self::new(device, |facts| DeviceFacts {
             name: format!("{}, as if its subgroups were wide", facts.name),
             subgroup_size: facts.subgroup_size.max(32),
             ..facts
-        };
-        Self { gpu, facts }
+        })
     }
 }
 
-impl Backend for Wide {
-    type Buffer = <Gpu as Backend>::Buffer;
+impl<B: Backend> Wrapper for Stated<B> {
+    type Inner = B;
+
+    fn inner(&self) -> &B {
+        &self.device
+    }
 
     fn facts(&self) -> &DeviceFacts {
         &self.facts
-    }
-
-    fn alloc(&self, label: &str, words: usize) -> Result<Self::Buffer> {
-        self.gpu.alloc(label, words)
-    }
-
-    fn upload(&self, buffer: &Self::Buffer, offset: usize, words: &[u32]) -> Result<()> {
-        self.gpu.upload(buffer, offset, words)
-    }
-
-    fn upload_with(&self, buffer: &Self::Buffer, offset: usize, fill: &Fill<'_>) -> Result<()> {
-        self.gpu.upload_with(buffer, offset, fill)
-    }
-
-    async fn download<'a>(
-        &'a self,
-        buffer: &'a Self::Buffer,
-        offset: usize,
-        len: usize,
-    ) -> Result<Vec<u32>> {
-        self.gpu.download(buffer, offset, len).await
-    }
-
-    async fn run<O: Op>(&self, op: &O, buffers: &[&Self::Buffer]) -> Result<()> {
-        self.gpu.run(op, buffers).await
-    }
-
-    fn flush(&self) -> Result<()> {
-        self.gpu.flush()
-    }
-
-    fn wait(&self) -> Result<()> {
-        self.gpu.wait()
     }
 }
 

@@ -8,7 +8,7 @@ use fairy2i_gpu::fixed::exponent_of;
 use fairy2i_gpu::model::quantize::quantize;
 use fairy2i_gpu::model::{Granularity, Method, Packed};
 use fairy2i_gpu::ops::noise;
-use fairy2i_gpu::ops::quantize::{BaselineMean, BaselineSum, Rows};
+use fairy2i_gpu::ops::quantize::{BaselineMean, BaselineShard, BaselineSum};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -99,7 +99,7 @@ async fn run<B: Backend>(backend: &B, case: &Case, r: &[f32]) -> fairy2i_gpu::Re
         );
         packed.push((name, result.await?));
     }
-    let rows = Rows::whole(false, case.rows, case.cols, exponent_of(r.iter().copied()));
+    let rows = BaselineShard::whole(false, case.rows, case.cols, exponent_of(r.iter().copied()));
     let weights = upload_new(backend, "r", bytemuck::cast_slice(r))?;
     let sums = backend.alloc("sums", 4 * case.rows)?;
     let stats = backend.alloc("stats", 2)?;

@@ -128,6 +128,7 @@ fn announced_memory_is_what_generating_takes() -> Result<()> {
         (stories(), of_row, 1),
         (stories(), in_groups, 1),
         (stories(), in_floats, 1),
+        (stories(), of_row, 3),
     ] {
         let counting = Counting::new(u64::MAX);
         let (config, weights) = (&opened.config, &*opened.weights);

@@ -93,7 +93,7 @@ fn every_plain_pipeline_compiles_with_fxc() {
     let wanted = std::env::var("FAIRY2I_OP").unwrap_or_default();
     let (mut compiled, mut failures) = (0, Vec::new());
     for pipeline in pipelines(&|stem| stem.contains(&wanted)) {
-        if pipeline.shader.needs != Features::NONE {
+        if pipeline.shader.features != Features::NONE {
             continue; // FXC has no subgroups, 16-bit types or 64-bit integers
         }
         let begun = std::time::Instant::now();

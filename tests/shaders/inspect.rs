@@ -1,8 +1,8 @@
 //! What is wrong with a kernel, without a GPU.
 
 use fairy2i_gpu::backend::translate::{Configured, Params, Parsed, Pipeline};
-use fairy2i_gpu::ops::Access;
-use naga::{AddressSpace, Module, Scalar, StorageAccess, TypeInner};
+use fairy2i_gpu::ops::{Access, Field, Scalar};
+use naga::{AddressSpace, Module, ScalarKind, StorageAccess, TypeInner};
 
 /// Default limits of WebGPU, which every device has.
 const MOST_STORAGE_BUFFERS: usize = 8;
@@ -12,7 +12,7 @@ const MOST_INVOCATIONS: u32 = 256;
 const MOST_PARAMS: usize = 128;
 /// How kernels declare their parameters.
 const UNIFORM: &str = "@group(0) @binding(0) var<uniform> p: Params;";
-/// Lines of a kernel file and of one of its functions: what a reader keeps in mind.
+/// Lines of a shader file and of one of its functions: what a reader keeps in mind.
 pub const MOST_LINES: usize = 150;
 pub const MOST_FUNCTION_LINES: usize = 60;
 
@@ -33,7 +33,7 @@ pub fn inspect(declared: &Declared) -> Result<(), String> {
     if text.matches(UNIFORM).count() != 1 {
         return Err(format!("does not declare its parameters with `{UNIFORM}`"));
     }
-    let parsed = Parsed::new(&text, pipeline.shader.needs, Params::Uniform)?;
+    let parsed = Parsed::new(&text, pipeline.shader.features, Params::Uniform)?;
     interface(pipeline, &parsed.module)?;
     let configured = parsed.configure(pipeline, Params::Uniform)?;
     limits(&configured.module, *workgroup_bytes)?;
@@ -65,7 +65,7 @@ fn interface(pipeline: &Pipeline, module: &Module) -> Result<(), String> {
         }
         match global.space {
             AddressSpace::Uniform if at.binding == 0 => {
-                uniform(pipeline.params, &module.types[global.ty].inner, module)?;
+                uniform(pipeline, &module.types[global.ty].inner, module)?;
             }
             AddressSpace::Storage { access } => found.push((at.binding, name, access)),
             space => return Err(format!("`{name}` at {}, in {space:?}", at.binding)),
@@ -90,18 +90,42 @@ fn interface(pipeline: &Pipeline, module: &Module) -> Result<(), String> {
     Ok(())
 }
 
-/// The uniform block is a struct of 4-byte scalars, as large as the op's `Params`.
-fn uniform(params: usize, inner: &TypeInner, module: &Module) -> Result<(), String> {
+/// The uniform block is a struct with the members of the op's `Params`: their names, types and offsets, and no more bytes.
+fn uniform(pipeline: &Pipeline, inner: &TypeInner, module: &Module) -> Result<(), String> {
     let TypeInner::Struct { members, span } = inner else {
         return Err("the uniform is no struct".to_owned());
     };
+    let mut found = Vec::new();
     for member in members {
-        let scalar = &module.types[member.ty].inner;
-        if !matches!(scalar, TypeInner::Scalar(Scalar { width: 4, .. })) {
-            let name = member.name.as_deref().unwrap_or_default();
-            return Err(format!("Params.{name} is no 4-byte scalar"));
-        }
+        let name = member.name.as_deref().unwrap_or_default();
+        let scalar = match module.types[member.ty].inner {
+            TypeInner::Scalar(naga::Scalar { kind, width: 4 }) => match kind {
+                ScalarKind::Uint => Some(Scalar::U32),
+                ScalarKind::Sint => Some(Scalar::I32),
+                ScalarKind::Float => Some(Scalar::F32),
+                _ => None,
+            },
+            _ => None,
+        };
+        let scalar = scalar.ok_or_else(|| format!("Params.{name} is no 4-byte scalar"))?;
+        found.push((name, member.offset as usize, scalar));
     }
+    let declared = pipeline.fields.iter();
+    let declared: Vec<_> = declared
+        .map(
+            |&Field {
+                 name,
+                 offset,
+                 scalar,
+             }| (name, offset, scalar),
+        )
+        .collect();
+    if found != declared {
+        return Err(format!(
+            "Params has the members {found:?} in the kernel, {declared:?} in Rust"
+        ));
+    }
+    let params = pipeline.params;
     if *span as usize != params || params > MOST_PARAMS {
         return Err(format!(
             "Params: {span} bytes in the kernel, {params} in Rust"
@@ -137,7 +161,7 @@ fn limits(module: &Module, most: u32) -> Result<(), String> {
 fn translate(pipeline: &Pipeline, configured: &Configured) -> Result<(), String> {
     let mut empty = configured.spirv()?.is_empty();
     // cooperative matrices of 16 by 16 are in Vulkan alone
-    if !pipeline.shader.needs.matrix {
+    if !pipeline.shader.features.matrix {
         empty |= configured.msl()?.is_empty() || configured.hlsl()?.0.is_empty();
     }
     match empty {
@@ -146,10 +170,10 @@ fn translate(pipeline: &Pipeline, configured: &Configured) -> Result<(), String>
     }
 }
 
-/// What is promised about a kernel's text: it says what it does, and is short enough to be read.
+/// What is promised about a file's text: it says what it is, and is short enough to be read.
 pub fn style(text: &str) -> Result<(), String> {
-    if text.lines().take(3).any(|l| !l.starts_with("// ")) {
-        return Err("does not begin with formula, owner and shapes in three comment lines".into());
+    if !text.starts_with("// ") {
+        return Err("does not begin with a comment that says what it is".into());
     }
     if text.lines().count() > MOST_LINES {
         return Err(format!("{} lines", text.lines().count()));

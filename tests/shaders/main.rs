@@ -4,12 +4,16 @@
 #[cfg(windows)]
 mod fxc;
 mod inspect;
+mod libraries;
+mod source;
 
 use fairy2i_gpu::backend::translate::{Pipeline, pipelines};
-use fairy2i_gpu::ops::{Binding, Features, Op, Shader, Visitor, for_each};
+use fairy2i_gpu::ops::{
+    Access, Binding, Features, Field, Op, Scalar, Shader, Visitor, for_each, read,
+};
 use inspect::{Declared, MOST_FUNCTION_LINES, MOST_LINES, MOST_WORKGROUP_BYTES, inspect, style};
+use source::{read as read_sources, wings};
 use std::collections::BTreeSet;
-use std::path::Path;
 
 /// What kernels may use that are only taken where they fit.
 const ABLE_WORKGROUP_BYTES: u32 = 32 << 10;
@@ -33,6 +37,7 @@ struct Inspection {
     stems: BTreeSet<&'static str>,
     entries: BTreeSet<&'static str>,
     pipelines: usize,
+    plain: usize,
     failures: Vec<String>,
 }
 
@@ -47,7 +52,8 @@ impl Inspection {
 impl Visitor for Inspection {
     fn visit<O: Op>(&mut self) {
         let last = O::SHADERS.last().expect("an op has a kernel");
-        if last.stem != O::NAME || !(last.needs == Features::NONE || BY_ABILITY.contains(&O::NAME))
+        if last.stem != O::NAME
+            || !(last.features == Features::NONE || BY_ABILITY.contains(&O::NAME))
         {
             self.failures
                 .push(format!("{}: the last kernel is not the plain one", O::NAME));
@@ -61,14 +67,41 @@ impl Visitor for Inspection {
     }
 }
 
+/// The same pipeline without tricks for compilers.
+fn plain(pipeline: &Pipeline) -> Pipeline {
+    let read_only = |b: &Binding| match b.access {
+        Access::Prefetched => read(b.name, b.elem),
+        _ => *b,
+    };
+    let bindings: Vec<_> = pipeline.bindings.iter().map(read_only).collect();
+    let shader = Shader {
+        source: pipeline.shader.plain(pipeline.bindings).leak(),
+        unchecked: false,
+        ..*pipeline.shader
+    };
+    Pipeline {
+        shader: Box::leak(Box::new(shader)),
+        bindings: bindings.leak(),
+        ..pipeline.clone()
+    }
+}
+
 impl Inspection {
     fn pipeline(&mut self, pipeline: Pipeline) {
         let what = format!("{} {:?}", pipeline.shader.stem, pipeline.overrides);
-        let workgroup_bytes = match pipeline.shader.needs {
+        let workgroup_bytes = match pipeline.shader.features {
             Features { matrix: true, .. } => MATRIX_WORKGROUP_BYTES,
             Features { int64: true, .. } => ABLE_WORKGROUP_BYTES,
             _ => MOST_WORKGROUP_BYTES,
         };
+        if pipeline.shader.plain(pipeline.bindings) != pipeline.shader.source {
+            let declared = Declared {
+                pipeline: plain(&pipeline),
+                workgroup_bytes,
+            };
+            self.note(&format!("{what}, plain"), inspect(&declared));
+            self.plain += 1;
+        }
         let declared = Declared {
             pipeline,
             workgroup_bytes,
@@ -78,26 +111,6 @@ impl Inspection {
     }
 }
 
-fn kernel_files() -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-    let entries = |folder: &Path| std::fs::read_dir(folder).expect("a folder of shaders");
-    let wings = entries(&folder).map(|e| e.expect("an entry").path());
-    wings
-        .filter(|wing| wing.is_dir() && !wing.ends_with("lib"))
-        .flat_map(|wing| entries(&wing))
-        .map(|e| e.expect("an entry").path())
-        .filter(|p| p.extension().is_some_and(|e| e == "wgsl"))
-        .map(|p| {
-            let stem = p
-                .file_stem()
-                .expect("a name")
-                .to_string_lossy()
-                .into_owned();
-            (stem, std::fs::read_to_string(&p).expect("readable"))
-        })
-        .collect()
-}
-
 #[test]
 fn every_kernel_is_what_its_op_declares_and_translates_everywhere() {
     let mut inspection = Inspection::default();
@@ -105,10 +118,11 @@ fn every_kernel_is_what_its_op_declares_and_translates_everywhere() {
     for pipeline in pipelines(&|_| true) {
         inspection.pipeline(pipeline);
     }
-    let files = kernel_files();
-    for (stem, text) in &files {
-        inspection.note(stem, style(text));
-        if !inspection.entries.contains(stem.as_str()) {
+    let files: Vec<_> = wings().iter().flat_map(|wing| read_sources(wing)).collect();
+    for file in &files {
+        let stem = file.stem.as_str();
+        inspection.note(stem, style(&file.text));
+        if !inspection.entries.contains(stem) {
             inspection
                 .failures
                 .push(format!("shaders/{stem}.wgsl belongs to no op"));
@@ -116,21 +130,37 @@ fn every_kernel_is_what_its_op_declares_and_translates_everywhere() {
     }
     for stem in &inspection.entries {
         assert!(
-            files.iter().any(|f| f.0 == *stem),
+            files.iter().any(|f| f.stem == *stem),
             "shaders/{stem}.wgsl is missing"
         );
     }
     println!(
-        "{} kernels, {} pipelines",
+        "{} kernels, {} pipelines, {} without tricks",
         inspection.stems.len(),
-        inspection.pipelines
+        inspection.pipelines,
+        inspection.plain
     );
+    assert!(inspection.plain > 0, "no kernel has tricks");
     assert!(
         inspection.failures.is_empty(),
         "{}",
         inspection.failures.join("\n")
     );
 }
+
+/// Members of the parameters below.
+const FIELDS: &[Field] = &[
+    Field {
+        name: "n",
+        offset: 0,
+        scalar: Scalar::U32,
+    },
+    Field {
+        name: "a",
+        offset: 4,
+        scalar: Scalar::F32,
+    },
+];
 
 /// A kernel that is right, and what the inspection says once `from` in it is `to`.
 fn broken(from: &str, to: &str, change: impl Fn(&mut Declared)) -> String {
@@ -153,12 +183,13 @@ fn broken(from: &str, to: &str, change: impl Fn(&mut Declared)) -> String {
             stem: "twice",
             entry: "twice",
             source: source.to_owned().leak(),
-            needs: Features::NONE,
+            features: Features::NONE,
             unchecked: false,
         })),
         prelude: "",
         bindings: &[READ, WRITE],
         params: 8,
+        fields: FIELDS,
         overrides: vec![("WIDTH", 128.0)],
     };
     let mut declared = Declared {
@@ -187,6 +218,9 @@ fn a_broken_kernel_is_caught() {
     caught(" x: array<f32>;", " z: array<f32>; alias unused = f32;", "");
     caught("a: f32 }", "a: f32, b: f32 }", "Params");
     caught("a: f32 }", "a: vec2<f32> }", "");
+    caught("a: f32 }", "b: f32 }", "");
+    caught("n: u32, a: f32", "n: i32, a: f32", "");
+    caught("n: u32, a: f32", "a: f32, n: u32", "members");
     caught(
         "array<f32, WIDTH>",
         "array<f32, 33 * WIDTH>",
@@ -205,9 +239,9 @@ fn a_broken_kernel_is_caught() {
 
 #[test]
 fn an_unreadable_kernel_is_caught() {
-    let head = "// a\n// b\n// c\n";
+    let head = "// a\n";
     assert_eq!(style(&format!("{head}fn f() {{\n}}\n")), Ok(()));
-    assert!(style("// a\n// b\nfn f() {\n}\n").is_err());
+    assert!(style("fn f() {\n}\n").is_err());
     assert!(style(&format!("{head}{}", "\n".repeat(MOST_LINES))).is_err());
     let long = "    x();\n".repeat(MOST_FUNCTION_LINES);
     assert!(style(&format!("{head}fn f() {{\n{long}}}\n")).is_err());

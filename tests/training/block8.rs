@@ -2,7 +2,7 @@
 
 use fairy2i_gpu::backend::{Backend, Cpu, block_on, upload_new};
 use fairy2i_gpu::ops::noise;
-use fairy2i_gpu::ops::train::block8::{self, Block8Pack, Block8Unpack, Range};
+use fairy2i_gpu::ops::train::{Block8Pack, Block8Unpack, block8, block8::Range};
 
 /// Values of many orders of magnitude.
 fn uneven(seed: u32, n: usize) -> Vec<f32> {
@@ -14,12 +14,7 @@ fn uneven(seed: u32, n: usize) -> Vec<f32> {
 /// Packed with `seed`, and unpacked again.
 fn there_and_back(x: &[f32], positive: bool, seed: u32) -> Vec<f32> {
     let (cpu, n) = (Cpu::new(), x.len());
-    let range = Range {
-        n,
-        first: 0,
-        of: n,
-        positive,
-    };
+    let range = Range::whole(n, positive);
     let upload = |words: &[u32]| upload_new(&cpu, "x", words).expect("memory");
     let (x, y) = (
         upload(bytemuck::cast_slice(x)),

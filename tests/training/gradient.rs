@@ -8,11 +8,9 @@ use fairy2i_gpu::backend::{Backend, Cpu, block_on, upload_new};
 use fairy2i_gpu::model::Method;
 use fairy2i_gpu::ops::Op;
 use fairy2i_gpu::ops::noise;
-use fairy2i_gpu::ops::train::distill::TokenDistill;
-use fairy2i_gpu::ops::train::norm::{RmsNormBackward, RmsNormWeightBackward};
-use fairy2i_gpu::ops::train::softmax::{Scores, Softmax, SoftmaxBackward};
 use fairy2i_gpu::ops::train::{
-    loss::TokenLoss, matmul, rope_in_place::RopeInPlace, swiglu::SwigluBackward,
+    MatmulTrain, MatrixView, RmsNormBackward, RmsNormWeightBackward, RopeInPlace, Scores, Softmax,
+    SoftmaxBackward, SwigluBackward, TokenDistill, TokenLoss,
 };
 use fairy2i_gpu::train::step::{Batch, Part};
 
@@ -69,7 +67,7 @@ fn norms() {
     let (x, w) = (noise(1, rows * n, 2.0), noise(2, n, 1.5));
     let d_y = noise(3, rows * n, 1.0);
     let op = RmsNormBackward {
-        rows,
+        tokens: rows,
         n,
         eps,
         accumulate: false,
@@ -80,7 +78,7 @@ fn norms() {
     let want = differences(&wide(&x), |x| dot(&exact::norm(x, &wide(&w), eps), &d_y));
     assert!(relative(&run(&op, &buffers, 3), &want) < 1e-6);
     let scale = run(&op, &buffers, 4);
-    let op = RmsNormWeightBackward { rows, n };
+    let op = RmsNormWeightBackward { tokens: rows, n };
     let got = run(&op, &[&x, &d_y, &scale, &vec![0.0; n]], 3);
     let want = differences(&wide(&w), |w| dot(&exact::norm(&wide(&x), w, eps), &d_y));
     assert!(relative(&got, &want) < 1e-6);
@@ -96,7 +94,7 @@ fn gated_activation() {
         x.chunks(2 * n).flat_map(row).collect()
     };
     let want = differences(&wide(&x), |x| dot(&forward(x), &d_y));
-    let got = run(&SwigluBackward { rows, n }, &[&d_y, &x], 1);
+    let got = run(&SwigluBackward { tokens: rows, n }, &[&d_y, &x], 1);
     assert!(relative(&got, &want) < 1e-6);
 }
 
@@ -104,7 +102,7 @@ fn gated_activation() {
 fn attention_weights() {
     let scores = Scores {
         batch: 2,
-        rows: 6,
+        tokens: 6,
         stride: 6,
         head_dim: 16,
     };
@@ -127,12 +125,12 @@ fn attention_weights() {
 #[test]
 fn rotation() {
     let op = |back| RopeInPlace {
-        rows: 4,
+        tokens: 4,
         heads: 3,
-        turned: 2,
+        rotated: 2,
         head_dim: 6,
         length: 2,
-        back,
+        inverse: back,
     };
     let angles = noise(8, 6, 3.0);
     let table: Vec<f32> = angles.iter().flat_map(|a| [a.cos(), a.sin()]).collect();
@@ -154,9 +152,9 @@ fn loss() {
             .sum()
     };
     let op = TokenLoss {
-        rows,
+        tokens: rows,
         vocab,
-        first: 0,
+        offset: 0,
         factor: 0.5,
     };
     let got = run(&op, &[bytemuck::cast_slice(&targets), &x, &[0.0; 3]], 1);
@@ -181,9 +179,9 @@ fn loss_with_a_teacher() {
             .sum()
     };
     let op = TokenDistill {
-        rows,
+        tokens: rows,
         vocab,
-        first: 0,
+        offset: 0,
         factor: 0.5,
         share: share as f32,
     };
@@ -203,11 +201,16 @@ fn products() {
         let at = |i: usize, j: usize| (0..k).map(|l| x[i * k + l] * w[j * k + l]).sum();
         (0..m * n).map(|i| at(i / n, i % n)).collect()
     };
-    let rows = matmul::Place::rows;
-    let d_x = matmul::MatmulTrain::new([m, k, n], rows(n), rows(k).turned(), rows(k));
+    let rows = MatrixView::rows;
+    let d_x = MatmulTrain::new([m, k, n], rows(n), rows(k).transposed(), rows(k));
     let want = differences(&wide(&x), |x| dot(&forward(x, &wide(&w)), &d_y));
     assert!(relative(&run(&d_x, &[&d_y, &w, &vec![0.0; m * k]], 2), &want) < 1e-6);
-    let d_w = matmul::MatmulTrain::new([n, k, m], rows(n).turned(), rows(k).turned(), rows(k));
+    let d_w = MatmulTrain::new(
+        [n, k, m],
+        rows(n).transposed(),
+        rows(k).transposed(),
+        rows(k),
+    );
     let want = differences(&wide(&w), |w| dot(&forward(&wide(&x), w), &d_y));
     assert!(relative(&run(&d_w, &[&d_y, &x, &vec![0.0; n * k]], 2), &want) < 1e-6);
 }

@@ -3,10 +3,10 @@
 use super::teacher::Taken;
 use super::{W2, config, options};
 use fairy2i_gpu::Result;
-use fairy2i_gpu::backend::{Backend, Cpu, DeviceFacts};
+use fairy2i_gpu::backend::{Backend, Cpu, DeviceFacts, Wrapper};
 use fairy2i_gpu::model::config::{Rope, RopeScaling};
 use fairy2i_gpu::model::{Config, Granularity, Method, Recipe};
-use fairy2i_gpu::ops::{Features, Op};
+use fairy2i_gpu::ops::Features;
 use fairy2i_gpu::train::step::{Masters, Memory, Moments, Scope, TrainOptions, Trainer};
 use std::cell::Cell;
 
@@ -17,37 +17,20 @@ struct Counting {
     words: Cell<usize>,
 }
 
-impl Backend for Counting {
-    type Buffer = <Cpu as Backend>::Buffer;
+impl Wrapper for Counting {
+    type Inner = Cpu;
+
+    fn inner(&self) -> &Cpu {
+        &self.cpu
+    }
 
     fn facts(&self) -> &DeviceFacts {
         &self.facts
     }
 
-    fn alloc(&self, label: &str, words: usize) -> Result<Self::Buffer> {
+    fn alloc(&self, label: &str, words: usize) -> Result<<Cpu as Backend>::Buffer> {
         self.words.set(self.words.get() + words);
         self.cpu.alloc(label, words)
-    }
-
-    fn upload(&self, buffer: &Self::Buffer, offset: usize, words: &[u32]) -> Result<()> {
-        self.cpu.upload(buffer, offset, words)
-    }
-
-    async fn download<'a>(
-        &'a self,
-        buffer: &'a Self::Buffer,
-        offset: usize,
-        len: usize,
-    ) -> Result<Vec<u32>> {
-        self.cpu.download(buffer, offset, len).await
-    }
-
-    async fn run<O: Op>(&self, op: &O, buffers: &[&Self::Buffer]) -> Result<()> {
-        self.cpu.run(op, buffers).await
-    }
-
-    fn flush(&self) -> Result<()> {
-        Ok(())
     }
 }
 
@@ -77,7 +60,7 @@ fn parts_of_a_model_take_what_they_need() -> Result<()> {
     let mut config = config();
     (config.hidden, config.intermediate, config.vocab) = (64, 200, 500);
     let mut whole = options(W2, true);
-    (whole.texts, whole.length, whole.learned_scales) = (2, 20, true);
+    (whole.n_seqs, whole.length, whole.learned_scales) = (2, 20, true);
     let cpu = Cpu::new();
     let weights = Taken::from(&Trainer::from_scratch(&cpu, &config, whole, 0)?)?;
     for scope in [Scope::Whole, Scope::Block(1), Scope::Head, Scope::Scales] {
@@ -87,7 +70,7 @@ fn parts_of_a_model_take_what_they_need() -> Result<()> {
             ..whole.within(scope)
         };
         let counting = Counting::new();
-        let facts = counting.facts();
+        let facts = &counting.facts;
         let of = |options| Memory::of(&config, options, facts.features, facts.max_words);
         let (announced, all) = (of(&options), of(&whole));
         let mut trainer = Trainer::load(&counting, &config, &weights, options)?;
@@ -116,7 +99,7 @@ fn announced_memory_is_what_is_allocated() -> Result<()> {
             let mut config = config();
             (config.hidden, config.intermediate, config.vocab) = (64, 200, 500);
             let mut options = options(method, checkpoint);
-            (options.texts, options.length) = (3, 40);
+            (options.n_seqs, options.length) = (3, 40);
             (options.moments, options.masters) = (moments, masters);
             options.recipe.rotated = rotated;
             options.distill = if checkpoint { 0.5 } else { 0.0 };
@@ -124,8 +107,8 @@ fn announced_memory_is_what_is_allocated() -> Result<()> {
             let announced = Memory::of(
                 &config,
                 &options,
-                counting.facts().features,
-                counting.facts().max_words,
+                counting.facts.features,
+                counting.facts.max_words,
             );
             let mut trainer = Trainer::from_scratch(&counting, &config, options, 0)?;
             if checkpoint {

@@ -32,7 +32,7 @@ fn basis(packed: &Packed, rotated: bool) -> Vec<Vec<f64>> {
             let turn = Hadamard {
                 rows: packed.out_features,
                 width: packed.in_features,
-                back: true,
+                inverse: true,
             };
             turn.apply(&mut values);
         }

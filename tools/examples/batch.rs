@@ -1,4 +1,4 @@
-//! Several prompts at once. Those with the same number of tokens share every pass over the weights.
+//! Several prompts at once, of any lengths: they share every pass over the weights.
 //!
 //! `cargo run --release --example batch`
 

@@ -1,6 +1,6 @@
 //! Which device a person means, and which adapter that is.
 
-use crate::backend::{AdapterSummary, ranking};
+use crate::backend::gpu::{AdapterSummary, ranking};
 use crate::error::{Error, Result};
 use std::convert::Infallible;
 use std::str::FromStr;

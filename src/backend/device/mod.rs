@@ -1,10 +1,11 @@
 //! The device that a program's user chose: one type for every backend, which is a backend itself.
 
-use super::cpu::CpuBuffer;
-use super::gpu::GpuBuffer;
-use super::{
-    AdapterSummary, Backend, Cpu, DeviceFacts, Fill, Gpu, Lockstep, Options, Timing, adapters,
-};
+use super::backend::{Backend, Timing};
+use super::cpu::{Cpu, CpuBuffer};
+use super::facts::DeviceFacts;
+use super::fill::Fill;
+use super::gpu::{AdapterSummary, Gpu, GpuBuffer, Options, adapters};
+use super::lockstep::Lockstep;
 use crate::error::{Error, Result};
 use crate::ops::Op;
 use std::pin::Pin;
@@ -48,11 +49,11 @@ enum Memory {
 pub struct DeviceOptions {
     /// Compare every operation with the reference, and stop at the first disagreement.
     pub check: bool,
-    /// What only GPUs have a use for.
+    /// Options that only GPUs have a use for.
     pub gpu: Options,
 }
 
-/// Words on their way, from whichever backend.
+/// A download on its way, from whichever backend.
 type Words<'a> = Pin<Box<dyn Future<Output = Result<Vec<u32>>> + 'a>>;
 
 /// Most buffers of one op; a list of that length fits on the stack.
@@ -124,12 +125,12 @@ impl Device {
         }
     }
 
-    /// What the driver says of the adapter, if it is a GPU.
+    /// The summary that the driver gives of the adapter, if it is a GPU.
     pub fn adapter(&self) -> Option<&AdapterSummary> {
         match &self.0 {
             Kind::Cpu(_) => None,
             Kind::Gpu(gpu) => Some(gpu.summary()),
-            Kind::Checked(twin) => twin.device().adapter(),
+            Kind::Checked(lockstep) => lockstep.device().adapter(),
         }
     }
 
@@ -146,7 +147,7 @@ impl Device {
     /// How many ops were compared with the reference so far, if the device was opened with [`DeviceOptions::check`].
     pub fn compared(&self) -> Option<usize> {
         match &self.0 {
-            Kind::Checked(twin) => Some(twin.compared()),
+            Kind::Checked(lockstep) => Some(lockstep.compared()),
             _ => None,
         }
     }
@@ -169,7 +170,7 @@ impl std::str::FromStr for Device {
     }
 }
 
-/// A buffer was given to a device that did not make it.
+/// The error of a buffer that was given to a device that did not make it.
 fn foreign() -> Error {
     Error::usage(
         "a buffer of another device",
@@ -200,7 +201,7 @@ impl DeviceBuffer {
     }
 }
 
-/// `of` every buffer of an op, in a list on the stack, and their number.
+/// What `of` finds in every buffer of an op, in a list on the stack, and their number.
 fn each<'b, T>(
     buffers: &[&'b DeviceBuffer],
     of: impl Fn(&'b DeviceBuffer) -> Result<&'b T>,
@@ -216,38 +217,37 @@ fn each<'b, T>(
     Ok((all, buffers.len()))
 }
 
+/// The same call on whichever backend it is.
+macro_rules! on {
+    ($device:expr, $backend:ident => $call:expr) => {
+        match &$device.0 {
+            Kind::Cpu($backend) => $call,
+            Kind::Gpu($backend) => $call,
+            Kind::Checked($backend) => $call,
+        }
+    };
+}
+
 impl Backend for Device {
     type Buffer = DeviceBuffer;
 
     fn facts(&self) -> &DeviceFacts {
-        match &self.0 {
-            Kind::Cpu(cpu) => cpu.facts(),
-            Kind::Gpu(gpu) => gpu.facts(),
-            Kind::Checked(twin) => twin.facts(),
-        }
+        on!(self, backend => backend.facts())
     }
 
     fn available(&self) -> Option<u64> {
-        match &self.0 {
-            Kind::Cpu(cpu) => cpu.available(),
-            Kind::Gpu(gpu) => gpu.available(),
-            Kind::Checked(twin) => twin.available(),
-        }
+        on!(self, backend => backend.available())
     }
 
     fn runs<O: Op>(&self) -> bool {
-        match &self.0 {
-            Kind::Cpu(cpu) => cpu.runs::<O>(),
-            Kind::Gpu(gpu) => gpu.runs::<O>(),
-            Kind::Checked(twin) => twin.device().runs::<O>(),
-        }
+        on!(self, backend => backend.runs::<O>())
     }
 
     fn alloc(&self, label: &str, words: usize) -> Result<DeviceBuffer> {
         Ok(DeviceBuffer(match &self.0 {
             Kind::Cpu(cpu) => Memory::Cpu(cpu.alloc(label, words)?),
             Kind::Gpu(gpu) => Memory::Gpu(gpu.alloc(label, words)?),
-            Kind::Checked(twin) => Memory::Checked(Box::new(twin.alloc(label, words)?)),
+            Kind::Checked(lockstep) => Memory::Checked(Box::new(lockstep.alloc(label, words)?)),
         }))
     }
 
@@ -255,7 +255,7 @@ impl Backend for Device {
         match &self.0 {
             Kind::Cpu(cpu) => cpu.upload(buffer.cpu()?, offset, words),
             Kind::Gpu(gpu) => gpu.upload(buffer.gpu()?, offset, words),
-            Kind::Checked(twin) => twin.upload(buffer.checked()?, offset, words),
+            Kind::Checked(lockstep) => lockstep.upload(buffer.checked()?, offset, words),
         }
     }
 
@@ -263,7 +263,7 @@ impl Backend for Device {
         match &self.0 {
             Kind::Cpu(cpu) => cpu.upload_with(buffer.cpu()?, offset, fill),
             Kind::Gpu(gpu) => gpu.upload_with(buffer.gpu()?, offset, fill),
-            Kind::Checked(twin) => twin.upload_with(buffer.checked()?, offset, fill),
+            Kind::Checked(lockstep) => lockstep.upload_with(buffer.checked()?, offset, fill),
         }
     }
 
@@ -281,9 +281,9 @@ impl Backend for Device {
             Kind::Gpu(gpu) => buffer
                 .gpu()
                 .map(|buffer| Box::pin(gpu.download(buffer, offset, len)) as Words<'_>),
-            Kind::Checked(twin) => buffer
-                .checked()
-                .map(|pair| Box::pin(twin.device().download(&pair.0, offset, len)) as Words<'_>),
+            Kind::Checked(lockstep) => buffer.checked().map(|pair| {
+                Box::pin(lockstep.device().download(&pair.0, offset, len)) as Words<'_>
+            }),
         };
         async move { asked?.await }
     }
@@ -298,56 +298,39 @@ impl Backend for Device {
                 let (list, n) = each(buffers, DeviceBuffer::gpu)?;
                 gpu.run(op, &list[..n]).await
             }
-            Kind::Checked(twin) => {
+            Kind::Checked(lockstep) => {
                 let (list, n) = each(buffers, DeviceBuffer::checked)?;
                 // The device inside is of this type again, so the future must not contain its own size.
-                Box::pin(twin.run(op, &list[..n])).await
+                Box::pin(lockstep.run(op, &list[..n])).await
             }
         }
     }
 
     fn flush(&self) -> Result<()> {
-        match &self.0 {
-            Kind::Cpu(cpu) => cpu.flush(),
-            Kind::Gpu(gpu) => gpu.flush(),
-            Kind::Checked(twin) => twin.flush(),
-        }
+        on!(self, backend => backend.flush())
     }
 
-    fn collect_pipelines(&self, on: bool) -> Result<bool> {
-        match &self.0 {
-            Kind::Gpu(gpu) => gpu.collect_pipelines(on),
-            Kind::Cpu(_) | Kind::Checked(_) => Ok(false),
-        }
+    fn collect_pipelines(&self) -> Result<bool> {
+        on!(self, backend => backend.collect_pipelines())
+    }
+
+    fn compile_pipelines(&self) -> Result<()> {
+        on!(self, backend => backend.compile_pipelines())
     }
 
     fn profile(&self, on: bool) -> Result<bool> {
-        match &self.0 {
-            Kind::Gpu(gpu) => gpu.profile(on),
-            Kind::Cpu(_) | Kind::Checked(_) => Ok(false),
-        }
+        on!(self, backend => backend.profile(on))
     }
 
     async fn profiled(&self) -> Result<Vec<Timing>> {
-        match &self.0 {
-            Kind::Gpu(gpu) => gpu.profiled().await,
-            Kind::Cpu(_) | Kind::Checked(_) => Ok(Vec::new()),
-        }
+        on!(self, backend => backend.profiled().await)
     }
 
     fn scope(&self, name: &dyn Fn() -> String) {
-        match &self.0 {
-            Kind::Cpu(cpu) => cpu.scope(name),
-            Kind::Gpu(gpu) => gpu.scope(name),
-            Kind::Checked(twin) => twin.scope(name),
-        }
+        on!(self, backend => backend.scope(name));
     }
 
     fn wait(&self) -> Result<()> {
-        match &self.0 {
-            Kind::Cpu(cpu) => cpu.wait(),
-            Kind::Gpu(gpu) => gpu.wait(),
-            Kind::Checked(twin) => twin.wait(),
-        }
+        on!(self, backend => backend.wait())
     }
 }

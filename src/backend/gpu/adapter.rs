@@ -1,12 +1,13 @@
 //! Finding, choosing and opening adapters.
 
+use super::context::Context;
 use super::faults::Faults;
-use super::{Options, cache, params};
-use crate::backend::Tuning;
+use super::options::Options;
+use super::{cache, params};
 use crate::error::{Error, Result};
 use crate::ops::{Features, MATRIX_WORKGROUP_BYTES};
 
-/// What one adapter is and can do.
+/// The identity, abilities and limits of an adapter.
 #[derive(Debug, Clone, Default)]
 pub struct AdapterSummary {
     /// Name the driver gives.
@@ -24,7 +25,7 @@ pub struct AdapterSummary {
     /// Whether it shares memory with the CPU.
     pub integrated: bool,
     /// Optional abilities our kernels know how to use.
-    pub level: Features,
+    pub features: Features,
     /// Fewest invocations of a subgroup.
     pub subgroup_size: u32,
     /// Largest storage binding in bytes.
@@ -40,7 +41,7 @@ pub struct AdapterSummary {
     pub invocations: u32,
     /// Workgroups per dimension.
     pub groups_per_dimension: u32,
-    /// Name of the file that keeps compiled pipelines ([`super::Options::cache`]), if the driver hands them out.
+    /// Name of the file that keeps compiled pipelines ([`Options::cache`]), if the driver hands them out.
     pub cache_file: Option<String>,
 }
 
@@ -56,7 +57,7 @@ fn instance() -> wgpu::Instance {
     wgpu::Instance::new(descriptor)
 }
 
-/// What buffers and bindings may have at most: kernels count bytes and words in 32 bits, in HLSL and in Metal's table of
+/// Most bytes of buffers and bindings: kernels count bytes and words in 32 bits, in HLSL and in Metal's table of
 /// buffer lengths too. (wgpu has the same limit as long as it looks over indirect calls.)
 const MOST_BYTES: u64 = u32::MAX as u64 & !3;
 
@@ -95,7 +96,7 @@ pub async fn adapters() -> Vec<AdapterSummary> {
     enumerate().await.iter().map(summary).collect()
 }
 
-/// What kernels with cooperative matrices ask for.
+/// Features of wgpu that kernels with cooperative matrices need.
 const MATRICES: wgpu::Features =
     wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX.union(wgpu::Features::SUBGROUP_BARRIER);
 
@@ -126,7 +127,7 @@ pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
             .to_owned(),
         software: info.device_type == wgpu::DeviceType::Cpu,
         integrated: info.device_type == wgpu::DeviceType::IntegratedGpu,
-        level: Features {
+        features: Features {
             subgroup: features.contains(wgpu::Features::SUBGROUP),
             f16: features.contains(wgpu::Features::SHADER_F16),
             int64: features.contains(wgpu::Features::SHADER_INT64),
@@ -167,21 +168,18 @@ fn memory(_adapter: &wgpu::Adapter) -> Option<u64> {
 }
 
 /// Opens a device with those abilities that `options` ask for and the adapter has, and its full limits.
-pub(super) async fn open(
-    adapter: &wgpu::Adapter,
-    options: &Options,
-) -> Result<(wgpu::Device, wgpu::Queue, Faults)> {
-    let level = options.level;
+pub(super) async fn open(adapter: &wgpu::Adapter, options: &Options) -> Result<Context> {
+    let wanted = options.features;
     let mut features = wgpu::Features::empty();
     features.set(wgpu::Features::TIMESTAMP_QUERY, options.profile);
     features.set(wgpu::Features::PIPELINE_CACHE, options.cache.is_some());
-    features.set(wgpu::Features::SUBGROUP, level.subgroup);
-    features.set(wgpu::Features::SHADER_F16, level.f16);
-    features.set(wgpu::Features::SHADER_INT64, level.int64);
-    features.set(wgpu::Features::SHADER_I16, level.int16);
+    features.set(wgpu::Features::SUBGROUP, wanted.subgroup);
+    features.set(wgpu::Features::SHADER_F16, wanted.f16);
+    features.set(wgpu::Features::SHADER_INT64, wanted.int64);
+    features.set(wgpu::Features::SHADER_I16, wanted.int16);
     let immediates = options.immediates && params::possible(adapter);
     features.set(wgpu::Features::IMMEDIATES, immediates);
-    let matrix = level.matrix && matrices(adapter);
+    let matrix = wanted.matrix && matrices(adapter);
     features.set(MATRICES, matrix);
     // SAFETY: the experimental feature is cooperative matrices alone; their kernels are cross-checked like all others.
     #[allow(unsafe_code)]
@@ -189,9 +187,8 @@ pub(super) async fn open(
         true => unsafe { wgpu::ExperimentalFeatures::enabled() },
         false => wgpu::ExperimentalFeatures::disabled(),
     };
-    // A loaded LLaMA-2-7B shape takes 2,184 MiB of an H200 with these blocks, 2,345 with wgpu's hint for little memory
-    // and 2,291 with the one for performance, at the same speed.
-    let (smallest, largest) = Tuning::default().memory_blocks;
+    // a loaded model takes less memory with these blocks than with either of wgpu's own hints, at the same speed
+    let (smallest, largest) = options.tuning.unwrap_or_default().memory_blocks;
     let descriptor = wgpu::DeviceDescriptor {
         label: Some("fairy2i-gpu"),
         required_features: features & adapter.features(),
@@ -209,5 +206,9 @@ pub(super) async fn open(
         )
     })?;
     let faults = Faults::listen(&device);
-    Ok((device, queue, faults))
+    Ok(Context {
+        device,
+        queue,
+        faults,
+    })
 }

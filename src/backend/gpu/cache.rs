@@ -6,14 +6,14 @@
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
-/// Bytes of the checksum in front of the driver's data: drivers trust what they are given.
+/// Bytes of the checksum in front of the driver's data: drivers trust these data.
 const SUM: usize = 32;
 /// Largest file that is read; real ones have a few megabytes.
 const LONGEST: u64 = 256 << 20;
 
 /// Pipelines a driver has compiled, in this run or before.
 pub(super) struct Cache {
-    /// What pipelines are made with.
+    /// The handle that pipelines are created with.
     pub handle: wgpu::PipelineCache,
     path: PathBuf,
     changed: bool,
@@ -40,7 +40,7 @@ pub(super) fn file_name(adapter: &wgpu::Adapter) -> Option<String> {
 
 impl Cache {
     /// The cache `name` in `folder`, empty if there is none yet that can be used.
-    pub fn open(device: &wgpu::Device, folder: &Path, name: &str) -> Self {
+    pub(super) fn open(device: &wgpu::Device, folder: &Path, name: &str) -> Self {
         let path = folder.join(name);
         let data = read(&path);
         let descriptor = wgpu::PipelineCacheDescriptor {
@@ -60,12 +60,12 @@ impl Cache {
     }
 
     /// Notes that a pipeline was compiled, which the file may not have.
-    pub fn touch(&mut self) {
+    pub(super) fn touch(&mut self) {
         self.changed = true;
     }
 
     /// Writes the file anew if it lacks something.
-    pub fn save(&mut self) {
+    pub(super) fn save(&mut self) {
         if !std::mem::take(&mut self.changed) {
             return;
         }

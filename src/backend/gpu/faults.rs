@@ -1,8 +1,8 @@
 //! wgpu reports errors through callbacks (and panics without them): here they become our error type.
 //!
-//! What is made on a device (buffers, pipelines, bind groups) is made in a scope of its own, so that a failure is the
-//! error of the call that asked for it and of no other, and the device stays usable. What fails outside of a scope is the
-//! error of the next call that looks, once. Only a device that is lost stays faulty.
+//! Buffers, pipelines and bind groups are each created in an error scope of their own, so that a failure is the error of
+//! the call that asked for it and of no other, and the device stays usable. A failure outside of a scope is the error of
+//! the next call that checks, once. Only a device that is lost stays faulty.
 
 use crate::error::{Error, Result};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ struct State {
 
 impl Faults {
     /// Listens to everything `device` may report.
-    pub fn listen(device: &wgpu::Device) -> Self {
+    pub(super) fn listen(device: &wgpu::Device) -> Self {
         let faults = Self::default();
         let uncaptured = faults.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -42,7 +42,7 @@ impl Faults {
     }
 
     /// An error if the device is lost, or if something failed that nobody has been told of: it is told now, once.
-    pub fn check(&self, doing: &str) -> Result<()> {
+    pub(super) fn check(&self, doing: &str) -> Result<()> {
         let mut state = self.state();
         match state.lost.clone().or_else(|| state.untold.take()) {
             None => Ok(()),
@@ -53,7 +53,7 @@ impl Faults {
     /// What `make` makes on `device`. If it fails there, that is the error of this call alone.
     ///
     /// Browsers tell later: there an error is that of the next call that looks.
-    pub fn scoped<T>(
+    pub(super) fn scoped<T>(
         &self,
         device: &wgpu::Device,
         doing: &dyn Fn() -> String,

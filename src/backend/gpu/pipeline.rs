@@ -14,9 +14,11 @@ type Key = (&'static str, &'static str, Vec<(&'static str, u64)>);
 #[derive(Default)]
 pub(super) struct Pipelines {
     made: HashMap<Key, Rc<Pipeline>>,
-    /// While a rehearsal goes on: what it asked for and is not there.
+    /// While pipelines are collected: those that were asked for and are not there.
     wanted: Option<HashMap<Key, Job>>,
     cache: Option<Cache>,
+    /// Kernels come without tricks for compilers.
+    plain: bool,
 }
 
 /// A compiled kernel and the layout of its buffers.
@@ -32,6 +34,7 @@ struct Job {
     shader: &'static Shader,
     bindings: &'static [Binding],
     overrides: Vec<(&'static str, f64)>,
+    plain: bool,
 }
 
 /// Invocations that the device allows in a workgroup, and has in a subgroup at least.
@@ -41,22 +44,23 @@ pub(super) struct Limits {
     pub subgroup: u32,
 }
 
-/// Invocations of a workgroup of kernels that need nothing: what every device allows.
+/// Invocations of a workgroup of kernels that need no features: every device allows them.
 const PLAIN_WIDTH: u32 = 256;
 
 impl Pipelines {
-    /// None yet; what the driver compiled before is taken from `cache`.
-    pub fn new(cache: Option<Cache>) -> Self {
+    /// None yet; what the driver compiled before is taken from `cache`. `plain`: kernels come without tricks for compilers.
+    pub(super) fn new(cache: Option<Cache>, plain: bool) -> Self {
         Self {
             cache,
+            plain,
             ..Self::default()
         }
     }
 
-    /// The pipeline of `op` on kernel `shader`; its teams and workgroups are no larger than `limits` allow.
-    /// `None` during a rehearsal, which only notes that it is needed. One that cannot be made is this call's error, and
+    /// The pipeline of `op` on kernel `shader`; its tiles and workgroups are no larger than `limits` allow.
+    /// `None` while pipelines are collected, which only notes that it is needed. One that cannot be made is this call's error, and
     /// the next call tries again.
-    pub fn get<O: Op>(
+    pub(super) fn get<O: Op>(
         &mut self,
         device: &wgpu::Device,
         faults: &Faults,
@@ -67,8 +71,8 @@ impl Pipelines {
         let mut overrides = op.overrides();
         for (name, value) in &mut overrides {
             let most = match *name {
-                "TEAM" if shader.needs.subgroup => limits.subgroup,
-                "WIDTH" if shader.needs.subgroup => limits.invocations,
+                "TILE" if shader.features.subgroup => limits.subgroup,
+                "WIDTH" if shader.features.subgroup => limits.invocations,
                 "WIDTH" => PLAIN_WIDTH,
                 _ => continue,
             };
@@ -89,6 +93,7 @@ impl Pipelines {
             bindings: O::BINDINGS,
             prelude,
             overrides,
+            plain: self.plain,
         };
         if let Some(wanted) = &mut self.wanted {
             if made.is_none() {
@@ -105,18 +110,23 @@ impl Pipelines {
         Ok(Some(pipeline))
     }
 
-    /// Starts a rehearsal.
-    pub fn collect_pipelines(&mut self) {
+    /// Begins to collect pipelines instead of making them.
+    pub(super) fn collect_pipelines(&mut self) {
         self.wanted.get_or_insert_default();
     }
 
-    /// Whether a rehearsal goes on.
-    pub fn rehearsing(&self) -> bool {
+    /// Whether pipelines are collected.
+    pub(super) fn collecting(&self) -> bool {
         self.wanted.is_some()
     }
 
-    /// Ends the rehearsal: makes what it asked for, on all threads. What can be made is kept, whatever else fails.
-    pub fn perform(&mut self, device: &wgpu::Device, faults: &Faults) -> Result<()> {
+    /// Stops collecting: makes all pipelines that were asked for, on all threads. Those that can be made are kept, whatever
+    /// else fails.
+    pub(super) fn compile_pipelines(
+        &mut self,
+        device: &wgpu::Device,
+        faults: &Faults,
+    ) -> Result<()> {
         let wanted = self.wanted.take().unwrap_or_default();
         let mut jobs: Vec<_> = wanted.into_iter().collect();
         jobs.sort_unstable_by(|a, b| a.0.cmp(&b.0)); // of several failures, the same one is told every time
@@ -150,11 +160,11 @@ impl Pipelines {
 }
 
 /// Browsers ask for `enable subgroups;` where subgroups are used, naga 30 does not know it yet.
-fn source(shader: &Shader, prelude: &'static str) -> String {
-    if cfg!(target_arch = "wasm32") && shader.needs.subgroup {
-        format!("enable subgroups;\n{}\n{prelude}", shader.source)
+fn source(shader: &Shader, text: &str, prelude: &'static str) -> String {
+    if cfg!(target_arch = "wasm32") && shader.features.subgroup {
+        format!("enable subgroups;\n{text}\n{prelude}")
     } else {
-        format!("{}\n{prelude}", shader.source)
+        format!("{text}\n{prelude}")
     }
 }
 
@@ -175,7 +185,9 @@ impl Job {
         let shader = self.shader;
         let label = Some(shader.stem);
         let immediate = params::immediate(device);
-        let text = params::declare(source(shader, self.prelude), immediate);
+        let plain = self.plain.then(|| shader.plain(self.bindings));
+        let text = plain.as_deref().unwrap_or(shader.source);
+        let text = params::declare(source(shader, text, self.prelude), immediate);
         let descriptor = wgpu::ShaderModuleDescriptor {
             label,
             source: wgpu::ShaderSource::Wgsl(text.into()),
@@ -183,7 +195,7 @@ impl Job {
         // Naga's guard against endless loops keeps drivers from unrolling: it made the two-bit GEMV slow.
         let checks = wgpu::ShaderRuntimeChecks {
             force_loop_bounding: false,
-            ..match shader.unchecked {
+            ..match shader.unchecked && !self.plain {
                 true => wgpu::ShaderRuntimeChecks::unchecked(),
                 false => wgpu::ShaderRuntimeChecks::checked(),
             }
@@ -194,7 +206,7 @@ impl Job {
         let module = unsafe { device.create_shader_module_trusted(descriptor, checks) };
         let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
             label,
-            entries: &entries(self.bindings, immediate),
+            entries: &entries(self.bindings, immediate, self.plain),
         });
         let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
             label,
@@ -221,7 +233,7 @@ impl Job {
     }
 }
 
-fn entries(bindings: &[Binding], immediate: bool) -> Vec<wgpu::BindGroupLayoutEntry> {
+fn entries(bindings: &[Binding], immediate: bool, plain: bool) -> Vec<wgpu::BindGroupLayoutEntry> {
     let entry = |binding, ty, dynamic| wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
@@ -233,7 +245,11 @@ fn entries(bindings: &[Binding], immediate: bool) -> Vec<wgpu::BindGroupLayoutEn
         count: None,
     };
     let storage = bindings.iter().enumerate().map(|(i, b)| {
-        let read_only = b.access == Access::Read;
+        let read_only = match b.access {
+            Access::Read => true,
+            Access::Prefetched => plain,
+            Access::Write => false,
+        };
         entry(
             i as u32 + 1,
             wgpu::BufferBindingType::Storage { read_only },

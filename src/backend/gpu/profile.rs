@@ -1,8 +1,7 @@
 //! The device's own clock: when each dispatch began and ended.
 
-use super::Gpu;
-use super::signal::Signal;
-use crate::backend::Timing;
+use super::context::Context;
+use crate::backend::backend::Timing;
 use crate::error::{Error, Result};
 use crate::ops::Op;
 
@@ -17,7 +16,7 @@ pub(super) struct Profile {
     resolved: wgpu::Buffer,
     /// Nanoseconds of a tick.
     period: f64,
-    place: String,
+    scope: String,
     open: Vec<Timing>,
     done: Vec<Timed>,
 }
@@ -30,8 +29,9 @@ pub(super) struct Timed {
 }
 
 impl Profile {
-    /// `None` where the device was opened without [`super::Options::profile`] or has no timestamps.
-    pub fn new(device: &wgpu::Device, queue: &wgpu::Queue) -> Option<Self> {
+    /// `None` where the device was opened without [`super::options::Options::profile`] or has no timestamps.
+    pub(super) fn new(context: &Context) -> Option<Self> {
+        let device = &context.device;
         if !device.features().contains(wgpu::Features::TIMESTAMP_QUERY) {
             return None;
         }
@@ -47,35 +47,35 @@ impl Profile {
                 usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
                 mapped_at_creation: false,
             }),
-            period: f64::from(queue.get_timestamp_period()),
-            place: String::new(),
+            period: f64::from(context.queue.get_timestamp_period()),
+            scope: String::new(),
             open: Vec::new(),
             done: Vec::new(),
         })
     }
 
-    /// Where the next dispatches belong.
-    pub fn at(&mut self, place: String) {
-        self.place = place;
+    /// Names the scope of the next dispatches.
+    pub(super) fn scope(&mut self, name: String) {
+        self.scope = name;
     }
 
     /// The next dispatch is one of `op`.
-    pub fn next<O: Op>(&mut self, op: &O) {
+    pub(super) fn next<O: Op>(&mut self, op: &O) {
         self.open.push(Timing {
             op: O::NAME,
-            place: self.place.clone(),
+            scope: self.scope.clone(),
             cost: op.cost(),
             nanoseconds: 0.0,
         });
     }
 
     /// Whether there is no timestamp left for another dispatch of this submission.
-    pub fn full(&self) -> bool {
+    pub(super) fn full(&self) -> bool {
         2 * self.open.len() as u32 >= STAMPS
     }
 
     /// Where the pass of the dispatch noted last writes its times.
-    pub fn pass_writes(&self) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
+    pub(super) fn pass_writes(&self) -> Option<wgpu::ComputePassTimestampWrites<'_>> {
         let last = self.open.len().checked_sub(1)? as u32;
         Some(wgpu::ComputePassTimestampWrites {
             query_set: &self.queries,
@@ -85,7 +85,7 @@ impl Profile {
     }
 
     /// Ends a submission: its timestamps go into a buffer of their own, to be read later.
-    pub fn resolve(&mut self, device: &wgpu::Device, encoder: &mut wgpu::CommandEncoder) {
+    pub(super) fn resolve(&mut self, device: &wgpu::Device, encoder: &mut wgpu::CommandEncoder) {
         if self.open.is_empty() {
             return;
         }
@@ -107,23 +107,19 @@ impl Profile {
     }
 
     /// All submissions since the last call.
-    pub fn take(&mut self) -> Vec<Timed> {
+    pub(super) fn take(&mut self) -> Vec<Timed> {
         std::mem::take(&mut self.done)
     }
 }
 
 /// Waits for the timestamps and reads them.
-pub(super) async fn read(gpu: &Gpu, submissions: Vec<Timed>) -> Result<Vec<Timing>> {
+pub(super) async fn read(context: &Context, submissions: Vec<Timed>) -> Result<Vec<Timing>> {
     let mut all = Vec::new();
     for timed in submissions {
-        let signal = Signal::default();
-        let raised = signal.clone();
-        timed
-            .stamps
-            .map_async(wgpu::MapMode::Read, .., move |r| raised.raise(r.is_ok()));
-        let mapped = signal.await;
-        gpu.faults.check("reading timestamps")?;
-        let view = timed.stamps.get_mapped_range(..).ok().filter(|_| mapped);
+        let (stamps, bytes) = (&timed.stamps, timed.stamps.size());
+        let mapped = Context::map(stamps, wgpu::MapMode::Read, bytes).await == Ok(true);
+        context.faults.check("reading timestamps")?;
+        let view = stamps.get_mapped_range(..).ok().filter(|_| mapped);
         let Some(view) = view else {
             return Err(Error::device(
                 "GPU, reading timestamps: the buffer could not be mapped",

@@ -4,7 +4,7 @@
 //! - A GPU that several graphics interfaces offer is one GPU. It is taken through the interface that stands first in
 //!   the list of interfaces; the others are tried after it, before the next GPU, because a driver may fail in one of them only.
 
-use super::AdapterSummary;
+use super::adapter::AdapterSummary;
 use std::collections::HashMap;
 
 /// Graphics interfaces, the preferred ones first.

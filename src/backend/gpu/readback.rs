@@ -1,28 +1,30 @@
 //! Results on their way back to the host.
 
-use super::signal::Signal;
-use super::{Gpu, GpuBuffer};
+use super::buffers::GpuBuffer;
+use super::context::Context;
+use super::recording::Recorder;
 use crate::error::{Error, Result};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 
 /// Smallest staging buffer in bytes.
 const LEAST: u64 = 4096;
 
-/// What reading back needs from one time to the next.
+/// State that reading back keeps from one time to the next.
 #[derive(Default)]
 pub(super) struct Readbacks {
     /// A staging buffer that nobody uses.
-    spare: Option<wgpu::Buffer>,
+    spare: RefCell<Option<wgpu::Buffer>>,
     /// Submissions whose results somebody waits for, in their order; none in browsers, which wake readers themselves.
-    awaited: VecDeque<wgpu::SubmissionIndex>,
+    awaited: RefCell<VecDeque<wgpu::SubmissionIndex>>,
 }
 
 /// Words on their way.
 pub(super) struct Asked {
     staging: wgpu::Buffer,
     bytes: u64,
-    /// Raised when they are there.
-    signal: Signal,
+    /// Hears when they are there.
+    mapped: oneshot::Receiver<bool>,
     /// How many submissions there were with theirs.
     submissions: u64,
 }
@@ -34,13 +36,13 @@ fn lost() -> Error {
     )
 }
 
-impl Gpu {
-    fn staging(&self, bytes: u64) -> Result<wgpu::Buffer> {
-        let spare = self.readbacks.borrow_mut().spare.take();
+impl Readbacks {
+    fn staging(&self, context: &Context, bytes: u64) -> Result<wgpu::Buffer> {
+        let spare = self.spare.take();
         if let Some(spare) = spare.filter(|b| b.size() >= bytes) {
             return Ok(spare);
         }
-        self.create_buffer(&wgpu::BufferDescriptor {
+        context.create_buffer(&wgpu::BufferDescriptor {
             label: Some("readback"),
             size: bytes.max(LEAST),
             usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
@@ -49,36 +51,41 @@ impl Gpu {
     }
 
     /// Submits everything recorded and a copy of `len` words from `offset` on.
-    pub(super) fn ask_for(&self, buffer: &GpuBuffer, offset: usize, len: usize) -> Result<Asked> {
+    pub(super) fn ask_for(
+        &self,
+        (context, recorder): (&Context, &Recorder),
+        buffer: &GpuBuffer,
+        offset: usize,
+        len: usize,
+    ) -> Result<Asked> {
         let bytes = len as u64 * 4;
-        let staging = self.staging(bytes)?;
-        let mut encoder = self.device.create_command_encoder(&Default::default());
+        let staging = self.staging(context, bytes)?;
+        let mut encoder = context.create_encoder();
         encoder.copy_buffer_to_buffer(&buffer.buffer, offset as u64 * 4, &staging, 0, bytes);
-        let submission = self.submit(Some(encoder.finish()));
-        let submissions = self.recording.borrow().submissions;
+        let submission = recorder.submit(context, Some(encoder.finish()));
         if cfg!(not(target_arch = "wasm32")) {
-            self.readbacks.borrow_mut().awaited.extend(submission);
+            self.awaited.borrow_mut().extend(submission);
         }
-        let signal = Signal::default();
-        let raised = signal.clone();
-        staging.map_async(wgpu::MapMode::Read, ..bytes, move |r| {
-            raised.raise(r.is_ok())
-        });
+        let mapped = Context::map(&staging, wgpu::MapMode::Read, bytes);
         Ok(Asked {
             staging,
             bytes,
-            signal,
-            submissions,
+            mapped,
+            submissions: recorder.submissions(),
         })
     }
 
     /// Waits for the copy; more may have been recorded meanwhile.
-    pub(super) async fn read_back(&self, asked: Asked) -> Result<Vec<u32>> {
+    pub(super) async fn read_back(
+        &self,
+        (context, recorder): (&Context, &Recorder),
+        asked: Asked,
+    ) -> Result<Vec<u32>> {
         let Asked { staging, bytes, .. } = asked;
         // wake-ups come from `wait` on native targets and from the event loop in browsers
-        let mapped = asked.signal.await;
-        self.recording.borrow_mut().awaited(asked.submissions);
-        self.faults.check("reading back")?;
+        let mapped = asked.mapped.await == Ok(true);
+        recorder.awaited(asked.submissions);
+        context.faults.check("reading back")?;
         if !mapped {
             return Err(lost());
         }
@@ -87,19 +94,19 @@ impl Gpu {
             bytemuck::pod_collect_to_vec(&view)
         };
         staging.unmap();
-        self.readbacks.borrow_mut().spare = Some(staging);
+        self.spare.replace(Some(staging));
         Ok(words)
     }
 
-    /// Blocks until the device has done what the oldest reader waits for, or everything if nobody does.
+    /// Blocks until the device has done the submission that the oldest reader waits for, or everything if nobody does.
     #[cfg(not(target_arch = "wasm32"))]
-    pub(super) fn wait_for_readback(&self) -> Result<()> {
-        let oldest = self.readbacks.borrow_mut().awaited.pop_front();
-        let polled = self.device.poll(wgpu::PollType::Wait {
+    pub(super) fn wait(&self, context: &Context) -> Result<()> {
+        let oldest = self.awaited.borrow_mut().pop_front();
+        let polled = context.device.poll(wgpu::PollType::Wait {
             submission_index: oldest,
             timeout: None,
         });
-        self.faults.check("waiting")?;
+        context.faults.check("waiting")?;
         polled.map(|_| ()).map_err(|error| {
             Error::device(
                 format!("GPU, waiting: {error}"),

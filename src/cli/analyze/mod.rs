@@ -30,7 +30,7 @@ mod tables;
 Every weight R is taken apart into U and W (y = U x + W conj(x)) and quantized in 1 to 4 stages. Relative errors are
 |Rq - R| / |R|, those of outputs |yq - y| / |y| for the full-precision model's inputs. A packed folder has lost its
 weights: of it, codes and scales are shown.")]
-pub struct Analyze {
+pub(super) struct Analyze {
     /// Model folder: a Hugging Face checkpoint, full precision or packed [default: the built-in model]
     #[arg(value_name = "MODEL", conflicts_with = "named")]
     model: Option<PathBuf>,
@@ -79,7 +79,7 @@ struct TextArgs {
 
 impl Analyze {
     /// Looks, and prints what it saw.
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let path = self.model.as_deref().or(self.named.as_deref());
         self.check_html(path)?;
         let files = ModelFiles::from(source::open(path)?);

@@ -7,13 +7,13 @@ use crate::error::Result;
 use crate::evaluate::analysis::Analysis;
 use crate::ops::Op;
 use crate::ops::memory::Noise;
-use crate::ops::phase::{PhaseGemv, PhaseShape, integer_cells};
+use crate::ops::phase::{PhaseGemv, PhaseShape, integer_scale_blocks};
 use crate::ops::quantize::Activations;
 use serde::Serialize;
 
 /// Times of a product of odd size and of its even neighbour.
 #[derive(Debug, Serialize)]
-pub struct OddProduct {
+pub(super) struct OddProduct {
     /// Outputs and inputs of the layer.
     pub shape: [usize; 2],
     /// The same, rounded up to even numbers.
@@ -31,12 +31,12 @@ pub struct OddProduct {
 }
 
 /// Whether outputs or inputs are odd.
-pub fn is_odd(shape: [usize; 2]) -> bool {
+pub(super) fn is_odd(shape: [usize; 2]) -> bool {
     shape.iter().any(|n| n % 2 == 1)
 }
 
 /// Measures every odd shape of the model once.
-pub fn times(
+pub(super) fn times(
     device: &Device,
     analysis: &Analysis,
     bar: &dyn Fn(usize) -> indicatif::ProgressBar,
@@ -86,9 +86,9 @@ fn time(device: &Device, [out, inputs]: [usize; 2], stages: usize) -> Result<Sam
             per_row: false,
             group_words: words_for(inputs.div_ceil(2)),
             first_row: 0,
-            piece_rows: out.div_ceil(2),
+            shard_rows: out.div_ceil(2),
             accumulate: false,
-            rows: 1,
+            tokens: 1,
         },
         mode,
     };
@@ -101,7 +101,7 @@ fn time(device: &Device, [out, inputs]: [usize; 2], stages: usize) -> Result<Sam
     let (codes, rounded) = (made(lengths[0], 1)?, made(lengths[1], 2)?);
     let ones = vec![1f32.to_bits(); lengths[2]];
     let absmax = upload_new(device, "absmax", &ones)?;
-    let cells = integer_cells(&vec![0.01; 4 * stages], 1, mode);
+    let cells = integer_scale_blocks(&vec![0.01; 4 * stages], 1, mode);
     let cells = upload_new(device, "scales", &cells)?;
     let y = device.alloc("outputs", lengths[4])?;
     let buffers = [&codes, &rounded, &absmax, &cells, &y];

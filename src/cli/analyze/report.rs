@@ -5,7 +5,7 @@ use crate::evaluate::analysis::Analysis;
 use serde::Serialize;
 
 #[derive(Serialize)]
-pub struct Report {
+pub(super) struct Report {
     /// The folder, or `builtin`.
     pub model: String,
     /// Where a text or products of odd sizes ran; null if nothing did.

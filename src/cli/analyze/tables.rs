@@ -5,7 +5,7 @@ use crate::cli::out;
 use crate::evaluate::analysis::{Activity, Analysis, Dense, Layer};
 
 /// All tables, then the summary.
-pub fn text(report: &Report) -> String {
+pub(super) fn text(report: &Report) -> String {
     let analysis = &report.analysis;
     let mut text = format!("{}: {}\n", report.model, analysis.stored);
     for note in &analysis.notes {

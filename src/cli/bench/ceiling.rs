@@ -23,7 +23,7 @@ const ENOUGH: Duration = Duration::from_millis(4);
 
 /// A device's ceilings.
 #[derive(Debug, Clone, Copy)]
-pub struct Ceilings {
+pub(crate) struct Ceilings {
     /// Bytes per second of a large copy, read and written.
     pub copy: f64,
     /// Words that were copied.
@@ -36,7 +36,7 @@ pub struct Ceilings {
 
 impl Ceilings {
     /// Measures both, with sizes for which the device takes long enough: seconds in all.
-    pub fn measure<B: Backend>(backend: &B) -> Result<Self> {
+    pub(crate) fn measure<B: Backend>(backend: &B) -> Result<Self> {
         let (copied, seconds) = copy(backend)?;
         let bytes = Copy { quads: copied / 4 }.cost().bytes;
         Ok(Self {
@@ -49,7 +49,7 @@ impl Ceilings {
 }
 
 /// Operations per second of the device's best product of large dense matrices.
-pub fn matmul<B: Backend>(backend: &B) -> Result<f64> {
+pub(crate) fn matmul<B: Backend>(backend: &B) -> Result<f64> {
     if kernel_for::<MatmulGemmCoop>(backend.facts().features).is_some() {
         let tall = |dense| MatmulGemmCoopTall(MatmulGemmCoop::plain(dense));
         let (work, seconds) = product(backend, MatrixDtype::F16, tall)?;
@@ -84,20 +84,12 @@ fn copy<B: Backend>(backend: &B) -> Result<(usize, Samples)> {
 /// Operations of a product and its seconds.
 fn product<B: Backend, O: Op>(
     backend: &B,
-    stored: MatrixDtype,
+    dtype: MatrixDtype,
     op: impl Fn(Dense) -> O,
 ) -> Result<(f64, Samples)> {
     let mut n = LEAST_MATRIX;
     loop {
-        let op = op(Dense {
-            rows: n,
-            k: n,
-            outs: n,
-            out_offset: 0,
-            y_stride: n,
-            stored,
-            accumulate: false,
-        });
+        let op = op(Dense::whole(n, n, n, dtype));
         let buffers = op.lengths().into_iter().map(|words| {
             let buffer = backend.alloc("matrix", words)?;
             // zeros would let the chip save power and run faster than on anything real

@@ -182,7 +182,12 @@ fn lost() -> Error {
 }
 
 /// Measures all tests with both settings and prints a row for each.
-pub fn run(bench: &Bench, settings: [&str; 2], format: Format, progress: bool) -> Result<()> {
+pub(super) fn run(
+    bench: &Bench,
+    settings: [&str; 2],
+    format: Format,
+    progress: bool,
+) -> Result<()> {
     let tests = bench.tests.tests()?;
     let bar = out::progress(progress, tests.len());
     let rows = std::thread::scope(|scope| {

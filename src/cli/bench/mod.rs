@@ -16,7 +16,7 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use test::{Test, TestArgs};
 
-pub mod ceiling;
+pub(super) mod ceiling;
 mod compare;
 mod model;
 mod ops;
@@ -43,7 +43,7 @@ Everything is warmed up for 350 ms with the very work to be timed; results are m
 (largest - smallest) / median. pp64 processes a prompt of 64 tokens, tg32 generates 32 one by one, pp64+tg32 does both,
 `@ d4096` with 4096 tokens in the cache before. Shares are of a large copy's bytes per second and of a large dense
 matrix product's operations per second, measured in the same run.")]
-pub struct Bench {
+pub(super) struct Bench {
     /// What to measure
     #[arg(value_enum, default_value = "model")]
     what: What,
@@ -118,7 +118,7 @@ enum What {
 
 impl Bench {
     /// Measures and prints.
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let progress = std::io::stderr().is_terminal();
         match self.what {
             What::Model => self.model(progress),

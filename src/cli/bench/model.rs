@@ -15,7 +15,7 @@ use serde::Serialize;
 use std::time::Instant;
 
 /// A model to be timed.
-pub struct Subject {
+pub(super) struct Subject {
     /// Name of the model or shape.
     pub name: String,
     /// Its shape.
@@ -29,7 +29,7 @@ pub struct Subject {
 }
 
 /// Times a model.
-pub struct ModelBench {
+pub(super) struct ModelBench {
     /// The model.
     pub subject: Subject,
     /// What to measure.
@@ -120,7 +120,7 @@ impl Task for ModelBench {
 
 impl Subject {
     /// Brings it to the device.
-    pub fn load<'b, B: Backend>(
+    pub(super) fn load<'b, B: Backend>(
         &self,
         backend: &'b B,
         bar: &indicatif::ProgressBar,
@@ -139,7 +139,7 @@ impl Subject {
     }
 
     /// Refuses tests that do not fit the model's context.
-    pub fn check(&self, tests: &[Test]) -> Result<()> {
+    pub(super) fn check(&self, tests: &[Test]) -> Result<()> {
         let context = self.config.context;
         match tests.iter().find(|t| t.context() > context) {
             Some(test) => Err(Error::Context {
@@ -153,7 +153,10 @@ impl Subject {
 }
 
 /// Compiles what `tests` need.
-pub async fn prepare<B: Backend>(session: &mut Session<'_, B>, tests: &[Test]) -> Result<()> {
+pub(super) async fn prepare<B: Backend>(
+    session: &mut Session<'_, B>,
+    tests: &[Test],
+) -> Result<()> {
     let prompts: Vec<usize> = tests.iter().flat_map(|t| [t.prompt, t.depth]).collect();
     session.prepare(&prompts).await
 }
@@ -239,7 +242,7 @@ fn flops(config: &Config, test: Test) -> f64 {
 }
 
 /// Fills the cache to the test's depth and repeats the test until clocks have risen.
-pub async fn warm_up<B: Backend>(
+pub(super) async fn warm_up<B: Backend>(
     session: &mut Session<'_, B>,
     test: Test,
     vocab: usize,
@@ -248,7 +251,7 @@ pub async fn warm_up<B: Backend>(
     if session.position() < test.depth {
         let missing = session.position()..test.depth;
         let ids: Vec<u32> = missing.map(|i| token(i, vocab)).collect();
-        session.feed_each(&vec![ids; session.texts()]).await?;
+        session.feed_each(&vec![ids; session.n_seqs()]).await?;
     }
     let started = Instant::now();
     once(session, test, vocab).await?;
@@ -259,7 +262,7 @@ pub async fn warm_up<B: Backend>(
 }
 
 /// Tokens per second of one repetition, all streams together.
-pub async fn test_rate<B: Backend>(
+pub(super) async fn test_rate<B: Backend>(
     session: &mut Session<'_, B>,
     test: Test,
     vocab: usize,
@@ -274,7 +277,7 @@ fn token(i: usize, vocab: usize) -> u32 {
 }
 
 /// Does it once, to the very end: the last token is known on the host. Prompts are those of one stream.
-pub async fn once<B: Backend>(
+pub(super) async fn once<B: Backend>(
     session: &mut Session<'_, B>,
     test: Test,
     vocab: usize,
@@ -287,8 +290,8 @@ pub async fn once<B: Backend>(
         next = session.argmax().await?;
     }
     if test.generate > 0 {
-        let last: Vec<u32> = (0..session.texts() as u32)
-            .map(|text| (next + text) % vocab as u32)
+        let last: Vec<u32> = (0..session.n_seqs() as u32)
+            .map(|sequence| (next + sequence) % vocab as u32)
             .collect();
         session.decode(&last, test.generate, Choice::Greedy).await?;
     }

@@ -18,7 +18,7 @@ const SPREAD: usize = 256 << 20;
 const COPIES: usize = 32;
 
 /// Times ops.
-pub struct OpsBench {
+pub(super) struct OpsBench {
     /// Only ops whose name contains this.
     pub op: String,
     /// Every test case instead of the most expensive one of each op.

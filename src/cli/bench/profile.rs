@@ -4,7 +4,7 @@ use super::ceiling::Ceilings;
 use super::model::{Subject, once, prepare, warm_up};
 use super::report::{self, Format};
 use super::test::Test;
-use crate::backend::{Backend, DeviceFacts, Fill, Timing, block_on};
+use crate::backend::{Backend, Timing, Wrapper, block_on};
 use crate::cli::device::Task;
 use crate::cli::out;
 use crate::cli::timing::sync;
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// Profiles a model.
-pub struct ProfileBench {
+pub(super) struct ProfileBench {
     /// The model.
     pub subject: Subject,
     /// What it does meanwhile.
@@ -201,7 +201,7 @@ fn place(timing: &Timing) -> String {
     if !product.iter().any(|p| timing.op.starts_with(p)) {
         return String::new();
     }
-    let layers = timing.place.split(" + ").map(|layer| {
+    let layers = timing.scope.split(" + ").map(|layer| {
         let short = layer
             .split('.')
             .skip_while(|part| part.parse::<usize>().is_err());
@@ -219,7 +219,7 @@ fn place(timing: &Timing) -> String {
 struct HostClock<'b, B> {
     backend: &'b B,
     on: Cell<bool>,
-    place: RefCell<String>,
+    scope: RefCell<String>,
     timings: RefCell<Vec<Timing>>,
 }
 
@@ -228,38 +228,17 @@ impl<'b, B: Backend> HostClock<'b, B> {
         Self {
             backend,
             on: Cell::new(false),
-            place: RefCell::default(),
+            scope: RefCell::default(),
             timings: RefCell::default(),
         }
     }
 }
 
-impl<B: Backend> Backend for HostClock<'_, B> {
-    type Buffer = B::Buffer;
+impl<B: Backend> Wrapper for HostClock<'_, B> {
+    type Inner = B;
 
-    fn facts(&self) -> &DeviceFacts {
-        self.backend.facts()
-    }
-
-    fn alloc(&self, label: &str, words: usize) -> Result<B::Buffer> {
-        self.backend.alloc(label, words)
-    }
-
-    fn upload(&self, buffer: &B::Buffer, offset: usize, words: &[u32]) -> Result<()> {
-        self.backend.upload(buffer, offset, words)
-    }
-
-    fn upload_with(&self, buffer: &B::Buffer, offset: usize, fill: &Fill<'_>) -> Result<()> {
-        self.backend.upload_with(buffer, offset, fill)
-    }
-
-    async fn download<'a>(
-        &'a self,
-        buffer: &'a B::Buffer,
-        offset: usize,
-        len: usize,
-    ) -> Result<Vec<u32>> {
-        self.backend.download(buffer, offset, len).await
+    fn inner(&self) -> &B {
+        self.backend
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&B::Buffer]) -> Result<()> {
@@ -272,19 +251,11 @@ impl<B: Backend> Backend for HostClock<'_, B> {
         sync(self.backend)?;
         self.timings.borrow_mut().push(Timing {
             op: O::NAME,
-            place: self.place.borrow().clone(),
+            scope: self.scope.borrow().clone(),
             cost: op.cost(),
             nanoseconds: begun.elapsed().as_nanos() as f64,
         });
         Ok(())
-    }
-
-    fn flush(&self) -> Result<()> {
-        self.backend.flush()
-    }
-
-    fn collect_pipelines(&self, on: bool) -> Result<bool> {
-        self.backend.collect_pipelines(on)
     }
 
     fn profile(&self, on: bool) -> Result<bool> {
@@ -298,13 +269,9 @@ impl<B: Backend> Backend for HostClock<'_, B> {
 
     fn scope(&self, name: &dyn Fn() -> String) {
         if self.on.get() {
-            *self.place.borrow_mut() = name();
+            *self.scope.borrow_mut() = name();
         }
         self.backend.scope(name);
-    }
-
-    fn wait(&self) -> Result<()> {
-        self.backend.wait()
     }
 }
 
@@ -317,7 +284,7 @@ mod tests {
     fn places_of_all_blocks_are_one() {
         let timing = |op, place: &str| Timing {
             op,
-            place: place.to_owned(),
+            scope: place.to_owned(),
             cost: Cost::default(),
             nanoseconds: 1.0,
         };

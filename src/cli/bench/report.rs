@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     /// A Markdown table
     Md,
     /// Comma-separated values with a header
@@ -20,7 +20,7 @@ pub enum Format {
 }
 
 /// Prints `rows`; the table shows only `columns`, the other formats everything (CSV those columns first).
-pub fn print<T: Serialize>(rows: &[T], format: Format, columns: &[&str]) -> Result<()> {
+pub(super) fn print<T: Serialize>(rows: &[T], format: Format, columns: &[&str]) -> Result<()> {
     if format == Format::Json {
         return out::json(&rows);
     }

@@ -44,7 +44,7 @@ impl Weights for MadeUp {
 
 /// Writes it to the folder `out`, which must not be in use; one layer is in memory at a time. `inputs` is what the
 /// shape was read from.
-pub fn save(
+pub(super) fn save(
     out: &Path,
     inputs: &Inputs,
     config: &Config,

@@ -9,10 +9,10 @@ use std::path::Path;
 const LONGEST: u64 = 16 << 20;
 
 /// Names of the shapes that need no file.
-pub const NAMES: &str = "llama2-7b, llama3-8b, tinyllama-1.1b";
+pub(super) const NAMES: &str = "llama2-7b, llama3-8b, tinyllama-1.1b";
 
 /// The shape `name`: one of [`NAMES`], or a path to a `config.json`.
-pub fn shape(name: &str) -> Result<Config> {
+pub(super) fn shape(name: &str) -> Result<Config> {
     let llama = |vocab, hidden, intermediate, layers, kv_heads, context, theta| Config {
         architecture: "LlamaForCausalLM".to_owned(),
         vocab,

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 
 /// One thing to measure. At least one of `prompt` and `generate` is not 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Test {
+pub(super) struct Test {
     /// Tokens of a prompt.
     pub prompt: usize,
     /// Tokens generated one by one, each the most likely one.
@@ -17,7 +17,7 @@ pub struct Test {
 
 impl Test {
     /// llama-bench's name for it: `pp512`, `tg128`, `pp512+tg128`, with ` @ d4096` and ` x8` where they are not 0 and 1.
-    pub fn name(self) -> String {
+    pub(super) fn name(self) -> String {
         let mut parts = Vec::new();
         if self.prompt > 0 {
             parts.push(format!("pp{}", self.prompt));
@@ -36,19 +36,19 @@ impl Test {
     }
 
     /// Tokens it processes in one stream.
-    pub fn tokens(self) -> usize {
+    pub(super) fn tokens(self) -> usize {
         self.prompt.saturating_add(self.generate)
     }
 
     /// Positions of the cache it needs.
-    pub fn context(self) -> usize {
+    pub(super) fn context(self) -> usize {
         self.depth.saturating_add(self.tokens())
     }
 }
 
 /// The values of `-p`, `-n`, `-pg`, `-d` and `-np`.
 #[derive(Debug, Clone, clap::Args)]
-pub struct TestArgs {
+pub(super) struct TestArgs {
     /// Prompt lengths (0: none)
     #[arg(
         short,
@@ -95,7 +95,7 @@ impl TestArgs {
     ///
     /// # Errors
     /// [`Error::Usage`] when there is none, or where a number makes no sense.
-    pub fn tests(&self) -> Result<Vec<Test>> {
+    pub(super) fn tests(&self) -> Result<Vec<Test>> {
         if self.streams.contains(&0) {
             return Err(Error::usage(
                 "0 streams generate nothing",

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// Times training from scratch.
-pub struct TrainBench {
+pub(super) struct TrainBench {
     /// Name of the shape.
     pub name: String,
     /// The shape.
@@ -105,7 +105,7 @@ impl Task for TrainBench {
         fits(&memory, backend)?;
         let mut trainer = Trainer::from_scratch(backend, &self.config, self.options, 42)?;
         let id = |i: usize| hash32(i as u32, 7) % self.config.vocab as u32;
-        let tokens: Vec<u32> = (0..self.options.rows()).map(id).collect();
+        let tokens: Vec<u32> = (0..self.options.n_tokens()).map(id).collect();
         let labels: Vec<i32> = tokens.iter().map(|&t| t as i32).collect();
         let batch = Batch {
             tokens: &tokens,
@@ -145,10 +145,10 @@ impl TrainBench {
         ceilings: Ceilings,
         memory: Memory,
     ) -> Row {
-        let work = self.options.work(&self.config, self.options.rows());
+        let work = self.options.work(&self.config, self.options.n_tokens());
         let rate = work / seconds.median;
         Row {
-            tokens_per_second: self.options.rows() as f64 / seconds.median,
+            tokens_per_second: self.options.n_tokens() as f64 / seconds.median,
             spread: seconds.spread,
             seconds_per_step: seconds.median,
             teraflops: rate / 1e12,
@@ -156,7 +156,7 @@ impl TrainBench {
             matmul_teraflops: ceilings.matmul / 1e12,
             memory: memory.total() as f64,
             memory_by_part: memory.parts().into_iter().collect(),
-            texts: self.options.texts,
+            texts: self.options.n_seqs,
             length: self.options.length,
             checkpointing: self.options.checkpoint,
             loss: report.loss,

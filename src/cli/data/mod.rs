@@ -28,7 +28,7 @@ away what fills no block; stream throws away nothing but the end.
 Every document has exactly the tokens that the tokenizer gives for the whole of it. Byte-level tokenizers and those of
 the LLaMA 2 family go from word to word; others take a document as a whole, with some 200 bytes of memory for each byte
 of the longest one.")]
-pub struct Data {
+pub(super) struct Data {
     /// Text files
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
@@ -115,7 +115,7 @@ struct Report<'a> {
 
 impl Data {
     /// Makes the folder and prints what came of it.
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let started = Instant::now();
         let tokenizer = if crate::builtin::is_meant(Some(&self.tokenizer)) {
             crate::builtin::source()

@@ -33,7 +33,7 @@ struct Chunk {
 
 /// A place in the sources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub(super) struct Place {
     /// Which source.
     pub source: usize,
     /// Records of it before the place.
@@ -41,7 +41,7 @@ pub struct Place {
 }
 
 /// A chunk in tokens.
-pub struct Tokenized {
+pub(super) struct Tokenized {
     /// Tokens of all documents, one after the other, no specials.
     pub ids: Vec<u32>,
     /// Where each record's tokens end in `ids`, and whether its document ends with it.
@@ -97,7 +97,7 @@ impl Drop for Over<'_> {
 ///
 /// # Errors
 /// The first one, in the order of the text.
-pub fn tokenize(
+pub(super) fn tokenize(
     settings: &Settings,
     tokenizer: &TextTokenizer,
     workers: usize,

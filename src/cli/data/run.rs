@@ -16,7 +16,7 @@ use std::path::Path;
 const TOLD: u64 = 20;
 
 /// What does not change the result.
-pub struct Limits {
+pub(super) struct Limits {
     /// Bad lines allowed.
     pub max_bad: Option<u64>,
     /// Bytes of text between two notes.
@@ -26,7 +26,7 @@ pub struct Limits {
 }
 
 /// What came of it.
-pub struct Done {
+pub(super) struct Done {
     /// What was written.
     pub manifest: Manifest,
     /// Whether a run that was stopped went on.
@@ -36,7 +36,7 @@ pub struct Done {
 }
 
 /// Makes the data folder `folder`, or goes on making it. `inputs` is what is read meanwhile.
-pub fn run(
+pub(super) fn run(
     folder: &Path,
     settings: &Settings,
     tokenizer: &TextTokenizer,

@@ -16,7 +16,7 @@ mod tasks;
 
 /// Measure models: perplexity of texts, multiple-choice tasks.
 #[derive(Debug, Args)]
-pub struct Eval {
+pub(super) struct Eval {
     #[command(subcommand)]
     what: What,
 }
@@ -29,7 +29,7 @@ enum What {
 
 impl Eval {
     /// Measures and prints.
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         match self.what {
             What::Ppl(ppl) => ppl.run(),
             What::Tasks(tasks) => tasks.run(),

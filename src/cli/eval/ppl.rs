@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 
 One row a model and text. The difference is the mean loss against the first row of the same text, token by token; a star
 says that it is more than noise (1.96 standard errors).")]
-pub struct Ppl {
+pub(super) struct Ppl {
     /// Texts
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -68,7 +68,7 @@ struct Scored<'a> {
 
 impl Ppl {
     /// Measures and prints.
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let candidates = self.entries.candidates()?;
         let mut cuts: Vec<Cut> = Vec::new();
         let which = candidates.iter().map(|c| self.cut(&c.files, &mut cuts));

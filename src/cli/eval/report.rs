@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// One text under one model.
 #[derive(Debug, Serialize)]
-pub struct Row {
+pub(super) struct Row {
     pub model: String,
     pub method: String,
     pub stages: Option<usize>,
@@ -31,7 +31,7 @@ pub struct Row {
 }
 
 /// Prints the rows for people.
-pub fn print(rows: &[Row], device: &str) -> Result<()> {
+pub(super) fn print(rows: &[Row], device: &str) -> Result<()> {
     let mut table = Table::default();
     table.columns(rows);
     let mut text = out::table(&table.header, &table.rows);

@@ -23,7 +23,7 @@ use std::time::Instant;
 What a file holds is told by its columns: those of the tasks' files on the hub, or query, choices and gold (the number of
 the right one, from 0). Prompts and scores are those of lm-evaluation-harness 0.4.13; acc_norm counts bytes (its
 acc_bytes), and the JSON has acc_norm_chars (its acc_norm) beside it.")]
-pub struct Tasks {
+pub(super) struct Tasks {
     /// Rows of tasks: .jsonl (also .gz, .zst) or .parquet
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -77,7 +77,7 @@ struct Row {
 
 impl Tasks {
     /// Measures and prints.
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let candidates = self.entries.candidates()?;
         let names = texts::names(&self.files).into_iter().zip(&self.files);
         let pool = self.pool()?;

@@ -24,7 +24,7 @@ mod sampling;
   fairy2i-gpu generate --check --device gpu -n 8 \"Hello\"        compare every operation with the CPU
 
 The text goes to standard output, after the prompt if a terminal is there; statistics to standard error.")]
-pub struct Generate {
+pub(super) struct Generate {
     #[command(flatten)]
     prompt: prompt::PromptArgs,
     #[command(flatten)]
@@ -62,7 +62,7 @@ pub struct Generate {
 
 impl Generate {
     /// Generates and prints; `started` is when the program did.
-    pub fn run(self, started: Instant) -> Result<()> {
+    pub(super) fn run(self, started: Instant) -> Result<()> {
         let sampling = self.sampling.sampling();
         Sampler::new(sampling)?; // what makes no sense is said before anything is loaded
         if self.stop.iter().any(String::is_empty) {

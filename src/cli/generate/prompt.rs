@@ -10,7 +10,7 @@ const LONGEST: u64 = 64 << 20;
 
 /// The prompt in one of its forms.
 #[derive(Debug, clap::Args)]
-pub struct PromptArgs {
+pub(super) struct PromptArgs {
     /// Text to continue; `-` reads standard input, and so does no prompt at all when something is piped in
     #[arg(value_name = "PROMPT")]
     text: Option<String>,
@@ -24,7 +24,7 @@ pub struct PromptArgs {
 
 impl PromptArgs {
     /// The prompt's text. Of files and pipes, one line end at the very end is dropped: editors and `echo` add it.
-    pub fn read(&self) -> Result<String> {
+    pub(super) fn read(&self) -> Result<String> {
         if let Some(path) = self.file.as_ref().filter(|p| *p != Path::new("-")) {
             let file = std::fs::File::open(path).map_err(|e| Error::io(path, e))?;
             return read(path, file);

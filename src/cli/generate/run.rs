@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// Everything that is known before the device is open.
-pub struct Run {
+pub(super) struct Run {
     pub started: Instant,
     pub files: ModelFiles,
     pub options: Options,
@@ -57,7 +57,7 @@ struct Stats {
 
 impl Run {
     /// Loads, generates, and prints.
-    pub fn run(self, device: &Device) -> Result<()> {
+    pub(super) fn run(self, device: &Device) -> Result<()> {
         let (json, generate, started) = (self.json, self.generate.clone(), self.started);
         let facts = Facts {
             model: self.model.clone(),

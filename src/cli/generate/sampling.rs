@@ -6,7 +6,7 @@ use std::hash::{BuildHasher, RandomState};
 /// Settings of the sampler; defaults are llama.cpp's.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Sampling")]
-pub struct SamplingArgs {
+pub(super) struct SamplingArgs {
     /// Temperature; 0 is greedy: always the most likely token
     #[arg(
         long,
@@ -54,7 +54,7 @@ pub struct SamplingArgs {
 
 impl SamplingArgs {
     /// The settings, with a random seed where none was given.
-    pub fn sampling(&self) -> Sampling {
+    pub(super) fn sampling(&self) -> Sampling {
         Sampling {
             temperature: self.temp,
             top_k: self.top_k,

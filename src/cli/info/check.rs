@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::ops::{Case, Data, Op, Visitor, for_each};
 
 /// Runs all cases of all ops; the backend is the lockstep twin, which does the comparing.
-pub struct SelfTest;
+pub(super) struct SelfTest;
 
 struct Walk<'a, B> {
     backend: &'a B,

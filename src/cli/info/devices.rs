@@ -53,42 +53,42 @@ struct Limits {
     workgroups_per_dimension: u32,
 }
 
-/// Collects the kernel every op runs on a device of this level.
+/// Collects the kernel every op runs on a device with these features.
 struct Kernels {
-    level: Features,
+    features: Features,
     chosen: BTreeMap<&'static str, &'static str>,
     without: BTreeMap<&'static str, Vec<&'static str>>,
 }
 
 impl Visitor for Kernels {
     fn visit<O: Op>(&mut self) {
-        if let Some(kernel) = kernel_for::<O>(self.level) {
+        if let Some(kernel) = kernel_for::<O>(self.features) {
             self.chosen.insert(O::NAME, kernel.stem);
             return;
         }
         let lacking = O::SHADERS
             .iter()
-            .map(|s| names(s.needs.without(self.level)));
+            .map(|s| names(s.features.without(self.features)));
         let least = lacking.min_by_key(Vec::len).unwrap_or_default();
         self.without.insert(O::NAME, least);
     }
 }
 
 /// Features by the names that `info` gives them.
-pub(super) fn names(needs: Features) -> Vec<&'static str> {
+pub(super) fn names(features: Features) -> Vec<&'static str> {
     let all = [
-        ("f16", needs.f16),
-        ("subgroup", needs.subgroup),
-        ("int64", needs.int64),
-        ("int16", needs.int16),
-        ("matrix", needs.matrix),
+        ("f16", features.f16),
+        ("subgroup", features.subgroup),
+        ("int64", features.int64),
+        ("int16", features.int16),
+        ("matrix", features.matrix),
     ];
     let there = all.into_iter().filter(|feature| feature.1);
     there.map(|feature| feature.0).collect()
 }
 
 /// Prints them.
-pub fn run(args: &DeviceArgs, json: bool) -> Result<()> {
+pub(super) fn run(args: &DeviceArgs, json: bool) -> Result<()> {
     let all = pollster::block_on(adapters());
     let auto = candidates(&DeviceChoice::Auto, &all, false)?;
     let devices = Devices {
@@ -111,7 +111,7 @@ pub fn run(args: &DeviceArgs, json: bool) -> Result<()> {
 
 fn gpu((index, adapter): (usize, &AdapterSummary), cache: Option<PathBuf>) -> GpuInfo {
     let mut kernels = Kernels {
-        level: adapter.level,
+        features: adapter.features,
         chosen: BTreeMap::new(),
         without: BTreeMap::new(),
     };
@@ -126,7 +126,7 @@ fn gpu((index, adapter): (usize, &AdapterSummary), cache: Option<PathBuf>) -> Gp
             (_, true) => "integrated",
             _ => "discrete",
         },
-        features: names(adapter.level),
+        features: names(adapter.features),
         limits: Limits {
             max_binding_bytes: adapter.max_binding,
             max_buffer_bytes: adapter.max_buffer,

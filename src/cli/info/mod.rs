@@ -22,7 +22,7 @@ mod shader;
   fairy2i-gpu info --shader            the names of all kernels
   fairy2i-gpu info --shader rms_norm --to hlsl
                                        what Direct3D 12 gets for a kernel")]
-pub struct Info {
+pub(super) struct Info {
     /// A model folder, or `builtin`
     model: Option<PathBuf>,
     /// Print one JSON object
@@ -38,7 +38,7 @@ pub struct Info {
 
 impl Info {
     /// Prints it.
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         if let Some(name) = &self.shader.shader {
             return shader::run(name, &self.shader, self.json);
         }

@@ -71,7 +71,7 @@ impl Task for Cache {
 }
 
 /// Prints what `model` is, with its linear layers as `args` say, and its cache as the chosen device keeps it.
-pub fn run(model: &Path, args: &RecipeArgs, device: &DeviceArgs, json: bool) -> Result<()> {
+pub(super) fn run(model: &Path, args: &RecipeArgs, device: &DeviceArgs, json: bool) -> Result<()> {
     let opened = source::open(Some(model))?;
     let recipe = source::recipe(&opened, args)?;
     let (device, kv) = device::run_on(device, Cache)?;

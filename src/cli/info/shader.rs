@@ -14,7 +14,7 @@ const WORDS: usize = 8;
 /// Which kernel, for which graphics interface.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Kernels")]
-pub struct ShaderArgs {
+pub(super) struct ShaderArgs {
     /// Print what a device gets for this kernel; without NAME, list all kernels
     #[arg(long, value_name = "NAME", num_args = 0..=1, default_missing_value = "", conflicts_with_all = ["model", "check"])]
     pub shader: Option<String>,
@@ -68,7 +68,7 @@ struct Translated {
 }
 
 /// Prints the kernel `name`, or all names.
-pub fn run(name: &str, args: &ShaderArgs, json: bool) -> Result<()> {
+pub(super) fn run(name: &str, args: &ShaderArgs, json: bool) -> Result<()> {
     if name.is_empty() {
         return list(args, json);
     }
@@ -107,7 +107,7 @@ fn list(args: &ShaderArgs, json: bool) -> Result<()> {
             None => all.push(Listed {
                 name: pipeline.shader.stem,
                 op: pipeline.op,
-                needs: crate::cli::info::devices::names(pipeline.shader.needs),
+                needs: crate::cli::info::devices::names(pipeline.shader.features),
                 variants: 1,
             }),
         }

@@ -40,7 +40,7 @@ impl std::str::FromStr for Tune {
 /// What to calibrate with.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Calibration")]
-pub struct CalibrateArgs {
+pub(super) struct CalibrateArgs {
     /// Choose codes and scales so that the outputs of layers come out right on this text: files as `data` takes them,
     /// `builtin` for a mixed text that is part of the program, or `self` for the model's own samples; several give equal
     /// shares
@@ -173,7 +173,7 @@ impl CalibrateArgs {
     }
 
     /// Whether there is a text.
-    pub fn is_given(&self) -> bool {
+    pub(super) fn is_given(&self) -> bool {
         !self.calibrate.is_empty()
     }
 }

@@ -29,7 +29,7 @@ use std::time::Instant;
 The packed folder loads without the original. Weights are read, quantized and written one tensor at a time. The
 relative error of a layer is |Rq - R| / |R|; bits per weight include scales and padding. With `--calibrate`, the output
 error is |E X| / |R X| over the text, E being the error of the weight: first as the papers quantize it, then calibrated.")]
-pub struct Quantize {
+pub(super) struct Quantize {
     /// Full-precision Hugging Face folder
     #[arg(value_name = "IN")]
     input: PathBuf,
@@ -90,7 +90,7 @@ impl From<QuantizedLayer> for Row {
 
 impl Quantize {
     /// Quantizes, writes, and prints what came of it.
-    pub fn run(self) -> Result<()> {
+    pub(super) fn run(self) -> Result<()> {
         let started = Instant::now();
         let files = ModelFiles::from(source::open(Some(&self.input))?);
         let blocks = files.config().layers;

@@ -4,13 +4,14 @@
 //! stack of the model quantized in T = 1 to 4 stages is given the same full-precision input: errors of outputs are those
 //! of one layer alone, not of all the layers before it.
 
+use super::layer::{Kind, kinds};
 use super::outliers::top_share;
 use super::parallel::map_rows;
-use super::{Kind, place};
 use crate::backend::{Device, block_on};
 use crate::error::{Error, Result};
 use crate::generate::{ModelFiles, Options};
-use crate::model::tap::{Stack, Tap, Tapped};
+use crate::model::blueprint::StackIndex;
+use crate::model::tap::{Tap, Tapped};
 use crate::model::{Config, Granularity, Method, Model, Recipe};
 use crate::ops::quantize::Activations;
 use serde::Serialize;
@@ -216,10 +217,10 @@ struct Output {
 
 impl Tap<Device> for Watch<'_> {
     async fn before(&mut self, at: Tapped<'_, Device>) -> Result<()> {
-        let in_block = Stack::OF_A_BLOCK.iter().position(|s| *s == at.stack);
-        let index = match (at.block, in_block) {
-            (Some(block), Some(stack)) => 4 * block + stack,
-            _ => 4 * self.config.layers,
+        let n_stacks = self.config.blueprint().stacks.len();
+        let index = match at.stack {
+            StackIndex::Block { block, stack } => n_stacks * block + stack,
+            StackIndex::Head => n_stacks * self.config.layers,
         };
         let site = &mut self.sites[index];
         let x = at.input().await?;
@@ -239,7 +240,7 @@ impl Tap<Device> for Watch<'_> {
                 site.add_outputs(&quantized, &y, at.segments(), stages);
             }
         }
-        if at.stack == Stack::Head {
+        if at.stack == StackIndex::Head {
             self.tokens += at.rows;
         }
         Ok(())
@@ -292,13 +293,14 @@ impl Site {
         let linears = config.linears().into_iter();
         let names = linears.skip(layers.start).take(layers.len());
         let names: Vec<String> = names.map(|shape| shape.prefix).collect();
+        let kinds = kinds(config);
         let power: f64 = self.channels.iter().sum();
         let share = |x: f64| if power > 0.0 { x } else { 0.0 };
         let values = (self.rows * self.columns).max(1) as f64;
         let outputs = names.clone().into_iter().zip(self.layers);
         let stats = InputStats {
-            block: place(config, layers.start).0,
-            kinds: layers.map(|layer| place(config, layer).1).collect(),
+            block: kinds[layers.start].0,
+            kinds: kinds[layers].iter().map(|(_, kind)| *kind).collect(),
             layers: names,
             columns: self.columns,
             largest: self.largest.0.into(),
@@ -344,7 +346,8 @@ fn differences(a: &[f32], b: &[f32], columns: usize, part: Range<usize>) -> (f64
 
 impl<'a> Watch<'a> {
     fn new(config: &'a Config, quantized: &'a [Model<Device>]) -> Self {
-        let sites = (0..4 * config.layers + 1).map(|_| Site::default());
+        let in_blocks = config.blueprint().stacks.len() * config.layers;
+        let sites = (0..=in_blocks).map(|_| Site::default());
         Self {
             config,
             quantized,
@@ -356,11 +359,9 @@ impl<'a> Watch<'a> {
     fn finish(self, stages: usize) -> (Vec<InputStats>, Vec<OutputError>) {
         let (mut inputs, mut outputs) = (Vec::new(), Vec::new());
         let mut first = 0;
-        for (index, site) in self.sites.into_iter().enumerate() {
-            let count = match index {
-                head if head == 4 * self.config.layers => 1,
-                stack => [3, 1, 2, 1][stack % 4],
-            };
+        let stacks = self.config.blueprint().stacks;
+        let counts = (0..self.config.layers).flat_map(|_| stacks.iter().map(|s| s.layers.len()));
+        for (count, site) in counts.chain([1]).zip(self.sites) {
             let (stats, made) = site.finish(self.config, first..first + count, stages);
             inputs.push(stats);
             outputs.extend(made);

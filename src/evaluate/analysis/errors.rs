@@ -10,7 +10,7 @@ use crate::ops::quantize::MAX_STAGES;
 use serde::Serialize;
 
 /// Which weights share scales in the comparison.
-pub const GRANULARITIES: [Granularity; 4] = [
+pub(super) const GRANULARITIES: [Granularity; 4] = [
     Granularity::Tensor,
     Granularity::Row,
     Granularity::Group(64),
@@ -41,7 +41,7 @@ pub struct StageScales {
 ///
 /// The quantizer itself finds the scales of all stages; a stage's are those of every deeper recursion, so that one run
 /// serves T = 1 to 4.
-pub fn errors(
+pub(super) fn errors(
     name: &str,
     r: &[f32],
     planes: &Planes,
@@ -116,7 +116,7 @@ fn residuals(planes: &Planes, scales: &[f32], granularity: Granularity) -> [f64;
 }
 
 /// The scales of each stage out of those that the quantizer gives for a whole tensor.
-pub fn stage_scales(scales: &[f32]) -> Vec<StageScales> {
+pub(super) fn stage_scales(scales: &[f32]) -> Vec<StageScales> {
     let stages = scales.len() / 4;
     let pair = |plane: usize, stage: usize| {
         let at = 2 * (plane * stages + stage);

@@ -7,6 +7,7 @@
 mod activations;
 mod errors;
 pub mod html;
+mod layer;
 mod outliers;
 mod packed;
 mod padding;
@@ -19,6 +20,7 @@ mod yardsticks;
 
 pub use activations::{Activity, InputStats, OutputError, TextOptions};
 pub use errors::{GranularityErrors, StageScales};
+pub use layer::{Kind, Layer};
 pub use outliers::Outliers;
 pub use packed::{CodeStage, Codes, PlaneCodes};
 pub use padding::Padding;
@@ -27,10 +29,12 @@ pub use summary::{Average, Correlation, Gain, Summary, spearman};
 pub use weight::Dense;
 pub use yardsticks::Yardstick;
 
+use layer::kinds;
+
 use crate::error::{Error, Result};
 use crate::generate::ModelFiles;
 use crate::model::config::LinearShape;
-use crate::model::{Config, Method, Recipe};
+use crate::model::{Method, Recipe};
 use serde::Serialize;
 
 /// What to look at, and how.
@@ -68,93 +72,6 @@ pub struct Analysis {
     pub summary: Summary,
 }
 
-/// One linear layer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Layer {
-    /// Name of its tensor without `.weight`.
-    pub name: String,
-    /// Block it belongs to; none for the head.
-    pub block: Option<usize>,
-    /// What it does there.
-    pub kind: Kind,
-    /// Outputs and inputs.
-    pub shape: [usize; 2],
-    /// What its full-precision weight shows; none where only codes are stored.
-    pub dense: Option<Dense>,
-    /// What its codes and scales show; none where they are not stored.
-    pub codes: Option<Codes>,
-    /// What its codes cost beyond their bits; at two stages for a full-precision weight.
-    pub padding: Padding,
-}
-
-/// The linear layers of a block, and the head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Kind {
-    /// Queries.
-    Q,
-    /// Keys.
-    K,
-    /// Values.
-    V,
-    /// Output of attention.
-    O,
-    /// Gate of the MLP.
-    Gate,
-    /// The other factor of the MLP.
-    Up,
-    /// Output of the MLP.
-    Down,
-    /// Output head.
-    Head,
-}
-
-impl Kind {
-    /// All kinds, in forward order.
-    pub const ALL: [Self; 8] = [
-        Self::Q,
-        Self::K,
-        Self::V,
-        Self::O,
-        Self::Gate,
-        Self::Up,
-        Self::Down,
-        Self::Head,
-    ];
-
-    /// The word for it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Q => "q",
-            Self::K => "k",
-            Self::V => "v",
-            Self::O => "o",
-            Self::Gate => "gate",
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::Head => "head",
-        }
-    }
-}
-
-impl Layer {
-    /// A name that is short enough for tables and plots: `3.down`, `head`.
-    pub fn short(&self) -> String {
-        match self.block {
-            Some(block) => format!("{block}.{}", self.kind.word()),
-            None => self.kind.word().to_owned(),
-        }
-    }
-}
-
-/// Block and kind of the linear layer at `index` of [`Config::linears`]: seven a block, then the head.
-fn place(config: &Config, index: usize) -> (Option<usize>, Kind) {
-    match index < 7 * config.layers {
-        true => (Some(index / 7), Kind::ALL[index % 7]),
-        false => (None, Kind::Head),
-    }
-}
-
 /// Looks into `files`; `progress` is called before every layer, before every part of the text, and at the end.
 ///
 /// Layers that are packed have lost their full-precision weights: of those, codes and scales are described.
@@ -181,13 +98,14 @@ pub fn analyze(
 ) -> Result<Analysis> {
     refuse_baselines(files)?;
     let linears = files.config().linears();
+    let kinds = kinds(files.config());
     let steps = options.text.as_ref().map_or(0, TextOptions::steps);
     let of = linears.len() + steps;
     let mut layers = Vec::with_capacity(linears.len());
-    for (done, shape) in linears.into_iter().enumerate() {
+    for (done, (shape, of_kind)) in linears.into_iter().zip(kinds).enumerate() {
         let next = shape.prefix.as_str();
         progress(Progress { done, of, next });
-        layers.push(layer(files, done, shape, options.allow_nonfinite)?);
+        layers.push(layer(files, of_kind, shape, options.allow_nonfinite)?);
     }
     let mut done = layers.len();
     let mut next = |next: &str| {
@@ -250,16 +168,15 @@ fn notes(files: &ModelFiles, activity: Option<&Activity>) -> Vec<String> {
 
 /// Whether `recipe` packs this layer.
 fn is_packed(recipe: Option<Recipe>, kind: Kind) -> Option<Recipe> {
-    recipe.filter(|recipe| !(recipe.skip_head && kind == Kind::Head))
+    recipe.filter(|recipe| !(recipe.skip_head && kind == Kind::HEAD))
 }
 
 fn layer(
     files: &ModelFiles,
-    index: usize,
+    (block, kind): (Option<usize>, Kind),
     shape: LinearShape,
     allow_nonfinite: bool,
 ) -> Result<Layer> {
-    let (block, kind) = place(files.config(), index);
     let (out, inputs) = (shape.out_features, shape.in_features);
     let recipe = is_packed(files.recipe(), kind);
     let (dense, codes, stages) = match recipe {

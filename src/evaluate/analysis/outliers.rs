@@ -27,7 +27,7 @@ struct Sums {
 }
 
 /// The outliers of the row-major weight `r` of rows of `columns`, and the sum of its squares.
-pub fn outliers(r: &[f32], columns: usize) -> (Outliers, f64) {
+pub(super) fn outliers(r: &[f32], columns: usize) -> (Outliers, f64) {
     let chunks = map_rows(r.len() / columns, columns, |rows| {
         let mut sums = Sums {
             largest: 0.0,
@@ -74,7 +74,7 @@ pub fn outliers(r: &[f32], columns: usize) -> (Outliers, f64) {
 }
 
 /// Share of the largest hundredth (at least one) of `parts` in their sum.
-pub fn top_share(mut parts: Vec<f64>) -> f64 {
+pub(super) fn top_share(mut parts: Vec<f64>) -> f64 {
     parts.sort_by(|a, b| b.total_cmp(a));
     let top = parts.len().div_ceil(100);
     parts[..top].iter().sum::<f64>() / parts.iter().sum::<f64>()

@@ -37,7 +37,7 @@ pub struct PlaneCodes {
 }
 
 /// Looks at the layer `shape` as `recipe` stores it.
-pub fn codes(opened: &ModelFolder, recipe: Recipe, shape: &LinearShape) -> Result<Codes> {
+pub(super) fn codes(opened: &ModelFolder, recipe: Recipe, shape: &LinearShape) -> Result<Codes> {
     let view = packed_view(&*opened.weights, recipe, shape)?;
     let stages = view.stages();
     let counts = counts(&view, stages);

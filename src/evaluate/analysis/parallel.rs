@@ -7,7 +7,7 @@ const CHUNK: usize = 1 << 16;
 
 /// Results of `work` for chunks of `rows` rows of `columns` elements each, in their order. Where the chunks are cut
 /// depends on the shape alone, so that sums over them have the same bits on every machine.
-pub fn map_rows<T: Send>(
+pub(super) fn map_rows<T: Send>(
     rows: usize,
     columns: usize,
     work: impl Fn(Range<usize>) -> T + Sync + Send,
@@ -25,7 +25,7 @@ pub fn map_rows<T: Send>(
 }
 
 /// Calls `work` with chunks of whole rows of `data`, in place; results in their order.
-pub fn map_rows_mut<D: Send, T: Send>(
+pub(super) fn map_rows_mut<D: Send, T: Send>(
     data: &mut [D],
     columns: usize,
     work: impl Fn(usize, &mut [D]) -> T + Sync + Send,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::f32::consts::{PI, TAU};
 
 /// Bins of a histogram of angles.
-pub const BINS: usize = 256;
+pub(super) const BINS: usize = 256;
 
 /// Angles of the weights of U or W.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -112,7 +112,7 @@ fn bin(re: f32, im: f32) -> usize {
 }
 
 /// The angles of U and of W.
-pub fn phases(planes: &Planes) -> [Phases; 2] {
+pub(super) fn phases(planes: &Planes) -> [Phases; 2] {
     let chunks = map_rows(planes.rows(), 2 * planes.columns(), |rows| {
         let mut counts = [Counts::NOTHING; 2];
         for row in rows {

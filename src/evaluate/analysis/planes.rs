@@ -1,14 +1,14 @@
 //! A real weight in its widely-linear form, in host memory.
 
 use super::parallel::map_rows_mut;
-use crate::ops::quantize::{merge, places, split};
+use crate::ops::quantize::{indices, merge, split};
 
 /// A complex number as (re, im).
-pub type Complex = [f32; 2];
+pub(super) type Complex = [f32; 2];
 
 /// U and W of a real weight R, or what stages of quantizing have left of them.
 #[derive(Debug, Clone)]
-pub struct Planes {
+pub(super) struct Planes {
     /// Rows of R.
     pub out_features: usize,
     /// Columns of R.
@@ -20,14 +20,14 @@ pub struct Planes {
 impl Planes {
     /// The widely-linear form of the row-major `[out_features, in_features]` weight `r`, odd dimensions padded with
     /// zeros.
-    pub fn new(r: &[f32], out_features: usize, in_features: usize) -> Self {
+    pub(super) fn new(r: &[f32], out_features: usize, in_features: usize) -> Self {
         let (n, m) = (out_features.div_ceil(2), in_features.div_ceil(2));
         let mut values = vec![[0.0; 2]; 2 * n * m];
         map_rows_mut(&mut values, 2 * m, |first, rows| {
             for (i, row) in rows.chunks_exact_mut(2 * m).enumerate() {
                 let (u, w) = row.split_at_mut(m);
                 for (column, (u, w)) in u.iter_mut().zip(w).enumerate() {
-                    let places = places(out_features, in_features, first + i, column);
+                    let places = indices(out_features, in_features, first + i, column);
                     let parts = split(places.map(|place| place.map_or(0.0, |p| r[p])));
                     (*u, *w) = ([parts[0], parts[1]], [parts[2], parts[3]]);
                 }
@@ -41,29 +41,29 @@ impl Planes {
     }
 
     /// Complex rows.
-    pub fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         self.out_features.div_ceil(2)
     }
 
     /// Complex columns.
-    pub fn columns(&self) -> usize {
+    pub(super) fn columns(&self) -> usize {
         self.in_features.div_ceil(2)
     }
 
     /// U and W of complex row `row`.
-    pub fn row(&self, row: usize) -> [&[Complex]; 2] {
+    pub(super) fn row(&self, row: usize) -> [&[Complex]; 2] {
         let m = self.columns();
         let (u, w) = self.values[2 * row * m..2 * (row + 1) * m].split_at(m);
         [u, w]
     }
 
     /// All of it, row by row, to be changed in place.
-    pub fn values_mut(&mut self) -> &mut [Complex] {
+    pub(super) fn values_mut(&mut self) -> &mut [Complex] {
         &mut self.values
     }
 
     /// Which real weights are there and not padding, for those behind complex row `row`.
-    pub fn edge(&self, row: usize) -> Edge {
+    pub(super) fn edge(&self, row: usize) -> Edge {
         Edge {
             below: row + self.rows() < self.out_features,
             columns: self.in_features / 2,
@@ -73,7 +73,7 @@ impl Planes {
 
 /// How far a complex row reaches into R.
 #[derive(Debug, Clone, Copy)]
-pub struct Edge {
+pub(super) struct Edge {
     /// Whether the lower real row exists.
     below: bool,
     /// Complex columns whose right real column exists.
@@ -82,7 +82,7 @@ pub struct Edge {
 
 impl Edge {
     /// Sum of squares of the real weights that `u` and `w`, of complex column `column`, stand for; padding is left out.
-    pub fn square(self, column: usize, u: Complex, w: Complex) -> f64 {
+    pub(super) fn square(self, column: usize, u: Complex, w: Complex) -> f64 {
         if self.below && column < self.columns {
             let sum = |z: Complex| f64::from(z[0]).powi(2) + f64::from(z[1]).powi(2);
             return 2.0 * (sum(u) + sum(w)); // merging keeps angles and doubles squares

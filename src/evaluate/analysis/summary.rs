@@ -1,6 +1,8 @@
 //! What the layers say together.
 
-use super::{Activity, Dense, Kind, Layer};
+use super::activations::Activity;
+use super::layer::{Kind, Layer};
+use super::weight::Dense;
 use serde::Serialize;
 
 /// Averages, correlations, and where a third stage pays.
@@ -63,7 +65,7 @@ impl Summary {
     pub fn of(layers: &[Layer], activity: Option<&Activity>) -> Self {
         let known = |layer| Some((layer, Known::of(layer, activity)?));
         let known: Vec<(&Layer, Known<'_>)> = layers.iter().filter_map(known).collect();
-        let kinds = Kind::ALL.into_iter().map(Some).chain([None]);
+        let kinds = Kind::all(layers).into_iter().map(Some).chain([None]);
         let average = |kind: Option<Kind>| {
             let fitting = known
                 .iter()

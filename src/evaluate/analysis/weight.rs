@@ -53,7 +53,11 @@ impl Dense {
 }
 
 /// Looks at the weight of the layer `shape`.
-pub fn dense(opened: &ModelFolder, shape: &LinearShape, allow_nonfinite: bool) -> Result<Dense> {
+pub(super) fn dense(
+    opened: &ModelFolder,
+    shape: &LinearShape,
+    allow_nonfinite: bool,
+) -> Result<Dense> {
     let name = opened.config.dense_name(&shape.prefix);
     let tensor = required(&*opened.weights, &name)?;
     let tensor = finite::numbers(&name, tensor, allow_nonfinite)?;

@@ -18,7 +18,7 @@ use std::f32::consts::FRAC_1_SQRT_2;
 
 /// A codebook that is compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Codebook {
+pub(super) enum Codebook {
     /// (1 + i) / sqrt 2 times 1, i, -1, -i.
     Rotated,
     /// Multiples of pi/4.
@@ -94,7 +94,7 @@ type Sums = [[(f64, u64); LINES]; 2];
 type Scales = [[f32; LINES]; 2];
 
 /// Quantizes `planes` with `codebook` in four stages; `power` is `|R|^2`.
-pub fn yardstick(mut planes: Planes, power: f64, codebook: Codebook) -> Yardstick {
+pub(super) fn yardstick(mut planes: Planes, power: f64, codebook: Codebook) -> Yardstick {
     let (bits, lines) = codebook.sizes();
     let complex = 2 * planes.rows() * planes.columns();
     let reals = (planes.out_features * planes.in_features) as f64;
@@ -168,7 +168,7 @@ mod tests {
         let (n, m) = (out.div_ceil(2), inputs.div_ceil(2));
         let mut left: [Vec<[f64; 2]>; 2] = Default::default();
         for i in 0..n * m {
-            let places = widely_linear::places(out, inputs, i / m, i % m);
+            let places = widely_linear::indices(out, inputs, i / m, i % m);
             let z = widely_linear::split(places.map(|p| p.map_or(0.0, |p| r[p]))).map(f64::from);
             left[0].push([z[0], z[1]]);
             left[1].push([z[2], z[3]]);
@@ -192,7 +192,7 @@ mod tests {
             let mut square = 0.0;
             for (i, ([a, b], [c, d])) in left[0].iter().zip(&left[1]).enumerate() {
                 let merged = [a + c, d - b, d + b, a - c];
-                for (place, x) in widely_linear::places(out, inputs, i / m, i % m)
+                for (place, x) in widely_linear::indices(out, inputs, i / m, i % m)
                     .iter()
                     .zip(merged)
                 {

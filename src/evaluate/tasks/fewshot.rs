@@ -17,14 +17,14 @@ pub struct Shots {
 }
 
 /// Draws examples, question after question, from one stream of random numbers: Python's `random.Random(seed)`.
-pub struct Drawing {
+pub(super) struct Drawing {
     shots: Shots,
     random: Mt,
 }
 
 impl Drawing {
     /// A stream that begins with the first question of a file.
-    pub fn new(shots: Shots) -> Self {
+    pub(super) fn new(shots: Shots) -> Self {
         Self {
             shots,
             random: Mt::new_with_key([shots.seed]),
@@ -34,7 +34,7 @@ impl Drawing {
     /// Indices of the examples for a question, out of `pool`. `same` says which of the pool is the question itself.
     ///
     /// As `ContextSampler.sample` of lm_eval/api/samplers.py.
-    pub fn draw(&mut self, pool: usize, same: impl Fn(usize) -> bool) -> Vec<usize> {
+    pub(super) fn draw(&mut self, pool: usize, same: impl Fn(usize) -> bool) -> Vec<usize> {
         let count = self.shots.count;
         if count == 0 {
             return Vec::new();

@@ -1,7 +1,7 @@
 //! From log-likelihoods to accuracies.
 
 use super::forms::{Form, Question};
-use crate::evaluate::mean_and_error;
+use crate::evaluate::mean::mean_and_error;
 use serde::Serialize;
 
 /// What a model says of one continuation.

@@ -13,6 +13,7 @@ pub use write::{plain, to_json};
 
 use super::json::{Strict, show};
 use crate::error::{Error, Result};
+use crate::model::blueprint::FAMILIES;
 use crate::model::{Config, Recipe};
 use serde_json::{Map, Value};
 
@@ -201,11 +202,11 @@ impl<'a> Fields<'a> {
     }
 
     fn architecture(&self) -> Result<String> {
-        const KNOWN: [(&str, &str); 2] = [
-            ("LlamaForCausalLM", "llama"),
-            ("MistralForCausalLM", "mistral"),
-        ];
-        const CAN: &str = "is not supported; LlamaForCausalLM and MistralForCausalLM are";
+        let known = || FAMILIES.iter().flat_map(|family| family.architectures);
+        let can = || {
+            let names: Vec<_> = known().map(|(architecture, _)| *architecture).collect();
+            format!("is not supported; {} are", names.join(" and "))
+        };
         let kind = self.text("model_type")?;
         let named = match self.get("architectures") {
             None => None,
@@ -213,17 +214,17 @@ impl<'a> Fields<'a> {
             Some(Value::Array(all)) if all.len() == 1 => Some(&all[0]),
             Some(v) => Some(v),
         };
-        let by_name = |name: &Value| KNOWN.iter().find(|(a, _)| Some(*a) == name.as_str());
-        let by_kind = |kind: &str| KNOWN.iter().find(|(_, k)| *k == kind);
+        let by_name = |name: &Value| known().find(|(a, _)| Some(*a) == name.as_str());
+        let by_kind = |kind: &str| known().find(|(_, k)| *k == kind);
         let found = match (named, kind) {
             (Some(name), _) => by_name(name)
-                .ok_or_else(|| self.error("architectures", format!("{} {CAN}", brief(name))))?,
+                .ok_or_else(|| self.error("architectures", format!("{} {}", brief(name), can())))?,
             (None, Some(kind)) => by_kind(kind)
-                .ok_or_else(|| self.error("model_type", format!("`{}` {CAN}", show(kind))))?,
+                .ok_or_else(|| self.error("model_type", format!("`{}` {}", show(kind), can())))?,
             (None, None) => return Err(self.error("architectures", "is missing")),
         };
         if let Some(kind) = kind.filter(|k| by_kind(k).is_none()) {
-            return Err(self.error("model_type", format!("`{}` {CAN}", show(kind))));
+            return Err(self.error("model_type", format!("`{}` {}", show(kind), can())));
         }
         Ok(found.0.to_owned())
     }
@@ -267,7 +268,9 @@ impl<'a> Fields<'a> {
             let what = format!("{} heads of {} values are absurd", c.heads, c.head_dim);
             return Err(self.error("num_attention_heads", what));
         }
-        let block = wide(c.hidden, c.intermediate) * 3 + 4 * q * c.hidden as u128;
+        let stacks = c.blueprint().stacks.iter();
+        let weights = stacks.map(|stack| wide((stack.inputs)(c), stack.outputs(c)));
+        let block: u128 = weights.sum();
         let all = block * c.layers as u128 + 2 * wide(c.vocab, c.hidden);
         if all * 8 > isize::MAX as u128 {
             let what = format!(

@@ -47,10 +47,7 @@ pub fn plain(config: &Config) -> Map<String, Value> {
         map.insert(field.to_owned(), value);
     };
     put("architectures", json!([config.architecture]));
-    put(
-        "model_type",
-        if mistral { "mistral" } else { "llama" }.into(),
-    );
+    put("model_type", model_type(config).into());
     put("vocab_size", config.vocab.into());
     put("hidden_size", config.hidden.into());
     put("intermediate_size", config.intermediate.into());
@@ -72,6 +69,13 @@ pub fn plain(config: &Config) -> Map<String, Value> {
         put("sliding_window", Value::Null);
     }
     map
+}
+
+/// Hugging Face's `model_type` of its architecture; that of the family's first one where it has no name there.
+fn model_type(config: &Config) -> &'static str {
+    let all = config.blueprint().architectures;
+    let own = all.iter().find(|(name, _)| *name == config.architecture);
+    own.or(all.first()).map_or("", |(_, model_type)| model_type)
 }
 
 fn rope_scaling(scaling: RopeScaling) -> Value {

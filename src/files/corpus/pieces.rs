@@ -30,7 +30,7 @@ pub(super) struct Pieces {
 
 impl Pieces {
     /// The pieces of `source`, whose text may be cut where `cut` says.
-    pub fn new(source: Box<dyn BufRead>, cut: Cut) -> Self {
+    pub(super) fn new(source: Box<dyn BufRead>, cut: Cut) -> Self {
         Self {
             source,
             cut,
@@ -45,7 +45,7 @@ impl Pieces {
     }
 
     /// The next piece, of [`SIZE`] bytes and as many more as it takes to a place to cut; `None` at the end.
-    pub fn next(&mut self) -> std::io::Result<Option<Record>> {
+    pub(super) fn next(&mut self) -> std::io::Result<Option<Record>> {
         let mut bytes = std::mem::take(&mut self.rest);
         let (mut searched, mut wanted) = (self.size, 2 * self.size);
         loop {

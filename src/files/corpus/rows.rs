@@ -30,7 +30,7 @@ pub(super) struct Rows {
 
 impl Rows {
     /// Opens the column `field`, which must hold one string a row.
-    pub fn open(path: &Path, field: &str) -> Result<Self> {
+    pub(super) fn open(path: &Path, field: &str) -> Result<Self> {
         let name = show(&path.to_string_lossy());
         let file = File::open(path).map_err(|e| Error::io(path, e))?;
         let reader = library(&name, || SerializedFileReader::new(file))?;
@@ -63,7 +63,7 @@ impl Rows {
     }
 
     /// The next row; `None` after the last one.
-    pub fn next(&mut self) -> Result<Option<Body>> {
+    pub(super) fn next(&mut self) -> Result<Option<Body>> {
         while self.ready.is_empty() {
             if self.values.is_none() && !self.open_group()? {
                 return Ok(None);
@@ -77,7 +77,7 @@ impl Rows {
     }
 
     /// Leaves out the first `n` rows.
-    pub fn skip(&mut self, mut n: u64) -> Result<()> {
+    pub(super) fn skip(&mut self, mut n: u64) -> Result<()> {
         while n > 0 {
             let Some(rows) = self.rows(self.group) else {
                 return Ok(());

@@ -48,7 +48,7 @@ impl Stated {
     ///
     /// # Errors
     /// [`Error::File`] for ids that are none, or that two tokens have, and for tokens that have two.
-    pub fn of(
+    pub(super) fn of(
         settings: Option<&Object>,
         added: Option<&Object>,
         map: Option<&Object>,
@@ -127,7 +127,11 @@ impl Stated {
     ///
     /// # Errors
     /// [`Error::File`] when a new token cannot have its id.
-    pub fn add(&self, tokenizer: &mut tokenizers::Tokenizer, vocab: usize) -> Result<Vec<String>> {
+    pub(super) fn add(
+        &self,
+        tokenizer: &mut tokenizers::Tokenizer,
+        vocab: usize,
+    ) -> Result<Vec<String>> {
         let before = tokenizer.get_added_tokens_decoder();
         let (mut tokens, mut placed, mut beyond) = (Vec::new(), Vec::new(), Vec::new());
         let mut next = next_id(tokenizer);

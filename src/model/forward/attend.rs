@@ -1,148 +1,172 @@
 //! Attention of one step: rotation, caches, and the kernel that suits the shape and the device.
 
-use super::{Cache, Model, Span, Text};
+use super::{Cache, Span, Tokens};
 use crate::backend::{Backend, kernel_for};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::model::loaded::Model;
 use crate::ops::attention::AttentionCoop;
 use crate::ops::attention::AttentionStep;
-use crate::ops::attention::{Attention, Heads, Rope};
+use crate::ops::attention::{Attention, Heads, Positions, Rope};
 use crate::ops::attention::{AttentionMerge, AttentionSplit};
 
 impl<B: Backend> Model<B> {
-    /// Rotation, caches and attention: of the next token of each of several texts, or of `rows` tokens of one.
+    /// Rotation, caches and attention of a step of `count` tokens.
     pub(crate) async fn attend(
         &self,
         cache: &Cache<'_, B>,
-        rows: usize,
-        position: usize,
-        text: Text<'_>,
+        count: usize,
+        tokens: Tokens<'_>,
     ) -> Result<()> {
-        let (c, s) = (&self.config, &self.scratch);
-        let heads = Heads {
-            rows,
+        match tokens {
+            Tokens::Run { slot, position } => {
+                let first = position;
+                let heads = self.heads(cache, count, Positions::Run { slot, first });
+                match count {
+                    1 => self.attend_next(heads, cache).await,
+                    _ => self.attend_run(heads, cache).await,
+                }
+            }
+            Tokens::Each { row, end } => {
+                let slots = cache.slots;
+                let table = Positions::Table { row, slots, end };
+                self.attend_next(self.heads(cache, count, table), cache)
+                    .await
+            }
+            Tokens::Steps { position } => self.attend_steps(position, count, cache).await,
+            Tokens::Spans(spans) => self.attend_spans(spans, cache).await,
+        }
+    }
+
+    fn heads(&self, cache: &Cache<'_, B>, tokens: usize, positions: Positions) -> Heads {
+        let c = &self.config;
+        Heads {
+            tokens,
             heads: c.heads,
             kv_heads: c.kv_heads,
             head_dim: c.head_dim,
-            position,
             kv: self.kv,
-            first: 0,
+            capacity: cache.capacity,
             offset: 0,
-        };
-        let stride = cache.context;
-        match text {
-            Text::Each if self.steps() => self.attend_step(heads, stride, cache).await,
-            Text::One(0) if rows == 1 && self.steps() => {
-                self.attend_step(heads, stride, cache).await
-            }
-            Text::Each if rows > 1 => Err(Error::usage(
-                "several texts at once need a device with subgroups",
-                "use one text, or another device",
-            )),
-            Text::Spans(spans) => self.attend_spans(heads, spans, cache).await,
-            Text::Steps => self.attend_steps(heads, cache).await,
-            Text::Each | Text::One(_) => {
-                let index = if let Text::One(index) = text {
-                    index
-                } else {
-                    0
-                };
-                let first = index * stride;
-                let heads = Heads { first, ..heads };
-                let rope = Rope(heads);
-                let buffers = [&s.qkv, &self.rope, cache.k, cache.v];
-                self.backend.run(&rope, &buffers).await?;
-                let splits = heads.splits(self.backend.facts().tuning.ranges);
-                self.attend_rows(heads, splits, cache).await
-            }
+            positions,
         }
     }
 
     /// Token after token, with the kernels that decoding takes.
-    async fn attend_steps(&self, all: Heads, cache: &Cache<'_, B>) -> Result<()> {
-        for row in 0..all.rows {
+    async fn attend_steps(
+        &self,
+        position: usize,
+        count: usize,
+        cache: &Cache<'_, B>,
+    ) -> Result<()> {
+        for offset in 0..count {
+            let first = position + offset;
             let heads = Heads {
-                rows: 1,
-                position: all.position + row,
-                offset: row,
-                ..all
+                offset,
+                ..self.heads(cache, 1, Positions::Run { slot: 0, first })
             };
-            if self.steps() {
-                self.attend_step(heads, cache.context, cache).await?;
-                continue;
-            }
-            let buffers = [&self.scratch.qkv, &self.rope, cache.k, cache.v];
-            self.backend.run(&Rope(heads), &buffers).await?;
-            let splits = heads.splits(self.backend.facts().tuning.ranges);
-            self.attend_rows(heads, splits, cache).await?;
+            self.attend_next(heads, cache).await?;
         }
         Ok(())
     }
 
     /// Span after span, as if each were a step of its own: one that begins at an earlier position overwrites what the
     /// spans before it left there, and reads what they left below.
-    async fn attend_spans(&self, all: Heads, spans: &[Span], cache: &Cache<'_, B>) -> Result<()> {
-        let mut heads = all;
+    async fn attend_spans(&self, spans: &[Span], cache: &Cache<'_, B>) -> Result<()> {
+        let mut offset = 0;
         for span in spans {
-            (heads.rows, heads.position) = (span.rows, span.position);
-            let buffers = [&self.scratch.qkv, &self.rope, cache.k, cache.v];
-            self.backend.run(&Rope(heads), &buffers).await?;
-            let splits = match heads.offset {
-                0 => heads.splits(self.backend.facts().tuning.ranges),
-                _ => 1, // several sequences fill the device together
+            let first = span.position;
+            let heads = Heads {
+                offset,
+                ..self.heads(cache, span.tokens, Positions::Run { slot: 0, first })
             };
-            self.attend_rows(heads, splits, cache).await?;
-            heads.offset += span.rows;
+            match offset {
+                0 => self.attend_run(heads, cache).await?,
+                // Several sequences fill the device together, so that none of the later ones is split.
+                _ => {
+                    self.rotate(heads, cache).await?;
+                    self.attend_whole(heads, cache).await?;
+                }
+            }
+            offset += span.tokens;
         }
         Ok(())
     }
 
     /// Whether the device runs [`AttentionStep`] for heads of this model.
-    pub(crate) fn steps(&self) -> bool {
+    fn steps(&self) -> bool {
         kernel_for::<AttentionStep>(self.backend.facts().features).is_some()
             && AttentionStep::fits(self.config.head_dim, self.backend.facts().subgroup_size)
     }
 
-    async fn attend_step(&self, heads: Heads, stride: usize, cache: &Cache<'_, B>) -> Result<()> {
+    /// The next token of one sequence, or of each of several.
+    async fn attend_next(&self, heads: Heads, cache: &Cache<'_, B>) -> Result<()> {
+        if !self.steps() {
+            return self.attend_run(heads, cache).await;
+        }
         let s = &self.scratch;
-        let splits = AttentionStep::splits(&heads, self.backend.facts().tuning.ranges);
-        let step = AttentionStep {
-            heads,
-            splits,
-            stride,
-            processors: self.backend.facts().tuning.processors,
-        };
+        let tuning = &self.backend.facts().tuning;
+        let step = AttentionStep::of(heads, tuning.ranges, tuning.processors);
+        let splits = step.splits;
         let out = if splits == 1 {
             &s.attention
         } else {
-            cache.ranges
+            cache.partials
         };
-        let buffers = [&s.qkv, &self.rope, cache.k, cache.v, out];
+        let buffers = [&s.qkv, &self.rope, cache.rows, cache.k, cache.v, out];
         self.backend.run(&step, &buffers).await?;
-        if splits > 1 {
-            let merge = AttentionMerge { heads, splits };
-            self.backend
-                .run(&merge, &[cache.ranges, &s.attention])
-                .await?;
+        if splits == 1 {
+            return Ok(());
         }
-        Ok(())
+        self.merge(heads, splits, cache).await
     }
 
-    /// Attention over the cache: over `splits` ranges of it in parallel where rows alone would not fill the device.
-    async fn attend_rows(&self, heads: Heads, splits: usize, cache: &Cache<'_, B>) -> Result<()> {
-        let (s, Cache { k, v, ranges, .. }) = (&self.scratch, cache);
-        let coop = kernel_for::<AttentionCoop>(self.backend.facts().features).is_some();
-        if coop && !self.options.exact && heads.rows > 8 && AttentionCoop::fits(&heads) {
-            let buffers = [&s.qkv, k, v, &s.attention];
+    /// Tokens whose keys and values enter the caches before any of them attends: over ranges of positions in parallel where
+    /// the tokens alone would not fill the device.
+    async fn attend_run(&self, heads: Heads, cache: &Cache<'_, B>) -> Result<()> {
+        self.rotate(heads, cache).await?;
+        let split = AttentionSplit::of(heads, self.backend.facts().tuning.ranges);
+        if split.splits == 1 || self.coop(&heads) {
+            return self.attend_whole(heads, cache).await;
+        }
+        let buffers = [
+            &self.scratch.qkv,
+            cache.rows,
+            cache.k,
+            cache.v,
+            cache.partials,
+        ];
+        self.backend.run(&split, &buffers).await?;
+        self.merge(heads, split.splits, cache).await
+    }
+
+    async fn rotate(&self, heads: Heads, cache: &Cache<'_, B>) -> Result<()> {
+        let qkv = &self.scratch.qkv;
+        let buffers = [qkv, &self.rope, cache.rows, cache.k, cache.v];
+        self.backend.run(&Rope(heads), &buffers).await
+    }
+
+    /// Whether cooperative matrices serve these tokens.
+    fn coop(&self, heads: &Heads) -> bool {
+        kernel_for::<AttentionCoop>(self.backend.facts().features).is_some()
+            && !self.options.exact
+            && heads.tokens > 8
+            && AttentionCoop::fits(heads)
+    }
+
+    /// Attention that is not split.
+    async fn attend_whole(&self, heads: Heads, cache: &Cache<'_, B>) -> Result<()> {
+        let s = &self.scratch;
+        if self.coop(&heads) {
+            let buffers = [&s.qkv, cache.k, cache.v, &s.attention];
             return self.backend.run(&AttentionCoop(heads), &buffers).await;
         }
-        if splits == 1 {
-            let buffers = [&s.qkv, k, v, &s.attention];
-            return self.backend.run(&Attention(heads), &buffers).await;
-        }
-        let split = AttentionSplit { heads, splits };
-        let buffers = [&s.qkv, k, v, ranges];
-        self.backend.run(&split, &buffers).await?;
+        let buffers = [&s.qkv, cache.rows, cache.k, cache.v, &s.attention];
+        self.backend.run(&Attention(heads), &buffers).await
+    }
+
+    async fn merge(&self, heads: Heads, splits: usize, cache: &Cache<'_, B>) -> Result<()> {
         let merge = AttentionMerge { heads, splits };
-        self.backend.run(&merge, &[ranges, &s.attention]).await
+        let buffers = [cache.partials, &self.scratch.attention];
+        self.backend.run(&merge, &buffers).await
     }
 }

@@ -14,32 +14,33 @@ use crate::ops::quantize::Hadamard;
 use crate::ops::quantize::{Activations, FakeQuant, QuantizeAct};
 use crate::ops::{activation::SwiGlu, norm::RmsNorm};
 
-/// What a layer reads: rows of f32, normalized first if a norm is given.
-pub struct Input<'a, B: Backend> {
-    /// [rows, in_features].
+/// What a layer reads: tokens of f32, which are normalized first if a norm is given.
+pub(crate) struct Input<'a, B: Backend> {
+    /// The values, [tokens, in_features].
     pub x: &'a B::Buffer,
-    /// Weights of an RMS norm and its eps.
+    /// The weight of an RMS norm and its epsilon.
     pub norm: Option<(&'a B::Buffer, f32)>,
-    /// How many of the largest magnitudes of each row's parts lie in the scratch buffers; 0: none.
-    pub known: usize,
+    /// How many partial maxima of each token's magnitudes the layer before has left in the scratch buffers: the largest of
+    /// them is what the token is rounded by. 0 where there are none, and the layer must look for itself.
+    pub n_absmax_partials: usize,
 }
 
 /// How one application of a layer goes.
 #[derive(Debug, Clone, Copy)]
-pub struct Run {
-    /// Tokens.
-    pub rows: usize,
-    /// Add to the output.
+pub(crate) struct Run {
+    /// How many tokens there are.
+    pub tokens: usize,
+    /// Whether the result is added to the output.
     pub accumulate: bool,
     /// How activations enter.
     pub activations: Activations,
-    /// Integer sums for any number of tokens.
+    /// Whether sums are of integers for any number of tokens.
     pub exact: bool,
 }
 
 impl<B: Backend> Linear<B> {
-    /// `y = weight x`, or `y += weight x`, for `rows` tokens: `x` [rows, in], `y` [rows, outputs], both f32.
-    pub async fn apply(
+    /// `y = weight * x`, or `y += weight * x`: `x` is [tokens, in_features], `y` [tokens, outputs], both f32.
+    pub(crate) async fn apply(
         &self,
         backend: &B,
         scratch: &LinearScratch<B>,
@@ -47,13 +48,13 @@ impl<B: Backend> Linear<B> {
         y: &B::Buffer,
         run: Run,
     ) -> Result<()> {
-        backend.scope(&|| self.place.clone());
-        let input = self.turn(backend, scratch, input, run.rows).await?;
-        self.apply_turned(backend, scratch, input, y, run).await
+        backend.scope(&|| self.name.clone());
+        let input = self.rotate(backend, scratch, input, run.tokens).await?;
+        self.apply_rotated(backend, scratch, input, y, run).await
     }
 
-    /// [`Linear::apply`] to inputs that are turned already, where they are.
-    async fn apply_turned(
+    /// [`Linear::apply`] to inputs that are rotated already, where the layer wants that.
+    async fn apply_rotated(
         &self,
         backend: &B,
         scratch: &LinearScratch<B>,
@@ -72,22 +73,21 @@ impl<B: Backend> Linear<B> {
             && run.activations != Activations::Float
         {
             self.round(backend, scratch, input, run).await?;
-            return self.apply_rounded(backend, scratch, phase, y, run).await;
+            return self.apply_integer(backend, scratch, phase, y, run).await;
         }
-        let x = self.normalize(backend, scratch, input, run.rows).await?;
+        let x = self.normalize(backend, scratch, input, run.tokens).await?;
         match &self.weight {
-            Weight::Dense { stored, shards } => {
-                let x = self.snap(backend, scratch, x, run).await?;
-                self.apply_dense(backend, x, y, run, (*stored, shards))
-                    .await
+            Weight::Dense { dtype, shards } => {
+                let x = self.fake_quant(backend, scratch, x, run).await?;
+                self.apply_dense(backend, x, y, run, (*dtype, shards)).await
             }
             Weight::Phase(phase) => self.apply_float(backend, phase, x, y, run).await,
         }
     }
 
-    /// `y = silu(gate) up` for a stack of gate and up: `y` [rows, half of the outputs]. Returns how many of the largest
-    /// magnitudes of each row's parts are in the scratch buffers now, for [`Input::known`].
-    pub async fn apply_swiglu(
+    /// `y = silu(gate) * up` for a stack of gate and up: `y` is [tokens, half of the outputs]. Returns how many partial maxima
+    /// of each token are in the scratch buffers now: see [`Input::n_absmax_partials`].
+    pub(crate) async fn apply_swiglu(
         &self,
         backend: &B,
         scratch: &LinearScratch<B>,
@@ -95,22 +95,22 @@ impl<B: Backend> Linear<B> {
         y: &B::Buffer,
         run: Run,
     ) -> Result<usize> {
-        backend.scope(&|| self.place.clone());
-        let input = self.turn(backend, scratch, input, run.rows).await?;
+        backend.scope(&|| self.name.clone());
+        let input = self.rotate(backend, scratch, input, run.tokens).await?;
         let at_once = self.apply_at_once(backend, scratch, &input, y, run, Outcome::Gated);
-        if let Some(parts) = at_once.await? {
-            return Ok(parts);
+        if let Some(n_partials) = at_once.await? {
+            return Ok(n_partials);
         }
-        self.apply_turned(backend, scratch, input, &scratch.pairs, run)
+        self.apply_rotated(backend, scratch, input, &scratch.pairs, run)
             .await?;
-        let (rows, n) = (run.rows, self.outputs() / 2);
+        let (rows, n) = (run.tokens, self.outputs() / 2);
         let buffers = [&scratch.pairs, y];
-        backend.run(&SwiGlu { rows, n }, &buffers).await?;
+        backend.run(&SwiGlu { tokens: rows, n }, &buffers).await?;
         Ok(0)
     }
 
-    /// The input turned as the weights are, or as it is.
-    async fn turn<'a>(
+    /// The input rotated as the weights are, or as it is where they are not.
+    async fn rotate<'a>(
         &self,
         backend: &B,
         scratch: &'a LinearScratch<B>,
@@ -122,21 +122,21 @@ impl<B: Backend> Linear<B> {
             _ => return Ok(input),
         }
         let x = self.normalize(backend, scratch, input, rows).await?;
-        let turn = Hadamard {
+        let rotation = Hadamard {
             rows,
             width: self.in_features,
-            back: false,
+            inverse: false,
         };
-        backend.run(&turn, &[x, &scratch.snapped]).await?;
+        backend.run(&rotation, &[x, &scratch.prepared]).await?;
         Ok(Input {
-            x: &scratch.snapped,
+            x: &scratch.prepared,
             norm: None,
-            known: 0,
+            n_absmax_partials: 0,
         })
     }
 
-    /// Products that round their tokens themselves, and how many largest magnitudes of each token they leave; `None` if
-    /// this layer, device or number of tokens does not suit them.
+    /// Runs a product that rounds its tokens itself, and returns how many partial maxima of each token it leaves; `None` if
+    /// this layer, device or number of tokens does not suit such a product.
     async fn apply_at_once(
         &self,
         backend: &B,
@@ -150,49 +150,56 @@ impl<B: Backend> Linear<B> {
             return Ok(None);
         };
         let tuning = &backend.facts().tuning;
-        // every workgroup rounds the token for itself: nothing for devices with few and narrow processors
+        // Every workgroup rounds the token for itself, which does not pay on devices with few and narrow processors.
         let wide = backend.facts().subgroup_size >= tuning.fused_subgroup;
         let kernel = kernel_for::<PhaseGemvFused>(backend.facts().features);
-        let few = run.rows <= tuning.gemv_tokens && run.activations != Activations::Float;
+        let few = run.tokens <= tuning.gemv_tokens && run.activations != Activations::Float;
         if !wide || kernel.is_none() || !few || self.by_bits(backend, run) {
             return Ok(None);
         }
-        let product = |piece| PhaseGemvFused {
-            shape: self.shape(phase, run, piece),
+        let product = |shard| PhaseGemvFused {
+            shape: self.shape(phase, run, shard),
             mode: run.activations,
             norm: input.norm.map(|(_, eps)| eps),
             outcome,
-            known: input.known,
+            n_absmax_partials: input.n_absmax_partials,
             processors: tuning.processors,
         };
-        let products: Vec<_> = phase.pieces.iter().map(product).collect();
+        let products: Vec<_> = phase.shards.iter().map(product).collect();
         let memory = backend.facts().workgroup_bytes;
         if !products.iter().all(|product| product.fits(memory)) {
             return Ok(None);
         }
         let weight = input.norm.map_or(input.x, |(w, _)| w);
-        for (piece, product) in phase.pieces.iter().zip(&products) {
-            let tops = &scratch.tops;
-            let buffers = [&piece.buffer, input.x, weight, &phase.cells, y, tops];
+        for (shard, product) in phase.shards.iter().zip(&products) {
+            let partials = &scratch.absmax_partials;
+            let buffers = [
+                &shard.buffer,
+                input.x,
+                weight,
+                &phase.scale_blocks,
+                y,
+                partials,
+            ];
             backend.run(product, &buffers).await?;
         }
         let left = products.first().filter(|p| p.outcome == Outcome::Gated);
-        Ok(Some(left.map_or(0, PhaseGemvFused::parts)))
+        Ok(Some(left.map_or(0, PhaseGemvFused::absmax_partials)))
     }
 
-    /// Whether these tokens' exact sums are made by cooperative matrices.
+    /// Whether cooperative matrices make the exact sums of these tokens.
     pub(super) fn by_bits(&self, backend: &B, run: Run) -> bool {
         let Weight::Phase(phase) = &self.weight else {
             return false;
         };
         run.activations != Activations::Float
-            && run.rows >= backend.facts().tuning.bits_tokens[run.activations.planes() - 1]
+            && run.tokens >= backend.facts().tuning.bits_tokens[run.activations.byte_planes() - 1]
             && kernel_for::<PhaseGemmBits>(backend.facts().features).is_some()
-            // what it asks for is the same in all pieces
-            && phase.pieces.first().is_some_and(|piece| PhaseGemmBits::fits(&self.shape(phase, run, piece)))
+            // All shards give the same answer.
+            && phase.shards.first().is_some_and(|shard| PhaseGemmBits::fits(&self.shape(phase, run, shard)))
     }
 
-    /// Rounded tokens into the scratch buffers.
+    /// Rounds the tokens into the scratch buffers.
     async fn round(
         &self,
         backend: &B,
@@ -200,11 +207,11 @@ impl<B: Backend> Linear<B> {
         input: Input<'_, B>,
         run: Run,
     ) -> Result<()> {
-        let (rows, columns, mode) = (run.rows, self.in_features, run.activations);
+        let (rows, columns, mode) = (run.tokens, self.in_features, run.activations);
         let (q, absmax) = (&scratch.rounded, &scratch.absmax);
         if let Some((weight, eps)) = input.norm.filter(|_| roundable(columns)) {
             let round = RmsNormQuantize {
-                rows,
+                tokens: rows,
                 columns,
                 eps,
                 mode,
@@ -213,7 +220,7 @@ impl<B: Backend> Linear<B> {
         }
         let x = self.normalize(backend, scratch, input, rows).await?;
         let round = QuantizeAct {
-            rows,
+            tokens: rows,
             columns,
             mode,
         };
@@ -232,12 +239,21 @@ impl<B: Backend> Linear<B> {
         };
         let n = self.in_features;
         let buffers = [input.x, weight, &scratch.normalized];
-        backend.run(&RmsNorm { rows, n, eps }, &buffers).await?;
+        backend
+            .run(
+                &RmsNorm {
+                    tokens: rows,
+                    n,
+                    eps,
+                },
+                &buffers,
+            )
+            .await?;
         Ok(&scratch.normalized)
     }
 
-    /// Puts the inputs of a dense layer on the grid that rounding would.
-    pub(super) async fn snap<'a>(
+    /// Puts the inputs of a dense layer on the grid that rounding would put them on.
+    pub(super) async fn fake_quant<'a>(
         &self,
         backend: &B,
         scratch: &'a LinearScratch<B>,
@@ -247,13 +263,13 @@ impl<B: Backend> Linear<B> {
         if run.activations == Activations::Float {
             return Ok(x);
         }
-        let snap = FakeQuant {
-            rows: run.rows,
+        let fake_quant = FakeQuant {
+            tokens: run.tokens,
             columns: self.in_features,
             mode: run.activations,
         };
-        backend.run(&snap, &[x, &scratch.snapped]).await?;
-        Ok(&scratch.snapped)
+        backend.run(&fake_quant, &[x, &scratch.prepared]).await?;
+        Ok(&scratch.prepared)
     }
 
     async fn apply_dense(
@@ -262,12 +278,12 @@ impl<B: Backend> Linear<B> {
         x: &B::Buffer,
         y: &B::Buffer,
         run: Run,
-        (stored, shards): (MatrixDtype, &[Shard<B>]),
+        (dtype, shards): (MatrixDtype, &[Shard<B>]),
     ) -> Result<()> {
         for shard in shards {
-            let matmul = self.product(run, stored, shard);
+            let matmul = self.product(run, dtype, shard);
             let buffers = [x, &shard.buffer, y];
-            if run.rows <= backend.facts().tuning.gemv_tokens {
+            if run.tokens <= backend.facts().tuning.gemv_tokens {
                 backend.run(&MatmulGemv(matmul), &buffers).await?;
             } else {
                 backend.run(&MatmulGemm(matmul), &buffers).await?;
@@ -276,33 +292,33 @@ impl<B: Backend> Linear<B> {
         Ok(())
     }
 
-    pub(super) fn product(&self, run: Run, stored: MatrixDtype, shard: &Shard<B>) -> Dense {
+    pub(super) fn product(&self, run: Run, dtype: MatrixDtype, shard: &Shard<B>) -> Dense {
         Dense {
-            rows: run.rows,
+            tokens: run.tokens,
             k: self.in_features,
             outs: shard.rows,
             out_offset: shard.first,
             y_stride: self.outputs(),
-            stored,
+            dtype,
             accumulate: run.accumulate,
         }
     }
 
-    pub(super) fn shape(&self, phase: &Phase<B>, run: Run, piece: &Shard<B>) -> PhaseShape {
+    pub(super) fn shape(&self, phase: &Phase<B>, run: Run, shard: &Shard<B>) -> PhaseShape {
         PhaseShape {
             segments: self.segments.clone(),
             in_features: self.in_features,
             stages: phase.stages,
             per_row: phase.per_row,
             group_words: phase.group_words,
-            first_row: piece.first,
-            piece_rows: piece.rows,
+            first_row: shard.first,
+            shard_rows: shard.rows,
             accumulate: run.accumulate,
-            rows: run.rows,
+            tokens: run.tokens,
         }
     }
 
-    async fn apply_rounded(
+    async fn apply_integer(
         &self,
         backend: &B,
         scratch: &LinearScratch<B>,
@@ -310,12 +326,18 @@ impl<B: Backend> Linear<B> {
         y: &B::Buffer,
         run: Run,
     ) -> Result<()> {
-        let (mode, cells) = (run.activations, &phase.cells);
+        let (mode, scale_blocks) = (run.activations, &phase.scale_blocks);
         let bits = self.by_bits(backend, run);
         let tuning = &backend.facts().tuning;
-        for piece in &phase.pieces {
-            let shape = self.shape(phase, run, piece);
-            let buffers = [&piece.buffer, &scratch.rounded, &scratch.absmax, cells, y];
+        for shard in &phase.shards {
+            let shape = self.shape(phase, run, shard);
+            let buffers = [
+                &shard.buffer,
+                &scratch.rounded,
+                &scratch.absmax,
+                scale_blocks,
+                y,
+            ];
             if bits {
                 let product = PhaseGemmBits {
                     shape,
@@ -323,7 +345,7 @@ impl<B: Backend> Linear<B> {
                     processors: tuning.processors,
                 };
                 backend.run(&product, &buffers).await?;
-            } else if run.rows <= backend.facts().tuning.gemv_tokens {
+            } else if run.tokens <= backend.facts().tuning.gemv_tokens {
                 backend.run(&PhaseGemv { shape, mode }, &buffers).await?;
             } else {
                 backend.run(&PhaseGemm { shape, mode }, &buffers).await?;
@@ -340,10 +362,10 @@ impl<B: Backend> Linear<B> {
         y: &B::Buffer,
         run: Run,
     ) -> Result<()> {
-        for piece in &phase.pieces {
-            let shape = self.shape(phase, run, piece);
-            let buffers = [&piece.buffer, x, &phase.cells, y];
-            if run.rows <= backend.facts().tuning.gemv_tokens {
+        for shard in &phase.shards {
+            let shape = self.shape(phase, run, shard);
+            let buffers = [&shard.buffer, x, &phase.scale_blocks, y];
+            if run.tokens <= backend.facts().tuning.gemv_tokens {
                 backend.run(&PhaseGemvFloat { shape }, &buffers).await?;
             } else {
                 backend.run(&PhaseGemmFloat { shape }, &buffers).await?;

@@ -1,7 +1,7 @@
 //! Running a layer for many tokens by cooperative matrices.
 
 use super::apply::{Input, Run};
-use super::{BITS_ROWS, Linear, LinearScratch, Phase, Shard, Weight};
+use super::{EXACT_TOKENS, Linear, LinearScratch, Phase, Shard, Weight};
 use crate::backend::{Backend, kernel_for};
 use crate::error::Result;
 use crate::ops::MatrixDtype;
@@ -15,25 +15,25 @@ impl<B: Backend> Linear<B> {
     /// Whether these tokens go through cooperative matrices.
     pub(super) fn many(&self, backend: &B, run: Run) -> bool {
         let few = match self.by_bits(backend, run) {
-            true => BITS_ROWS,
+            true => EXACT_TOKENS,
             false => backend.facts().tuning.gemv_tokens,
         };
-        if run.exact || run.rows <= few {
+        if run.exact || run.tokens <= few {
             return false;
         }
         match &self.weight {
             Weight::Phase(phase) => {
                 kernel_for::<PhaseGemmCoop>(backend.facts().features).is_some()
                     && phase
-                        .pieces
+                        .shards
                         .iter()
                         .all(|p| PhaseGemmCoop::fits(&self.shape(phase, run, p)))
             }
-            Weight::Dense { stored, shards } => {
+            Weight::Dense { dtype, shards } => {
                 kernel_for::<MatmulGemmCoop>(backend.facts().features).is_some()
                     && shards
                         .iter()
-                        .all(|s| MatmulGemmCoop::fits(&self.product(run, *stored, s)))
+                        .all(|s| MatmulGemmCoop::fits(&self.product(run, *dtype, s)))
             }
         }
     }
@@ -47,35 +47,35 @@ impl<B: Backend> Linear<B> {
         run: Run,
     ) -> Result<()> {
         if matches!(self.weight, Weight::Dense { .. }) && run.activations != Activations::Float {
-            let x = self.normalize(backend, scratch, input, run.rows).await?;
-            let x = self.snap(backend, scratch, x, run).await?;
+            let x = self.normalize(backend, scratch, input, run.tokens).await?;
+            let x = self.fake_quant(backend, scratch, x, run).await?;
             input = Input {
                 x,
                 norm: None,
-                known: 0,
+                n_absmax_partials: 0,
             };
         }
-        let half = RmsNormF16 {
-            rows: run.rows,
+        let cast = RmsNormF16 {
+            tokens: run.tokens,
             n: self.in_features,
             norm: input.norm.map(|(_, eps)| eps),
         };
         let weight = input.norm.map_or(input.x, |(w, _)| w);
-        let buffers = [input.x, weight, &scratch.halves];
-        backend.run(&half, &buffers).await?;
+        let buffers = [input.x, weight, &scratch.inputs_f16];
+        backend.run(&cast, &buffers).await?;
         match &self.weight {
             Weight::Phase(phase) => {
-                if run.rows >= backend.facts().tuning.expand_tokens
-                    && self.expands(scratch, &phase.pieces)
+                if run.tokens >= backend.facts().tuning.expand_tokens
+                    && self.expands(scratch, &phase.shards)
                 {
                     return self.apply_expanded(backend, scratch, phase, y, run).await;
                 }
                 self.apply_codes(backend, scratch, phase, y, run).await
             }
-            Weight::Dense { stored, shards } => {
+            Weight::Dense { dtype, shards } => {
                 for shard in shards {
-                    let matmul = MatmulGemmCoop::plain(self.product(run, *stored, shard));
-                    let buffers = [&scratch.halves, &shard.buffer, y];
+                    let matmul = MatmulGemmCoop::plain(self.product(run, *dtype, shard));
+                    let buffers = [&scratch.inputs_f16, &shard.buffer, y];
                     run_coop(backend, matmul, &buffers).await?;
                 }
                 Ok(())
@@ -83,7 +83,7 @@ impl<B: Backend> Linear<B> {
         }
     }
 
-    /// By a product that decodes its weights.
+    /// Runs a product that decodes its weights.
     async fn apply_codes(
         &self,
         backend: &B,
@@ -93,23 +93,23 @@ impl<B: Backend> Linear<B> {
         run: Run,
     ) -> Result<()> {
         let mode = run.activations;
-        for piece in &phase.pieces {
-            let shape = self.shape(phase, run, piece);
-            let buffers = [&piece.buffer, &scratch.halves, &phase.cells, y];
+        for shard in &phase.shards {
+            let shape = self.shape(phase, run, shard);
+            let buffers = [&shard.buffer, &scratch.inputs_f16, &phase.scale_blocks, y];
             let gemm = PhaseGemmCoop { shape, mode };
             backend.run(&gemm, &buffers).await?;
         }
         Ok(())
     }
 
-    /// Whether weights are decoded once for all tokens: if there are enough of those, and room for the weights.
-    fn expands(&self, scratch: &LinearScratch<B>, pieces: &[Shard<B>]) -> bool {
+    /// Whether the scratch buffer has room for the decoded weights of each layer, which all tokens then share.
+    fn expands(&self, scratch: &LinearScratch<B>, shards: &[Shard<B>]) -> bool {
         let layers = self.segments.iter();
         let words = layers.map(|s| s * self.in_features / 2).max();
-        pieces.len() == 1 && words.is_some_and(|words| words <= scratch.expanded.1)
+        shards.len() == 1 && words.is_some_and(|words| words <= scratch.expanded.1)
     }
 
-    /// By dense products with weights that are decoded before, one layer of the stack after the other.
+    /// Decodes the weights and runs dense products, one layer of the stack after the other.
     async fn apply_expanded(
         &self,
         backend: &B,
@@ -118,41 +118,41 @@ impl<B: Backend> Linear<B> {
         y: &B::Buffer,
         run: Run,
     ) -> Result<()> {
-        let (piece, weights) = (&phase.pieces[0], &scratch.expanded.0);
+        let (shard, weights) = (&phase.shards[0], &scratch.expanded.0);
         let mut out_offset = 0;
         for (layer, &outs) in self.segments.iter().enumerate() {
             let expand = PhaseExpand {
-                shape: self.shape(phase, run, piece),
+                shape: self.shape(phase, run, shard),
                 layer,
                 mode: run.activations,
             };
-            let buffers = [&piece.buffer, &phase.cells, weights];
+            let buffers = [&shard.buffer, &phase.scale_blocks, weights];
             backend.run(&expand, &buffers).await?;
             let dense = Dense {
-                rows: run.rows,
+                tokens: run.tokens,
                 k: self.in_features,
                 outs,
                 out_offset,
                 y_stride: self.outputs(),
-                stored: MatrixDtype::F16,
+                dtype: MatrixDtype::F16,
                 accumulate: run.accumulate,
             };
             let scale = 1.0 / LIFT;
             let matmul = MatmulGemmCoop { dense, scale };
-            run_coop(backend, matmul, &[&scratch.halves, weights, y]).await?;
+            run_coop(backend, matmul, &[&scratch.inputs_f16, weights, y]).await?;
             out_offset += outs;
         }
         Ok(())
     }
 }
 
-/// The dense product by whichever kernel suits the number of rows; both give the same sums.
+/// Runs the dense product by whichever kernel suits the number of tokens; both give the same sums.
 async fn run_coop<B: Backend>(
     backend: &B,
     matmul: MatmulGemmCoop,
     buffers: &[&B::Buffer],
 ) -> Result<()> {
-    if matmul.dense.rows >= backend.facts().tuning.tall_tokens {
+    if matmul.dense.tokens >= backend.facts().tuning.tall_tokens {
         return backend.run(&MatmulGemmCoopTall(matmul), buffers).await;
     }
     backend.run(&matmul, buffers).await

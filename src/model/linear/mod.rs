@@ -3,9 +3,10 @@
 mod apply;
 mod many;
 
+use super::blueprint::Output;
+use super::budget::{product, sum};
 use super::config::LinearShape;
-use super::forward::LoadOptions;
-use super::memory::{product, sum};
+use super::options::LoadOptions;
 use super::rows::{Rows, Shard, code_rows, upload_rows};
 use super::{Config, Granularity, Method, Packed, PackedView};
 use crate::backend::{Backend, kernel_for, upload_new};
@@ -14,18 +15,19 @@ use crate::error::{Error, Result};
 use crate::ops::MatrixDtype;
 use crate::ops::memory::Noise;
 use crate::ops::phase::{
-    COOP_TOKENS, MAX_COLUMNS, PhaseGemmCoop, PhaseGemvFused, float_cells, integer_cells,
+    COOP_TOKENS, MAX_COLUMNS, PhaseGemmCoop, PhaseGemvFused, float_scale_blocks,
+    integer_scale_blocks,
 };
-use crate::ops::quantize::{Activations, QuantizeAct};
-pub use apply::{Input, Run};
+use crate::ops::quantize::Activations;
+pub(crate) use apply::{Input, Run};
 
-/// Up to so many tokens exact sums where cooperative matrices make them, so that a token of a batch that is decoded has
-/// the bits it has alone.
-pub const BITS_ROWS: usize = 16;
+/// Where cooperative matrices can make exact sums, batches of up to this many tokens have exact sums instead of those in half
+/// precision: a token that is decoded in a small batch then has the bits that it has alone.
+pub(crate) const EXACT_TOKENS: usize = 16;
 
 /// A stack of linear layers with the same input, in device memory.
-pub struct Linear<B: Backend> {
-    place: String,
+pub(crate) struct Linear<B: Backend> {
+    name: String,
     in_features: usize,
     segments: Vec<usize>,
     weight: Weight<B>,
@@ -33,7 +35,7 @@ pub struct Linear<B: Backend> {
 
 enum Weight<B: Backend> {
     Dense {
-        stored: MatrixDtype,
+        dtype: MatrixDtype,
         shards: Vec<Shard<B>>,
     },
     Phase(Phase<B>),
@@ -42,92 +44,96 @@ enum Weight<B: Backend> {
 /// A quantized stack.
 struct Phase<B: Backend> {
     stages: usize,
+    /// Whether each row has scales of its own.
     per_row: bool,
+    /// Words of a row's codes that share scales.
     group_words: usize,
-    cells: B::Buffer,
-    /// Inputs are turned.
+    /// The scales of all layers, as the kernels read them.
+    scale_blocks: B::Buffer,
+    /// Whether inputs are rotated by blocks of a Hadamard matrix, as the weights were before they were quantized.
     rotated: bool,
-    /// `first` and `rows` count complex rows.
-    pieces: Vec<Shard<B>>,
+    /// The codes; `first` and `rows` count complex rows.
+    shards: Vec<Shard<B>>,
 }
 
-/// Buffers for what a layer needs besides input and output; sized for the largest layer.
-pub struct LinearScratch<B: Backend> {
+/// Buffers for what a layer needs besides input and output; each suffices for the largest layer and a batch of tokens.
+pub(crate) struct LinearScratch<B: Backend> {
+    /// Integer activations, and the largest magnitude of each token.
     rounded: B::Buffer,
     absmax: B::Buffer,
-    /// Inputs of dense layers on the grid of rounded ones; turned inputs of quantized ones.
-    snapped: B::Buffer,
+    /// Inputs of dense layers on the grid that rounding would put them on; rotated inputs of quantized layers.
+    prepared: B::Buffer,
     normalized: B::Buffer,
-    /// In half precision, for whole tiles of tokens.
-    halves: B::Buffer,
-    /// Decoded weights of a layer, and for how many words there is room.
+    /// Inputs in half precision, for whole tiles of tokens.
+    inputs_f16: B::Buffer,
+    /// Decoded weights of a layer, and how many words they may have.
     expanded: (B::Buffer, usize),
-    /// Largest magnitudes of what few tokens became in gated layers.
-    tops: B::Buffer,
+    /// Partial maxima of the magnitudes that gated layers give: the largest of a token is what the next layer rounds by.
+    absmax_partials: B::Buffer,
     /// Gate and up beside each other, where they are not made in one step.
     pairs: B::Buffer,
 }
 
-/// Rows that buffers for `rows` tokens need on this device: whole tiles where cooperative matrices may be used.
-pub fn tile_rows<B: Backend>(backend: &B, rows: usize, exact: bool) -> usize {
+/// Tokens that buffers for `tokens` tokens need room for on this device: whole tiles where cooperative matrices may be used.
+pub(crate) fn tile_rows<B: Backend>(backend: &B, tokens: usize, exact: bool) -> usize {
     match kernel_for::<PhaseGemmCoop>(backend.facts().features) {
-        Some(_) if !exact => rows
+        Some(_) if !exact => tokens
             .checked_next_multiple_of(COOP_TOKENS)
             .unwrap_or(usize::MAX),
-        _ => rows,
+        _ => tokens,
     }
 }
 
 impl<B: Backend> LinearScratch<B> {
-    /// Words of its buffers, in this order: decoded weights, rounded activations, absmax, snapped and half-precision
-    /// activations, normalized, largest magnitudes, gate and up.
-    pub fn words(backend: &B, c: &Config, options: &LoadOptions) -> [usize; 8] {
+    /// Words of its buffers, in this order: decoded weights, rounded activations, absmax, prepared and half-precision
+    /// inputs, normalized inputs, partials of absmax, gate and up.
+    pub(crate) fn words(backend: &B, c: &Config, options: &LoadOptions) -> [usize; 8] {
         let tuning = &backend.facts().tuning;
-        let rows = tile_rows(backend, options.batch, options.exact);
-        let widest = c.hidden.max(c.intermediate).max(c.heads * c.head_dim);
+        let tokens = tile_rows(backend, options.batch, options.exact);
+        let widest = c.widest_input();
         let integers = match options.activations {
             Activations::Float => 0,
-            mode => QuantizeAct::row_words(widest, mode),
+            mode => mode.row_words(widest),
         };
         let features = backend.facts().features;
         let coop = kernel_for::<PhaseGemmCoop>(features).is_some() && !options.exact;
-        let expanded = match coop && rows >= tuning.expand_tokens {
+        let expanded = match coop && tokens >= tuning.expand_tokens {
             true => (widest * c.hidden / 2).min(backend.facts().max_words),
             false => 0,
         };
         [
             expanded,
-            product(&[rows, integers]),
-            rows,
-            product(&[rows, widest]),
-            product(&[rows, widest]) / 2,
-            product(&[rows, c.hidden]),
-            rows.min(tuning.gemv_tokens)
-                * PhaseGemvFused::most_parts(c.intermediate, tuning.processors),
-            product(&[rows, 2, c.intermediate]),
+            product(&[tokens, integers]),
+            tokens,
+            product(&[tokens, widest]),
+            product(&[tokens, widest]) / 2,
+            product(&[tokens, c.hidden]),
+            tokens.min(tuning.gemv_tokens)
+                * PhaseGemvFused::most_absmax_partials(c.intermediate, tuning.processors),
+            product(&[tokens, c.outputs(Output::Gated)]),
         ]
     }
 
     /// For up to as many tokens as `options` say.
-    pub fn new(backend: &B, c: &Config, options: &LoadOptions) -> Result<Self> {
+    pub(crate) fn new(backend: &B, c: &Config, options: &LoadOptions) -> Result<Self> {
         let [
             expanded,
             rounded,
             absmax,
-            snapped,
-            halves,
+            prepared,
+            inputs_f16,
             normalized,
-            tops,
+            absmax_partials,
             pairs,
         ] = Self::words(backend, c, options);
         Ok(Self {
             expanded: (backend.alloc("decoded weights", expanded)?, expanded),
             rounded: backend.alloc("rounded activations", rounded)?,
             absmax: backend.alloc("absmax", absmax)?,
-            snapped: backend.alloc("snapped activations", snapped)?,
-            halves: backend.alloc("half-precision activations", halves)?,
+            prepared: backend.alloc("prepared inputs", prepared)?,
+            inputs_f16: backend.alloc("inputs in f16", inputs_f16)?,
             normalized: backend.alloc("normalized", normalized)?,
-            tops: backend.alloc("largest magnitudes", tops)?,
+            absmax_partials: backend.alloc("partials of absmax", absmax_partials)?,
             pairs: backend.alloc("gate, up", pairs)?,
         })
     }
@@ -135,29 +141,29 @@ impl<B: Backend> LinearScratch<B> {
 
 impl<B: Backend> Linear<B> {
     /// A stack of dense layers; `rows` are their weights as they lie in buffers ([`MatrixDtype::row_words`]).
-    pub fn dense(
+    pub(crate) fn dense(
         backend: &B,
-        place: String,
+        name: String,
         in_features: usize,
-        stored: MatrixDtype,
+        dtype: MatrixDtype,
         rows: &[Rows<'_>],
     ) -> Result<Self> {
-        let row_words = stored.row_words(in_features);
+        let row_words = dtype.row_words(in_features);
         Ok(Self {
             in_features,
             segments: rows.iter().map(|r| r.count).collect(),
             weight: Weight::Dense {
-                stored,
-                shards: upload_rows(backend, &place, rows, row_words)?,
+                dtype,
+                shards: upload_rows(backend, &name, rows, row_words)?,
             },
-            place,
+            name,
         })
     }
 
     /// A stack of layers quantized with the same phase recipe.
-    pub fn phase(
+    pub(crate) fn phase(
         backend: &B,
-        place: String,
+        name: String,
         layers: &[PackedView<'_>],
         activations: Activations,
     ) -> Result<Self> {
@@ -165,14 +171,14 @@ impl<B: Backend> Linear<B> {
         let stages = first.stages();
         if layers.iter().any(|layer| layer.stages() != stages) {
             return Err(Error::usage(
-                format!("{place}: layers of one product have different numbers of stages"),
+                format!("{name}: layers of one product have different numbers of stages"),
                 "give them the same number",
             ));
         }
         let columns = first.in_features.div_ceil(2);
         if columns > MAX_COLUMNS && activations != Activations::Float {
             return Err(Error::usage(
-                format!("{place}: {columns} complex columns could overflow 32-bit sums"),
+                format!("{name}: {columns} complex columns could overflow 32-bit sums"),
                 "use float activations",
             ));
         }
@@ -181,11 +187,11 @@ impl<B: Backend> Linear<B> {
             Granularity::Group(g) => g / COLUMNS_PER_WORD,
             _ => words,
         };
-        let cells: Vec<u32> = layers
+        let scale_blocks: Vec<u32> = layers
             .iter()
             .flat_map(|layer| match activations {
-                Activations::Float => float_cells(&layer.scales, layer.cells()),
-                mode => integer_cells(&layer.scales, layer.cells(), mode),
+                Activations::Float => float_scale_blocks(&layer.scales, layer.scale_blocks()),
+                mode => integer_scale_blocks(&layer.scales, layer.scale_blocks(), mode),
             })
             .collect();
         let row_words = 2 * stages * words;
@@ -198,19 +204,19 @@ impl<B: Backend> Linear<B> {
                 stages,
                 per_row: first.granularity != Granularity::Tensor,
                 group_words,
-                cells: upload_new(backend, "scales", &cells)?,
+                scale_blocks: upload_new(backend, "scales", &scale_blocks)?,
                 rotated: false,
-                pieces: upload_rows(backend, &place, &codes, row_words)?,
+                shards: upload_rows(backend, &name, &codes, row_words)?,
             }),
-            place,
+            name,
         })
     }
 
-    /// Whether the inputs of a quantized stack are turned as its weights were ([`Hadamard`]).
+    /// With inputs that are rotated as the weights of a quantized stack were ([`Hadamard`]), or that are not.
     ///
     /// [`Hadamard`]: crate::ops::quantize::Hadamard
     #[must_use]
-    pub fn rotated(mut self, rotated: bool) -> Self {
+    pub(crate) fn rotated(mut self, rotated: bool) -> Self {
         if let Weight::Phase(phase) = &mut self.weight {
             phase.rotated = rotated;
         }
@@ -218,9 +224,9 @@ impl<B: Backend> Linear<B> {
     }
 
     /// A stack made on the device from noise, for benchmarks: codes uniform, scales all alike.
-    pub async fn synthetic(
+    pub(crate) async fn synthetic(
         backend: &B,
-        place: String,
+        name: String,
         segments: Vec<usize>,
         in_features: usize,
         stages: usize,
@@ -229,21 +235,21 @@ impl<B: Backend> Linear<B> {
         let words = words_for(in_features.div_ceil(2));
         let row_words = 2 * stages * words;
         let complex_rows: usize = segments.iter().map(|s| s.div_ceil(2)).sum();
-        // the magnitude that keeps a layer's output at its input's
+        // With this scale the outputs of a layer are as large as its inputs.
         let scale = (1.0 / (2.0 * stages as f32 * in_features as f32)).sqrt();
         let scales = vec![scale; segments.len() * 4 * stages];
-        let cells = match activations {
-            Activations::Float => float_cells(&scales, segments.len()),
-            mode => integer_cells(&scales, segments.len(), mode),
+        let scale_blocks = match activations {
+            Activations::Float => float_scale_blocks(&scales, segments.len()),
+            mode => integer_scale_blocks(&scales, segments.len(), mode),
         };
-        let per_piece = (backend.facts().max_words / row_words).max(1);
-        let mut pieces = Vec::new();
-        for first in (0..complex_rows).step_by(per_piece) {
-            let rows = per_piece.min(complex_rows - first);
-            let buffer = backend.alloc(&place, rows * row_words)?;
+        let per_shard = (backend.facts().max_words / row_words).max(1);
+        let mut shards = Vec::new();
+        for first in (0..complex_rows).step_by(per_shard) {
+            let rows = per_shard.min(complex_rows - first);
+            let buffer = backend.alloc(&name, rows * row_words)?;
             let noise = Noise::bits(rows * row_words, first as u32 + 1);
             backend.run(&noise, &[&buffer]).await?;
-            pieces.push(Shard {
+            shards.push(Shard {
                 first,
                 rows,
                 buffer,
@@ -256,21 +262,25 @@ impl<B: Backend> Linear<B> {
                 stages,
                 per_row: false,
                 group_words: words,
-                cells: upload_new(backend, "scales", &cells)?,
+                scale_blocks: upload_new(backend, "scales", &scale_blocks)?,
                 rotated: false,
-                pieces,
+                shards,
             }),
-            place,
+            name,
         })
     }
 
-    /// Words of one layer of a stack that [`Linear::phase`] brings to the device: codes, and cells of scales.
-    pub fn phase_words(layer: &LinearShape, stages: usize, granularity: Granularity) -> usize {
+    /// Words of one layer of a stack that [`Linear::phase`] brings to the device: codes, and blocks of scales.
+    pub(crate) fn phase_words(
+        layer: &LinearShape,
+        stages: usize,
+        granularity: Granularity,
+    ) -> usize {
         let (rows, columns) = (
             layer.out_features.div_ceil(2),
             layer.in_features.div_ceil(2),
         );
-        let cells = match granularity {
+        let scale_blocks = match granularity {
             Granularity::Tensor => 1,
             _ => rows,
         };
@@ -278,32 +288,32 @@ impl<B: Backend> Linear<B> {
         let (out, inputs) = (layer.out_features, layer.in_features);
         let (_, scales) = Packed::shapes(method, granularity.of_rows(), out, inputs);
         let codes = product(&[rows, 2, stages, words_for(columns)]);
-        // a cell begins with its exponent
-        sum([codes, cells, product(&scales)])
+        // A scale block begins with its exponent.
+        sum([codes, scale_blocks, product(&scales)])
     }
 
     /// Real inputs.
-    pub fn in_features(&self) -> usize {
+    pub(crate) fn in_features(&self) -> usize {
         self.in_features
     }
 
     /// Real outputs of each layer of the stack.
-    pub fn segments(&self) -> &[usize] {
+    pub(crate) fn segments(&self) -> &[usize] {
         &self.segments
     }
 
     /// Real outputs of the whole stack.
-    pub fn outputs(&self) -> usize {
+    pub(crate) fn outputs(&self) -> usize {
         self.segments.iter().sum()
     }
 
     /// Bytes of the weights and scales in device memory.
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         let rows = |shards: &[Shard<B>]| shards.iter().map(|s| s.rows).sum::<usize>();
         4 * match &self.weight {
-            Weight::Dense { stored, shards } => rows(shards) * stored.row_words(self.in_features),
+            Weight::Dense { dtype, shards } => rows(shards) * dtype.row_words(self.in_features),
             Weight::Phase(phase) => {
-                rows(&phase.pieces) * 2 * phase.stages * words_for(self.in_features.div_ceil(2))
+                rows(&phase.shards) * 2 * phase.stages * words_for(self.in_features.div_ceil(2))
             }
         }
     }

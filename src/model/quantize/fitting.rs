@@ -5,14 +5,14 @@ use crate::backend::{Backend, upload_new};
 use crate::error::Result;
 use crate::model::Granularity;
 use crate::ops::calibrate::{PhaseNearest, PhaseProject};
-use crate::ops::quantize::{LEAST_SCALE, PhaseUnpack, Piece};
+use crate::ops::quantize::{LEAST_SCALE, PhaseUnpack, WeightShard};
 
 /// Buffers of a weight whose scales are fitted; [`Fitting::words`] says how long `sums` and `unit` are.
 pub(crate) struct Fitting<'a, B: Backend> {
     pub backend: &'a B,
-    pub piece: Piece,
+    pub shard: WeightShard,
     /// Rows of the weight that share scales, where not all of them do: 1, or those of a tile.
-    pub cell_rows: usize,
+    pub block_rows: usize,
     /// What codes and scales shall stand for.
     pub target: &'a B::Buffer,
     pub codes: &'a B::Buffer,
@@ -28,24 +28,24 @@ pub(crate) struct Fitting<'a, B: Backend> {
 
 impl<B: Backend> Fitting<'_, B> {
     /// Words of the scratch buffers `sums` and `unit`.
-    pub fn words(piece: Piece) -> [usize; 2] {
-        let sums = PhaseProject { piece }.sums();
-        [sums.max(piece.sums()), piece.reals().max(4 * piece.rows)]
+    pub(crate) fn words(shard: WeightShard) -> [usize; 2] {
+        let sums = PhaseProject { shard }.sums();
+        [sums.max(shard.sums()), shard.reals().max(4 * shard.rows)]
     }
 
     /// Codes and scales as the papers choose them, on the grid of the target's [`exponent`](super::exponent).
-    pub async fn papers(&self, exponent: i32) -> Result<()> {
-        let piece = Piece {
+    pub(crate) async fn papers(&self, exponent: i32) -> Result<()> {
+        let shard = WeightShard {
             exponent,
-            ..self.piece
+            ..self.shard
         };
-        // errors are not asked for: any buffer does
+        // Errors are not measured, and any buffer does for them.
         let buffers = [self.target, self.scales, self.sums, self.codes, self.unit];
-        encode(self.backend, piece, buffers).await
+        encode(self.backend, shard, buffers).await
     }
 
-    /// So many rounds of fitting scales to codes and choosing the nearest codes.
-    pub async fn alternate(&self, rounds: usize) -> Result<()> {
+    /// Fits scales to codes and chooses the nearest codes, `rounds` times.
+    pub(crate) async fn alternate(&self, rounds: usize) -> Result<()> {
         for _ in 0..rounds {
             self.fit().await?;
             self.nearest().await?;
@@ -54,9 +54,9 @@ impl<B: Backend> Fitting<'_, B> {
     }
 
     /// Codes of the sums nearest to the target.
-    pub async fn nearest(&self) -> Result<()> {
+    pub(crate) async fn nearest(&self) -> Result<()> {
         let op = PhaseNearest {
-            piece: self.piece,
+            shard: self.shard,
             nested: self.nested,
         };
         let buffers = [self.target, self.scales, self.codes];
@@ -64,8 +64,8 @@ impl<B: Backend> Fitting<'_, B> {
     }
 
     /// Sums of `g` along the codes: [n, groups, 2, stages, 2].
-    pub async fn project(&self, g: &B::Buffer) -> Result<Vec<f64>> {
-        let op = PhaseProject { piece: self.piece };
+    pub(crate) async fn project(&self, g: &B::Buffer) -> Result<Vec<f64>> {
+        let op = PhaseProject { shard: self.shard };
         self.backend.run(&op, &[g, self.codes, self.sums]).await?;
         let words = self.backend.download(self.sums, 0, op.sums()).await?;
         Ok(words
@@ -75,29 +75,29 @@ impl<B: Backend> Fitting<'_, B> {
     }
 
     /// The weight of the present codes whose scales are 1 for the `planes` (in the order of scales) and 0 for all others.
-    pub async fn unit(&self, planes: impl Fn(usize) -> bool, to: &B::Buffer) -> Result<()> {
-        let piece = Piece {
+    pub(crate) async fn unit(&self, planes: impl Fn(usize) -> bool, to: &B::Buffer) -> Result<()> {
+        let shard = WeightShard {
             granularity: Granularity::Tensor,
-            ..self.piece
+            ..self.shard
         };
         let one = |plane| if planes(plane) { 1f32 } else { 0.0 };
-        let units: Vec<f32> = (0..piece.scales()).map(one).collect();
+        let units: Vec<f32> = (0..shard.scales()).map(one).collect();
         let units = upload_new(self.backend, "units", bytemuck::cast_slice(&units))?;
-        let op = PhaseUnpack { piece };
+        let op = PhaseUnpack { shard };
         self.backend.run(&op, &[self.codes, &units, to]).await
     }
 
-    /// Sums over the rows that share scales: [cells, values of a row].
-    pub fn by_cell(&self, rows: Vec<f64>) -> Vec<f64> {
-        let width = rows.len() / self.piece.rows;
-        let together = match self.piece.by_row() {
-            true if self.cell_rows == 1 => return rows,
-            true => self.cell_rows,
-            false => self.piece.rows,
+    /// Sums over the rows of each scale block: [blocks, values of a row].
+    pub(crate) fn by_scale_block(&self, rows: Vec<f64>) -> Vec<f64> {
+        let width = rows.len() / self.shard.rows;
+        let together = match self.shard.by_row() {
+            true if self.block_rows == 1 => return rows,
+            true => self.block_rows,
+            false => self.shard.rows,
         };
-        let mut all = Vec::with_capacity(width * self.piece.rows.div_ceil(together));
-        for cell in rows.chunks(width * together) {
-            let (first, others) = cell.split_at(width);
+        let mut all = Vec::with_capacity(width * self.shard.rows.div_ceil(together));
+        for block in rows.chunks(width * together) {
+            let (first, others) = block.split_at(width);
             let mut sums = first.to_vec();
             for row in others.chunks_exact(width) {
                 for (sum, v) in sums.iter_mut().zip(row) {
@@ -109,56 +109,56 @@ impl<B: Backend> Fitting<'_, B> {
         all
     }
 
-    /// Takes the scales of all cells: [cells, values of a row].
-    pub fn upload_scales(&self, scales: &[f32]) -> Result<()> {
-        let width = self.piece.scales() / self.piece.rows;
-        if self.cell_rows == 1 {
+    /// Takes the scales of all scale blocks: [blocks, values of a row].
+    pub(crate) fn upload_scales(&self, scales: &[f32]) -> Result<()> {
+        let width = self.shard.scales() / self.shard.rows;
+        if self.block_rows == 1 {
             let words = bytemuck::cast_slice(scales);
             return self.backend.upload(self.scales, 0, words);
         }
-        let row = |i: usize| &scales[i / self.cell_rows * width..][..width];
-        let rows: Vec<f32> = (0..self.piece.rows).flat_map(row).copied().collect();
+        let row = |i: usize| &scales[i / self.block_rows * width..][..width];
+        let rows: Vec<f32> = (0..self.shard.rows).flat_map(row).copied().collect();
         let words = bytemuck::cast_slice(&rows);
         self.backend.upload(self.scales, 0, words)
     }
 
-    /// The scales of all cells.
-    pub async fn download_scales(&self) -> Result<Vec<f32>> {
-        let len = self.piece.scales();
+    /// The scales of all scale blocks.
+    pub(crate) async fn download_scales(&self) -> Result<Vec<f32>> {
+        let len = self.shard.scales();
         let words = self.backend.download(self.scales, 0, len).await?;
         let scales: Vec<f32> = words.into_iter().map(f32::from_bits).collect();
-        if self.cell_rows == 1 {
+        if self.block_rows == 1 {
             return Ok(scales);
         }
-        // the rows of a cell have the same
-        let width = scales.len() / self.piece.rows;
-        let cells = scales.chunks(width * self.cell_rows);
-        Ok(cells.flat_map(|cell| &cell[..width]).copied().collect())
+        // All rows of a scale block have the same scales.
+        let width = scales.len() / self.shard.rows;
+        let blocks = scales.chunks(width * self.block_rows);
+        Ok(blocks.flat_map(|block| &block[..width]).copied().collect())
     }
 
     /// Least-squares scales of the present codes, each axis of U and of W by itself.
-    pub async fn fit(&self) -> Result<()> {
-        let stages = self.piece.stages;
-        let b = self.by_cell(self.project(self.target).await?);
+    pub(crate) async fn fit(&self) -> Result<()> {
+        let stages = self.shard.stages;
+        let b = self.by_scale_block(self.project(self.target).await?);
         let mut a = Vec::with_capacity(stages);
         for stage in 0..stages {
             self.unit(|plane| plane / 2 % stages == stage, self.unit)
                 .await?;
-            a.push(self.by_cell(self.project(self.unit).await?));
+            a.push(self.by_scale_block(self.project(self.unit).await?));
         }
         let mut fitted = vec![0.0; b.len()];
-        // a part (U or W) of a cell's group: its stages, each with two axes
+        // Each run is U or W of a group of a scale block: its stages, each with two axes.
         for first in (0..b.len()).step_by(2 * stages) {
             for axis in 0..2 {
-                let at = |t: usize| first + 2 * t + axis;
+                let index = |t: usize| first + 2 * t + axis;
                 let sums = (0..stages).flat_map(|t| a.iter().map(move |a| (t, a)));
-                let sums: Vec<f64> = sums.map(|(t, a)| a[at(t)] / 2.0).collect();
-                let b: Vec<f64> = (0..stages).map(|t| b[at(t)] / 2.0).collect();
+                let sums: Vec<f64> = sums.map(|(t, a)| a[index(t)] / 2.0).collect();
+                let b: Vec<f64> = (0..stages).map(|t| b[index(t)] / 2.0).collect();
                 for (t, s) in least_squares(&sums, &b, self.nested)
                     .into_iter()
                     .enumerate()
                 {
-                    fitted[at(t)] = s;
+                    fitted[index(t)] = s;
                 }
             }
         }

@@ -18,16 +18,16 @@ mod baseline;
 mod fitting;
 mod mixed;
 mod phase;
-mod pieces;
 mod recipe;
+mod shards;
 
 /// A quantized linear layer in host memory: the content of `{prefix}.codes` and `{prefix}.scales`.
 ///
 /// With n = ceil(out / 2), m = ceil(in / 2), T stages:
 /// - phase `codes` `[n, 2, T, words_for(m)]`: row, U or W, stage, packed symbols ([`crate::codebook`]);
-///   `scales` `[cells, groups, 2, T, 2]` f32: cell (1 per tensor, or the row), group of columns,
-///   U or W, stage, (s_re, s_im). `groups` is 1 except for [`Granularity::Group`]: ceil(m / g). Of
-///   [`Granularity::Tile`], a cell is a row of tiles.
+///   `scales` `[blocks, groups, 2, T, 2]` f32: scale block (the tensor, or the row), group of columns,
+///   U or W, stage, (s_re, s_im). `groups` is 1 except for [`Granularity::Group`]: ceil(m / g). With
+///   [`Granularity::Tile`], a scale block is a row of tiles.
 /// - binary `codes` `[out, ceil(in / 32)]`: bit `j % 32` of word `j / 32` is set where the weight is +s;
 ///   `scales` `[1]` = s.
 /// - ternary `codes` `[out, ceil(in / 16)]`: two bits at `2 (j % 16)`: 0, 1 (+g) or 3 (-g); `scales` `[1]` = g.
@@ -50,7 +50,7 @@ pub struct Packed {
 }
 
 /// A [`Packed`] layer whose codes are borrowed where they lie: in a mapped file, if they are aligned there. Kernels know no
-/// tiles: the rows of a tile have its scales again each.
+/// tiles, so that each row of a tile has a copy of its scales.
 #[derive(Debug, Clone)]
 pub struct PackedView<'a> {
     /// [`Packed::method`].
@@ -89,8 +89,8 @@ impl PackedView<'_> {
         }
     }
 
-    /// Cells of scales: one per complex row, or one.
-    pub fn cells(&self) -> usize {
+    /// Scale blocks: one per complex row, or one.
+    pub fn scale_blocks(&self) -> usize {
         match self.granularity {
             Granularity::Tensor => 1,
             _ => self.out_features.div_ceil(2),
@@ -111,14 +111,14 @@ impl From<Packed> for PackedView<'static> {
     }
 }
 
-/// The scales of a layer with those of a tile again for each of its rows.
+/// The scales of a layer, with a copy of a tile's scales for each of its rows.
 pub(crate) fn of_rows(scales: Vec<f32>, granularity: Granularity, out_features: usize) -> Vec<f32> {
-    let (n, rows) = (out_features.div_ceil(2), granularity.cell_rows());
+    let (n, rows) = (out_features.div_ceil(2), granularity.block_rows());
     if rows == 1 {
         return scales;
     }
-    let cell = scales.len() / n.div_ceil(rows).max(1);
-    let row = |i: usize| &scales[i / rows * cell..][..cell];
+    let block = scales.len() / n.div_ceil(rows).max(1);
+    let row = |i: usize| &scales[i / rows * block..][..block];
     (0..n).flat_map(row).copied().collect()
 }
 
@@ -141,7 +141,7 @@ impl Packed {
         let (n, m) = (out_features.div_ceil(2), in_features.div_ceil(2));
         match method {
             Method::Phase { stages } => {
-                let (cells, groups) = match granularity {
+                let (blocks, groups) = match granularity {
                     Granularity::Tensor => (1, 1),
                     Granularity::Row => (n, 1),
                     Granularity::Group(g) => (n, m.div_ceil(g)),
@@ -149,12 +149,12 @@ impl Packed {
                 };
                 (
                     vec![n, 2, stages, words_for(m)],
-                    vec![cells, groups, 2, stages, 2],
+                    vec![blocks, groups, 2, stages, 2],
                 )
             }
             Method::Binary => (vec![out_features, in_features.div_ceil(32)], vec![1]),
             Method::Ternary => (vec![out_features, in_features.div_ceil(16)], vec![1]),
-            // of no single layer
+            // These are methods of no single layer.
             Method::Full | Method::Mixed(_) => (vec![0], vec![0]),
         }
     }
@@ -173,14 +173,14 @@ impl Packed {
         }
     }
 
-    /// MatrixDtype bits per real weight, scales and padding included.
+    /// Stored bits per real weight, scales and padding included.
     pub fn bits_per_weight(&self) -> f64 {
         let bits = 32 * (self.codes.len() + self.scales.len());
         bits as f64 / (self.out_features * self.in_features) as f64
     }
 }
 
-/// Runs of both lists in turn.
+/// The runs of both lists alternately.
 fn interleaved<T: Copy>((a, run): (&[T], usize), (b, other): (&[T], usize)) -> Vec<T> {
     let runs = a.chunks(run).zip(b.chunks(other));
     runs.flat_map(|(a, b)| a.iter().chain(b)).copied().collect()
@@ -189,7 +189,7 @@ fn interleaved<T: Copy>((a, run): (&[T], usize), (b, other): (&[T], usize)) -> V
 /// Quantizes the `[out_features, in_features]` weight `r` (row-major f32) on `backend`.
 ///
 /// `name` is for messages. Weights that are NaN or infinite are refused, or count as 0 if `allow_nonfinite`.
-/// Large weights are processed in pieces that fit the backend's bindings, with the same result. GPU and CPU
+/// Large weights are processed in shards that fit the backend's bindings, with the same result. GPU and CPU
 /// give the same bits.
 #[allow(clippy::too_many_arguments)] // one weight and how it is to be quantized
 pub async fn quantize<B: Backend>(
@@ -216,7 +216,7 @@ pub async fn quantize<B: Backend>(
         );
         return Err(Error::usage(what, "give every element once"));
     }
-    let (r, exponent) = pieces::finite(name, r, allow_nonfinite)?;
+    let (r, exponent) = shards::finite(name, r, allow_nonfinite)?;
     let shape = Shape {
         out_features,
         in_features,
@@ -335,8 +335,8 @@ pub(crate) fn check(
     }
 }
 
-/// The exponent of the grid on which a weight of `len` values is quantized, of which the largest has the magnitude
-/// `bits`. Sums hold 2^28 terms: more need a coarser grid.
+/// The exponent of the grid on which a weight of `len` values is quantized whose largest magnitude has these `bits`. Sums
+/// hold 2^28 terms: more need a coarser grid.
 pub(crate) fn exponent(bits: u32, len: usize) -> i32 {
     let terms = usize::BITS as i32 - len.saturating_sub(1).leading_zeros() as i32;
     fixed::exponent_of([f32::from_bits(bits)]) + (terms - 28).max(0)

@@ -1,10 +1,12 @@
-//! Fairy2i weights, piece by piece.
+//! Fairy2i weights, shard by shard.
 
-use super::pieces::{self, Pieces};
+use super::shards::{self, Shards};
 use super::{Granularity, Packed, Quantized, Shape, add_errors};
 use crate::backend::{Backend, upload_new};
 use crate::error::Result;
-use crate::ops::quantize::{LEAST_SCALE, PhaseMean, PhasePack, PhaseScale, PhaseUnpack, Piece};
+use crate::ops::quantize::{
+    LEAST_SCALE, PhaseMean, PhasePack, PhaseScale, PhaseUnpack, WeightShard,
+};
 use std::ops::Range;
 
 /// Quantizes a weight in `stages` residual stages.
@@ -15,24 +17,24 @@ pub(super) async fn pack<B: Backend>(
     stages: usize,
     granularity: Granularity,
 ) -> Result<Quantized> {
-    let whole = Piece::whole(
+    let whole = WeightShard::whole(
         shape.out_features,
         shape.in_features,
         granularity,
         stages,
         shape.exponent,
     );
-    let mut pieces = Pieces::new(backend, r, shape.out_features, shape.in_features, true)?;
-    // pieces that share no scales are weights of their own
-    let together = if whole.by_row() { 1 } else { pieces.len() };
+    let mut shards = Shards::new(backend, r, shape.out_features, shape.in_features, true)?;
+    // Shards that share no scales are quantized as weights of their own.
+    let together = if whole.by_row() { 1 } else { shards.len() };
     let mut result = (Vec::new(), Vec::new(), [0.0; 2]);
-    for run in pieces::ranges(pieces.len(), together) {
-        let first = pieces.rows(run.start).start;
-        let total_rows = pieces.rows(run.end - 1).end - first;
-        let parts: Vec<Piece> = run
+    for run in shards::ranges(shards.len(), together) {
+        let first = shards.rows(run.start).start;
+        let total_rows = shards.rows(run.end - 1).end - first;
+        let shapes: Vec<WeightShard> = run
             .clone()
-            .map(|i| pieces.rows(i))
-            .map(|rows| Piece {
+            .map(|i| shards.rows(i))
+            .map(|rows| WeightShard {
                 total_rows,
                 first_row: rows.start - first,
                 rows: rows.len(),
@@ -40,30 +42,30 @@ pub(super) async fn pack<B: Backend>(
                 ..whole
             })
             .collect();
-        pack_run(&mut pieces, run.start, &parts, &mut result).await?;
+        pack_run(&mut shards, run.start, &shapes, &mut result).await?;
     }
     Ok(result)
 }
 
-/// Scales and codes of a weight that lies on the device as one piece, as the papers quantize it. `buffers` are the weight,
-/// scales, sums, codes and errors, of which the last are left as they are.
+/// Scales and codes of a weight that is on the device as a whole, as the papers quantize it. The buffers are the weight,
+/// scales, sums, codes and errors; the errors stay as they are.
 pub(crate) async fn encode<B: Backend>(
     backend: &B,
-    piece: Piece,
+    shard: WeightShard,
     [r, scales, sums, codes, errors]: [&B::Buffer; 5],
 ) -> Result<()> {
-    for stage in 0..piece.stages {
-        let sum = PhaseScale { piece, stage };
+    for stage in 0..shard.stages {
+        let sum = PhaseScale { shard, stage };
         backend.run(&sum, &[r, scales, sums]).await?;
         let mean = PhaseMean {
-            piece,
+            shard,
             stage,
             least: LEAST_SCALE,
         };
         backend.run(&mean, &[sums, scales]).await?;
     }
     let pack = PhasePack {
-        piece,
+        shard,
         measure: false,
     };
     backend.run(&pack, &[r, scales, codes, errors]).await
@@ -74,40 +76,40 @@ fn lower_rows(out_features: usize, rows: &Range<usize>) -> usize {
     rows.end.min(out_features / 2) - rows.start
 }
 
-/// Pieces from number `first` on, which share one buffer of scales.
+/// Shards from number `first` on, which share one buffer of scales.
 async fn pack_run<B: Backend>(
-    pieces: &mut Pieces<'_, B>,
+    shards: &mut Shards<'_, B>,
     first: usize,
-    parts: &[Piece],
+    shapes: &[WeightShard],
     (codes, scales, errors): &mut Quantized,
 ) -> Result<()> {
-    let backend = pieces.backend();
-    let largest = parts[0];
+    let backend = shards.backend();
+    let largest = shapes[0];
     let sums = backend.alloc("sums", largest.sums())?;
     let scale = backend.alloc("scales", largest.scales())?;
     let packed = backend.alloc("codes", largest.codes())?;
     let error = backend.alloc("errors", 4 * largest.rows)?;
     for stage in 0..largest.stages {
-        for (i, &piece) in parts.iter().enumerate() {
-            let buffers = [pieces.get(first + i)?, &scale, &sums];
-            backend.run(&PhaseScale { piece, stage }, &buffers).await?;
+        for (i, &shard) in shapes.iter().enumerate() {
+            let buffers = [shards.get(first + i)?, &scale, &sums];
+            backend.run(&PhaseScale { shard, stage }, &buffers).await?;
         }
         let mean = PhaseMean {
-            piece: largest,
+            shard: largest,
             stage,
             least: LEAST_SCALE,
         };
         backend.run(&mean, &[&sums, &scale]).await?;
     }
-    for (i, &piece) in parts.iter().enumerate() {
-        let buffers = [pieces.get(first + i)?, &scale, &packed, &error];
+    for (i, &shard) in shapes.iter().enumerate() {
+        let buffers = [shards.get(first + i)?, &scale, &packed, &error];
         let pack = PhasePack {
-            piece,
+            shard,
             measure: true,
         };
         backend.run(&pack, &buffers).await?;
-        codes.extend(backend.download(&packed, 0, piece.codes()).await?);
-        add_errors(errors, &backend.download(&error, 0, 4 * piece.rows).await?);
+        codes.extend(backend.download(&packed, 0, shard.codes()).await?);
+        add_errors(errors, &backend.download(&error, 0, 4 * shard.rows).await?);
     }
     let words = backend.download(&scale, 0, largest.scales()).await?;
     scales.extend(words.into_iter().map(f32::from_bits));
@@ -122,11 +124,11 @@ pub(super) async fn unpack<B: Backend>(
     r: &mut [f32],
 ) -> Result<()> {
     let (out, columns) = (packed.out_features, packed.in_features);
-    let whole = Piece::whole(out, columns, packed.granularity, stages, 0);
+    let whole = WeightShard::whole(out, columns, packed.granularity, stages, 0);
     let row_codes = whole.codes() / whole.rows;
-    let per_piece = pieces::rows_per_piece(backend, columns, true)?;
-    for rows in pieces::ranges(whole.rows, per_piece) {
-        let piece = Piece {
+    let per_shard = shards::rows_per_shard(backend, columns, true)?;
+    for rows in shards::ranges(whole.rows, per_shard) {
+        let shard = WeightShard {
             total_rows: rows.len(),
             rows: rows.len(),
             lower_rows: lower_rows(out, &rows),
@@ -134,19 +136,19 @@ pub(super) async fn unpack<B: Backend>(
         };
         let scales = match packed.granularity {
             Granularity::Tensor => &packed.scales[..],
-            _ => &packed.scales[rows.start * piece.scales() / rows.len()..][..piece.scales()],
+            _ => &packed.scales[rows.start * shard.scales() / rows.len()..][..shard.scales()],
         };
         let codes = &packed.codes[rows.start * row_codes..rows.end * row_codes];
         let codes = upload_new(backend, "codes", codes)?;
         let scales = upload_new(backend, "scales", bytemuck::cast_slice(scales))?;
-        let dense = backend.alloc("weight", piece.reals())?;
-        let op = PhaseUnpack { piece };
+        let dense = backend.alloc("weight", shard.reals())?;
+        let op = PhaseUnpack { shard };
         backend.run(&op, &[&codes, &scales, &dense]).await?;
-        let words = backend.download(&dense, 0, piece.reals()).await?;
-        let (upper, lower) = words.split_at(piece.rows * columns);
+        let words = backend.download(&dense, 0, shard.reals()).await?;
+        let (upper, lower) = words.split_at(shard.rows * columns);
         for (words, row) in [(upper, rows.start), (lower, whole.rows + rows.start)] {
-            let place = &mut r[row * columns..][..words.len()];
-            place.copy_from_slice(bytemuck::cast_slice(words));
+            let rows = &mut r[row * columns..][..words.len()];
+            rows.copy_from_slice(bytemuck::cast_slice(words));
         }
     }
     Ok(())

@@ -56,7 +56,7 @@ pub struct Recipe {
     pub granularity: Granularity,
     /// Leave the output head dense.
     pub skip_head: bool,
-    /// Turn the inputs of quantized layers, and their weights accordingly, so that outliers are spread over many columns
+    /// Rotate the inputs of quantized layers, and their weights accordingly, so that outliers are spread over many columns
     /// ([`crate::ops::quantize::Hadamard`]).
     pub rotated: bool,
 }
@@ -116,8 +116,7 @@ impl Recipe {
         }
     }
 
-    /// Turns the rows of a weight [rows, columns] as the layer's inputs are turned, if they are; `back`: the other way
-    /// around.
+    /// Rotates the rows of a weight [rows, columns] as the layer's inputs are rotated, if they are; `back` undoes that.
     pub(crate) fn rotate(&self, mut values: Vec<f32>, columns: usize, back: bool) -> Vec<f32> {
         if !self.rotated {
             return values;
@@ -125,7 +124,7 @@ impl Recipe {
         let op = Hadamard {
             rows: values.len() / columns,
             width: columns,
-            back,
+            inverse: back,
         };
         op.apply(&mut values);
         values

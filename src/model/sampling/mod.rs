@@ -5,55 +5,14 @@
 //! included, while the exponential function of a system may differ in the last place), and random numbers are
 //! [`SplitMix64`]'s; so equal logits and an equal seed give the same token on every platform.
 
-use super::session::{Choice, MAX_TOP_K, Session, Speculation};
+use super::choice::{MAX_TOP_K, Sampling};
+use super::session::{Choice, Session, Speculation};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::random::SplitMix64;
 use std::cmp::Ordering;
 use std::collections::{HashSet, VecDeque};
-use std::slice::from_mut;
-
-/// How to choose.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Sampling {
-    /// Logits are divided by it; 0 takes the most likely token (greedy).
-    pub temperature: f32,
-    /// Only so many most likely tokens stay; 0 keeps all.
-    pub top_k: usize,
-    /// Of those, the fewest whose probabilities reach this sum stay; 1 keeps all.
-    pub top_p: f32,
-    /// Tokens less likely than this fraction of the most likely one go; 0 keeps all.
-    pub min_p: f32,
-    /// Positive logits of recent tokens are divided, others multiplied by it; 1 does nothing.
-    pub repetition_penalty: f32,
-    /// How many tokens count as recent.
-    pub penalty_window: usize,
-    /// Equal seeds give equal choices: it is the seed of [`SplitMix64`].
-    pub seed: u64,
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Self {
-            temperature: 0.8,
-            top_k: 40,
-            top_p: 0.95,
-            min_p: 0.05,
-            repetition_penalty: 1.0,
-            penalty_window: 64,
-            seed: 0,
-        }
-    }
-}
-
-impl Sampling {
-    /// The random numbers of `texts` texts that are decoded together: text i has the seed `seed + i` (modulo 2^64), so
-    /// that it is the text that its seed gives alone.
-    pub fn generators(&self, texts: usize) -> Vec<SplitMix64> {
-        let seeds = (0..texts as u64).map(|i| self.seed.wrapping_add(i));
-        seeds.map(SplitMix64::new).collect()
-    }
-}
+use std::slice::{from_mut, from_ref};
 
 /// What a [`Sampler`] needs to see of the logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +103,7 @@ impl Sampler {
         self.recent.drain(..surplus);
     }
 
-    /// Chooses what follows the text of `session` and remembers it.
+    /// Chooses what follows the sequence of `session` and remembers it.
     ///
     /// # Errors
     /// Failures of the device; [`Error::NonFinite`] when no logit is a number.
@@ -152,8 +111,8 @@ impl Sampler {
         let token = match self.wants() {
             Wants::Argmax => session.argmax().await?,
             Wants::TopK(_) => {
-                let ids = session.draw(&self.how, from_mut(&mut self.random)).await?;
-                ids[0]
+                let (how, random) = (from_ref(&self.how), from_mut(&mut self.random));
+                session.draw(how, random).await?[0]
             }
             Wants::All => self.pick_from_logits(&session.logits().await?)?,
         };
@@ -175,7 +134,7 @@ impl Sampler {
         let Wants::TopK(_) = self.wants() else {
             return session.decode(&[last], steps, Choice::Greedy).await;
         };
-        let choice = Choice::Drawn(&self.how, from_mut(&mut self.random));
+        let choice = Choice::Drawn(from_ref(&self.how), from_mut(&mut self.random));
         session.decode(&[last], steps, choice).await
     }
 
@@ -191,7 +150,7 @@ impl Sampler {
         steps: usize,
     ) -> Result<Vec<u32>> {
         let choice = match self.wants() {
-            Wants::TopK(_) => Choice::Drawn(&self.how, from_mut(&mut self.random)),
+            Wants::TopK(_) => Choice::Drawn(from_ref(&self.how), from_mut(&mut self.random)),
             _ => Choice::Greedy,
         };
         session.speculate(with, last, steps, choice).await

@@ -1,40 +1,45 @@
-//! One text running through a model.
+//! Sequences running through a model.
 
 use super::Config;
-use super::forward::{self, Cache, LoadOptions, Model, Text};
+use super::budget::{self, product, sum};
+use super::choice::MAX_TOP_K;
+use super::forward::{Cache, Tokens};
+use super::kv_cache::KvCache;
 use super::linear::tile_rows;
-use super::memory::{self, product, sum};
+use super::loaded::Model;
+use super::options::{LoadOptions, kv};
 use super::tap::{NoTap, Tap};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::ops::attention::AttentionSplit;
-use crate::ops::sampling::{Argmax, TopK};
+use crate::ops::sampling::DrawSettings;
+use std::cell::RefCell;
 
 mod decode;
 pub use decode::Choice;
+mod next;
 mod prepare;
 mod score;
 mod speculate;
 pub use score::{IGNORED, Reference, Scored, Scorer, Segment};
 pub use speculate::{MAX_DRAFTED, Speculation};
 
-/// Largest k of [`Session::top_k`].
-pub const MAX_TOP_K: usize = 256;
-
-/// Words of a session of `texts` texts: of all caches, and of the rest.
+/// Words of a session of `n_seqs` sequences: of all caches, and of the rest.
 pub(crate) fn words<B: Backend>(
     backend: &B,
     c: &Config,
     options: &LoadOptions,
-    texts: usize,
+    n_seqs: usize,
 ) -> [usize; 2] {
-    let cache = product(&[2, c.layers, cache_words(backend, c, options, texts)]);
-    let rows = tile_rows(backend, texts, options.exact);
+    let cache = product(&[2, c.layers, cache_words(backend, c, options, n_seqs)]);
+    let rows = tile_rows(backend, n_seqs, options.exact);
     let rest = [
-        AttentionSplit::most_words(texts, c.head_dim, backend.facts().tuning.ranges),
+        AttentionSplit::most_words(n_seqs, c.head_dim, backend.facts().tuning.ranges),
         product(&[rows, c.vocab]),
-        product(&[2, texts, MAX_TOP_K]),
-        product(&[2, texts, 2 * decode::ROUND]),
+        product(&[2, n_seqs, MAX_TOP_K]),
+        product(&[2, n_seqs, 2 * decode::ROUND]),
+        product(&[n_seqs, decode::ROUND, 2]),
+        product(&[n_seqs, DrawSettings::WORDS]),
     ];
     [cache, sum(rest)]
 }
@@ -44,45 +49,44 @@ pub(crate) fn cache_words<B: Backend>(
     backend: &B,
     c: &Config,
     options: &LoadOptions,
-    texts: usize,
+    n_seqs: usize,
 ) -> usize {
-    let values = product(&[options.context, c.kv_heads, c.head_dim]);
-    product(&[texts, forward::kv(backend, c, options).words(values)])
+    let kv = kv(backend, c, options);
+    KvCache::<B>::words(c, kv, n_seqs, options.context)
 }
 
 impl<B: Backend> Model<B> {
-    /// A new text.
+    /// A new sequence.
     pub fn session(&self) -> Result<Session<'_, B>> {
         self.sessions(1)
     }
 
-    /// `texts` new texts that go on together, always of the same length.
+    /// `n_seqs` new sequences that go on together, each at its own length.
     ///
     /// # Errors
-    /// [`Error::Usage`] for no texts, for more than [`LoadOptions::batch`](super::LoadOptions) ones, or for several on a
-    /// device that cannot decode them together; [`Error::Device`] where the device has no room for them.
-    pub fn sessions(&self, texts: usize) -> Result<Session<'_, B>> {
-        self.sessions_of(texts, self.options.context)
+    /// [`Error::Usage`] for no sequences, or for more than [`LoadOptions::batch`](super::LoadOptions) ones;
+    /// [`Error::Device`] where the device has no room for them.
+    pub fn sessions(&self, n_seqs: usize) -> Result<Session<'_, B>> {
+        self.sessions_of(n_seqs, self.options.context)
     }
 
-    /// How many texts can go on together: [`LoadOptions::batch`](super::LoadOptions) of them, or one on a device that
-    /// cannot decode several.
+    /// How many sequences can go on together: [`LoadOptions::batch`](super::LoadOptions) of them.
     pub fn most_sessions(&self) -> usize {
-        if self.steps() { self.options.batch } else { 1 }
+        self.options.batch
     }
 
-    /// [`Model::sessions`] whose texts have at most `context` tokens, no more than the model was loaded for: caches
+    /// [`Model::sessions`] whose sequences have at most `context` tokens, no more than the model was loaded for: caches
     /// are no larger than that.
     ///
     /// # Errors
     /// As [`Model::sessions`].
-    pub fn sessions_of(&self, texts: usize, context: usize) -> Result<Session<'_, B>> {
+    pub fn sessions_of(&self, n_seqs: usize, context: usize) -> Result<Session<'_, B>> {
         let context = context.min(self.options.context);
         let most = self.most_sessions();
-        if texts == 0 || texts > most {
+        if n_seqs == 0 || n_seqs > most {
             return Err(Error::usage(
-                format!("{texts} texts at once; between 1 and {most} are possible here"),
-                "use fewer streams, a larger batch, or a device with subgroups",
+                format!("{n_seqs} sequences at once; between 1 and {most} are possible here"),
+                "use fewer streams or a larger batch",
             ));
         }
         let options = &LoadOptions {
@@ -90,64 +94,58 @@ impl<B: Backend> Model<B> {
             ..self.options
         };
         let (backend, c) = (&self.backend, &self.config);
-        let [cache, rest] = words(backend, c, options, texts);
+        let [cache, rest] = words(backend, c, options, n_seqs);
         let parts = [("KV cache", cache), ("the rest", rest)];
         let parts = parts.map(|(name, words)| (name, product(&[4, words])));
-        memory::check(backend, "a session", &parts, memory::HINT)?;
-        let words = cache_words(backend, c, options, texts);
-        let caches = (0..self.config.layers)
-            .map(|_| {
-                let k = self.backend.alloc("K cache", words)?;
-                Ok((k, self.backend.alloc("V cache", words)?))
-            })
-            .collect::<Result<_>>()?;
-        let rows = tile_rows(&self.backend, texts, self.options.exact);
+        budget::check(backend, "a session", &parts, budget::HINT)?;
+        let mut cache = KvCache::new(backend, c, self.kv, n_seqs, context)?;
+        while cache.allocate().is_some() {}
+        let ranges = backend.facts().tuning.ranges;
+        let partials = AttentionSplit::most_words(n_seqs, c.head_dim, ranges);
+        let logits = tile_rows(backend, n_seqs, self.options.exact) * c.vocab;
         Ok(Session {
             model: self,
-            position: 0,
-            context,
-            texts,
-            caches,
-            ranges: self.backend.alloc(
-                "attention ranges",
-                AttentionSplit::most_words(
-                    texts,
-                    self.config.head_dim,
-                    self.backend.facts().tuning.ranges,
-                ),
-            )?,
-            logits: self.backend.alloc("logits", rows * self.config.vocab)?,
-            best: self.backend.alloc("best ids", texts * MAX_TOP_K)?,
-            best_logits: self.backend.alloc("best logits", texts * MAX_TOP_K)?,
-            random: self
-                .backend
-                .alloc("random numbers", texts * 2 * decode::ROUND)?,
-            round: self
-                .backend
-                .alloc("decoded ids", texts * 2 * decode::ROUND)?,
+            members: (0..n_seqs).collect(),
+            cache,
+            partials: backend.alloc("attention ranges", partials)?,
+            logits: backend.alloc("logits", logits)?,
+            best: backend.alloc("best ids", n_seqs * MAX_TOP_K)?,
+            best_logits: backend.alloc("best logits", n_seqs * MAX_TOP_K)?,
+            random: backend.alloc("random numbers", n_seqs * 2 * decode::ROUND)?,
+            round: backend.alloc("decoded ids", n_seqs * 2 * decode::ROUND)?,
+            rows: backend.alloc("row table", n_seqs * decode::ROUND * 2)?,
+            settings: backend.alloc("draw settings", n_seqs * DrawSettings::WORDS)?,
+            uploaded: RefCell::default(),
         })
     }
 }
 
-/// One text, or several of the same length: the KV cache and the logits after the last token.
+/// Sequences that go on together, each at its own length: their KV cache and the logits after their last tokens.
+///
+/// Sequence `i` lives in slot `i` of the cache. All slots are taken at first; [`Session::end`] frees one, and
+/// [`Session::begin`] takes a free one for a new sequence.
 pub struct Session<'m, B: Backend> {
     model: &'m Model<B>,
-    position: usize,
-    /// Most tokens of each text.
-    context: usize,
-    texts: usize,
-    caches: Vec<(B::Buffer, B::Buffer)>,
+    cache: KvCache<B>,
+    /// The sequences whose logits are there, in the order of their rows.
+    members: Vec<usize>,
     /// Attention over ranges of positions, before they are merged.
-    ranges: B::Buffer,
-    /// [texts, vocab], of whole tiles.
+    partials: B::Buffer,
+    /// [members, vocab], of whole tiles.
     logits: B::Buffer,
-    /// [texts, k]: the most likely tokens of each text, best first.
+    /// [members, k]: the most likely tokens of each sequence, best first.
     best: B::Buffer,
     best_logits: B::Buffer,
-    /// [2, ROUND, texts]: what decides where tokens are drawn, in two rounds of decoding.
+    /// [2, ROUND, members]: what decides where tokens are drawn, in two rounds of decoding.
     random: B::Buffer,
-    /// [2, ROUND, texts]: the ids that two rounds of decoding chose.
+    /// [2, ROUND, members]: the ids that two rounds of decoding chose.
     round: B::Buffer,
+    /// [ROUND, members, 2]: the row table of the steps of a round.
+    rows: B::Buffer,
+    /// [members, 4]: how each sequence draws, or all of them.
+    settings: B::Buffer,
+    /// What is in `settings`.
+    uploaded: RefCell<Vec<u32>>,
 }
 
 impl<'m, B: Backend> Session<'m, B> {
@@ -158,20 +156,44 @@ impl<'m, B: Backend> Session<'m, B> {
 }
 
 impl<B: Backend> Session<'_, B> {
-    /// Tokens seen so far.
+    /// Tokens seen so far by the first sequence; [`Session::length`] says it of the others.
     pub fn position(&self) -> usize {
-        self.position
+        self.length(0).unwrap_or(0)
     }
 
-    /// Forgets everything after `position`.
+    /// Tokens seen so far by a sequence; `None` where there is no such sequence, or where it has ended.
+    pub fn length(&self, sequence: usize) -> Option<usize> {
+        self.cache.length(sequence)
+    }
+
+    /// Forgets everything after `position`, of every sequence.
     pub fn rewind(&mut self, position: usize) {
-        self.position = self.position.min(position);
+        for sequence in 0..self.cache.slots() {
+            let length = self.length(sequence).unwrap_or(0).min(position);
+            self.cache.set_length(sequence, length);
+        }
     }
 
-    /// Whether `new` positions are left.
-    fn room(&self, new: usize) -> Result<()> {
-        let (prompt, context) = (self.position, self.context);
-        if new > context.saturating_sub(prompt) {
+    /// A new sequence, in the place of one that has ended; `None` where all go on.
+    pub fn begin(&mut self) -> Option<usize> {
+        self.cache.allocate()
+    }
+
+    /// Ends a sequence: it takes no more tokens, and a new one may begin in its place.
+    pub fn end(&mut self, sequence: usize) {
+        self.cache.free(sequence);
+    }
+
+    /// Whether `new` positions are left to a sequence, which is one of the session's and goes on.
+    fn room(&self, sequence: usize, new: usize) -> Result<()> {
+        let context = self.cache.capacity();
+        let Some(prompt) = self.length(sequence) else {
+            return Err(Error::usage(
+                format!("there is no sequence {sequence}"),
+                "give one that has begun and not ended",
+            ));
+        };
+        if new > context - prompt {
             return Err(Error::Context {
                 prompt,
                 new,
@@ -193,8 +215,8 @@ impl<B: Backend> Session<'_, B> {
         Ok(())
     }
 
-    fn check(&self, tokens: &[u32]) -> Result<()> {
-        self.room(tokens.len())?;
+    fn check(&self, sequence: usize, tokens: &[u32]) -> Result<()> {
+        self.room(sequence, tokens.len())?;
         self.known(tokens)?;
         if tokens.is_empty() {
             return Err(Error::usage(
@@ -205,54 +227,64 @@ impl<B: Backend> Session<'_, B> {
         Ok(())
     }
 
-    /// Whether it is one text: what follows moves the position of all of them, or gives the result of one.
+    /// Whether there is one sequence: what follows gives the result of one.
     fn alone(&self) -> Result<()> {
-        if self.texts == 1 {
+        if self.cache.slots() == 1 {
             return Ok(());
         }
         Err(Error::usage(
-            format!("this would process one text of {}", self.texts),
-            "give every text its tokens, with Session::feed_each and Session::decode",
+            format!("this would process one sequence of {}", self.cache.slots()),
+            "give every sequence its tokens, with Session::feed_each and Session::decode",
         ))
     }
 
-    /// Runs one batch of tokens of text `text` through all blocks; the position stays.
-    async fn advance(&mut self, tokens: &[u32], text: usize, tap: &mut impl Tap<B>) -> Result<()> {
+    /// Runs one batch of tokens of a sequence through all blocks; its length stays.
+    async fn advance(
+        &mut self,
+        tokens: &[u32],
+        sequence: usize,
+        tap: &mut impl Tap<B>,
+    ) -> Result<()> {
         let m = self.model;
         m.backend.upload(&m.scratch.ids, 0, tokens)?;
         m.embed(&m.scratch.ids, 0, tokens.len()).await?;
-        self.blocks(self.position, tokens.len(), Text::One(text), tap)
-            .await
+        let run = Tokens::Run {
+            slot: sequence,
+            position: self.length(sequence).unwrap_or(0),
+        };
+        self.blocks(tokens.len(), run, tap).await
     }
 
-    /// Appends `tokens` to text `text` in batches; returns how many tokens the last one had.
-    async fn extend(&mut self, tokens: &[u32], text: usize) -> Result<usize> {
+    /// Says that a sequence has `tokens` more.
+    fn grow(&mut self, sequence: usize, tokens: usize) {
+        let length = self.length(sequence).unwrap_or(0);
+        self.cache.set_length(sequence, length + tokens);
+    }
+
+    /// Appends `tokens` to a sequence in batches; returns how many tokens the last one had.
+    async fn extend(&mut self, tokens: &[u32], sequence: usize) -> Result<usize> {
         let mut rows = 0;
         for batch in tokens.chunks(self.model.options.batch) {
-            self.advance(batch, text, &mut NoTap).await?;
-            self.position += batch.len();
+            self.advance(batch, sequence, &mut NoTap).await?;
+            self.grow(sequence, batch.len());
             rows = batch.len();
         }
         Ok(rows)
     }
 
-    async fn blocks(
-        &self,
-        position: usize,
-        rows: usize,
-        text: Text<'_>,
-        tap: &mut impl Tap<B>,
-    ) -> Result<()> {
+    async fn blocks(&self, rows: usize, tokens: Tokens<'_>, tap: &mut impl Tap<B>) -> Result<()> {
         let m = self.model;
-        for (l, (k, v)) in self.caches.iter().enumerate() {
+        for (l, (k, v)) in self.cache.layers().enumerate() {
             m.backend.scope(&|| format!("layer {l}"));
             let cache = Cache {
                 k,
                 v,
-                ranges: &self.ranges,
-                context: self.context,
+                partials: &self.partials,
+                rows: &self.rows,
+                slots: self.cache.slots(),
+                capacity: self.cache.capacity(),
             };
-            m.block(l, cache, rows, position, text, tap).await?;
+            m.block(l, cache, rows, tokens, tap).await?;
         }
         Ok(())
     }
@@ -261,10 +293,10 @@ impl<B: Backend> Session<'_, B> {
     ///
     /// # Errors
     /// [`Error::Context`] when they do not fit, [`Error::Usage`] for ids beyond the vocabulary, for no tokens, and where
-    /// the session has several texts.
+    /// the session has several sequences.
     pub async fn feed(&mut self, tokens: &[u32]) -> Result<()> {
         self.alone()?;
-        self.check(tokens)?;
+        self.check(0, tokens)?;
         let rows = self.extend(tokens, 0).await?;
         let (m, s) = (self.model, &self.model.scratch);
         if rows == 1 {
@@ -280,7 +312,7 @@ impl<B: Backend> Session<'_, B> {
     /// As [`Session::feed`].
     pub async fn feed_all(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
         self.alone()?;
-        self.check(tokens)?;
+        self.check(0, tokens)?;
         let m = self.model;
         let rows = m.options.batch.min(tokens.len()).min(64);
         let padded = tile_rows(&m.backend, rows, m.options.exact);
@@ -295,7 +327,7 @@ impl<B: Backend> Session<'_, B> {
         let logits = m.backend.alloc("all logits", padded * m.config.vocab)?;
         for batch in tokens.chunks(rows) {
             self.advance(batch, 0, &mut NoTap).await?;
-            self.position += batch.len();
+            self.grow(0, batch.len());
             m.head(&m.scratch.x, batch.len(), &logits).await?;
             let len = batch.len() * m.config.vocab;
             let words = m.backend.download(&logits, 0, len).await?;
@@ -311,72 +343,13 @@ impl<B: Backend> Session<'_, B> {
     /// As [`Session::feed`], and what `tap` fails with.
     pub async fn feed_tapped(&mut self, tokens: &[u32], tap: &mut impl Tap<B>) -> Result<()> {
         self.alone()?;
-        self.check(tokens)?;
+        self.check(0, tokens)?;
         let m = self.model;
         for batch in tokens.chunks(m.options.batch) {
             self.advance(batch, 0, tap).await?;
-            self.position += batch.len();
+            self.grow(0, batch.len());
             m.tap_head(&m.scratch.x, batch.len(), tap).await?;
         }
         Ok(())
-    }
-
-    /// Logits after the last token, `[vocab]`; those of the first text where there are several.
-    pub async fn logits(&self) -> Result<Vec<f32>> {
-        self.logits_of(0).await
-    }
-
-    /// Logits after the last token of text `text`, `[vocab]`.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] where there is no such text.
-    pub async fn logits_of(&self, text: usize) -> Result<Vec<f32>> {
-        if text >= self.texts {
-            return Err(Error::usage(
-                format!("there is no text {text}"),
-                format!("give an index below {}", self.texts),
-            ));
-        }
-        let (m, n) = (self.model, self.model.config.vocab);
-        let words = m.backend.download(&self.logits, text * n, n).await?;
-        Ok(words.into_iter().map(f32::from_bits).collect())
-    }
-
-    /// The most likely next token (lowest id among equals), chosen on the device.
-    ///
-    /// # Errors
-    /// Failures of the device; [`Error::Usage`] where the session has several texts.
-    pub async fn argmax(&self) -> Result<u32> {
-        self.alone()?;
-        let m = self.model;
-        m.backend.scope(&|| "greedy choice".to_owned());
-        let argmax = Argmax {
-            rows: 1,
-            n: m.config.vocab,
-            to: 0,
-        };
-        m.backend.run(&argmax, &[&self.logits, &self.best]).await?;
-        Ok(m.backend.download(&self.best, 0, 1).await?[0])
-    }
-
-    /// The `k` most likely next tokens with their logits, best first, chosen on the device; k at most
-    /// [`MAX_TOP_K`] and the vocabulary.
-    ///
-    /// # Errors
-    /// Failures of the device; [`Error::Usage`] where the session has several texts.
-    pub async fn top_k(&self, k: usize) -> Result<Vec<(u32, f32)>> {
-        self.alone()?;
-        let m = self.model;
-        let n = m.config.vocab;
-        let k = k.clamp(1, MAX_TOP_K.min(n));
-        m.backend.scope(&|| "top-k choice".to_owned());
-        let buffers = [&self.logits, &self.best, &self.best_logits];
-        m.backend.run(&TopK { rows: 1, n, k }, &buffers).await?;
-        let ids = m.backend.download(&self.best, 0, k).await?;
-        let logits = m.backend.download(&self.best_logits, 0, k).await?;
-        Ok(ids
-            .into_iter()
-            .zip(logits.into_iter().map(f32::from_bits))
-            .collect())
     }
 }

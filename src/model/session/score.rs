@@ -1,6 +1,6 @@
 //! How well a model predicts tokens that are known: log-likelihoods, most likely tokens, distance from another model.
 
-use super::{Session, Text};
+use super::{Session, Tokens};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -9,7 +9,7 @@ use crate::model::linear::tile_rows;
 use crate::model::tap::NoTap;
 use crate::ops::sampling::Argmax;
 use crate::ops::sampling::TokenNll;
-use crate::ops::train::distill::TokenDistill;
+use crate::ops::train::TokenDistill;
 
 pub use crate::ops::sampling::IGNORED;
 
@@ -120,9 +120,9 @@ impl<'m, B: Backend> Side<'m, B> {
         let m = self.session.model;
         m.backend.upload(&m.scratch.ids, 0, &pass.tokens)?;
         m.embed(&m.scratch.ids, 0, pass.tokens.len()).await?;
-        let spans = Text::Spans(&pass.spans);
+        let spans = Tokens::Spans(&pass.spans);
         let rows = pass.tokens.len();
-        self.session.blocks(0, rows, spans, &mut NoTap).await
+        self.session.blocks(rows, spans, &mut NoTap).await
     }
 
     /// Logits of some rows, and what is asked of them; `first` is the index of their first target.
@@ -131,16 +131,17 @@ impl<'m, B: Backend> Side<'m, B> {
         m.take_rows(rows, &self.picked).await?;
         m.head(&self.picked, rows.len(), &self.logits).await?;
         m.backend.scope(&|| "scores".to_owned());
-        let (rows, vocab, to) = (rows.len(), m.config.vocab, first);
+        let (rows, vocab, offset) = (rows.len(), m.config.vocab, first);
         let nll = TokenNll {
             rows,
             vocab,
             first,
-            to,
+            offset,
         };
         let buffers = [targets, &self.logits, &self.nll];
         m.backend.run(&nll, &buffers).await?;
-        let argmax = Argmax { rows, n: vocab, to };
+        let n = vocab;
+        let argmax = Argmax { rows, n, offset };
         m.backend.run(&argmax, &[&self.logits, &self.best]).await
     }
 
@@ -199,13 +200,13 @@ impl<'m, B: Backend> Scorer<'m, B> {
     /// As [`Scorer::score`].
     pub async fn prepare(&mut self, segments: &[Segment<'_>]) -> Result<()> {
         let backend = &self.side.session.model.backend;
-        if !backend.collect_pipelines(true)? {
+        if !backend.collect_pipelines()? {
             return Ok(());
         }
-        let rehearsed = self.score(segments).await;
-        backend.collect_pipelines(false)?;
+        let collected = self.score(segments).await;
+        backend.compile_pipelines()?;
         self.filled = 0;
-        rehearsed.map(|_| ())
+        collected.map(|_| ())
     }
 
     /// Scores all targets of the segments that are not [`IGNORED`], in their order.
@@ -273,8 +274,8 @@ impl<'m, B: Backend> Scorer<'m, B> {
         self.filled = position + tokens.len();
         let sides = [Some(&mut self.side), self.reference.as_mut()];
         for side in sides.into_iter().flatten() {
-            side.session.position = position;
-            side.session.check(tokens)?;
+            side.session.cache.set_length(0, position);
+            side.session.check(0, tokens)?;
         }
         Ok(())
     }
@@ -303,9 +304,9 @@ impl<'m, B: Backend> Scorer<'m, B> {
     async fn compare(&self, reference: &Side<'_, B>, rows: usize, first: usize) -> Result<()> {
         let m = self.side.session.model;
         let distill = TokenDistill {
-            rows,
+            tokens: rows,
             vocab: m.config.vocab,
-            first,
+            offset: first,
             factor: 0.0,
             share: 1.0,
         };
@@ -346,7 +347,7 @@ impl Pass {
         let first = self.tokens.len() as u32;
         self.spans.push(Span {
             position: segment.position,
-            rows: segment.tokens.len(),
+            tokens: segment.tokens.len(),
         });
         self.tokens.extend_from_slice(segment.tokens);
         for (row, &target) in (first..).zip(segment.targets) {

@@ -1,16 +1,16 @@
 //! Speculative decoding: a cheaper reading of the model drafts tokens, and the model itself checks all of them in one pass.
 //!
-//! The texts are those of decoding token by token: a draft only decides how many tokens a pass gives. Both readings use one
+//! The sequences are those of decoding token by token: a draft only decides how many tokens a pass gives. Both readings use one
 //! cache. The draft leaves its keys and values where the pass that checks it puts the model's own, so that a draft sees the
 //! whole past as the model has it.
 
 use super::decode::{ROUND, numbers};
-use super::{Choice, MAX_TOP_K, Session, Text};
+use super::{Choice, Session, Tokens};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::Model;
+use crate::model::choice::{MAX_TOP_K, Sampling};
 use crate::model::linear::tile_rows;
-use crate::model::sampling::Sampling;
 use crate::model::tap::NoTap;
 use crate::random::SplitMix64;
 
@@ -43,12 +43,15 @@ impl<'m, B: Backend> Session<'m, B> {
     ///
     /// # Errors
     /// [`Error::Usage`] for a draft of another shape or with other caches, for no tokens or more than [`MAX_DRAFTED`], for a
-    /// model that was loaded for smaller batches, and for several texts; [`Error::Device`] from the device.
+    /// model that was loaded for smaller batches, and for several sequences; [`Error::Device`] from the device.
     pub fn speculation(&self, draft: &'m Model<B>, most: usize) -> Result<Speculation<'m, B>> {
         self.alone()?;
         let m = self.model;
         let refuse = |what: String, hint: &str| Err(Error::usage(what, hint));
-        if draft.config != m.config || draft.kv != m.kv || draft.options.context < self.context {
+        if draft.config != m.config
+            || draft.kv != m.kv
+            || draft.options.context < self.cache.capacity()
+        {
             return refuse(
                 "a draft by a model of another shape".to_owned(),
                 "draft with fewer stages of the same model, loaded for the same context",
@@ -92,8 +95,8 @@ impl<'m, B: Backend> Session<'m, B> {
     ) -> Result<Vec<u32>> {
         self.alone()?;
         self.known(&[last])?;
-        self.room(steps + 1)?;
-        self.provided(&choice)?;
+        self.room(0, steps + 1)?;
+        self.provided(&choice, 1)?;
         if steps == 0 || steps > with.most {
             return Err(Error::usage(
                 format!(
@@ -106,6 +109,7 @@ impl<'m, B: Backend> Session<'m, B> {
         let m = self.model;
         m.backend.upload(&self.round, 0, &[last])?;
         self.bring_both(steps, &choice)?;
+        self.bring_settings(&choice)?;
         self.model = with.draft;
         let drafted = self.draft(steps, &choice).await;
         self.model = m;
@@ -118,7 +122,7 @@ impl<'m, B: Backend> Session<'m, B> {
         let (drafts, chosen) = (&ids[1..=steps], &ids[ROUND..]);
         let right = drafts.iter().zip(chosen).take_while(|(a, b)| a == b);
         let accepted = right.count();
-        self.position += accepted + 1;
+        self.grow(0, accepted + 1);
         if let Choice::Drawn(_, generators) = &mut choice {
             // numbers of tokens that were not kept are still to come
             for _ in 0..=accepted {
@@ -140,20 +144,23 @@ impl<'m, B: Backend> Session<'m, B> {
         backend.upload(&self.random, ROUND, &all)
     }
 
-    /// Tokens at places 1 to `steps` of the round, each chosen after the one before it.
+    /// Tokens at indices 1 to `steps` of the round, each chosen after the one before it.
     async fn draft(&self, steps: usize, choice: &Choice<'_>) -> Result<()> {
         let m = self.model;
         for step in 0..steps {
             m.embed(&self.round, step, 1).await?;
-            self.blocks(self.position + step, 1, Text::Each, &mut NoTap)
-                .await?;
+            let next = Tokens::Run {
+                slot: 0,
+                position: self.position() + step,
+            };
+            self.blocks(1, next, &mut NoTap).await?;
             m.head(&m.scratch.x, 1, &self.logits).await?;
-            self.choose(step + 1, choice).await?;
+            self.choose(1, step + 1, choice).await?;
         }
         Ok(())
     }
 
-    /// What follows each of the tokens at places 0 to `steps` of the round, from place [`ROUND`] on.
+    /// What follows each of the tokens at indices 0 to `steps` of the round, from index [`ROUND`] on.
     async fn verify(
         &self,
         with: &Speculation<'m, B>,
@@ -162,7 +169,8 @@ impl<'m, B: Backend> Session<'m, B> {
     ) -> Result<()> {
         let (m, rows) = (self.model, steps + 1);
         m.embed(&self.round, 0, rows).await?;
-        self.blocks(self.position, rows, Text::Steps, &mut NoTap)
+        let position = self.position();
+        self.blocks(rows, Tokens::Steps { position }, &mut NoTap)
             .await?;
         m.head(&m.scratch.x, rows, &with.logits).await?;
         let from = [&with.logits, &with.best, &with.best_logits];
@@ -175,23 +183,23 @@ impl<'m, B: Backend> Session<'m, B> {
     /// As [`Session::speculate`].
     pub async fn prepare_speculation(&mut self, with: &Speculation<'m, B>) -> Result<()> {
         let backend = &self.model.backend;
-        if self.context <= with.most || !backend.collect_pipelines(true)? {
+        if self.cache.capacity() <= with.most || !backend.collect_pipelines()? {
             return Ok(());
         }
-        let position = self.position;
-        let rehearsed = self.rehearse_speculation(with).await;
-        self.position = position;
-        backend.collect_pipelines(false)?;
-        rehearsed
+        let position = self.position();
+        let collected = self.collect_speculation(with).await;
+        self.cache.set_length(0, position);
+        backend.compile_pipelines()?;
+        collected
     }
 
-    async fn rehearse_speculation(&mut self, with: &Speculation<'m, B>) -> Result<()> {
+    async fn collect_speculation(&mut self, with: &Speculation<'m, B>) -> Result<()> {
         let sampling = Sampling::default();
-        for position in [0, self.context - with.most - 1] {
-            // shorter drafts come once, at the end of a text
+        for position in [0, self.cache.capacity() - with.most - 1] {
+            // Shorter drafts come once, at the end of a sequence.
             let mut generators = sampling.generators(1);
-            for choice in [Choice::Greedy, Choice::Drawn(&sampling, &mut generators)] {
-                self.position = position;
+            for choice in [Choice::Greedy, Choice::Drawn(&[sampling], &mut generators)] {
+                self.cache.set_length(0, position);
                 self.speculate(with, 0, with.most, choice).await?;
             }
         }

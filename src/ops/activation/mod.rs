@@ -1,4 +1,4 @@
-//! What stands between two products of a feed-forward layer.
+//! Activation functions of feed-forward layers.
 
 mod swiglu;
 

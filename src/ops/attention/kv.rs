@@ -4,7 +4,7 @@ use crate::ops::Elem;
 use half::f16;
 use std::borrow::Cow;
 
-/// How keys and values are kept.
+/// How keys and values are cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kv {
     /// As they were computed.
@@ -30,7 +30,7 @@ impl Kv {
         }
     }
 
-    /// This, or single precision where heads of `head_dim` values cannot be kept so.
+    /// This, or single precision where heads of `head_dim` values cannot be cached so.
     #[must_use]
     pub fn for_heads(self, head_dim: usize) -> Self {
         match self.takes(head_dim) {
@@ -39,7 +39,7 @@ impl Kv {
         }
     }
 
-    /// Whether heads of `head_dim` values can be kept so: pairs of halves must not straddle a half of the head.
+    /// Whether heads of `head_dim` values can be cached so: a word of two f16 values must not straddle the halves of a head.
     pub fn takes(self, head_dim: usize) -> bool {
         self == Self::F32 || head_dim.is_multiple_of(4)
     }
@@ -70,17 +70,17 @@ impl Kv {
         }
     }
 
-    /// Overwrites values from `at` on.
-    pub(in crate::ops) fn store(self, words: &mut [u32], at: usize, values: &[f32]) {
+    /// Overwrites values from `index` on.
+    pub(in crate::ops) fn store(self, words: &mut [u32], index: usize, values: &[f32]) {
         match self {
             Self::F32 => {
                 let all: &mut [f32] = bytemuck::cast_slice_mut(words);
-                all[at..at + values.len()].copy_from_slice(values);
+                all[index..index + values.len()].copy_from_slice(values);
             }
             Self::F16 => {
                 let all: &mut [f16] = bytemuck::cast_slice_mut(words);
-                for (to, v) in all[at..].iter_mut().zip(values) {
-                    *to = f16::from_f32(*v);
+                for (half, v) in all[index..].iter_mut().zip(values) {
+                    *half = f16::from_f32(*v);
                 }
             }
         }

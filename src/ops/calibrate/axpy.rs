@@ -1,9 +1,8 @@
 //! Adding a multiple of one vector to another.
 
-use super::*;
-use bytemuck::Zeroable;
+use crate::ops::*;
 
-/// `y += factor x`. Bindings: `x`, `y` `[n]` f32.
+/// `y += factor * x`. Bindings: `x`, `y` `[n]` f32.
 #[derive(Debug, Clone)]
 pub struct Axpy {
     /// Values.
@@ -12,12 +11,12 @@ pub struct Axpy {
     pub factor: f32,
 }
 
-/// Uniform block of [`Axpy`].
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub struct AxpyParams {
-    n: u32,
-    factor: f32,
+params! {
+    /// Uniform block of [`Axpy`].
+    pub struct AxpyParams {
+        n: u32,
+        factor: f32,
+    }
 }
 
 impl Op for Axpy {
@@ -27,6 +26,10 @@ impl Op for Axpy {
     // devices may fuse the product and the sum
     const AGREE: Agree = Agree::Nmse(1e-14);
     type Params = AxpyParams;
+
+    fn shape(&self) -> String {
+        format!("n={},factor={}", self.n, self.factor)
+    }
 
     fn params(&self) -> AxpyParams {
         AxpyParams {
@@ -58,16 +61,17 @@ impl Op for Axpy {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        let case = |name: &str, n, factor| {
+        let case = |n, factor| {
             let data = vec![
                 Data::f32(&noise(145, n, 1.0)),
                 Data::f32(&noise(146, n, 1.0)),
             ];
-            Case::new(name, Self { n, factor }, data)
+            Case::new("", Self { n, factor }, data)
         };
         vec![
-            case("one value", 1, 0.5),
-            case("a difference, several workgroups and a bit", 1000, -1.0),
+            case(1, 0.5),
+            // several workgroups, the last of them not full
+            case(1000, -1.0),
         ]
     }
 }

@@ -2,25 +2,23 @@
 //!
 //! A weight is R [2n, 2m] or its complex parts U and W [n, m]; its inputs have the Hessian H [2m, 2m], the mean of
 //! `x^T x` over tokens. [`CholeskyBlock`] factors H, [`PhaseFeedback`] chooses codes column by column so that later
-//! columns make up for the errors of earlier ones, [`PhaseNearest`] chooses them one by one, and [`PhaseProject`] sums
-//! what least-squares scales are solved from. [`crate::ops::memory::Gather`] brings columns into the order in which they are quantized.
+//! columns make up for the errors of earlier ones, [`PhaseNearest`] chooses each by itself, and [`PhaseProject`] makes the
+//! sums from which least-squares scales are solved. [`crate::ops::memory::Gather`] brings columns into the order in which
+//! they are quantized.
 
-pub mod axpy;
-pub mod cholesky;
-pub mod feedback;
-pub mod nearest;
-pub mod project;
+mod axpy;
+mod cases;
+mod cholesky_block;
+mod phase_feedback;
+mod phase_nearest;
+mod phase_project;
 mod search;
 
-pub use axpy::Axpy;
-pub use cholesky::CholeskyBlock;
-pub use feedback::PhaseFeedback;
-pub use nearest::PhaseNearest;
-pub use project::PhaseProject;
-
-use super::*;
-use crate::codebook;
-use crate::ops::quantize::{Granularity, Piece, value};
+pub use axpy::{Axpy, AxpyParams};
+pub use cholesky_block::{CholeskyBlock, CholeskyBlockParams};
+pub use phase_feedback::{PhaseFeedback, PhaseFeedbackParams};
+pub use phase_nearest::PhaseNearest;
+pub use phase_project::PhaseProject;
 
 /// Real columns that one block of the factorization and of the feedback has.
 pub const BLOCK: usize = 32;

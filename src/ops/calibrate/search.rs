@@ -1,30 +1,30 @@
 //! The nearest sum of stages: of all sums `i^k_0 s_0 + i^k_1 s_1 + ...` the one nearest to a complex number.
 
-use super::value;
-use crate::ops::quantize::MAX_STAGES;
+use crate::ops::quantize::{MAX_STAGES, value};
 
 /// Codes of all stages, and the squared distance of their sum.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(in crate::ops) struct Nearest {
+pub(super) struct Nearest {
     /// The code of stage t at bits `2 t`.
     pub code: u32,
+    /// How far the sum is, squared.
     pub distance: f32,
 }
 
 /// Scales `(s_re, s_im)` of the stages of U or of W.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::ops) struct Stages {
+pub(super) struct Stages {
     scales: [[f32; 2]; MAX_STAGES],
     count: usize,
 }
 
 impl Stages {
     /// From `[stages, 2]` values.
-    pub fn new(scales: &[f32]) -> Self {
+    pub(super) fn new(scales: &[f32]) -> Self {
         let mut all = [[0.0; 2]; MAX_STAGES];
         let (pairs, _) = scales.as_chunks::<2>();
-        for (to, &from) in all.iter_mut().zip(pairs) {
-            *to = from;
+        for (scale, &pair) in all.iter_mut().zip(pairs) {
+            *scale = pair;
         }
         Self {
             scales: all,
@@ -33,7 +33,7 @@ impl Stages {
     }
 
     /// Codes of the `index`-th of the `4^stages` sums, the first stage changing slowest, as [`Nearest::code`].
-    pub fn code(&self, index: u32) -> u32 {
+    pub(super) fn code(&self, index: u32) -> u32 {
         (0..self.count as u32).fold(0, |code, t| {
             let digit = index >> (2 * (self.count as u32 - 1 - t)) & 3;
             code | digit << (2 * t)
@@ -41,7 +41,7 @@ impl Stages {
     }
 
     /// The sum that codes stand for, of the first `stages` stages.
-    pub fn sum(&self, code: u32, stages: usize) -> [f32; 2] {
+    pub(super) fn sum(&self, code: u32, stages: usize) -> [f32; 2] {
         let mut sum = [0.0; 2];
         for (t, &s) in self.scales[..stages].iter().enumerate() {
             let q = value((code >> (2 * t) & 3) as u8, s);
@@ -51,15 +51,15 @@ impl Stages {
     }
 
     /// All sums, in the order of [`Stages::code`].
-    pub fn sums(&self) -> impl Iterator<Item = (u32, [f32; 2])> {
+    pub(super) fn sums(&self) -> impl Iterator<Item = (u32, [f32; 2])> {
         (0..1 << (2 * self.count)).map(|index| {
             let code = self.code(index);
             (code, self.sum(code, self.count))
         })
     }
 
-    /// Codes that are chosen stage by stage, as [`Nearest::code`]: each the nearest to what the stages before it leave.
-    pub fn nested(&self, z: [f32; 2]) -> u32 {
+    /// Codes chosen stage by stage, as [`Nearest::code`]: each is the nearest to what the stages before it leave.
+    pub(super) fn nested(&self, z: [f32; 2]) -> u32 {
         let (mut e, mut code) = (z, 0);
         for (t, &s) in self.scales[..self.count].iter().enumerate() {
             let gain = [0, 1].map(|i| s[i] * (s[i] - 2.0 * e[i].abs()));
@@ -71,9 +71,10 @@ impl Stages {
         code
     }
 
-    /// The nearest sum: every choice of the stages but the last one is tried in the order of [`Stages::code`], the first
-    /// best wins; the last stage is solved: a code on the real axis if that is no worse, the sign of what is left.
-    pub fn nearest(&self, z: [f32; 2]) -> Nearest {
+    /// The nearest sum. Every choice of the stages before the last is tried in the order of [`Stages::code`], and the first
+    /// of equally good ones wins. The last stage is solved: its code lies on the real axis if that is no worse, and has the
+    /// sign of what is left.
+    pub(super) fn nearest(&self, z: [f32; 2]) -> Nearest {
         let last = self.count - 1;
         let s = self.scales[last];
         let mut best = Nearest {

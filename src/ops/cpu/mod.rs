@@ -1,4 +1,4 @@
-//! What the CPU backend's versions of several ops share: threads, and loops that become vector instructions.
+//! Shared by the CPU backend's versions of several ops: threads, and loops that become vector instructions.
 
 mod threads;
 mod vector;

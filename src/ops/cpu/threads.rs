@@ -1,4 +1,4 @@
-//! What fast host implementations share: threads, where the feature allows and the work is worth them.
+//! Threads for fast host implementations, where the feature allows them and the work is worth them.
 
 /// Calls `work(i, chunk)` for every `size` elements of `data`, on all threads there are.
 pub(crate) fn each_chunk<T: Send>(
@@ -45,14 +45,14 @@ pub(in crate::ops) fn threads() -> usize {
     1
 }
 
-/// Work, in nanoseconds of one thread, from which on others are woken for a share of it.
+/// Least work, in nanoseconds of one thread, for which other threads are woken.
 const WORTH: usize = 100_000;
 
-/// The least share of it that a thread should fetch.
+/// Least work, in nanoseconds, that a thread should take at a time.
 const SHARE: usize = 20_000;
 
-/// Pieces into which work of so many nanoseconds should be cut: one if waking a thread does not pay, else a few per
-/// thread so that a late one costs little.
+/// The number of blocks that work of a duration should be cut into: one if waking a thread does not pay, else a few for
+/// each thread, so that a late one costs little.
 pub(in crate::ops) fn pieces(nanoseconds: usize) -> usize {
     if nanoseconds < WORTH || threads() == 1 {
         return 1;
@@ -85,7 +85,7 @@ pub(in crate::ops) fn each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Sen
     items.into_iter().for_each(work);
 }
 
-/// Calls `work` with every item, each of which takes so many nanoseconds, on as many threads as pays.
+/// Calls `work` with every item, on as many threads as pays; an item takes about `nanoseconds`.
 pub(in crate::ops) fn each_worth<T: Send>(
     mut items: Vec<T>,
     nanoseconds: usize,
@@ -95,12 +95,12 @@ pub(in crate::ops) fn each_worth<T: Send>(
         .len()
         .div_ceil(pieces(items.len() * nanoseconds))
         .max(1);
-    let mut blocks = Vec::new();
+    let mut all = Vec::new();
     while items.len() > size {
-        blocks.push(items.split_off(items.len() - size));
+        all.push(items.split_off(items.len() - size));
     }
-    blocks.push(items);
-    each(blocks, |block| block.into_iter().for_each(&work));
+    all.push(items);
+    each(all, |block| block.into_iter().for_each(&work));
 }
 
 #[cfg(test)]

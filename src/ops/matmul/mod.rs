@@ -1,7 +1,14 @@
-//! Products with dense matrices: f32, f16 or bf16 weights.
+//! Products with dense matrices of f32, f16 or bf16, for layers that stay in full precision.
 
+mod cases;
 mod dense;
-mod dense_coop;
+mod matmul_gemm;
+mod matmul_gemm_coop;
+mod matmul_gemm_coop_tall;
+mod matmul_gemv;
 
-pub use dense::*;
-pub use dense_coop::*;
+pub use dense::Dense;
+pub use matmul_gemm::{MatmulGemm, MatmulGemmParams};
+pub use matmul_gemm_coop::{COOP_TOKENS, MatmulGemmCoop, MatmulGemmCoopParams};
+pub use matmul_gemm_coop_tall::MatmulGemmCoopTall;
+pub use matmul_gemv::{MatmulGemv, MatmulGemvParams};

@@ -1,7 +1,7 @@
-//! Copying: what any kernel would cost if it did nothing but move its bytes. The bench divides by it.
+//! Copying: the time that any kernel would take if it did nothing but move its bytes. The bench divides by it.
 
+use super::cases;
 use crate::ops::*;
-use bytemuck::Zeroable;
 
 /// Vectors of four words per workgroup.
 const PER_GROUP: usize = 1024;
@@ -13,11 +13,11 @@ pub struct Copy {
     pub quads: usize,
 }
 
-/// Uniform block of [`struct@Copy`].
-#[repr(C)]
-#[derive(Debug, Clone, ::core::marker::Copy, Pod, Zeroable)]
-pub struct CopyParams {
-    quads: u32,
+params! {
+    /// Uniform block of [`struct@Copy`].
+    pub struct CopyParams {
+        quads: u32,
+    }
 }
 
 impl Op for Copy {
@@ -26,6 +26,10 @@ impl Op for Copy {
     const BINDINGS: &'static [Binding] = &[read("x", Elem::U32), write("y", Elem::U32)];
     const AGREE: Agree = Agree::Bits;
     type Params = CopyParams;
+
+    fn shape(&self) -> String {
+        format!("quads={}", self.quads)
+    }
 
     fn params(&self) -> CopyParams {
         CopyParams {
@@ -56,18 +60,11 @@ impl Op for Copy {
         y[..4 * self.quads].copy_from_slice(&x[..4 * self.quads]);
     }
 
-    fn bench_cases() -> Vec<BenchCase<Self>> {
-        bench::copy()
+    fn cases() -> Vec<Case<Self>> {
+        cases::copy()
     }
 
-    fn cases() -> Vec<Case<Self>> {
-        let case = |name: &str, quads| {
-            let data = vec![Data::Words(noise_u32(1, 4 * quads)), Data::Out(4 * quads)];
-            Case::new(name, Self { quads }, data)
-        };
-        vec![
-            case("one vector", 1),
-            case("several workgroups and a bit", 4101),
-        ]
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        cases::bench_copy()
     }
 }

@@ -1,7 +1,7 @@
 //! Words set to one value: gradients before a step.
 
+use super::cases;
 use crate::ops::*;
-use bytemuck::Zeroable;
 
 /// Words per workgroup.
 const PER_GROUP: usize = 4096;
@@ -9,18 +9,18 @@ const PER_GROUP: usize = 4096;
 /// `y = value`. Binding: `y` `[words]` u32.
 #[derive(Debug, Clone)]
 pub struct Fill {
-    /// How many.
+    /// Words.
     pub words: usize,
-    /// What they become.
+    /// Their new value.
     pub value: u32,
 }
 
-/// Uniform block of [`Fill`].
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub struct FillParams {
-    words: u32,
-    value: u32,
+params! {
+    /// Uniform block of [`Fill`].
+    pub struct FillParams {
+        words: u32,
+        value: u32,
+    }
 }
 
 impl Op for Fill {
@@ -29,6 +29,10 @@ impl Op for Fill {
     const BINDINGS: &'static [Binding] = &[write("y", Elem::U32)];
     const AGREE: Agree = Agree::Bits;
     type Params = FillParams;
+
+    fn shape(&self) -> String {
+        format!("words={},value={}", self.words, self.value)
+    }
 
     fn params(&self) -> FillParams {
         FillParams {
@@ -61,12 +65,6 @@ impl Op for Fill {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        let case = |name: &str, words, value| {
-            Case::new(name, Self { words, value }, vec![Data::Out(words + 9)])
-        };
-        vec![
-            case("one word", 1, 0),
-            case("several workgroups and a bit", 16_423, 0x3f80_0000),
-        ]
+        cases::fill()
     }
 }

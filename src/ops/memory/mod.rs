@@ -1,5 +1,6 @@
 //! Words that are made or moved and not computed with.
 
+mod cases;
 mod cast_f16;
 mod copy;
 mod fill;

@@ -1,7 +1,7 @@
 //! Reproducible noise made on the device: synthetic weights for benchmarks.
 
+use super::cases;
 use crate::ops::*;
-use bytemuck::Zeroable;
 
 /// Fills a buffer: `y[i] = (hash32(i, seed) & keep) | put`.
 ///
@@ -10,16 +10,16 @@ use bytemuck::Zeroable;
 pub struct Noise {
     /// Words to fill.
     pub words: usize,
-    /// Which noise.
+    /// Seed of the noise.
     pub seed: u32,
-    /// Bits of the noise that are kept.
+    /// Mask of the bits that are noise.
     pub keep: u32,
-    /// Bits that are set.
+    /// Bits that are set in every word.
     pub put: u32,
 }
 
 impl Noise {
-    /// The op that fills a buffer of `words` as the bench wants it; `None` for what is not noise.
+    /// The op that fills a buffer of `words` as the bench wants it; `None` for contents that are not noise.
     pub fn made(made: &Made, words: usize, seed: u32) -> Option<Self> {
         match made {
             Made::Zeros | Made::Words(_) => None,
@@ -55,14 +55,14 @@ impl Noise {
     }
 }
 
-/// Uniform block of [`Noise`].
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub struct NoiseParams {
-    words: u32,
-    seed: u32,
-    keep: u32,
-    put: u32,
+params! {
+    /// Uniform block of [`Noise`].
+    pub struct NoiseParams {
+        words: u32,
+        seed: u32,
+        keep: u32,
+        put: u32,
+    }
 }
 
 /// Words one workgroup fills.
@@ -74,6 +74,13 @@ impl Op for Noise {
     const BINDINGS: &'static [Binding] = &[write("y", Elem::U32)];
     const AGREE: Agree = Agree::Bits;
     type Params = NoiseParams;
+
+    fn shape(&self) -> String {
+        format!(
+            "words={},seed={},keep={:#x},put={:#x}",
+            self.words, self.seed, self.keep, self.put
+        )
+    }
 
     fn params(&self) -> NoiseParams {
         NoiseParams {
@@ -109,19 +116,11 @@ impl Op for Noise {
         }
     }
 
-    fn bench_cases() -> Vec<BenchCase<Self>> {
-        bench::noise()
+    fn cases() -> Vec<Case<Self>> {
+        cases::noise()
     }
 
-    fn cases() -> Vec<Case<Self>> {
-        vec![
-            Case::new("bits", Self::bits(5000, 3), vec![Data::Out(5000)]),
-            Case::new("halves", Self::halves(77, 4), vec![Data::Out(77)]),
-            Case::new(
-                "many groups",
-                Self::bits(50_001, 5),
-                vec![Data::Out(50_001)],
-            ),
-        ]
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        cases::bench_noise()
     }
 }

@@ -1,4 +1,4 @@
-//! Root-mean-square norms of rows, alone and with what follows them.
+//! Root-mean-square norms of tokens, alone and with the rounding that follows them.
 
 mod rms_norm;
 mod rms_norm_f16;

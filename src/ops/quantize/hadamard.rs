@@ -1,18 +1,17 @@
 //! Rotations that spread outliers: a Walsh-Hadamard transform of blocks of columns, with random signs.
 
-use crate::ops::data::hash32;
+use crate::ops::bench::{HIDDEN, PROMPT};
 use crate::ops::*;
-use bytemuck::Zeroable;
 
 /// Values that a workgroup transforms, and the largest block.
 const SPAN: usize = 1024;
 /// Seed of the signs.
 const SEED: u32 = 0x6864_6D64;
 
-/// Turns the rows of a matrix: `y = H D x`, or back, `y = D H x`. D has a sign for each column, H is the orthonormal
+/// Rotates the rows of a matrix: `y = H D x`, or back, `y = D H x`. D has a sign for each column, H is the orthonormal
 /// Walsh-Hadamard matrix of each block of columns (QuIP#, arXiv 2402.04396, QuaRot, arXiv 2404.00456). The widely-linear
-/// form pairs column j with column j + width / 2: blocks lie within a half, and both halves are turned alike, so that
-/// complex columns are turned as complex columns. Norms, and what is before them, stay as they are.
+/// form pairs column j with column j + width / 2: blocks lie within a half, and both halves are rotated alike, so that
+/// complex columns are rotated as complex columns. Norms, and what comes before them, stay as they are.
 ///
 /// A block is the largest power of two that divides half of the width, at most 1024; of an odd half it is one column, and
 /// only signs change. Sums are made in the order of the fast transform everywhere: the bits are the same.
@@ -24,20 +23,20 @@ pub struct Hadamard {
     pub rows: usize,
     /// Values of a row.
     pub width: usize,
-    /// The other way around.
-    pub back: bool,
+    /// The other way around: `y = D H x`.
+    pub inverse: bool,
 }
 
-/// Uniform block of [`Hadamard`].
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Pod, Zeroable)]
-pub struct HadamardParams {
-    len: u32,
-    width: u32,
-    half: u32,
-    block: u32,
-    scale: f32,
-    back: u32,
+params! {
+    /// Uniform block of [`Hadamard`].
+    pub struct HadamardParams {
+        len: u32,
+        width: u32,
+        half: u32,
+        block: u32,
+        scale: f32,
+        inverse: u32,
+    }
 }
 
 impl Hadamard {
@@ -61,10 +60,10 @@ impl Hadamard {
         if odd { -1.0 } else { 1.0 }
     }
 
-    /// Turns one row in place.
+    /// Rotates one row in place.
     fn row(&self, row: &mut [f32], signs: &[f32]) {
         let flip = |row: &mut [f32]| row.iter_mut().zip(signs).for_each(|(v, s)| *v *= s);
-        if !self.back {
+        if !self.inverse {
             flip(row);
         }
         let scale = self.scale();
@@ -81,12 +80,12 @@ impl Hadamard {
             }
             block.iter_mut().for_each(|v| *v *= scale);
         }
-        if self.back {
+        if self.inverse {
             flip(row);
         }
     }
 
-    /// Turns rows on the host, in place: `values` has them one after the other.
+    /// Rotates rows on the host, in place: they follow one another in `values`.
     pub fn apply(&self, values: &mut [f32]) {
         let signs: Vec<f32> = (0..self.width).map(|c| self.sign(c)).collect();
         let rows = values[..self.rows * self.width].chunks_exact_mut(self.width);
@@ -103,6 +102,15 @@ impl Op for Hadamard {
     const AGREE: Agree = Agree::Bits;
     type Params = HadamardParams;
 
+    fn shape(&self) -> String {
+        let shape = format!("rows={},k={}", self.rows, self.width);
+        if self.inverse {
+            shape + ",inverse=1"
+        } else {
+            shape
+        }
+    }
+
     fn params(&self) -> HadamardParams {
         HadamardParams {
             len: (self.rows * self.width) as u32,
@@ -110,7 +118,7 @@ impl Op for Hadamard {
             half: self.width.div_ceil(2) as u32,
             block: self.block() as u32,
             scale: self.scale(),
-            back: self.back.into(),
+            inverse: self.inverse.into(),
         }
     }
 
@@ -141,55 +149,64 @@ impl Op for Hadamard {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        let case = |name: &str, rows, width, back| {
-            let op = Self { rows, width, back };
+        let case = |[rows, width]: [usize; 2], inverse| {
+            let op = Self {
+                rows,
+                width,
+                inverse,
+            };
             let n = rows * width;
-            let data = vec![Data::f32(&noise(31, n, 3.0)), Data::Out(n)];
-            Case::new(name, op, data)
+            Case::new("", op, vec![Data::f32(&noise(31, n, 3.0)), Data::Out(n)])
         };
         vec![
-            case("blocks of 32 in halves of 288", 3, 576, false),
-            case("blocks of 256, back", 2, 1536, true),
-            case("a block for half of a row", 5, 2048, false),
-            case(
-                "half of a row is more than the largest block",
-                2,
-                8192,
-                true,
-            ),
-            case("an odd half: signs", 4, 6, false),
-            case("an odd width: signs", 3, 5, true),
-            case("blocks of two that share a workgroup", 700, 4, false),
+            // blocks of 32, of 256, and one for half of a row
+            case([3, 576], false),
+            case([2, 1536], true),
+            case([5, 2048], false),
+            // half of a row is more than the largest block
+            case([2, 8192], true),
+            // an odd half, and an odd width: only signs change
+            case([4, 6], false),
+            case([3, 5], true),
+            // blocks of two that share a workgroup
+            case([700, 4], false),
         ]
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        bench::hadamard()
+        let each = |rows| {
+            let op = Self {
+                rows,
+                width: HIDDEN,
+                inverse: false,
+            };
+            bench::case("", op, &[Made::Floats, Made::Zeros])
+        };
+        [1, PROMPT].map(each).into()
     }
 }
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn turned(x: &[f32], back: bool) -> Vec<f32> {
+    fn rotated(x: &[f32], inverse: bool) -> Vec<f32> {
         let mut y = x.to_vec();
         let op = Hadamard {
             rows: 1,
             width: x.len(),
-            back,
+            inverse,
         };
         op.apply(&mut y);
         y
     }
 
     #[test]
-    fn it_turns_and_turns_back() {
+    fn the_inverse_undoes_the_rotation() {
         let x = noise(1, 96, 1.0);
         let length = |x: &[f32]| x.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
-        let y = turned(&x, false);
+        let y = rotated(&x, false);
         assert!((length(&x) - length(&y)).abs() < 1e-5 * length(&x));
-        let again = turned(&y, true);
+        let again = rotated(&y, true);
         assert!(x.iter().zip(&again).all(|(a, b)| (a - b).abs() < 1e-6));
     }
 
@@ -197,16 +214,16 @@ mod tests {
     fn an_outlier_is_spread_over_its_block() {
         let mut x = vec![0.0; 64];
         x[3] = 8.0;
-        let y = turned(&x, false);
+        let y = rotated(&x, false);
         assert!(y[..32].iter().all(|v| (v.abs() - 2f32.sqrt()).abs() < 1e-6));
         assert!(y[32..].iter().all(|&v| v == 0.0));
     }
 
     #[test]
-    fn both_halves_are_turned_alike() {
+    fn both_halves_are_rotated_alike() {
         let x = noise(2, 24, 1.0);
         let swapped: Vec<f32> = x[12..].iter().chain(&x[..12]).copied().collect();
-        let (y, z) = (turned(&x, false), turned(&swapped, false));
+        let (y, z) = (rotated(&x, false), rotated(&swapped, false));
         assert_eq!((&y[..12], &y[12..]), (&z[12..], &z[..12]));
     }
 }

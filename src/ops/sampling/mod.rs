@@ -1,9 +1,14 @@
 //! What becomes of logits: the greatest, the greatest few, a sample, a likelihood.
+//!
+//! Every op takes rows of logits, one for each token, and what it makes of a row depends on that row alone.
 
-mod nll;
+mod argmax;
+mod order;
 mod sample;
-mod select;
+mod token_nll;
+mod top_k;
 
-pub use nll::*;
+pub use argmax::*;
 pub use sample::*;
-pub use select::*;
+pub use token_nll::*;
+pub use top_k::*;

@@ -58,7 +58,7 @@ pub fn allocate(
         let step = |i: usize| cost(i, stages[i] + 1) - cost(i, stages[i]);
         let gain = |i: usize| stacks[i].gain(stages[i] - fewest) / step(i) as f64;
         let possible = (0..stacks.len()).filter(|&i| stages[i] < MOST && spent + step(i) <= budget);
-        // of equal gains the first stack wins
+        // Among equal gains the first stack wins.
         let best = possible.rev().max_by(|&a, &b| gain(a).total_cmp(&gain(b)));
         let Some(best) = best else {
             break;
@@ -85,7 +85,7 @@ impl Sensitivity {
     }
 }
 
-/// `mixed` with so many stages of these layers.
+/// `mixed` with `stages` stages of these layers.
 fn stacked(mixed: Mixed, layers: &[LinearShape], stages: usize) -> Result<Mixed> {
     if mixed.of(&layers[0].prefix) == stages {
         return Ok(mixed);
@@ -153,17 +153,8 @@ mod tests {
     };
 
     fn stacks(config: &Config, divergence: impl Fn(usize) -> f64) -> Vec<Sensitivity> {
-        let all = config.linears();
-        let blocks = all[..14].chunks(7);
-        let of = |l: &'_ [LinearShape]| {
-            [
-                l[..3].to_vec(),
-                l[3..4].to_vec(),
-                l[4..6].to_vec(),
-                l[6..].to_vec(),
-            ]
-        };
-        let stacks = blocks.flat_map(of).chain([all[14..].to_vec()]);
+        let blocks = (0..config.layers).flat_map(|l| config.stacks(l));
+        let stacks = blocks.chain([vec![config.head()]]);
         let one = |(i, layers)| Sensitivity {
             layers,
             divergence: divergence(i),
@@ -175,11 +166,11 @@ mod tests {
     #[test]
     fn stages_go_where_they_are_worth_most_and_stay_within_the_bits() {
         let config = config();
-        // down of the first block suffers by far the most, and then the head
+        // The layer down of the first block suffers by far the most, and the head is next.
         let stacks = stacks(&config, |i| {
             [1.0, 1.0, 1.0, 90.0, 1.0, 1.0, 1.0, 1.0, 30.0][i]
         });
-        // down is a twelfth of the weights, the head a sixth, the least of all a twenty-fourth
+        // The layer down is a twelfth of the weights, the head a sixth, the smallest stack a twenty-fourth.
         for (bits, stages) in [
             (2.01, Some("2")),
             (2.1, Some("2,down@0=3")),

@@ -6,8 +6,7 @@ use crate::backend::{Backend, upload_new};
 use crate::error::{Error, Result};
 use crate::ops::calibrate::{BLOCK, CholeskyBlock};
 use crate::ops::memory::PADDING;
-use crate::ops::train::matmul::Place;
-use crate::ops::train::optimizer::GradNorm;
+use crate::ops::train::{GradNorm, MatrixView};
 
 /// H and L with `H = L L^T`, shared by the layers that read the same inputs.
 pub(super) struct Factor<B: Backend> {
@@ -26,7 +25,7 @@ pub(super) struct Factor<B: Backend> {
     pub from_weight: B::Buffer,
     /// The weight's own columns, [`PADDING`] for the one that makes an odd number even.
     pub padded: B::Buffer,
-    /// 0, 1, 2, ...: as many as the larger of both sides of the layers has.
+    /// The indices 0, 1, 2, ... of rows or columns, whichever are more.
     pub iota: B::Buffer,
 }
 
@@ -58,7 +57,7 @@ fn order_of(diagonal: &[f32]) -> Vec<u32> {
 impl<B: Backend> Factor<B> {
     /// Damps, orders and factors the Hessian of `moments`; `most_rows` is the number of rows (padded) of the largest of
     /// the layers. `damping` counts in means of its diagonal.
-    pub async fn new(
+    pub(super) async fn new(
         backend: &B,
         moments: &Moments<B>,
         damping: f64,
@@ -70,7 +69,7 @@ impl<B: Backend> Factor<B> {
         let iota = upload_new(backend, "indices", &indices)?;
         let diagonal = moments.diagonal(backend, &iota).await?;
         let mean = diagonal.iter().map(|&d| f64::from(d)).sum::<f64>() / in_features as f64;
-        // inputs that are all zero are as good as any: their Hessian becomes the identity
+        // Inputs that are all zero are as good as any: their Hessian becomes the identity.
         let damp = if mean > 0.0 { damping * mean } else { 1.0 };
         let order = order_of(&diagonal);
         let padded = upload_new(backend, "columns", &padded(in_features))?;
@@ -100,18 +99,18 @@ impl<B: Backend> Factor<B> {
     }
 
     /// Where the inverse of block `i` lies.
-    fn inverse(i: usize) -> Place {
-        Place {
-            first: i * BLOCK * BLOCK,
-            ..Place::rows(BLOCK)
+    fn inverse(i: usize) -> MatrixView {
+        MatrixView {
+            offset: i * BLOCK * BLOCK,
+            ..MatrixView::rows(BLOCK)
         }
     }
 
-    /// Part of the factor from (row, column) on.
-    fn part(&self, row: usize, column: usize) -> Place {
-        Place {
-            first: row * self.columns + column,
-            ..Place::rows(self.columns)
+    /// The block of the factor that begins at (row, column).
+    fn block_at(&self, row: usize, column: usize) -> MatrixView {
+        MatrixView {
+            offset: row * self.columns + column,
+            ..MatrixView::rows(self.columns)
         }
     }
 
@@ -139,7 +138,7 @@ impl<B: Backend> Factor<B> {
                 continue;
             }
             self.explain(backend, i, (first, size), &panels).await?;
-            // nothing stays to the right of the block
+            // To the right of the block the factor is zero.
             let above = Area {
                 rows: size,
                 columns: below,
@@ -167,7 +166,7 @@ impl<B: Backend> Factor<B> {
         let from = (&self.lower, n * n, n);
         let (rows, columns) = ((&self.iota, rest), (&self.iota, first));
         gather(backend, from, rows, columns, (before, panel), 0.0).await?;
-        let rows = Place::rows(size);
+        let rows = MatrixView::rows(size);
         let op = product([below, size, size], rows, Self::inverse(i), rows);
         backend.run(&op, &[before, &self.inverses, after]).await?;
         let (from, iota) = ((after, below * size, size), (&self.iota, 0));
@@ -177,7 +176,7 @@ impl<B: Backend> Factor<B> {
             ..panel
         };
         gather(backend, from, iota, iota, (&self.lower, to), 0.0).await?;
-        let op = product([below, below, size], rows, rows, self.part(rest, rest));
+        let op = product([below, below, size], rows, rows, self.block_at(rest, rest));
         let op = op.adding().times(-1.0);
         backend.run(&op, &[after, after, &self.lower]).await
     }
@@ -195,7 +194,7 @@ impl<B: Backend> Factor<B> {
     }
 
     /// `x = b H^-1` for `rows` rows of b, all in the order of L; `y` is scratch of the same size, b is overwritten.
-    pub async fn solve(
+    pub(super) async fn solve(
         &self,
         backend: &B,
         rows: usize,
@@ -204,17 +203,22 @@ impl<B: Backend> Factor<B> {
     ) -> Result<()> {
         let n = self.columns;
         let rest = backend.alloc("right-hand side", rows * BLOCK)?;
-        let wide = |first| Place {
-            first,
-            ..Place::rows(n)
+        let wide = |first| MatrixView {
+            offset: first,
+            ..MatrixView::rows(n)
         };
         // y L^T = b
         for (i, (first, size)) in blocks(n).enumerate() {
             let (from, to) = ((b, rows * n, n), (&rest, Area::rows(rows, size)));
             gather(backend, from, (&self.iota, 0), (&self.iota, first), to, 0.0).await?;
-            let narrow = Place::rows(size);
+            let narrow = MatrixView::rows(size);
             if first > 0 {
-                let op = product([rows, size, first], wide(0), self.part(first, 0), narrow);
+                let op = product(
+                    [rows, size, first],
+                    wide(0),
+                    self.block_at(first, 0),
+                    narrow,
+                );
                 let buffers = [y, &self.lower, &rest];
                 backend.run(&op.adding().times(-1.0), &buffers).await?;
             }
@@ -225,46 +229,46 @@ impl<B: Backend> Factor<B> {
         for (i, (first, size)) in blocks(n).enumerate().rev() {
             let (from, to) = ((y, rows * n, n), (&rest, Area::rows(rows, size)));
             gather(backend, from, (&self.iota, 0), (&self.iota, first), to, 0.0).await?;
-            let narrow = Place::rows(size);
+            let narrow = MatrixView::rows(size);
             self.behind(backend, rows, (first, size), b, (&rest, narrow, true))
                 .await?;
-            let inverse = Self::inverse(i).turned();
+            let inverse = Self::inverse(i).transposed();
             let op = product([rows, size, size], narrow, inverse, wide(first));
             backend.run(&op, &[&rest, &self.inverses, b]).await?;
         }
         Ok(())
     }
 
-    /// `sum_(i > c) e_i L_ic` for the columns c of a block and the columns i behind it: into `to`, or taken away there.
-    /// Nothing is written where there is nothing behind.
-    pub async fn behind(
+    /// `sum_(i > c) e_i * L_ic` for the columns c of a block and the columns i behind it: written to `dst`, or subtracted there.
+    /// Nothing is written where no columns are behind.
+    pub(super) async fn behind(
         &self,
         backend: &B,
         rows: usize,
         (first, size): (usize, usize),
         e: &B::Buffer,
-        (to, place, subtract): (&B::Buffer, Place, bool),
+        (dst, dst_layout, subtract): (&B::Buffer, MatrixView, bool),
     ) -> Result<()> {
         let rest = first + size;
         let depth = self.columns - rest;
         if depth == 0 {
             return Ok(());
         }
-        let e_place = Place {
-            first: rest,
-            ..Place::rows(self.columns)
+        let e_layout = MatrixView {
+            offset: rest,
+            ..MatrixView::rows(self.columns)
         };
-        let l = self.part(rest, first).turned();
-        let op = product([rows, size, depth], e_place, l, place);
+        let l = self.block_at(rest, first).transposed();
+        let op = product([rows, size, depth], e_layout, l, dst_layout);
         let op = match subtract {
             true => op.adding().times(-1.0),
             false => op,
         };
-        backend.run(&op, &[e, &self.lower, to]).await
+        backend.run(&op, &[e, &self.lower, dst]).await
     }
 
     /// `tr(E H E^T)` for E [rows, columns] in the order of L; `scratch` has its size.
-    pub async fn error(
+    pub(super) async fn error(
         &self,
         backend: &B,
         rows: usize,
@@ -272,8 +276,8 @@ impl<B: Backend> Factor<B> {
         scratch: &B::Buffer,
     ) -> Result<f64> {
         let n = self.columns;
-        let all = Place::rows(n);
-        let op = product([rows, n, n], all, all.turned(), all);
+        let all = MatrixView::rows(n);
+        let op = product([rows, n, n], all, all.transposed(), all);
         backend.run(&op, &[e, &self.lower, scratch]).await?;
         Ok(norms(backend, scratch, rows * n).await?.0)
     }
@@ -281,18 +285,18 @@ impl<B: Backend> Factor<B> {
 
 /// The sum of squares of `n` values, and their largest magnitude.
 pub(super) async fn norms<B: Backend>(backend: &B, x: &B::Buffer, n: usize) -> Result<(f64, f32)> {
-    let op = GradNorm { n, first: 0 };
-    let shares = op.shares();
+    let op = GradNorm { n, offset: 0 };
+    let shares = op.partials();
     let squares = backend.alloc("squares", shares)?;
     let largest = backend.alloc("largest", shares)?;
     backend.run(&op, &[x, &squares, &largest]).await?;
     let sums = backend.download(&squares, 0, shares);
-    let tops = backend.download(&largest, 0, shares);
+    let maxima = backend.download(&largest, 0, shares);
     let sum = sums
         .await?
         .into_iter()
         .map(|w| f64::from(f32::from_bits(w)));
     let sum = sum.sum();
-    let top = tops.await?.into_iter().max().unwrap_or(0);
+    let top = maxima.await?.into_iter().max().unwrap_or(0);
     Ok((sum, f32::from_bits(top)))
 }

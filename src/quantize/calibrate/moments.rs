@@ -5,19 +5,18 @@ use crate::backend::{Backend, kernel_for, upload_new};
 use crate::error::{Error, Result};
 use crate::ops::calibrate::Axpy;
 use crate::ops::memory::CastF16;
-use crate::ops::train::coop::MatmulTrainCoop;
-use crate::ops::train::lerp::Lerp;
-use crate::ops::train::matmul::{Causal, MatmulTrain, Place};
+use crate::ops::train::{Causal, Lerp, MatmulTrain, MatmulTrainCoop, MatrixView};
 
-/// Sums over tokens (nothing that follows from them depends on their number), of inputs `x_q` with everything before quantized and `x_f` of the full-precision model.
+/// Sums over tokens of inputs: `x_q` where everything before is quantized, `x_f` in the full-precision model. Nothing that
+/// follows from them depends on how many tokens there were.
 pub(super) struct Moments<B: Backend> {
     /// Inputs.
     pub columns: usize,
-    /// `x_q^T x_q`, [columns, columns], of which the lower triangle is there.
+    /// `x_q^T * x_q`, [columns, columns]; only the lower triangle is there.
     pub hessian: B::Buffer,
-    /// `(x_f - x_q)^T x_q`, [columns, columns].
+    /// `(x_f - x_q)^T * x_q`, [columns, columns].
     pub drift: B::Buffer,
-    /// `(r_f - r_q)^T x_q` of the residual stream that the layer adds to, and the stream's width.
+    /// `(r_f - r_q)^T * x_q` of the residual stream that the layer adds to, and the stream's width.
     pub residual: Option<(B::Buffer, usize)>,
 }
 
@@ -32,8 +31,8 @@ pub(super) struct Scratch<B: Backend> {
 }
 
 impl<B: Backend> Scratch<B> {
-    /// For factors of so many values.
-    pub fn new(backend: &B, values: usize) -> Result<Self> {
+    /// Room for factors of `values` values.
+    pub(super) fn new(backend: &B, values: usize) -> Result<Self> {
         let half = || backend.alloc("factor in f16", values.div_ceil(2));
         let halves = kernel_for::<MatmulTrainCoop>(backend.facts().features);
         Ok(Self {
@@ -57,7 +56,7 @@ impl<B: Backend> Scratch<B> {
             rows,
             columns,
             stride: columns,
-            first: 0,
+            offset: 0,
         };
         backend.run(&cast_f16, &[x, &halves[which]]).await?;
         Ok(&halves[which])
@@ -66,7 +65,7 @@ impl<B: Backend> Scratch<B> {
 
 impl<B: Backend> Moments<B> {
     /// Nothing yet, of a stack with `columns` inputs that adds to a stream of that width, if it adds to one.
-    pub fn new(backend: &B, columns: usize, stream: Option<usize>) -> Result<Self> {
+    pub(super) fn new(backend: &B, columns: usize, stream: Option<usize>) -> Result<Self> {
         let square = columns.saturating_mul(columns);
         let most = backend.facts().max_words;
         if square > most {
@@ -87,7 +86,7 @@ impl<B: Backend> Moments<B> {
     }
 
     /// Adds the moments of `rows` tokens.
-    pub async fn add(
+    pub(super) async fn add(
         &self,
         backend: &B,
         rows: usize,
@@ -96,12 +95,12 @@ impl<B: Backend> Moments<B> {
         scratch: &Scratch<B>,
     ) -> Result<()> {
         let n = self.columns;
-        let at = Place::rows(n);
+        let at = MatrixView::rows(n);
         let sum = |width: usize| {
             let op = product(
                 [width, n, rows],
-                Place::rows(width).turned(),
-                at.turned(),
+                MatrixView::rows(width).transposed(),
+                at.transposed(),
                 at,
             );
             op.adding()
@@ -129,11 +128,11 @@ impl<B: Backend> Moments<B> {
     }
 
     /// The diagonal of the Hessian.
-    pub async fn diagonal(&self, backend: &B, iota: &B::Buffer) -> Result<Vec<f32>> {
+    pub(super) async fn diagonal(&self, backend: &B, iota: &B::Buffer) -> Result<Vec<f32>> {
         let n = self.columns;
         let diagonal = backend.alloc("diagonal", n)?;
         let zero = upload_new(backend, "zero", &[0])?;
-        // element i of the diagonal begins row i of rows that are one longer
+        // In rows that are one value longer, element i of the diagonal is the first of row i.
         let from = (&self.hessian, n * n, n + 1);
         let to = (&diagonal, Area::rows(n, 1));
         gather(backend, from, (iota, 0), (&zero, 0), to, 0.0).await?;
@@ -164,21 +163,21 @@ async fn run<B: Backend>(
 pub(super) async fn copy<B: Backend>(
     backend: &B,
     n: usize,
-    from: &B::Buffer,
-    to: &B::Buffer,
+    src: &B::Buffer,
+    dst: &B::Buffer,
 ) -> Result<()> {
-    // a share of 0 gives what is read to the bit, as long as what was there is finite: it was written by this crate
-    backend.run(&Lerp { n, share: 0.0 }, &[from, to]).await
+    // With a share of 0 the bits are those of `src`, as long as what was in `dst` is finite: this crate has written it.
+    backend.run(&Lerp { n, share: 0.0 }, &[src, dst]).await
 }
 
-/// `to = a - b`.
+/// `dst = a - b`.
 pub(super) async fn subtract<B: Backend>(
     backend: &B,
     n: usize,
     (a, b): Both<'_, B::Buffer>,
-    to: &B::Buffer,
+    dst: &B::Buffer,
 ) -> Result<()> {
-    copy(backend, n, a, to).await?;
+    copy(backend, n, a, dst).await?;
     let less = Axpy { n, factor: -1.0 };
-    backend.run(&less, &[b, to]).await
+    backend.run(&less, &[b, dst]).await
 }

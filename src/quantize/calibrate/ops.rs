@@ -3,9 +3,9 @@
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::ops::memory::Gather;
-use crate::ops::train::matmul::{MatmulTrain, Place};
+use crate::ops::train::{MatmulTrain, MatrixView};
 
-/// Where a matrix lies that is written.
+/// Where in a buffer a matrix is written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Area {
     pub rows: usize,
@@ -18,7 +18,7 @@ pub(super) struct Area {
 
 impl Area {
     /// Rows one after the other from the buffer's beginning.
-    pub fn rows(rows: usize, columns: usize) -> Self {
+    pub(super) fn rows(rows: usize, columns: usize) -> Self {
         Self {
             rows,
             columns,
@@ -28,59 +28,64 @@ impl Area {
     }
 }
 
-/// A list of indices, from its entry number so and so on.
+/// A list of indices, and the entry that it is read from.
 pub(super) type List<'a, T> = (&'a T, usize);
 
-/// `to[i, j] = from[rows[i], columns[j]]`, plus `diagonal` where i = j; `from` is a buffer with its length and the
-/// distance of its rows.
+/// `dst[i, j] = src[rows[i], columns[j]]`, plus `diagonal` where i = j; `src` is a buffer with its length and the distance of
+/// its rows.
 pub(super) async fn gather<B: Backend>(
     backend: &B,
-    (from, x_len, x_stride): (&B::Buffer, usize, usize),
+    (src, x_len, x_stride): (&B::Buffer, usize, usize),
     (rows, rows_first): List<'_, B::Buffer>,
     (columns, columns_first): List<'_, B::Buffer>,
-    (to, area): (&B::Buffer, Area),
+    (dst, area): (&B::Buffer, Area),
     diagonal: f32,
 ) -> Result<()> {
     let op = Gather {
         n_rows: area.rows,
         n_columns: area.columns,
-        rows_first,
-        columns_first,
+        rows_offset: rows_first,
+        columns_offset: columns_first,
         x_stride,
         x_len,
-        y_first: area.first,
+        y_offset: area.first,
         y_stride: area.stride,
         diagonal,
         symmetric: false,
     };
-    backend.run(&op, &[from, rows, columns, to]).await
+    backend.run(&op, &[src, rows, columns, dst]).await
 }
 
-/// `to[i, j] = from[list[i], list[j]]` for a symmetric matrix [n, n] of which the lower triangle is there, plus `diagonal`
-/// where i = j.
+/// `dst[i, j] = src[list[i], list[j]]`, plus `diagonal` where i = j, for a symmetric matrix [n, n] whose lower triangle alone is
+/// there.
 pub(super) async fn gather_symmetric<B: Backend>(
     backend: &B,
-    (from, n): (&B::Buffer, usize),
+    (src, n): (&B::Buffer, usize),
     list: &B::Buffer,
-    (to, columns): (&B::Buffer, usize),
+    (dst, columns): (&B::Buffer, usize),
     diagonal: f32,
 ) -> Result<()> {
     let op = Gather {
         n_rows: columns,
         n_columns: columns,
-        rows_first: 0,
-        columns_first: 0,
+        rows_offset: 0,
+        columns_offset: 0,
         x_stride: n,
         x_len: n * n,
-        y_first: 0,
+        y_offset: 0,
         y_stride: columns,
         diagonal,
         symmetric: true,
     };
-    backend.run(&op, &[from, list, list, to]).await
+    backend.run(&op, &[src, list, list, dst]).await
 }
 
-/// `c [m, n] = a [m, k] b [n, k]^T`.
-pub(super) fn product(size: [usize; 3], a: Place, b: Place, c: Place) -> MatmulTrain {
+/// `c [m, n] = a [m, k] * b [n, k]^T`.
+pub(super) fn product(
+    size: [usize; 3],
+    a: MatrixView,
+    b: MatrixView,
+    c: MatrixView,
+) -> MatmulTrain {
     MatmulTrain::new(size, a, b, c)
 }

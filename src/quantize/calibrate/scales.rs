@@ -11,7 +11,7 @@ pub(super) fn refit(scales: &mut [f32], a: &mut [f64], b: &mut [f64]) {
         a[i * n + i] += 1e-3 * a[i * n + i] + 1e-6 * mean;
     }
     if !solve(a, b) {
-        return; // a cell that no input reaches keeps its scales
+        return; // a scale block that no input reaches keeps its scales
     }
     for (scale, &step) in scales.iter_mut().zip(b.iter()) {
         *scale = ((f64::from(*scale) + step) as f32).max(LEAST_SCALE);

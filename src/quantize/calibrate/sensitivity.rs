@@ -3,16 +3,18 @@
 use super::factor::Factor;
 use super::layer::Layer;
 use super::moments::Moments;
-use super::streams::{Quantized, Streams};
-use super::{CalibrateOptions, check, fits, load_options, stacks_of};
+use super::needs::fits;
+use super::options::{CalibrateOptions, check, load_options};
+use super::streams::{Reads, Streams};
 use crate::backend::Backend;
 use crate::error::Result;
+use crate::model::blueprint::StackIndex;
 use crate::model::config::LinearShape;
-use crate::model::forward::{LoadOptions, Model};
 use crate::model::linear::Linear;
 use crate::model::load::Loader;
+use crate::model::loaded::Model;
+use crate::model::options::LoadOptions;
 use crate::model::session::{IGNORED, Scorer, Segment};
-use crate::model::tap::Stack;
 use crate::model::{Config, Packed, PackedView, Weights};
 
 /// Layers that run as one product, and how much the model suffers when they alone are quantized.
@@ -54,7 +56,8 @@ pub async fn sensitivities<B: Backend>(
     options: CalibrateOptions,
     progress: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Vec<Sensitivity>> {
-    let count = 4 * config.layers + usize::from(!options.recipe.skip_head);
+    let in_blocks = config.blueprint().stacks.len() * config.layers;
+    let count = in_blocks + usize::from(!options.recipe.skip_head);
     let mut done = 0;
     let mut next = |layers: &[LinearShape]| {
         progress(&layers[0].prefix, done, 2 * count);
@@ -70,8 +73,7 @@ type Dense<'a, B> = (&'a B, &'a Config, &'a dyn Weights);
 
 /// A stack that is quantized by itself.
 struct Alone {
-    stack: Stack,
-    block: usize,
+    stack: StackIndex,
     layers: Vec<LinearShape>,
     /// With the fewest stages.
     packed: Vec<Packed>,
@@ -98,36 +100,30 @@ async fn alone<B: Backend>(
         progress: &mut quiet,
     };
     let streams = Streams::new(&loader, judged.text, load, options.recipe.rotated).await?;
-    let (linears, none) = (config.linears(), Quantized::default());
     let mut all = Vec::new();
     for block in 0..config.layers {
         let full = loader.block(block).await?;
-        for (stack, layers) in stacks_of(&linears, block) {
-            next(layers);
-            let both = (&full, &none);
-            let moments = streams.moments(stack, Some(both)).await?;
-            let (packed, errors) = weigh(&loader, layers, &moments, (judged, options)).await?;
+        for (stack, layers) in config.stacks(block).into_iter().enumerate() {
+            next(&layers);
+            let moments = streams.moments(Reads::stack(stack, &full, &[])).await?;
+            let (packed, errors) = weigh(&loader, &layers, &moments, (judged, options)).await?;
             all.push(Alone {
-                stack,
-                block,
-                layers: layers.to_vec(),
+                stack: StackIndex::Block { block, stack },
+                layers,
                 packed,
                 errors,
             });
-            if matches!(stack, Stack::O | Stack::Down) {
-                streams.advance(stack, both, true).await?;
-            }
+            streams.advance(stack, (&full, &[]), true).await?;
         }
     }
     if !options.recipe.skip_head {
-        let layers = &linears[7 * config.layers..];
-        next(layers);
-        let moments = streams.moments(Stack::Head, None).await?;
-        let (packed, errors) = weigh(&loader, layers, &moments, (judged, options)).await?;
+        let layers = vec![config.head()];
+        next(&layers);
+        let moments = streams.moments(Reads::Head).await?;
+        let (packed, errors) = weigh(&loader, &layers, &moments, (judged, options)).await?;
         all.push(Alone {
-            stack: Stack::Head,
-            block: config.layers,
-            layers: layers.to_vec(),
+            stack: StackIndex::Head,
+            layers,
             packed,
             errors,
         });
@@ -200,13 +196,12 @@ async fn compare<B: Backend>(
         let name = alone.layers[0].prefix.clone();
         let quantized = Linear::phase(&backend, name, &views, options.activations)?;
         let quantized = quantized.rotated(options.recipe.rotated);
-        let place = (alone.stack, alone.block);
-        let dense = std::mem::replace(slot(&mut model, place), quantized);
+        let dense = std::mem::replace(slot(&mut model, alone.stack), quantized);
         let mut scorer = Scorer::new(&model, Some(&reference), longest)?;
         let scores = scorer.score(&segments).await?;
         let divergences = scores.iter().filter_map(|s| s.reference);
         let sum: f64 = divergences.map(|r| f64::from(r.divergence)).sum();
-        *slot(&mut model, place) = dense;
+        *slot(&mut model, alone.stack) = dense;
         all.push(Sensitivity {
             layers: alone.layers,
             divergence: sum / scores.len().max(1) as f64,
@@ -222,15 +217,9 @@ fn after(ids: &[u32]) -> Vec<u32> {
 }
 
 /// A stack of a model.
-fn slot<B: Backend>(model: &mut Model<B>, (stack, block): (Stack, usize)) -> &mut Linear<B> {
-    if stack == Stack::Head {
-        return &mut model.parts.head;
-    }
-    let block = &mut model.parts.blocks[block];
+fn slot<B: Backend>(model: &mut Model<B>, stack: StackIndex) -> &mut Linear<B> {
     match stack {
-        Stack::Qkv => &mut block.qkv,
-        Stack::O => &mut block.o,
-        Stack::GateUp => &mut block.gate_up,
-        Stack::Down | Stack::Head => &mut block.down,
+        StackIndex::Block { block, stack } => &mut model.weights.blocks[block].stacks[stack],
+        StackIndex::Head => &mut model.weights.head,
     }
 }

@@ -4,11 +4,14 @@
 use super::moments::{Moments, Scratch, copy};
 use crate::backend::{Backend, upload_new};
 use crate::error::Result;
-use crate::model::forward::{Block, Cache, LoadOptions, Model, Parts, Span, Text};
+use crate::model::Config;
+use crate::model::blueprint::{Input, Output, Stack};
+use crate::model::forward::{Cache, Span, Tokens};
 use crate::model::linear::{Linear, tile_rows};
 use crate::model::load::Loader;
+use crate::model::loaded::{Block, DeviceWeights, Model};
+use crate::model::options::LoadOptions;
 use crate::model::session::cache_words;
-use crate::model::tap::Stack;
 use crate::ops::attention::AttentionSplit;
 use crate::ops::norm::RmsNorm;
 use crate::ops::quantize::Hadamard;
@@ -21,19 +24,34 @@ struct Batch<B: Backend> {
     streams: [B::Buffer; 2],
     /// What enters a stack that adds to the stream of the quantized model, where there is room to keep it until the stack
     /// is quantized.
-    kept: Option<B::Buffer>,
+    cached: Option<B::Buffer>,
 }
 
-/// The stacks of a block that are quantized so far.
-pub(super) struct Quantized<B: Backend> {
-    pub qkv: Option<Linear<B>>,
-    pub o: Option<Linear<B>>,
-    pub gate_up: Option<Linear<B>>,
-    pub down: Option<Linear<B>>,
+/// A block in full precision, and its first stacks, which are quantized so far.
+pub(super) type Both<'b, 'a, B> = (&'b Block<&'a B>, &'b [Linear<&'a B>]);
+
+/// Layers whose inputs are looked at.
+pub(super) enum Reads<'b, 'a, B: Backend> {
+    /// A stack of a block, by its index.
+    Stack(usize, Both<'b, 'a, B>),
+    /// The head.
+    Head,
 }
 
-/// A block in full precision, and what is quantized of it.
-pub(super) type Both<'b, 'a, B> = (&'b Block<&'a B>, &'b Quantized<&'a B>);
+impl<B: Backend> Clone for Reads<'_, '_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<B: Backend> Copy for Reads<'_, '_, B> {}
+
+impl<'b, 'a, B: Backend> Reads<'b, 'a, B> {
+    /// Stack `index` of the block `full`, whose first stacks are quantized: those are `made`.
+    pub(super) fn stack(index: usize, full: &'b Block<&'a B>, made: &'b [Linear<&'a B>]) -> Self {
+        Self::Stack(index, (full, made))
+    }
+}
 
 /// Everything that runs over the text.
 pub(super) struct Streams<'a, B: Backend> {
@@ -41,74 +59,66 @@ pub(super) struct Streams<'a, B: Backend> {
     model: Model<&'a B>,
     keys: B::Buffer,
     values: B::Buffer,
-    ranges: B::Buffer,
+    partials: B::Buffer,
+    /// A row table that nothing reads, because the sequences are runs.
+    rows: B::Buffer,
     batches: Vec<Batch<B>>,
     /// What enters a stack in both models; the widest of all stacks.
     inputs: [B::Buffer; 2],
-    /// The same turned, where layers are quantized for turned inputs.
-    turned: Option<[B::Buffer; 2]>,
+    /// The same rotated, where layers are quantized for rotated inputs.
+    rotated_inputs: Option<[B::Buffer; 2]>,
     scratch: Scratch<B>,
-    /// Whether there is room for [`Batch::kept`] of all batches.
-    keeps: bool,
+    /// Whether there is room for [`Batch::cached`] of all batches.
+    caches: bool,
 }
 
-/// Share of the device's memory that inputs are kept in.
-const KEPT: f64 = 0.25;
-
-impl<B: Backend> Default for Quantized<B> {
-    fn default() -> Self {
-        Self {
-            qkv: None,
-            o: None,
-            gate_up: None,
-            down: None,
-        }
-    }
-}
+/// Share of the device's memory that cached inputs may take.
+const CACHED: f64 = 0.25;
 
 impl<'a, B: Backend> Streams<'a, B> {
     /// Embeds the sequences, of `options.context` tokens at most, `options.batch` tokens at a time.
-    pub async fn new(
+    pub(super) async fn new(
         loader: &Loader<'_, &'a B>,
         sequences: &[Vec<u32>],
         options: LoadOptions,
         rotated: bool,
     ) -> Result<Self> {
         let (backend, c) = (*loader.backend, loader.config);
-        let (embed, embed_stored) = loader.embedding()?;
-        let parts = Parts {
+        let (embed, embed_dtype) = loader.embedding()?;
+        let weights = DeviceWeights {
             embed,
-            embed_stored,
+            embed_dtype,
             blocks: Vec::new(),
-            norm: loader.vector("model.norm.weight")?,
-            head: Linear::dense(&backend, "none".into(), c.hidden, embed_stored, &[])?,
+            norm: loader.vector(Config::NORM)?,
+            head: Linear::dense(&backend, "none".into(), c.hidden, embed_dtype, &[])?,
         };
-        let model = Model::from_parts(backend, c, options, parts)?;
+        let model = Model::from_weights(backend, c, options, weights)?;
         let cache = cache_words(&backend, c, &options, 1);
         let ranges = backend.facts().tuning.ranges;
-        let widest = c.hidden.max(c.intermediate).max(c.heads * c.head_dim);
+        let widest = c.widest_input();
         let wide = |label| backend.alloc(label, options.batch * widest);
         let tokens = sequences.iter().map(Vec::len).sum::<usize>();
         let mut streams = Self {
             keys: backend.alloc("K cache", cache)?,
             values: backend.alloc("V cache", cache)?,
-            ranges: backend.alloc(
+            partials: backend.alloc(
                 "attention ranges",
                 AttentionSplit::most_words(1, c.head_dim, ranges),
             )?,
+            rows: backend.alloc("row table", 2)?,
             batches: Vec::new(),
             inputs: [wide("full-precision inputs")?, wide("inputs")?],
-            turned: match rotated {
+            rotated_inputs: match rotated {
                 true => Some([
-                    wide("turned full-precision inputs")?,
-                    wide("turned inputs")?,
+                    wide("rotated full-precision inputs")?,
+                    wide("rotated inputs")?,
                 ]),
                 false => None,
             },
             scratch: Scratch::new(backend, options.batch * widest)?,
-            keeps: backend
+            caches: backend
                 .available()
-                .is_none_or(|bytes| 4.0 * (tokens * widest) as f64 <= KEPT * bytes as f64),
+                .is_none_or(|bytes| 4.0 * (tokens * widest) as f64 <= CACHED * bytes as f64),
             model,
         };
         let mut rest = sequences;
@@ -128,7 +138,7 @@ impl<'a, B: Backend> Streams<'a, B> {
             }
             spans.push(Span {
                 position: 0,
-                rows: sequence.len(),
+                tokens: sequence.len(),
             });
             ids.extend_from_slice(sequence);
         }
@@ -142,13 +152,13 @@ impl<'a, B: Backend> Streams<'a, B> {
             copy(m.backend, rows * hidden, &m.scratch.x, stream).await?;
         }
         let count = spans.len();
-        let widest = m
-            .config
-            .intermediate
-            .max(m.config.heads * m.config.head_dim);
-        let keep = || m.backend.alloc("kept inputs", rows * widest);
+        let adding = m.config.blueprint().stacks.iter();
+        let adding = adding.filter(|stack| stack.output == Output::Residual);
+        let widths = adding.map(|stack| (stack.inputs)(&m.config));
+        let widest = widths.max().unwrap_or(0);
+        let cache = || m.backend.alloc("cached inputs", rows * widest);
         self.batches.push(Batch {
-            kept: self.keeps.then(keep).transpose()?,
+            cached: self.caches.then(cache).transpose()?,
             spans,
             rows,
             streams,
@@ -156,66 +166,67 @@ impl<'a, B: Backend> Streams<'a, B> {
         Ok(&sequences[count..])
     }
 
-    /// Columns of a stack's input, and whether it adds to the residual stream.
-    fn shape(&self, stack: Stack) -> (usize, bool) {
-        let c = &self.model.config;
-        match stack {
-            Stack::Qkv | Stack::GateUp | Stack::Head => (c.hidden, false),
-            Stack::O => (c.heads * c.head_dim, true),
-            Stack::Down => (c.intermediate, true),
-        }
-    }
-
-    /// Moments of what enters a stack of a block (none: the head). The full-precision stream goes on by what the stack adds
-    /// to it.
-    pub async fn moments(
-        &self,
-        stack: Stack,
-        block: Option<Both<'_, 'a, B>>,
-    ) -> Result<Moments<B>> {
-        let backend = self.model.backend;
-        let (columns, adds) = self.shape(stack);
-        let hidden = self.model.config.hidden;
-        let moments = Moments::new(backend, columns, adds.then_some(hidden))?;
+    /// Moments of what enters a stack. The full-precision stream goes on by what the stack adds to it.
+    pub(super) async fn moments(&self, reads: Reads<'_, 'a, B>) -> Result<Moments<B>> {
+        let (backend, c) = (self.model.backend, &self.model.config);
+        let columns = self.columns(reads);
+        let linear = match reads {
+            Reads::Stack(i, (full, _)) if self.stack(i).output == Output::Residual => {
+                Some(&full.stacks[i])
+            }
+            Reads::Stack(..) | Reads::Head => None,
+        };
+        let moments = Moments::new(backend, columns, linear.map(|_| c.hidden))?;
         for batch in &self.batches {
             for which in [0, 1] {
-                let (stream, to) = (&batch.streams[which], &self.inputs[which]);
-                self.input(stack, block, (which, batch, stream), to).await?;
+                self.input(reads, which, batch).await?;
             }
             let [full, quantized] = &self.inputs;
             let [full_stream, stream] = &batch.streams;
-            let inputs = self.turn(batch.rows, columns).await?;
+            let inputs = self.rotate(batch.rows, columns).await?;
             let streams = (full_stream, stream);
             moments
                 .add(backend, batch.rows, inputs, streams, &self.scratch)
                 .await?;
-            if let (true, Some((block, _))) = (adds, block) {
-                let linear = if stack == Stack::O {
-                    &block.o
-                } else {
-                    &block.down
-                };
+            if let Some(linear) = linear {
                 self.add(linear, full, full_stream, batch.rows).await?;
-                if let Some(kept) = &batch.kept {
-                    copy(backend, batch.rows * columns, quantized, kept).await?;
+                if let Some(cached) = &batch.cached {
+                    copy(backend, batch.rows * columns, quantized, cached).await?;
                 }
             }
         }
         Ok(moments)
     }
 
-    /// The inputs of both models as quantized layers read them: turned, if they are.
-    async fn turn(&self, rows: usize, width: usize) -> Result<(&B::Buffer, &B::Buffer)> {
-        let Some(turned) = &self.turned else {
+    /// The description of stack `i` of a block.
+    fn stack(&self, i: usize) -> &'static Stack {
+        &self.model.config.blueprint().stacks[i]
+    }
+
+    /// Columns of what enters a stack.
+    fn columns(&self, reads: Reads<'_, 'a, B>) -> usize {
+        match reads {
+            Reads::Stack(i, _) => (self.stack(i).inputs)(&self.model.config),
+            Reads::Head => self.model.config.hidden,
+        }
+    }
+
+    /// The inputs of both models as quantized layers read them: rotated, if they are.
+    async fn rotate(&self, rows: usize, width: usize) -> Result<(&B::Buffer, &B::Buffer)> {
+        let Some(rotated_inputs) = &self.rotated_inputs else {
             let [full, quantized] = &self.inputs;
             return Ok((full, quantized));
         };
         let back = false;
-        let turn = Hadamard { rows, width, back };
-        for (from, to) in self.inputs.iter().zip(turned) {
-            self.model.backend.run(&turn, &[from, to]).await?;
+        let rotation = Hadamard {
+            rows,
+            width,
+            inverse: back,
+        };
+        for (src, dst) in self.inputs.iter().zip(rotated_inputs) {
+            self.model.backend.run(&rotation, &[src, dst]).await?;
         }
-        let [full, quantized] = turned;
+        let [full, quantized] = rotated_inputs;
         Ok((full, quantized))
     }
 
@@ -231,33 +242,48 @@ impl<'a, B: Backend> Streams<'a, B> {
         self.model.linear(linear, input, stream, rows, true).await
     }
 
-    /// What enters a stack, into `to`.
-    async fn input(
+    /// What enters a stack in the full-precision model (`which` is 0) or the quantized one (1), into that model's buffer of
+    /// inputs.
+    async fn input(&self, reads: Reads<'_, 'a, B>, which: usize, batch: &Batch<B>) -> Result<()> {
+        let (m, rows) = (&self.model, batch.rows);
+        let (stream, dst) = (&batch.streams[which], &self.inputs[which]);
+        let Reads::Stack(i, (full, made)) = reads else {
+            return self.normalize(stream, &m.weights.norm, rows, dst).await;
+        };
+        let src = match self.stack(i).input {
+            Input::Norm(norm) => {
+                return self.normalize(stream, &full.norms[norm], rows, dst).await;
+            }
+            Input::Attention => &m.scratch.attention,
+            Input::Activation => &m.scratch.activation,
+        };
+        self.run_before(i, (full, made), which, batch).await?;
+        copy(m.backend, rows * self.columns(reads), src, dst).await
+    }
+
+    /// Runs the stack before stack `i`, which reads what becomes of its outputs.
+    async fn run_before(
         &self,
-        stack: Stack,
-        block: Option<Both<'_, 'a, B>>,
-        (which, batch, stream): (usize, &Batch<B>, &B::Buffer),
-        to: &B::Buffer,
+        i: usize,
+        (full, made): Both<'_, 'a, B>,
+        which: usize,
+        batch: &Batch<B>,
     ) -> Result<()> {
         let (m, rows) = (&self.model, batch.rows);
-        let columns = self.shape(stack).0;
-        let Some((full, quantized)) = block else {
-            return self.normalize(stream, &m.parts.norm, rows, to).await;
+        let Some(before) = i.checked_sub(1) else {
+            return Ok(());
         };
-        match stack {
-            Stack::Qkv => self.normalize(stream, &full.attention_norm, rows, to).await,
-            Stack::O => {
-                let qkv = chosen(which, &full.qkv, &quantized.qkv);
-                self.attend(batch, stream, &full.attention_norm, qkv)
-                    .await?;
-                copy(m.backend, rows * columns, &m.scratch.attention, to).await
+        let stack = self.stack(before);
+        let linear = chosen(which, before, (full, made));
+        let norm = stack.norm().map(|norm| &full.norms[norm]);
+        let input = m.input(&batch.streams[which], norm);
+        match stack.output {
+            Output::Attention => {
+                m.linear(linear, input, &m.scratch.qkv, rows, false).await?;
+                self.attend(batch).await
             }
-            Stack::GateUp => self.normalize(stream, &full.mlp_norm, rows, to).await,
-            Stack::Down | Stack::Head => {
-                let gate_up = chosen(which, &full.gate_up, &quantized.gate_up);
-                self.activate(stream, &full.mlp_norm, gate_up, rows).await?;
-                copy(m.backend, rows * columns, &m.scratch.activation, to).await
-            }
+            Output::Gated => m.gated(linear, input, rows).await.map(|_| ()),
+            Output::Residual => Ok(()),
         }
     }
 
@@ -266,71 +292,55 @@ impl<'a, B: Backend> Streams<'a, B> {
         stream: &B::Buffer,
         weight: &B::Buffer,
         rows: usize,
-        to: &B::Buffer,
+        dst: &B::Buffer,
     ) -> Result<()> {
         let (n, eps) = (self.model.config.hidden, self.model.config.norm_eps);
-        let norm = RmsNorm { rows, n, eps };
-        let buffers = [stream, weight, to];
+        let norm = RmsNorm {
+            tokens: rows,
+            n,
+            eps,
+        };
+        let buffers = [stream, weight, dst];
         self.model.backend.run(&norm, &buffers).await
     }
 
     /// Attention of a batch, each sequence by itself.
-    async fn attend(
-        &self,
-        batch: &Batch<B>,
-        stream: &B::Buffer,
-        norm: &B::Buffer,
-        qkv: &Linear<&'a B>,
-    ) -> Result<()> {
-        let (m, rows) = (&self.model, batch.rows);
-        let input = m.input(stream, Some(norm));
-        m.linear(qkv, input, &m.scratch.qkv, rows, false).await?;
+    async fn attend(&self, batch: &Batch<B>) -> Result<()> {
+        let m = &self.model;
         let cache = Cache {
             k: &self.keys,
             v: &self.values,
-            ranges: &self.ranges,
-            context: m.options.context,
+            partials: &self.partials,
+            rows: &self.rows,
+            slots: 1,
+            capacity: m.options.context,
         };
-        m.attend(&cache, rows, 0, Text::Spans(&batch.spans)).await
+        m.attend(&cache, batch.rows, Tokens::Spans(&batch.spans))
+            .await
     }
 
-    /// Gate times up.
-    async fn activate(
+    /// Adds what stack `i` of a block makes of its input to the quantized stream, if it adds to that; also to the
+    /// full-precision one where [`Streams::moments`] has not done so.
+    pub(super) async fn advance(
         &self,
-        stream: &B::Buffer,
-        norm: &B::Buffer,
-        gate_up: &Linear<&'a B>,
-        rows: usize,
-    ) -> Result<()> {
-        let m = &self.model;
-        let (input, run) = (m.input(stream, Some(norm)), m.run(rows, false));
-        let (scratch, to) = (&m.scratch.linear, &m.scratch.activation);
-        let applied = gate_up.apply_swiglu(&m.backend, scratch, input, to, run);
-        applied.await.map(|_| ())
-    }
-
-    /// Adds what a stack ([`Stack::O`] or [`Stack::Down`]) of a block makes of its input to the quantized stream; also to
-    /// the full-precision one where [`Streams::moments`] has not done that.
-    pub async fn advance(
-        &self,
-        stack: Stack,
+        i: usize,
         (full, made): Both<'_, 'a, B>,
         measured: bool,
     ) -> Result<()> {
-        let linears = match stack {
-            Stack::O => [&full.o, made.o.as_ref().unwrap_or(&full.o)],
-            _ => [&full.down, made.down.as_ref().unwrap_or(&full.down)],
-        };
+        if self.stack(i).output != Output::Residual {
+            return Ok(());
+        }
         for batch in &self.batches {
             for which in [0, 1] {
                 let stream = &batch.streams[which];
-                let (linear, input) = (linears[which], &self.inputs[which]);
-                match (which, measured, &batch.kept) {
+                let linear = chosen(which, i, (full, made));
+                match (which, measured, &batch.cached) {
                     (0, true, _) => {}
-                    (1, true, Some(kept)) => self.add(linear, kept, stream, batch.rows).await?,
+                    (1, true, Some(cached)) => self.add(linear, cached, stream, batch.rows).await?,
                     _ => {
-                        let of = (which, batch, stream);
-                        self.input(stack, Some((full, made)), of, input).await?;
+                        let reads = Reads::stack(i, full, made);
+                        self.input(reads, which, batch).await?;
+                        let input = &self.inputs[which];
                         self.add(linear, input, stream, batch.rows).await?;
                     }
                 }
@@ -340,14 +350,14 @@ impl<'a, B: Backend> Streams<'a, B> {
     }
 }
 
-/// The stack of the full-precision model (0) or the quantized one, which is there when it is asked for.
-fn chosen<'l, B: Backend>(
+/// Stack `i` of the full-precision model (`which` is 0), or of the quantized one, if it is quantized already.
+fn chosen<'b, 'a, B: Backend>(
     which: usize,
-    full: &'l Linear<B>,
-    quantized: &'l Option<Linear<B>>,
-) -> &'l Linear<B> {
-    match (which, quantized) {
+    i: usize,
+    (full, made): Both<'b, 'a, B>,
+) -> &'b Linear<&'a B> {
+    match (which, made.get(i)) {
         (1, Some(quantized)) => quantized,
-        _ => full,
+        _ => &full.stacks[i],
     }
 }

@@ -3,10 +3,10 @@
 use super::factor::Factor;
 use super::layer::{Layer, LayerErrors};
 use super::moments::{Moments, Scratch};
-use super::{CalibrateOptions, quantize};
+use super::options::CalibrateOptions;
 use crate::backend::{Backend, upload_new};
 use crate::error::{Error, Result};
-use crate::model::Packed;
+use crate::model::{Packed, quantize};
 
 /// What enters a layer: tokens of the full-precision model and of the one that is quantized so far, beside each other.
 #[derive(Debug, Clone, Copy)]
@@ -50,11 +50,11 @@ pub async fn calibrate_weight<B: Backend>(
         ));
     }
     let upload = |rows: &[f32]| upload_new(backend, "inputs", bytemuck::cast_slice(rows));
-    let turned = |rows: &[f32]| recipe.rotate(rows.to_vec(), n, false);
+    let rotated = |rows: &[f32]| recipe.rotate(rows.to_vec(), n, false);
     let moments = Moments::new(backend, n, seen.streams.map(|_| out_features))?;
     let (full, quantized) = (
-        upload(&turned(seen.full))?,
-        upload(&turned(seen.quantized))?,
+        upload(&rotated(seen.full))?,
+        upload(&rotated(seen.quantized))?,
     );
     let (full_stream, stream) = seen.streams.unwrap_or_default();
     let (full_stream, stream) = (upload(full_stream)?, upload(stream)?);
@@ -65,7 +65,7 @@ pub async fn calibrate_weight<B: Backend>(
         .await?;
     let most = out_features.next_multiple_of(2);
     let factor = Factor::new(backend, &moments, options.damping, most).await?;
-    let r = turned(r);
+    let r = rotated(r);
     let recipe = (stages, recipe.granularity);
     let layer = Layer::new(backend, &factor, &moments, (&r, out_features), recipe).await?;
     layer.quantize().await

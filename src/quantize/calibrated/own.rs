@@ -80,7 +80,7 @@ async fn group(
     let mut left = length - begun;
     while left > 0 {
         let steps = left.min(STEPS);
-        let choice = Choice::Drawn(&sampling, &mut random);
+        let choice = Choice::Drawn(&[sampling], &mut random);
         let ids = session.decode(&last, steps, choice).await?;
         for step in ids.chunks_exact(last.len()) {
             for (sequence, &id) in all.iter_mut().zip(step) {

@@ -34,7 +34,7 @@ pub(super) fn options(
         return fitting(device, config, 1, TrainOptions { moments, ..told });
     }
     let mut last = None;
-    for least in [LEAST_ROWS.min(told.rows()), 1] {
+    for least in [LEAST_ROWS.min(told.n_tokens()), 1] {
         for moments in Moments::ALL {
             match fitting(device, config, least, TrainOptions { moments, ..told }) {
                 Ok(options) => return Ok(options),
@@ -68,10 +68,10 @@ fn fewer_texts(
 ) -> Result<TrainOptions> {
     loop {
         let fits = fitting(&options);
-        if fits.is_ok() || !options.texts.is_multiple_of(2) || options.rows() / 2 < least {
+        if fits.is_ok() || !options.n_seqs.is_multiple_of(2) || options.n_tokens() / 2 < least {
             return fits.map(|()| options);
         }
-        options.texts /= 2;
+        options.n_seqs /= 2;
     }
 }
 
@@ -84,12 +84,12 @@ mod tests {
     fn texts_are_halved_down_to_what_is_worth_it() {
         let options = TrainOptions::new(Recipe::FULL, 24, 512);
         let most = |texts: usize| {
-            move |o: &TrainOptions| match o.texts <= texts {
+            move |o: &TrainOptions| match o.n_seqs <= texts {
                 true => Ok(()),
                 false => Err(Error::device("no room", "none")),
             }
         };
-        let texts = |room, least| fewer_texts(options, least, most(room)).map(|o| o.texts);
+        let texts = |room, least| fewer_texts(options, least, most(room)).map(|o| o.n_seqs);
         assert_eq!(texts(24, 1).expect("all"), 24);
         assert_eq!(texts(11, 1).expect("a quarter"), 6);
         assert!(texts(11, 4096).is_err(), "6 x 512 are too few");

@@ -27,7 +27,7 @@ pub(super) struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// A run whose finished layers are in `layers`; `of` counts the layers of runs before it, and those of all.
-    pub fn new(
+    pub(super) fn new(
         layers: Layers,
         recipe: Recipe,
         of: (usize, usize),
@@ -65,7 +65,7 @@ impl<'a> Run<'a> {
     }
 
     /// All layers, once they are made.
-    pub fn all(&self, config: &Config) -> Result<BTreeMap<String, Packed>> {
+    pub(super) fn all(&self, config: &Config) -> Result<BTreeMap<String, Packed>> {
         let layers = self.recipe.layers(config).into_iter();
         layers
             .map(|layer| match self.read(&layer)? {

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// Where a training stands, beside its tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct State {
+pub(super) struct State {
     /// Steps made.
     pub step: u64,
     /// Losses of the first step and of the last one.
@@ -35,12 +35,12 @@ pub struct State {
 
 impl State {
     /// Before the first step.
-    pub fn new(seed: u64, options: &TrainOptions) -> Self {
+    pub(super) fn new(seed: u64, options: &TrainOptions) -> Self {
         Self {
             step: 0,
             losses: [0.0; 2],
             order: Order::new(seed),
-            micro_batch: options.texts,
+            micro_batch: options.n_seqs,
             moments: options.moments,
             masters: options.masters,
             updates: 0,
@@ -50,7 +50,7 @@ impl State {
 }
 
 /// The snapshots of one training.
-pub struct Snapshots {
+pub(super) struct Snapshots {
     layers: Layers,
     folder: PathBuf,
     checkpoints: Checkpoints,
@@ -63,7 +63,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`Error::Occupied`] when something of that name is not ours, [`Error::Io`].
-    pub fn open(out: &Path, key: &str) -> Result<Self> {
+    pub(super) fn open(out: &Path, key: &str) -> Result<Self> {
         let layers = Layers::open(out, key)?;
         let folder = layers.folder().join("training");
         let checkpoints = Checkpoints::open(&folder, 1)?;
@@ -84,7 +84,7 @@ impl Snapshots {
     }
 
     /// Where the training stood that goes on.
-    pub fn state(&self) -> Option<&State> {
+    pub(super) fn state(&self) -> Option<&State> {
         self.found.as_ref().map(|(_, state)| state)
     }
 
@@ -92,7 +92,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`Error::Tensors`] for a snapshot of other tensors, failures of the device.
-    pub fn restore(&mut self, trainer: &mut Trainer<&Device>) -> Result<Option<State>> {
+    pub(super) fn restore(&mut self, trainer: &mut Trainer<&Device>) -> Result<Option<State>> {
         let Some((saved, state)) = self.found.take() else {
             return Ok(None);
         };
@@ -106,7 +106,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`Error::Io`], failures of the device.
-    pub fn save(&mut self, trainer: &Trainer<&Device>, state: &State) -> Result<()> {
+    pub(super) fn save(&mut self, trainer: &Trainer<&Device>, state: &State) -> Result<()> {
         let written = self.write(trainer, state);
         if written.is_err() {
             // opening removes what is unfinished, and with it what fills the disk
@@ -132,7 +132,7 @@ impl Snapshots {
     }
 
     /// The folder of all of them, to be removed when what they were for is there.
-    pub fn into_layers(self) -> Layers {
+    pub(super) fn into_layers(self) -> Layers {
         self.layers
     }
 }
@@ -148,7 +148,7 @@ const SHARE: f64 = 0.05;
 const CHEAP: f64 = 4e9;
 
 /// Steps between two snapshots, known without a clock: from the bytes that are written and the operations of a step.
-pub fn every(tuning: &Tuning, trainer: &Trainer<&Device>) -> u64 {
+pub(super) fn every(tuning: &Tuning, trainer: &Trainer<&Device>) -> u64 {
     let (options, config) = (trainer.options(), trainer.config());
     let facts = trainer.backend().facts();
     let memory = Memory::of(config, options, facts.features, facts.max_words);

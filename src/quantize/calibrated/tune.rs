@@ -172,7 +172,7 @@ pub(super) fn tune(
         Some(begun) => TrainOptions {
             moments: begun.moments,
             masters: begun.masters,
-            texts: begun.micro_batch,
+            n_seqs: begun.micro_batch,
             ..told(recipe, &tuning, length)
         },
         None => options(device, config, recipe, &tuning, length)?,
@@ -199,7 +199,7 @@ pub(super) fn tune(
             moments: Some(options.moments),
             ..tuning
         },
-        micro_batch: options.texts,
+        micro_batch: options.n_seqs,
         blocks: Vec::new(),
     })
 }
@@ -269,7 +269,7 @@ pub(super) fn one(
 ) -> Result<StepReport> {
     let (ids, length) = (texts.ids, texts.length);
     let labels: Vec<i32> = ids.iter().map(|&id| id as i32).collect();
-    let tokens = trainer.options().rows();
+    let tokens = trainer.options().n_tokens();
     let batches = ids.chunks(tokens).zip(labels.chunks(tokens));
     let batches: Vec<_> = batches
         .map(|(tokens, labels)| Batch {

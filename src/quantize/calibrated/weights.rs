@@ -18,7 +18,7 @@ pub(super) type Dense = (Vec<usize>, Vec<f32>);
 
 impl<'a> Made<'a> {
     /// `layers` by their names without `.weight`.
-    pub fn new(
+    pub(super) fn new(
         original: &'a dyn Weights,
         recipe: Recipe,
         layers: BTreeMap<String, Packed>,
@@ -32,12 +32,12 @@ impl<'a> Made<'a> {
     }
 
     /// The same with tensors that were trained, by their names.
-    pub fn with_dense(self, dense: BTreeMap<String, Dense>) -> Self {
+    pub(super) fn with_dense(self, dense: BTreeMap<String, Dense>) -> Self {
         Self { dense, ..self }
     }
 
     /// The layers.
-    pub fn layers(&self) -> &BTreeMap<String, Packed> {
+    pub(super) fn layers(&self) -> &BTreeMap<String, Packed> {
         &self.layers
     }
 }

@@ -23,7 +23,7 @@ const FIELDS: [&str; 6] = [
 ];
 
 /// The record of a run with these settings, if it began now.
-pub fn record(settings: &Settings, corpus: &Corpus) -> Result<Record> {
+pub(super) fn record(settings: &Settings, corpus: &Corpus) -> Result<Record> {
     let mut inputs = Hashes::new();
     inputs.insert("data".to_owned(), data(&settings.data, corpus)?);
     let model = settings.model.as_path();

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::train::step::schedule::Decay;
 
 /// `FROM:STEPS:FACTOR`.
-pub fn corner(text: &str) -> Result<Decay> {
+pub(super) fn corner(text: &str) -> Result<Decay> {
     let mut parts = text.split(':');
     let mut next = || parts.next().unwrap_or_default();
     let (from, steps, to) = (next().parse(), next().parse(), next().parse());

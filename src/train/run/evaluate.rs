@@ -11,7 +11,7 @@ use std::path::PathBuf;
 pub use crate::evaluate::protocol::Protocol;
 
 /// A text in blocks of equal length, filled up where they are short.
-pub struct Text {
+pub(super) struct Text {
     /// The file's name, without its endings where that is enough to tell it from the others.
     pub name: String,
     tokens: Vec<u32>,
@@ -24,7 +24,7 @@ pub struct Text {
 ///
 /// # Errors
 /// As [`protocol::open`].
-pub fn open(
+pub(super) fn open(
     files: &[PathBuf],
     protocol: Protocol,
     words: &Words<'_>,
@@ -70,13 +70,13 @@ impl Text {
 }
 
 /// Perplexities by name.
-pub fn perplexities<B: Backend>(
+pub(super) fn perplexities<B: Backend>(
     backend: &B,
     trainer: &mut Trainer<&B>,
     texts: &[Text],
 ) -> Result<BTreeMap<String, f64>> {
     let length = trainer.options().length;
-    let at_once = trainer.options().rows();
+    let at_once = trainer.options().n_tokens();
     let mut all = BTreeMap::new();
     for text in texts {
         let mut sum = 0.0;

@@ -19,7 +19,7 @@ use std::path::Path;
 use std::time::Instant;
 
 /// A run with all its settings.
-pub struct Run {
+pub(super) struct Run {
     pub folder: RunFolder,
     pub job: Job,
 }
@@ -34,7 +34,7 @@ impl std::ops::Deref for Run {
 
 impl Run {
     /// Makes it.
-    pub fn make<B: Backend>(
+    pub(super) fn make<B: Backend>(
         mut self,
         backend: &B,
         events: &mut dyn FnMut(Event<'_>),

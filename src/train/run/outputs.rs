@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A run that has made all its steps.
-pub struct Finished<'a, 'b, B: Backend> {
+pub(super) struct Finished<'a, 'b, B: Backend> {
     pub backend: &'b B,
     pub run: &'a Run,
     pub base: &'a ModelFolder,
@@ -36,7 +36,7 @@ impl<B: Backend> Finished<'_, '_, B> {
 }
 
 /// Writes `model` and `packed`, and returns their card.
-pub fn write<B: Backend>(run: &mut Finished<'_, '_, B>) -> Result<String> {
+pub(super) fn write<B: Backend>(run: &mut Finished<'_, '_, B>) -> Result<String> {
     let recipe = run.settings().recipe()?;
     let [model, packed] = MODELS.map(|name| run.run.out.join(name));
     let text = card(run, recipe);

@@ -24,7 +24,7 @@ fn bits_in_checkpoint(settings: &Settings) -> u64 {
 
 /// Refuses a run of a model with `parameters` parameters if the disk of `folder` has no room for it. `there` checkpoints
 /// of the run exist already; the last one is that of step `step`.
-pub fn check(
+pub(super) fn check(
     folder: &Path,
     settings: &Settings,
     parameters: u64,

@@ -19,7 +19,7 @@ use std::time::Instant;
 const MOST_SKIPPED: u32 = 20;
 
 /// A run under way.
-pub struct Running<'a, B: Backend> {
+pub(super) struct Running<'a, B: Backend> {
     pub backend: &'a B,
     pub run: &'a Run,
     pub corpus: &'a Corpus,
@@ -38,7 +38,7 @@ pub struct Running<'a, B: Backend> {
 
 impl<'b, B: Backend> Running<'b, B> {
     /// Goes on from a checkpoint, if there is one.
-    pub fn restore(&mut self, saved: Option<Saved>) -> Result<()> {
+    pub(super) fn restore(&mut self, saved: Option<Saved>) -> Result<()> {
         let Some(saved) = saved else { return Ok(()) };
         self.state = saved.state()?;
         let progress = Progress::resumed(self.state.loss_scale, self.state.updates);
@@ -79,7 +79,7 @@ impl<'b, B: Backend> Running<'b, B> {
     }
 
     /// All steps that are left.
-    pub fn all(&mut self) -> Result<()> {
+    pub(super) fn all(&mut self) -> Result<()> {
         let settings = &self.run.settings;
         let (mut metrics, steps) = Metrics::open(&self.run.out, self.state.step)?;
         self.steps = steps;
@@ -207,7 +207,7 @@ impl<'b, B: Backend> Running<'b, B> {
     }
 
     /// What the final outputs are made of.
-    pub fn finished<'r>(
+    pub(super) fn finished<'r>(
         &'r mut self,
         base: &'r ModelFolder,
         carried: &'r files::Source,

@@ -1,31 +1,32 @@
-//! Causal attention over whole texts, forward and back, some heads at a time.
+//! Causal attention over whole sequences, forward and back, some heads at a time.
 
 use super::Trainer;
-use super::scratch::{Portion, Shape, qkv_row, score_stride};
+use super::scratch::{Portion, Shape, score_stride};
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::ops::train::matmul::{Causal, MatmulTrain, Place};
-use crate::ops::train::rope_in_place::RopeInPlace;
-use crate::ops::train::softmax::{Scores, Softmax, SoftmaxBackward};
+use crate::model::blueprint::Output;
+use crate::ops::train::RopeInPlace;
+use crate::ops::train::{Causal, MatmulTrain, MatrixView};
+use crate::ops::train::{Scores, Softmax, SoftmaxBackward};
 
 /// Both factors are in f32.
 const WIDE: [bool; 2] = [false; 2];
 
-/// Heads of some texts, and where their parts lie.
+/// Heads of some sequences, and where their values lie.
 struct Heads {
     length: usize,
     head_dim: usize,
-    texts: usize,
+    n_seqs: usize,
     kv_heads: usize,
     /// Query heads of one key/value head.
     group: usize,
     /// In rows of q, k and v.
-    q: Place,
-    k: Place,
-    v: Place,
+    q: MatrixView,
+    k: MatrixView,
+    v: MatrixView,
     /// In rows of attention outputs.
-    out: Place,
-    weights: Place,
+    out: MatrixView,
+    weights: MatrixView,
 }
 
 impl Heads {
@@ -36,17 +37,17 @@ impl Heads {
 
     fn scores(&self) -> Scores {
         Scores {
-            batch: self.texts * self.queries(),
-            rows: self.length,
+            batch: self.n_seqs * self.queries(),
+            tokens: self.length,
             stride: score_stride(self.length),
             head_dim: self.head_dim,
         }
     }
 
-    /// A product for every query head of every text; `b` is shared by those of one key/value head.
-    fn each(&self, size: [usize; 3], [a, b, c]: [Place; 3], causal: Causal) -> MatmulTrain {
+    /// A product for every query head of every sequence; `b` is shared by those of one key/value head.
+    fn each(&self, size: [usize; 3], [a, b, c]: [MatrixView; 3], causal: Causal) -> MatmulTrain {
         MatmulTrain {
-            texts: self.texts,
+            sequences: self.n_seqs,
             heads: self.queries(),
             share: self.group,
             causal,
@@ -54,32 +55,32 @@ impl Heads {
         }
     }
 
-    /// `scores = a b^T` over the values of a head.
-    fn inner(&self, a: Place, b: Place) -> MatmulTrain {
+    /// `scores = a * b^T` over the values of a head.
+    fn inner(&self, a: MatrixView, b: MatrixView) -> MatmulTrain {
         let size = [self.length, self.length, self.head_dim];
         self.each(size, [a, b, self.weights], Causal::Result)
     }
 
-    /// `c = weights b`, for every query head.
-    fn outer(&self, b: Place, c: Place) -> MatmulTrain {
+    /// `c = weights * b`, for every query head.
+    fn outer(&self, b: MatrixView, c: MatrixView) -> MatmulTrain {
         let size = [self.length, self.head_dim, self.length];
-        self.each(size, [self.weights, b.turned(), c], Causal::Lower)
+        self.each(size, [self.weights, b.transposed(), c], Causal::Lower)
     }
 
-    /// `c (+)= weights^T b`, for the query head `member` of every key/value head.
-    fn gathered(&self, member: usize, b: Place, c: Place) -> MatmulTrain {
-        let one = |place: Place| Place {
-            first: place.first + member * place.head,
-            head: place.head * self.group,
+    /// `c (+)= weights^T * b`, for the query head `member` of every key/value head.
+    fn gathered(&self, member: usize, b: MatrixView, c: MatrixView) -> MatmulTrain {
+        let one = |place: MatrixView| MatrixView {
+            offset: place.offset + member * place.head_stride,
+            head_stride: place.head_stride * self.group,
             ..place
         };
         let size = [self.length, self.head_dim, self.length];
         MatmulTrain {
-            texts: self.texts,
+            sequences: self.n_seqs,
             heads: self.kv_heads,
             causal: Causal::Upper,
             accumulate: member > 0,
-            ..MatmulTrain::new(size, one(self.weights).turned(), one(b).turned(), c)
+            ..MatmulTrain::new(size, one(self.weights).transposed(), one(b).transposed(), c)
         }
     }
 }
@@ -88,15 +89,15 @@ impl<B: Backend> Trainer<B> {
     /// Rotates q and k, or their gradients back.
     pub(super) async fn rotate(&self, shape: Shape, qkv: &B::Buffer, back: bool) -> Result<()> {
         let c = &self.config;
-        let turn = RopeInPlace {
-            rows: shape.rows(),
+        let rope = RopeInPlace {
+            tokens: shape.n_tokens(),
             heads: c.heads + 2 * c.kv_heads,
-            turned: c.heads + c.kv_heads,
+            rotated: c.heads + c.kv_heads,
             head_dim: c.head_dim,
             length: shape.length,
-            back,
+            inverse: back,
         };
-        self.backend.run(&turn, &[&self.scratch.rope, qkv]).await
+        self.backend.run(&rope, &[&self.scratch.rope, qkv]).await
     }
 
     /// The heads of a micro-batch, in portions.
@@ -104,35 +105,35 @@ impl<B: Backend> Trainer<B> {
         let c = &self.config;
         let portion = Portion::of(c, shape, self.backend.facts().max_words);
         let group = c.heads / c.kv_heads;
-        let (d, length, row) = (c.head_dim, shape.length, qkv_row(c));
+        let (d, length, row) = (c.head_dim, shape.length, c.outputs(Output::Attention));
         let square = length * score_stride(length);
         let mut all = Vec::new();
-        for text in (0..shape.texts).step_by(portion.texts) {
+        for seq in (0..shape.n_seqs).step_by(portion.n_seqs) {
             for kv in (0..c.kv_heads).step_by(portion.kv_heads) {
                 let kv_heads = portion.kv_heads.min(c.kv_heads - kv);
-                let of = |stride: usize, head: usize| Place {
-                    first: text * length * stride + head * d,
+                let of = |stride: usize, head: usize| MatrixView {
+                    offset: seq * length * stride + head * d,
                     stride,
-                    head: d,
-                    text: length * stride,
-                    turned: false,
+                    head_stride: d,
+                    sequence_stride: length * stride,
+                    transposed: false,
                 };
                 all.push(Heads {
                     length,
                     head_dim: d,
-                    texts: portion.texts.min(shape.texts - text),
+                    n_seqs: portion.n_seqs.min(shape.n_seqs - seq),
                     kv_heads,
                     group,
                     q: of(row, kv * group),
                     k: of(row, c.heads + kv),
                     v: of(row, c.heads + c.kv_heads + kv),
                     out: of(c.heads * d, kv * group),
-                    weights: Place {
-                        first: 0,
+                    weights: MatrixView {
+                        offset: 0,
                         stride: score_stride(length),
-                        head: square,
-                        text: kv_heads * group * square,
-                        turned: false,
+                        head_stride: square,
+                        sequence_stride: kv_heads * group * square,
+                        transposed: false,
                     },
                 });
             }
@@ -150,7 +151,7 @@ impl<B: Backend> Trainer<B> {
             .await
     }
 
-    /// `out = softmax(q k^T / sqrt(head_dim)) v`, causal, for all heads.
+    /// `out = softmax(q * k^T / sqrt(head_dim)) * v`, causal, for all heads.
     pub(super) async fn attend(
         &self,
         shape: Shape,

@@ -1,18 +1,18 @@
-//! One transformer block, forward and back: the same calls in reverse.
+//! One transformer block, forward and back: the stacks of its blueprint, and the same in reverse.
 
 use super::Trainer;
-use super::parameters::{of_block, place};
+use super::parameters::in_block;
 use super::product::{Columns, Factor};
-use super::scratch::{Acts, Shape, qkv_row};
+use super::scratch::{Acts, Shape};
 use crate::backend::Backend;
 use crate::error::Result;
+use crate::model::blueprint::{BlockTensor, Input, Output, Stack};
 use crate::ops::memory::Copy;
-use crate::ops::train::norm::{RmsNormBackward, RmsNormWeightBackward};
-use crate::ops::train::swiglu::SwigluBackward;
+use crate::ops::train::{RmsNormBackward, RmsNormWeightBackward, SwigluBackward};
 use crate::ops::{activation::SwiGlu, norm::RmsNorm};
 
 impl<B: Backend> Trainer<B> {
-    /// What the activations of block `l` are kept in.
+    /// The buffers for the activations of block `l`.
     fn acts(&self, l: usize) -> &Acts<B> {
         &self.scratch.acts[l % self.scratch.acts.len()]
     }
@@ -27,16 +27,16 @@ impl<B: Backend> Trainer<B> {
     ) -> Result<()> {
         self.backend.scope(&|| self.list[parameter].name.clone());
         let norm = RmsNorm {
-            rows,
+            tokens: rows,
             n: self.config.hidden,
             eps: self.config.norm_eps,
         };
         self.backend
-            .run(&norm, &[x, &self.held[parameter].value, y])
+            .run(&norm, &[x, &self.tensors[parameter].value, y])
             .await
     }
 
-    /// Adds the gradient of a norm to its weight's and to that of the residual stream, or begins the latter.
+    /// Adds the gradient of a norm to that of its weight, and adds to that of the residual stream (`accumulate`) or begins it.
     pub(super) async fn norm_backward(
         &self,
         parameter: usize,
@@ -45,19 +45,19 @@ impl<B: Backend> Trainer<B> {
         d_y: &B::Buffer,
         accumulate: bool,
     ) -> Result<()> {
-        let (held, s, n) = (&self.held[parameter], &self.scratch, self.config.hidden);
+        let (tensors, s, n) = (&self.tensors[parameter], &self.scratch, self.config.hidden);
         self.backend
             .scope(&|| format!("{}, gradient", self.list[parameter].name));
         let back = RmsNormBackward {
-            rows,
+            tokens: rows,
             n,
             eps: self.config.norm_eps,
             accumulate,
         };
-        let buffers = [x, &held.value, d_y, &s.d_stream, &s.row_scale];
+        let buffers = [x, &tensors.value, d_y, &s.d_stream, &s.row_scale];
         self.backend.run(&back, &buffers).await?;
-        let back = RmsNormWeightBackward { rows, n };
-        let buffers = [x, d_y, &s.row_scale, &held.gradient];
+        let back = RmsNormWeightBackward { tokens: rows, n };
+        let buffers = [x, d_y, &s.row_scale, &tensors.gradient];
         self.backend.run(&back, &buffers).await
     }
 
@@ -66,65 +66,142 @@ impl<B: Backend> Trainer<B> {
         self.backend.run(&Copy { quads }, &[x, y]).await
     }
 
-    /// Everything of block `l` but its output; `again`: its attention is known.
-    async fn inside(&self, l: usize, shape: Shape, again: bool) -> Result<()> {
-        let (c, rows) = (&self.config, shape.rows());
-        let (x, a) = (&self.scratch.inputs[l], self.acts(l));
-        let attention = &self.scratch.attentions[l];
-        let (h, q, i) = (c.hidden, c.heads * c.head_dim, c.intermediate);
-        let at = |place| of_block(l, place);
-        let input = |x| self.factor(Factor::Right, rows, x);
-        self.norm(at(place::ATTENTION_NORM), rows, x, &a.attention_in)
-            .await?;
-        let from = input(Columns::all(&a.attention_in, h)).await?;
-        for (place, first) in self.qkv() {
-            let to = Columns::all(&a.qkv, qkv_row(c)).from(first);
-            self.linear(at(place), rows, from, to, false).await?;
+    /// Residual stream number `i` of block `l`: what enters the block, and what it is after each stack that adds to it.
+    fn stream(&self, l: usize, i: usize) -> &B::Buffer {
+        let s = &self.scratch;
+        match i.checked_sub(1) {
+            None => &s.inputs[l],
+            Some(i) => self.acts(l).streams.get(i).unwrap_or(&s.inputs[l + 1]),
         }
-        self.rotate(shape, &a.qkv, false).await?;
-        if !again {
-            self.attend(shape, &a.qkv, attention).await?;
-        }
-        self.copy(rows * h, x, &a.middle).await?;
-        let from = input(Columns::all(attention, q)).await?;
-        self.linear(at(place::O), rows, from, Columns::all(&a.middle, h), true)
-            .await?;
-        self.norm(at(place::MLP_NORM), rows, &a.middle, &a.mlp_in)
-            .await?;
-        let from = input(Columns::all(&a.mlp_in, h)).await?;
-        for (place, first) in [(place::GATE, 0), (place::UP, i)] {
-            let to = Columns::all(&a.pairs, 2 * i).from(first);
-            self.linear(at(place), rows, from, to, false).await?;
-        }
-        let gated = SwiGlu { rows, n: i };
-        self.backend.run(&gated, &[&a.pairs, &a.activation]).await
     }
 
-    /// Parameters of q, k and v, and their first columns beside each other.
-    fn qkv(&self) -> [(usize, usize); 3] {
-        let (q, kv) = (self.config.heads, self.config.kv_heads);
-        let first = [0, q, q + kv].map(|head| head * self.config.head_dim);
-        [
-            (place::Q, first[0]),
-            (place::K, first[1]),
-            (place::V, first[2]),
-        ]
+    /// What a stack of block `l` reads.
+    fn input(&self, l: usize, stack: &Stack) -> Columns<'_, B> {
+        let a = self.acts(l);
+        let x = match stack.input {
+            Input::Norm(norm) => &a.normed[norm],
+            Input::Attention => &self.scratch.attentions[l],
+            Input::Activation => &a.activation,
+        };
+        Columns::all(x, (stack.inputs)(&self.config))
+    }
+
+    /// Where the gradient of what a stack reads goes.
+    fn input_gradient(&self, stack: &Stack) -> Columns<'_, B> {
+        let s = &self.scratch;
+        let d_x = match stack.input {
+            Input::Norm(_) => &s.d_normed,
+            Input::Attention => &s.d_attention,
+            Input::Activation => &s.d_activation,
+        };
+        Columns::all(d_x, (stack.inputs)(&self.config))
+    }
+
+    /// The layers of stack `i` of block `l`: the index of each as a parameter, and its first column among the outputs.
+    fn layers(&self, l: usize, i: usize) -> impl Iterator<Item = (usize, usize)> {
+        let (c, stack) = (&self.config, &self.config.blueprint().stacks[i]);
+        let mut next = 0;
+        stack.layers.iter().enumerate().map(move |(layer, of)| {
+            let first = next;
+            next += (of.outputs)(c);
+            (in_block(c, l, BlockTensor::Layer(i, layer)), first)
+        })
+    }
+
+    /// Stack number `i` of block `l`, and what becomes of its outputs; `again`: what attention gives is known.
+    async fn stack(&self, l: usize, i: usize, shape: Shape, again: bool) -> Result<()> {
+        let (c, s, a, rows) = (&self.config, &self.scratch, self.acts(l), shape.n_tokens());
+        let (stack, before) = (&c.blueprint().stacks[i], c.blueprint().additions(i));
+        let x = self.stream(l, before);
+        if let Some(norm) = stack.norm() {
+            let parameter = in_block(c, l, BlockTensor::Norm(norm));
+            self.norm(parameter, rows, x, &a.normed[norm]).await?;
+        }
+        let y = match stack.output {
+            Output::Attention => &a.qkv,
+            Output::Gated => &a.pairs,
+            Output::Residual => self.stream(l, before + 1),
+        };
+        let adds = stack.output == Output::Residual;
+        if adds {
+            self.copy(rows * c.hidden, x, y).await?;
+        }
+        let input = self.input(l, stack);
+        let input = self.factor(Factor::Right, rows, input).await?;
+        let y = Columns::all(y, stack.outputs(c));
+        for (parameter, first) in self.layers(l, i) {
+            self.linear(parameter, rows, input, y.from(first), adds)
+                .await?;
+        }
+        match stack.output {
+            Output::Attention => {
+                self.rotate(shape, &a.qkv, false).await?;
+                match again {
+                    true => Ok(()),
+                    false => self.attend(shape, &a.qkv, &s.attentions[l]).await,
+                }
+            }
+            Output::Gated => {
+                let n = c.intermediate;
+                let gated = SwiGlu { tokens: rows, n };
+                self.backend.run(&gated, &[&a.pairs, &a.activation]).await
+            }
+            Output::Residual => Ok(()),
+        }
+    }
+
+    /// The gradient of stack number `i` of block `l`, from that of what becomes of its outputs: of its weights, and of what
+    /// it reads; through a norm, that of the residual stream grows by its share.
+    async fn stack_backward(&self, l: usize, i: usize, shape: Shape) -> Result<()> {
+        let (c, s, a, rows) = (&self.config, &self.scratch, self.acts(l), shape.n_tokens());
+        let (stack, before) = (&c.blueprint().stacks[i], c.blueprint().additions(i));
+        let d_y = match stack.output {
+            Output::Attention => {
+                self.attend_backward(shape, &a.qkv, &s.d_attention, &s.d_qkv)
+                    .await?;
+                self.rotate(shape, &s.d_qkv, true).await?;
+                &s.d_qkv
+            }
+            Output::Gated => {
+                let n = c.intermediate;
+                let back = SwigluBackward { tokens: rows, n };
+                self.backend
+                    .run(&back, &[&s.d_activation, &a.pairs])
+                    .await?;
+                &a.pairs
+            }
+            Output::Residual => &s.d_stream,
+        };
+        let d_y = Columns::all(d_y, stack.outputs(c));
+        let d_y = self.factor(Factor::Left, rows, d_y).await?;
+        let x = self
+            .factor(Factor::Right, rows, self.input(l, stack))
+            .await?;
+        let d_x = self.input_gradient(stack);
+        for (parameter, first) in self.layers(l, i) {
+            let d_y = d_y.from(first);
+            self.linear_weight(parameter, rows, d_y, x).await?;
+            self.linear_input(parameter, rows, d_y, d_x, first > 0)
+                .await?;
+        }
+        if let Some(norm) = stack.norm() {
+            let parameter = in_block(c, l, BlockTensor::Norm(norm));
+            let x = self.stream(l, before);
+            self.norm_backward(parameter, rows, x, &s.d_normed, true)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Block `l`: from `inputs[l]` to `inputs[l + 1]`.
     pub(super) async fn block(&mut self, l: usize, shape: Shape) -> Result<()> {
         self.quantizer
-            .enter(&self.backend, &self.list, &self.held, l)
+            .enter(&self.backend, &self.list, &self.tensors, l)
             .await?;
-        self.inside(l, shape, false).await?;
-        let (c, a, rows) = (&self.config, self.acts(l), shape.rows());
-        let y = &self.scratch.inputs[l + 1];
-        self.copy(rows * c.hidden, &a.middle, y).await?;
-        let from = Columns::all(&a.activation, c.intermediate);
-        let from = self.factor(Factor::Right, rows, from).await?;
-        let down = of_block(l, place::DOWN);
-        self.linear(down, rows, from, Columns::all(y, c.hidden), true)
-            .await
+        for i in 0..self.config.blueprint().stacks.len() {
+            self.stack(l, i, shape, false).await?;
+        }
+        Ok(())
     }
 
     /// The gradient of block `l`: in `d_stream`, that of its output becomes that of its input. `again`: what its
@@ -136,68 +213,18 @@ impl<B: Backend> Trainer<B> {
         again: bool,
     ) -> Result<()> {
         self.quantizer
-            .enter(&self.backend, &self.list, &self.held, l)
+            .enter(&self.backend, &self.list, &self.tensors, l)
             .await?;
+        let n = self.config.blueprint().stacks.len();
         if again {
-            self.inside(l, shape, true).await?;
+            // The last stack gives the next block's input, which is there.
+            for i in 0..n.saturating_sub(1) {
+                self.stack(l, i, shape, true).await?;
+            }
         }
-        self.mlp_backward(l, shape.rows()).await?;
-        self.attention_backward(l, shape).await
-    }
-
-    async fn mlp_backward(&self, l: usize, rows: usize) -> Result<()> {
-        let (c, s, a) = (&self.config, &self.scratch, self.acts(l));
-        let (h, i) = (c.hidden, c.intermediate);
-        let at = |place| of_block(l, place);
-        let gradient = |d_y| self.factor(Factor::Left, rows, d_y);
-        let input = |x| self.factor(Factor::Right, rows, x);
-        let d_y = gradient(Columns::all(&s.d_stream, h)).await?;
-        let x = input(Columns::all(&a.activation, i)).await?;
-        let d_x = Columns::all(&s.d_activation, i);
-        self.linear_weight(at(place::DOWN), rows, d_y, x).await?;
-        self.linear_input(at(place::DOWN), rows, d_y, d_x, false)
-            .await?;
-        let back = SwigluBackward { rows, n: i };
-        self.backend
-            .run(&back, &[&s.d_activation, &a.pairs])
-            .await?;
-        let d_pairs = gradient(Columns::all(&a.pairs, 2 * i)).await?;
-        let x = input(Columns::all(&a.mlp_in, h)).await?;
-        for (place, first) in [(place::GATE, 0), (place::UP, i)] {
-            let (d_y, d_x) = (d_pairs.from(first), Columns::all(&s.d_normed, h));
-            self.linear_weight(at(place), rows, d_y, x).await?;
-            self.linear_input(at(place), rows, d_y, d_x, first > 0)
-                .await?;
+        for i in (0..n).rev() {
+            self.stack_backward(l, i, shape).await?;
         }
-        self.norm_backward(at(place::MLP_NORM), rows, &a.middle, &s.d_normed, true)
-            .await
-    }
-
-    async fn attention_backward(&self, l: usize, shape: Shape) -> Result<()> {
-        let (c, s, a, rows) = (&self.config, &self.scratch, self.acts(l), shape.rows());
-        let (h, q) = (c.hidden, c.heads * c.head_dim);
-        let at = |place| of_block(l, place);
-        let gradient = |d_y| self.factor(Factor::Left, rows, d_y);
-        let input = |x| self.factor(Factor::Right, rows, x);
-        let d_y = gradient(Columns::all(&s.d_stream, h)).await?;
-        let x = input(Columns::all(&s.attentions[l], q)).await?;
-        let d_x = Columns::all(&s.d_attention, q);
-        self.linear_weight(at(place::O), rows, d_y, x).await?;
-        self.linear_input(at(place::O), rows, d_y, d_x, false)
-            .await?;
-        self.attend_backward(shape, &a.qkv, &s.d_attention, &s.d_qkv)
-            .await?;
-        self.rotate(shape, &s.d_qkv, true).await?;
-        let d_qkv = gradient(Columns::all(&s.d_qkv, qkv_row(c))).await?;
-        let x = input(Columns::all(&a.attention_in, h)).await?;
-        for (place, first) in self.qkv() {
-            let (d_y, d_x) = (d_qkv.from(first), Columns::all(&s.d_normed, h));
-            self.linear_weight(at(place), rows, d_y, x).await?;
-            self.linear_input(at(place), rows, d_y, d_x, first > 0)
-                .await?;
-        }
-        let x = &s.inputs[l];
-        self.norm_backward(at(place::ATTENTION_NORM), rows, x, &s.d_normed, true)
-            .await
+        Ok(())
     }
 }

@@ -8,8 +8,7 @@ use crate::backend::Backend;
 use crate::error::Result;
 use crate::ops::MatrixDtype;
 use crate::ops::embedding::TokenEmbed;
-use crate::ops::train::embed::{TokenEmbedBackward, sorted};
-use crate::ops::train::loss::TokenLoss;
+use crate::ops::train::{TokenEmbedBackward, TokenLoss, tokens_by_id};
 
 impl<B: Backend> Trainer<B> {
     /// Embeddings of `tokens`, into the first block's input.
@@ -18,15 +17,15 @@ impl<B: Backend> Trainer<B> {
         self.backend.scope(&|| "token embedding".to_owned());
         self.backend.upload(&s.tokens, 0, tokens)?;
         let embed = TokenEmbed {
-            rows: tokens.len(),
+            tokens: tokens.len(),
             hidden: c.hidden,
-            stored: MatrixDtype::F32,
+            dtype: MatrixDtype::F32,
             row_words: c.hidden,
             first_row: 0,
             table_rows: c.vocab,
-            ids_from: 0,
+            ids_offset: 0,
         };
-        let buffers = [&self.held[EMBED].value, &s.tokens, &s.inputs[0]];
+        let buffers = [&self.tensors[EMBED].value, &s.tokens, &s.inputs[0]];
         self.backend.run(&embed, &buffers).await
     }
 
@@ -35,23 +34,24 @@ impl<B: Backend> Trainer<B> {
         let (c, s) = (&self.config, &self.scratch);
         self.backend
             .scope(&|| "token embedding, gradient".to_owned());
-        let (order, runs) = sorted(tokens);
+        let (order, runs) = tokens_by_id(tokens);
         self.backend.upload(&s.order, 0, &order)?;
         self.backend.upload(&s.runs, 0, runs.as_flattened())?;
         let back = TokenEmbedBackward {
-            rows: tokens.len(),
+            tokens: tokens.len(),
             hidden: c.hidden,
             runs: runs.len(),
             vocab: c.vocab,
         };
-        let gradient = &self.held[EMBED].gradient;
+        let gradient = &self.tensors[EMBED].gradient;
         self.backend
             .run(&back, &[&s.d_stream, &s.order, &s.runs, gradient])
             .await
     }
 
-    /// Losses of `rows` rows, whose targets begin at `first` of the step's. With a `factor`, the gradient of the loss
-    /// times it too: of the head, the final norm, and the residual stream (into `d_stream`).
+    /// Computes the losses of `rows` tokens, whose targets begin at `first` among those of the step. With a `factor`, it also
+    /// adds the gradient of the loss times the factor to the head and the final norm, and writes that of the residual stream
+    /// to `d_stream`.
     pub(super) async fn loss(
         &mut self,
         rows: usize,
@@ -59,12 +59,12 @@ impl<B: Backend> Trainer<B> {
         factor: Option<f64>,
     ) -> Result<()> {
         self.quantizer
-            .enter_head(&self.backend, &self.list, &self.held)
+            .enter_head(&self.backend, &self.list, &self.tensors)
             .await?;
         let (c, s) = (&self.config, &self.scratch);
         let (weight, norm, h) = (head(c), final_norm(c), c.hidden);
         let x = &s.inputs[c.layers];
-        let portion = logit_rows(c, self.options.rows(), self.backend.facts().max_words);
+        let portion = logit_rows(c, self.options.n_tokens(), self.backend.facts().max_words);
         let inputs = self.head_input(rows).await?;
         let logits = Columns::all(&s.logits, c.vocab);
         for row in (0..rows).step_by(portion) {
@@ -102,13 +102,13 @@ impl<B: Backend> Trainer<B> {
         self.factor(Factor::Right, rows, input).await
     }
 
-    /// Losses of `rows` rows whose logits are there, and their gradient in the logits' place.
+    /// Computes the losses of `rows` tokens whose logits are there, and replaces the logits by their gradient.
     async fn entropy(&self, rows: usize, first: usize, factor: f64) -> Result<()> {
         let s = &self.scratch;
         let loss = TokenLoss {
-            rows,
+            tokens: rows,
             vocab: self.config.vocab,
-            first,
+            offset: first,
             factor: factor as f32,
         };
         self.backend.scope(&|| "loss".to_owned());

@@ -2,14 +2,14 @@
 
 use super::formats::{Formats, portion_words};
 use super::options::TrainOptions;
-use super::parameters::Kind;
+use super::parameters::{Kind, quantized};
 use super::scope::Scope;
 use super::{quantizer, scratch, teacher};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::files::run::Part;
 use crate::model::Config;
-use crate::model::memory::{self, product, sum};
+use crate::model::budget::{self, product, sum};
 use crate::ops::Features;
 
 /// Bytes of device memory by what they are for.
@@ -52,7 +52,7 @@ impl Memory {
         let scales = || list.iter().filter(|p| p.kind == Kind::Scales);
         let shared = match options.scope {
             Scope::Scales => {
-                let layers = quantizer::quantized(options.recipe, config, &list);
+                let layers = quantized(options.recipe, config, &list);
                 quantizer::shared_words(&list, &layers, scales())
             }
             _ => 0,
@@ -100,7 +100,7 @@ impl Memory {
     /// [`Error::Device`](crate::Error::Device) with the bytes needed and available.
     pub fn check<B: Backend>(&self, backend: &B) -> Result<()> {
         let hint = "take smaller micro-batches, shorter texts or another device";
-        memory::check(backend, "training", &self.parts(), hint)
+        budget::check(backend, "training", &self.parts(), hint)
     }
 }
 

@@ -5,30 +5,36 @@
 //! straight-through estimator of arXiv 2512.02901, section 4). Everything is summed in a fixed order, so that a step
 //! repeated on the same device has the same bits.
 
+mod adamw;
 mod attention;
 mod block;
+mod distill;
 mod formats;
 mod given;
 mod head;
 mod memory;
 mod options;
 mod parameters;
+mod precision;
 mod product;
+mod progress;
 mod quantizer;
 pub mod schedule;
 mod scope;
 mod scratch;
 mod state;
 mod teacher;
+mod tensors;
+mod towards;
 mod trainer;
 mod update;
 
 pub use crate::files::run::Part;
-pub use formats::{Masters, Moments};
 pub use given::Given;
 pub use memory::Memory;
 pub use options::{Batch, Betas, TrainOptions};
 pub use parameters::{Kind, Parameter};
+pub use precision::{Masters, Moments};
+pub use progress::Progress;
 pub use scope::Scope;
-pub use state::Progress;
 pub use trainer::{StepReport, Trainer};

@@ -1,18 +1,17 @@
 //! What a trainer is told: how to train, and on what.
 
-use super::formats::{Masters, Moments};
-use super::scope::Scope;
+use super::parameters::{EMBED, Kind, Parameter, final_norm, of_block, parameters};
+use super::precision::{Masters, Moments};
+use super::scope::{Holding, SIZE, Scope};
 use crate::backend::kernel_for;
 use crate::error::{Error, Result};
 use crate::model::{Config, Granularity, Method, Recipe, quantize};
 use crate::ops::Features;
-use crate::ops::train::coop::MatmulTrainCoop;
-use crate::ops::train::loss::IGNORED;
+use crate::ops::sampling::IGNORED;
+use crate::ops::train::MatmulTrainCoop;
 
-/// Lengths of texts whose products are in half precision are multiples of this.
+/// Lengths of sequences whose products are in half precision are multiples of this.
 const BLOCK: usize = 128;
-/// Sizes of layers and of heads.
-pub(super) const SIZE: usize = 64;
 
 /// Decay of the moments of AdamW.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,10 +27,10 @@ pub struct Betas {
 pub struct TrainOptions {
     /// How linear layers are quantized in the forward pass.
     pub recipe: Recipe,
-    /// Most tokens of one text.
+    /// Most tokens of one sequence.
     pub length: usize,
-    /// Most texts of one micro-batch.
-    pub texts: usize,
+    /// Most sequences of one micro-batch.
+    pub n_seqs: usize,
     /// Keep only the inputs of the blocks and of their output projections, and compute the rest again in the backward
     /// pass.
     pub checkpoint: bool,
@@ -49,9 +48,9 @@ pub struct TrainOptions {
     /// Scales are parameters, which begin as those that suit the first codes best; otherwise they are means of what they
     /// stand for, as in the papers. Codes are those of the nearest sum of all stages.
     pub learned_scales: bool,
-    /// What the moments of AdamW are held in between steps.
+    /// In what format the moments of AdamW stay between steps.
     pub moments: Moments,
-    /// What the masters of quantized layers are held in between steps.
+    /// In what format the masters of quantized layers stay between steps.
     pub masters: Masters,
     /// What the random rounding of moments and masters of fewer bits follows from, with the number of the update.
     pub seed: u64,
@@ -67,11 +66,11 @@ pub struct TrainOptions {
 
 impl TrainOptions {
     /// The paper's optimizer (betas 0.9 and 0.95, eps 1e-8, clip 2) for a recipe, with checkpointing.
-    pub fn new(recipe: Recipe, texts: usize, length: usize) -> Self {
+    pub fn new(recipe: Recipe, n_seqs: usize, length: usize) -> Self {
         Self {
             recipe,
             length,
-            texts,
+            n_seqs,
             checkpoint: true,
             betas: Betas {
                 first: 0.9,
@@ -92,8 +91,8 @@ impl TrainOptions {
     }
 
     /// Tokens of the largest micro-batch.
-    pub fn rows(&self) -> usize {
-        self.texts.saturating_mul(self.length)
+    pub fn n_tokens(&self) -> usize {
+        self.n_seqs.saturating_mul(self.length)
     }
 
     /// The model as it is trained: a quantized head has a weight of its own, which begins as the shared matrix of
@@ -107,7 +106,7 @@ impl TrainOptions {
     }
 
     /// Whether products take factors in half precision on a device with these abilities: all layers and heads must come
-    /// in blocks of 64, and texts in blocks of 128.
+    /// in blocks of 64, and sequences in blocks of 128.
     pub(super) fn halves(&self, config: &Config, level: Features) -> bool {
         let layers = config.linears().into_iter();
         let mut sizes = layers.flat_map(|l| [l.out_features, l.in_features]);
@@ -133,32 +132,9 @@ impl TrainOptions {
         2.0 * rows as f64 * each * readings
     }
 
-    /// Refuses what cannot be trained.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] naming the option, or the layer that cannot be quantized so.
-    pub fn check(&self, config: &Config) -> Result<()> {
+    /// Refuses shares of the loss, and scales, that cannot be.
+    fn check_loss(&self) -> Result<()> {
         let refuse = |what: String, hint: &str| Err(Error::usage(what, hint));
-        if self.texts == 0 || self.length < 2 {
-            let what = format!("micro-batches of {} x {} tokens", self.texts, self.length);
-            return refuse(what, "at least one text of two tokens");
-        }
-        if self.length > config.context {
-            let what = format!(
-                "texts of {} tokens for a model with a context of {}",
-                self.length, config.context
-            );
-            return refuse(what, "train on shorter sequences");
-        }
-        for (name, beta) in [("first", self.betas.first), ("second", self.betas.second)] {
-            if !(0.0..1.0).contains(&beta) {
-                return refuse(format!("a {name} beta of {beta}"), "choose one in [0, 1)");
-            }
-        }
-        if !(self.eps > 0.0 && self.clip > 0.0) {
-            let what = format!("eps {} and clip {}", self.eps, self.clip);
-            return refuse(what, "both must be positive");
-        }
         if !(0.0..=1.0).contains(&self.distill) {
             let what = format!("a teacher's share of {} in the loss", self.distill);
             return refuse(what, "choose one from 0 to 1");
@@ -187,42 +163,111 @@ impl TrainOptions {
             let what = format!("scales that learn {} times as fast", self.scale_rate);
             return refuse(what, "choose a number from 0 on");
         }
-        self.scope.check(self, config)?;
+        Ok(())
+    }
+
+    /// Refuses what cannot be trained.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] naming the option, or the layer that cannot be quantized so.
+    pub fn check(&self, config: &Config) -> Result<()> {
+        let refuse = |what: String, hint: &str| Err(Error::usage(what, hint));
+        if self.n_seqs == 0 || self.length < 2 {
+            let what = format!("micro-batches of {} x {} tokens", self.n_seqs, self.length);
+            return refuse(what, "at least one text of two tokens");
+        }
+        if self.length > config.context {
+            let what = format!(
+                "texts of {} tokens for a model with a context of {}",
+                self.length, config.context
+            );
+            return refuse(what, "train on shorter sequences");
+        }
+        for (name, beta) in [("first", self.betas.first), ("second", self.betas.second)] {
+            if !(0.0..1.0).contains(&beta) {
+                return refuse(format!("a {name} beta of {beta}"), "choose one in [0, 1)");
+            }
+        }
+        if !(self.eps > 0.0 && self.clip > 0.0) {
+            let what = format!("eps {} and clip {}", self.eps, self.clip);
+            return refuse(what, "both must be positive");
+        }
+        self.check_loss()?;
+        self.scope
+            .check(config, self.recipe.skip_head, self.learned_scales)?;
         quantize::check_all(config, &self.recipe)
     }
 }
 
-/// A micro-batch: texts of equal length.
+impl TrainOptions {
+    /// The same for a part of the model.
+    pub fn within(mut self, scope: Scope) -> Self {
+        self.recipe.skip_head |= matches!(scope, Scope::Block(_));
+        Self { scope, ..self }
+    }
+
+    /// The part that is trained as a model by itself, its head as [`TrainOptions::untied`] has it.
+    pub(super) fn part(&self, config: &Config) -> Config {
+        self.scope.config(&self.untied(config))
+    }
+
+    /// Parameters of [`TrainOptions::part`], with the names that they have in the whole model.
+    pub(super) fn parameters(&self, part: &Config) -> Vec<Parameter> {
+        let mut all = parameters(part);
+        if let Scope::Block(l) = self.scope {
+            let names = [0, l].map(|l| format!("{}.", Config::block_name(l)));
+            for parameter in &mut all[of_block(part, 0)] {
+                parameter.name = parameter.name.replacen(&names[0], &names[1], 1);
+            }
+        }
+        all
+    }
+
+    /// What is on the device of parameter `index` of [`TrainOptions::part`].
+    pub(super) fn holding(&self, part: &Config, index: usize, parameter: &Parameter) -> Holding {
+        let dense_head = self.recipe.skip_head && index > final_norm(part);
+        match (self.scope, parameter.kind) {
+            (Scope::Whole, _) | (_, Kind::Scales) => Holding::Trained,
+            (Scope::Block(_), _) if index == EMBED || index >= final_norm(part) => Holding::Absent,
+            (Scope::Head, Kind::Embedding) => Holding::Absent,
+            (Scope::Block(_) | Scope::Head, _) | (Scope::Scales, Kind::Norm) => Holding::Trained,
+            (Scope::Scales, Kind::Linear) if !dense_head => Holding::Absent,
+            (Scope::Scales, _) => Holding::Used,
+        }
+    }
+}
+
+/// A micro-batch: sequences of equal length.
 ///
 /// As in Hugging Face's causal language models, `labels` belong to the tokens themselves: the logits of a token are
 /// judged by the label of the next one. Negative labels (-100) are ignored.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
-    /// Token ids, text after text.
+    /// Token ids, sequence after sequence.
     pub tokens: &'a [u32],
     /// One label per token.
     pub labels: &'a [i32],
-    /// Tokens of one text.
+    /// Tokens of one sequence.
     pub length: usize,
 }
 
 impl Batch<'_> {
     /// Refuses what does not fit a model of `vocab` tokens trained with `options`.
-    /// In `half` precision, texts come in blocks of 128 tokens.
+    /// In `half` precision, sequences come in blocks of 128 tokens.
     pub(super) fn check(&self, vocab: usize, options: &TrainOptions, half: bool) -> Result<()> {
         let refuse = |what: String| Err(Error::usage(what, "check the data against the model"));
-        let texts = self.tokens.len() / self.length.max(1);
-        if self.length < 2 || !self.tokens.len().is_multiple_of(self.length) || texts == 0 {
+        let n_seqs = self.tokens.len() / self.length.max(1);
+        if self.length < 2 || !self.tokens.len().is_multiple_of(self.length) || n_seqs == 0 {
             return refuse(format!(
                 "{} tokens in texts of {}",
                 self.tokens.len(),
                 self.length
             ));
         }
-        if self.length > options.length || texts > options.texts {
+        if self.length > options.length || n_seqs > options.n_seqs {
             return refuse(format!(
-                "a micro-batch of {texts} x {} tokens where at most {} x {} were announced",
-                self.length, options.texts, options.length
+                "a micro-batch of {n_seqs} x {} tokens where at most {} x {} were announced",
+                self.length, options.n_seqs, options.length
             ));
         }
         if half && !self.length.is_multiple_of(BLOCK) {
@@ -245,13 +290,13 @@ impl Batch<'_> {
         }
     }
 
-    /// The target of every row: the next token's label, none for the last token of a text.
+    /// The target of every row: the next token's label, none for the last token of a sequence.
     pub(super) fn targets(&self) -> Vec<u32> {
         let mut targets = vec![IGNORED; self.tokens.len()];
-        let texts = targets
+        let sequences = targets
             .chunks_exact_mut(self.length)
             .zip(self.labels.chunks_exact(self.length));
-        for (targets, labels) in texts {
+        for (targets, labels) in sequences {
             for (target, &label) in targets.iter_mut().zip(&labels[1..]) {
                 *target = u32::try_from(label).unwrap_or(IGNORED);
             }

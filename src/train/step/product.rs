@@ -4,17 +4,16 @@ use super::Trainer;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::ops::memory::CastF16;
-use crate::ops::train::coop::MatmulTrainCoop;
-use crate::ops::train::matmul::{MatmulTrain, Place};
+use crate::ops::train::{MatmulTrain, MatmulTrainCoop, MatrixView};
 
 /// Columns of a buffer's rows.
 pub(super) struct Columns<'a, B: Backend> {
     pub buffer: &'a B::Buffer,
-    /// Values from row to row.
+    /// The distance between rows, in values.
     pub width: usize,
     /// The first column.
     pub first: usize,
-    /// In f16.
+    /// Whether the values are in f16.
     pub half: bool,
 }
 
@@ -28,7 +27,7 @@ impl<B: Backend> Copy for Columns<'_, B> {}
 
 impl<'a, B: Backend> Columns<'a, B> {
     /// All columns of rows of `width`.
-    pub fn all(buffer: &'a B::Buffer, width: usize) -> Self {
+    pub(super) fn all(buffer: &'a B::Buffer, width: usize) -> Self {
         Self {
             buffer,
             width,
@@ -37,8 +36,8 @@ impl<'a, B: Backend> Columns<'a, B> {
         }
     }
 
-    /// Those from `first` on.
-    pub fn from(self, first: usize) -> Self {
+    /// The columns from `first` on.
+    pub(super) fn from(self, first: usize) -> Self {
         Self {
             first: self.first + first,
             ..self
@@ -46,14 +45,14 @@ impl<'a, B: Backend> Columns<'a, B> {
     }
 
     /// The same columns of the rows from `row` on.
-    pub fn below(self, row: usize) -> Self {
+    pub(super) fn below(self, row: usize) -> Self {
         self.from(row * self.width)
     }
 
-    fn place(&self) -> Place {
-        Place {
-            first: self.first,
-            ..Place::rows(self.width)
+    fn place(&self) -> MatrixView {
+        MatrixView {
+            offset: self.first,
+            ..MatrixView::rows(self.width)
         }
     }
 }
@@ -68,8 +67,8 @@ pub(super) enum Factor {
 }
 
 impl<B: Backend> Trainer<B> {
-    /// `x` as products take it best: in half precision, if the device has matrix units for that. It is overwritten by
-    /// the next factor of its kind.
+    /// `x` as products take it best: in half precision, if the device has matrix units for that. The next factor of its kind
+    /// overwrites it.
     pub(super) async fn factor<'a>(
         &'a self,
         which: Factor,
@@ -79,21 +78,21 @@ impl<B: Backend> Trainer<B> {
         let Some(halves) = &self.scratch.halves else {
             return Ok(x);
         };
-        let to = &halves[which as usize];
+        let dst = &halves[which as usize];
         let cast_f16 = CastF16 {
             rows,
             columns: x.width,
             stride: x.width,
-            first: x.first,
+            offset: x.first,
         };
-        self.backend.run(&cast_f16, &[x.buffer, to]).await?;
+        self.backend.run(&cast_f16, &[x.buffer, dst]).await?;
         Ok(Columns {
             half: true,
-            ..Columns::all(to, x.width)
+            ..Columns::all(dst, x.width)
         })
     }
 
-    /// Any product of factors in f32 (`false`) or f16.
+    /// Runs a product whose factors are in f16 where the flags say so, and else in f32.
     pub(super) async fn product(
         &self,
         op: MatmulTrain,
@@ -113,10 +112,10 @@ impl<B: Backend> Trainer<B> {
 
     /// The weight of a linear layer as the forward pass sees it, and whether it is in f16.
     fn weight(&self, parameter: usize) -> (&B::Buffer, bool) {
-        self.quantizer.weight(&self.held, parameter)
+        self.quantizer.weight(&self.tensors, parameter)
     }
 
-    /// `y (+)= x W^T` for the layer `parameter`.
+    /// `y (+)= x * W^T` for the layer `parameter`.
     pub(super) async fn linear(
         &self,
         parameter: usize,
@@ -145,13 +144,13 @@ impl<B: Backend> Trainer<B> {
         let size = [rows, p.rows, p.columns];
         let op = MatmulTrain {
             accumulate,
-            ..MatmulTrain::new(size, x.place(), Place::rows(p.columns), y.place())
+            ..MatmulTrain::new(size, x.place(), MatrixView::rows(p.columns), y.place())
         };
         let buffers = [x.buffer, weight, y.buffer];
         self.product(op, buffers, [x.half, half]).await
     }
 
-    /// `d_x (+)= d_y W`.
+    /// `d_x (+)= d_y * W`.
     pub(super) async fn linear_input(
         &self,
         parameter: usize,
@@ -164,17 +163,17 @@ impl<B: Backend> Trainer<B> {
         self.backend
             .scope(&|| format!("{}, input gradient", p.name));
         let size = [rows, p.columns, p.rows];
-        let turned = Place::rows(p.columns).turned();
+        let transposed = MatrixView::rows(p.columns).transposed();
         let op = MatmulTrain {
             accumulate,
-            ..MatmulTrain::new(size, d_y.place(), turned, d_x.place())
+            ..MatmulTrain::new(size, d_y.place(), transposed, d_x.place())
         };
         let (weight, half) = self.weight(parameter);
         let buffers = [d_y.buffer, weight, d_x.buffer];
         self.product(op, buffers, [d_y.half, half]).await
     }
 
-    /// `dW += d_y^T x`: the gradient of the quantized weight is the master's. Where codes stay, it becomes that of their
+    /// `dW += d_y^T * x`: the gradient of the quantized weight is the master's. Where codes stay, it becomes that of their
     /// scales at once.
     pub(super) async fn linear_weight(
         &self,
@@ -190,18 +189,18 @@ impl<B: Backend> Trainer<B> {
         self.backend
             .scope(&|| format!("{}, weight gradient", p.name));
         let size = [p.rows, p.columns, rows];
-        let (d_y_at, x_at) = (d_y.place().turned(), x.place().turned());
-        let op = MatmulTrain::new(size, d_y_at, x_at, Place::rows(p.columns));
+        let (d_y_at, x_at) = (d_y.place().transposed(), x.place().transposed());
+        let op = MatmulTrain::new(size, d_y_at, x_at, MatrixView::rows(p.columns));
         let halves = [d_y.half, x.half];
         let Some(shared) = shared else {
-            let gradient = &self.held[parameter].gradient;
+            let gradient = &self.tensors[parameter].gradient;
             let buffers = [d_y.buffer, x.buffer, gradient];
             return self.product(op.adding(), buffers, halves).await;
         };
         let buffers = [d_y.buffer, x.buffer, shared];
         self.product(op, buffers, halves).await?;
         self.quantizer
-            .add_scale_gradient(&self.backend, &self.list, &self.held, parameter)
+            .add_scale_gradient(&self.backend, &self.list, &self.tensors, parameter)
             .await
     }
 }

@@ -3,64 +3,71 @@
 use super::options::TrainOptions;
 use crate::backend::{Backend, upload_new};
 use crate::error::Result;
-use crate::model::memory::{product, sum};
+use crate::model::blueprint::Output;
+use crate::model::budget::{product, sum};
 use crate::model::{Config, rope};
-use crate::ops::train::matmul::CAUSAL_BLOCK;
+use crate::ops::train::CAUSAL_BLOCK;
 
-/// Words of attention weights that are held at a time: heads beyond it are taken in turn.
+/// Most words of attention weights at a time: further heads are computed one portion after the other.
 const SCORES: usize = 1 << 27;
-/// Words of logits that are held at a time.
+/// Most words of logits at a time.
 const LOGITS: usize = 1 << 26;
 
 /// Tokens of one micro-batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shape {
-    /// Texts.
-    pub texts: usize,
-    /// Tokens of each.
+    pub n_seqs: usize,
+    /// Tokens of each sequence.
     pub length: usize,
 }
 
 impl Shape {
-    pub fn rows(self) -> usize {
-        self.texts * self.length
+    /// The largest that is announced.
+    pub(super) fn largest(o: &TrainOptions) -> Self {
+        Self {
+            n_seqs: o.n_seqs,
+            length: o.length,
+        }
+    }
+
+    pub(super) fn n_tokens(self) -> usize {
+        self.n_seqs * self.length
     }
 }
 
 /// Attention that is computed at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Portion {
-    /// Texts.
-    pub texts: usize,
-    /// Key/value heads of each.
+    pub n_seqs: usize,
+    /// Key/value heads of each sequence.
     pub kv_heads: usize,
 }
 
-/// Values from row to row of attention weights over `length` positions.
+/// The distance, in values, between rows of attention weights over `length` positions.
 pub(super) fn score_stride(length: usize) -> usize {
     length.checked_next_multiple_of(8).unwrap_or(usize::MAX)
 }
 
 impl Portion {
-    /// As much as fits [`SCORES`] and `most` words, at least one key/value head of one text.
-    pub fn of(config: &Config, shape: Shape, most: usize) -> Self {
+    /// As many heads as fit [`SCORES`] and `most` words, but at least one key/value head of one sequence.
+    pub(super) fn of(config: &Config, shape: Shape, most: usize) -> Self {
         let group = config.heads / config.kv_heads;
         let head = product(&[group, shape.length, score_stride(shape.length)]);
         let kv = (SCORES.min(most) / head).max(1);
         Self {
-            texts: (kv / config.kv_heads).clamp(1, shape.texts),
+            n_seqs: (kv / config.kv_heads).clamp(1, shape.n_seqs),
             kv_heads: kv.min(config.kv_heads),
         }
     }
 
-    /// Words of its weights.
-    pub fn words(self, config: &Config, length: usize) -> usize {
-        let heads = self.texts * self.kv_heads * (config.heads / config.kv_heads);
+    /// Words of its attention weights.
+    pub(super) fn words(self, config: &Config, length: usize) -> usize {
+        let heads = self.n_seqs * self.kv_heads * (config.heads / config.kv_heads);
         product(&[heads, length, score_stride(length)])
     }
 }
 
-/// Rows whose logits are held at a time.
+/// How many tokens have their logits on the device at a time.
 pub(super) fn logit_rows(config: &Config, rows: usize, most: usize) -> usize {
     let fit = LOGITS.min(most) / config.vocab;
     (fit / CAUSAL_BLOCK * CAUSAL_BLOCK)
@@ -70,20 +77,18 @@ pub(super) fn logit_rows(config: &Config, rows: usize, most: usize) -> usize {
 
 /// What the forward pass of a block leaves for its backward pass.
 pub(super) struct Acts<B: Backend> {
-    /// Input of q, k and v.
-    pub attention_in: B::Buffer,
-    /// After rotation.
+    /// What each norm gives.
+    pub normed: Vec<B::Buffer>,
+    /// Outputs of the stack before attention, after rotation.
     pub qkv: B::Buffer,
-    /// The residual stream after attention.
-    pub middle: B::Buffer,
-    /// Input of gate and up.
-    pub mlp_in: B::Buffer,
-    /// Gate and up beside each other.
+    /// The residual stream after each stack that adds to it, but the last: that is the next block's input.
+    pub streams: Vec<B::Buffer>,
+    /// Outputs of the gated stack: gate and up beside each other.
     pub pairs: B::Buffer,
     pub activation: B::Buffer,
 }
 
-/// A buffer of whole vectors, for copies.
+/// A buffer of whole vectors of four words, because copies move such.
 fn whole<B: Backend>(backend: &B, label: &str, words: usize) -> Result<B::Buffer> {
     backend.alloc(label, words.next_multiple_of(4))
 }
@@ -91,41 +96,62 @@ fn whole<B: Backend>(backend: &B, label: &str, words: usize) -> Result<B::Buffer
 impl<B: Backend> Acts<B> {
     fn new(backend: &B, config: &Config, rows: usize) -> Result<Self> {
         let per_row = |label: &str, width: usize| whole(backend, label, rows * width);
-        let [a, b, c, d, e, f] = act_widths(config);
+        let widths = ActWidths::of(config);
+        let all = |label: &str, widths: &[usize]| {
+            let buffers = widths.iter().map(|&width| per_row(label, width));
+            buffers.collect::<Result<_>>()
+        };
         Ok(Self {
-            attention_in: per_row("attention input", a)?,
-            qkv: per_row("q, k, v", b)?,
-            middle: per_row("residual stream", c)?,
-            mlp_in: per_row("MLP input", d)?,
-            pairs: per_row("gate, up", e)?,
-            activation: per_row("MLP activation", f)?,
+            normed: all("output of a norm", &widths.normed)?,
+            qkv: per_row("q, k, v", widths.qkv)?,
+            streams: all("residual stream", &widths.streams)?,
+            pairs: per_row("gate, up", widths.pairs)?,
+            activation: per_row("MLP activation", widths.activation)?,
         })
     }
 }
 
-/// Values per token of the buffers of [`Acts`], in their order.
-fn act_widths(c: &Config) -> [usize; 6] {
-    let (h, i) = (c.hidden, c.intermediate);
-    [h, qkv_row(c), h, h, 2 * i, i]
+/// Values per token of the buffers of [`Acts`].
+struct ActWidths {
+    normed: Vec<usize>,
+    qkv: usize,
+    streams: Vec<usize>,
+    pairs: usize,
+    activation: usize,
 }
 
-/// Values per token of q, k and v together.
-pub(super) fn qkv_row(c: &Config) -> usize {
-    (c.heads + 2 * c.kv_heads) * c.head_dim
+impl ActWidths {
+    fn of(c: &Config) -> Self {
+        let blueprint = c.blueprint();
+        let norms = blueprint.norms.iter();
+        let additions = blueprint.additions(blueprint.stacks.len());
+        Self {
+            normed: norms.map(|norm| (norm.width)(c)).collect(),
+            qkv: c.outputs(Output::Attention),
+            streams: vec![c.hidden; additions.saturating_sub(1)],
+            pairs: c.outputs(Output::Gated),
+            activation: c.intermediate,
+        }
+    }
+
+    fn total(&self) -> usize {
+        let lists = self.normed.iter().chain(&self.streams);
+        lists.sum::<usize>() + self.qkv + self.pairs + self.activation
+    }
 }
 
-/// Everything between the parameters.
+/// All buffers of a step beside the parameters.
 pub(super) struct Scratch<B: Backend> {
     pub rope: B::Buffer,
     pub tokens: B::Buffer,
-    /// Rows by token.
+    /// Rows of the micro-batch, ordered by their token.
     pub order: B::Buffer,
     pub runs: B::Buffer,
     /// Input of every block, and of the final norm.
     pub inputs: Vec<B::Buffer>,
     /// Output of every block's attention, which costs more to compute again than to keep.
     pub attentions: Vec<B::Buffer>,
-    /// Of one block, or of each; none where there are no blocks.
+    /// One for all blocks where their backward passes compute again, or one for each; none where there are no blocks.
     pub acts: Vec<Acts<B>>,
     /// Input of the head.
     pub head_in: B::Buffer,
@@ -136,53 +162,55 @@ pub(super) struct Scratch<B: Backend> {
     pub d_qkv: B::Buffer,
     pub d_attention: B::Buffer,
     pub d_activation: B::Buffer,
-    /// Of the rows of a norm.
+    /// The factor that a norm has multiplied each token by.
     pub row_scale: B::Buffer,
     pub scores: B::Buffer,
     pub d_scores: B::Buffer,
     pub logits: B::Buffer,
-    /// Of all micro-batches of a step.
+    /// The targets of all micro-batches of a step, and below their losses.
     pub targets: B::Buffer,
     pub losses: B::Buffer,
-    /// Rows that these two hold.
+    /// How many tokens these two have room for.
     pub step_rows: usize,
     pub squares: B::Buffer,
     pub largest: B::Buffer,
-    /// 0, 1, 2 and so on: rows of a micro-batch, and columns of the residual stream.
+    /// The indices 0, 1, 2, ... of rows of a micro-batch and of columns of the residual stream.
     pub counting: B::Buffer,
     /// Factors of a product in half precision, where products take them.
     pub halves: Option<[B::Buffer; 2]>,
 }
 
+/// How many blocks have their activations on the device at a time.
+fn n_acts(c: &Config, o: &TrainOptions) -> usize {
+    match o.checkpoint {
+        true => c.layers.min(1),
+        false => c.layers,
+    }
+}
+
 /// Words of [`Scratch::halves`].
 fn half_words(c: &Config, o: &TrainOptions, most: usize) -> [usize; 2] {
-    let (rows, q) = (o.rows(), c.heads * c.head_dim);
-    let wide = product(&[rows, (2 * c.intermediate).max(qkv_row(c)).max(c.hidden)]);
+    let rows = o.n_tokens();
+    let wide = product(&[rows, c.widest_output().max(c.hidden)]);
     let logits = logit_rows(c, rows, most) * c.vocab;
-    let narrow = product(&[rows, c.intermediate.max(q).max(c.hidden)]);
+    let narrow = product(&[rows, c.widest_input()]);
     [wide.max(logits).div_ceil(2), narrow.div_ceil(2)]
 }
 
-/// Words of [`Scratch`] for a device with bindings of `most` words: block inputs and activations; the rest.
+/// Words of [`Scratch`] on a device with bindings of `most` words: first those of block inputs and activations, then those
+/// of everything else.
 pub(super) fn words(c: &Config, o: &TrainOptions, most: usize, half: bool) -> [usize; 2] {
     let halves = half_words(c, o, most).map(|words| if half { words } else { 0 });
-    let rows = o.rows();
-    let kept = if o.checkpoint {
-        c.layers.min(1)
-    } else {
-        c.layers
-    };
-    let acts: usize = act_widths(c).iter().sum();
-    let shape = Shape {
-        texts: o.texts,
-        length: o.length,
-    };
+    let rows = o.n_tokens();
+    let kept = n_acts(c, o);
+    let acts = ActWidths::of(c).total();
+    let shape = Shape::largest(o);
     let portion = Portion::of(c, shape, most);
-    let gradients = 3 * c.hidden + qkv_row(c) + c.heads * c.head_dim + c.intermediate + 9;
+    let gradients = 3 * c.hidden + c.outputs(Output::Attention) + c.queries() + c.intermediate + 9;
     [
         product(&[
             rows,
-            c.hidden * (c.layers + 1) + c.heads * c.head_dim * c.layers + kept * acts,
+            c.hidden * (c.layers + 1) + c.queries() * c.layers + kept * acts,
         ]),
         sum([
             product(&[rows, gradients]),
@@ -195,48 +223,38 @@ pub(super) fn words(c: &Config, o: &TrainOptions, most: usize, half: bool) -> [u
 }
 
 impl<B: Backend> Scratch<B> {
-    pub fn new(
+    pub(super) fn new(
         backend: &B,
         c: &Config,
         o: &TrainOptions,
         shares: usize,
         half: bool,
     ) -> Result<Self> {
-        let rows = o.rows();
+        let rows = o.n_tokens();
         let alloc = |label: &str, words: usize| whole(backend, label, words);
         let per_row = |label: &str, width: usize| alloc(label, rows * width);
-        let shape = Shape {
-            texts: o.texts,
-            length: o.length,
-        };
+        let shape = Shape::largest(o);
         let most = backend.facts().max_words;
         let scores = Portion::of(c, shape, most).words(c, o.length);
         let table = rope::trained_table(&c.rope, c.head_dim, o.length);
-        let kept = if o.checkpoint {
-            c.layers.min(1)
-        } else {
-            c.layers
+        let each = |n: usize, label: &str, width: usize| -> Result<Vec<_>> {
+            (0..n).map(|_| per_row(label, width)).collect()
         };
+        let acts = (0..n_acts(c, o)).map(|_| Acts::new(backend, c, rows));
         let counting: Vec<u32> = (0..rows.max(c.hidden) as u32).collect();
         Ok(Self {
             rope: upload_new(backend, "rope table", bytemuck::cast_slice(&table))?,
             tokens: per_row("token ids", 1)?,
             order: per_row("order of the tokens", 1)?,
             runs: per_row("runs of tokens", 3)?,
-            inputs: (0..=c.layers)
-                .map(|_| per_row("block input", c.hidden))
-                .collect::<Result<_>>()?,
-            attentions: (0..c.layers)
-                .map(|_| per_row("attention", c.heads * c.head_dim))
-                .collect::<Result<_>>()?,
-            acts: (0..kept)
-                .map(|_| Acts::new(backend, c, rows))
-                .collect::<Result<_>>()?,
+            inputs: each(c.layers + 1, "block input", c.hidden)?,
+            attentions: each(c.layers, "attention", c.queries())?,
+            acts: acts.collect::<Result<_>>()?,
             head_in: per_row("head input", c.hidden)?,
             d_stream: per_row("gradient of the residual stream", c.hidden)?,
             d_normed: per_row("gradient of a norm", c.hidden)?,
-            d_qkv: per_row("gradient of q, k, v", qkv_row(c))?,
-            d_attention: per_row("gradient of attention", c.heads * c.head_dim)?,
+            d_qkv: per_row("gradient of q, k, v", c.outputs(Output::Attention))?,
+            d_attention: per_row("gradient of attention", c.queries())?,
             d_activation: per_row("gradient of the MLP activation", c.intermediate)?,
             row_scale: per_row("norms", 1)?,
             scores: alloc("attention weights", scores)?,
@@ -255,8 +273,8 @@ impl<B: Backend> Scratch<B> {
         })
     }
 
-    /// Makes room for the targets and losses of so many rows.
-    pub fn reserve(&mut self, backend: &B, rows: usize) -> Result<()> {
+    /// Makes room for the targets and losses of `rows` tokens.
+    pub(super) fn reserve(&mut self, backend: &B, rows: usize) -> Result<()> {
         if rows > self.step_rows {
             self.targets = backend.alloc("targets", rows)?;
             self.losses = backend.alloc("losses", rows)?;
@@ -283,18 +301,18 @@ mod tests {
     }
 
     #[test]
-    fn portions_are_whole_texts_or_heads_of_one() {
+    fn portions_are_whole_sequences_or_heads_of_one() {
         let config = crate::files::open_source(crate::builtin::source())
             .unwrap()
             .config;
         let shape = Shape {
-            texts: 5,
+            n_seqs: 5,
             length: 64,
         };
         let all = Portion::of(&config, shape, usize::MAX);
-        assert_eq!((all.texts, all.kv_heads), (5, config.kv_heads));
+        assert_eq!((all.n_seqs, all.kv_heads), (5, config.kv_heads));
         let one = all.words(&config, 64) / 5 / config.kv_heads;
         let part = Portion::of(&config, shape, one);
-        assert_eq!((part.texts, part.kv_heads), (1, 1));
+        assert_eq!((part.n_seqs, part.kv_heads), (1, 1));
     }
 }

@@ -2,88 +2,15 @@
 
 use super::Trainer;
 use super::formats::Format;
-use super::parameters::{Held, Kind, Parameter};
+use super::parameters::{Kind, Parameter};
+use super::progress::{EXPONENTS, Progress};
+use super::tensors::Tensors;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::files::checkpoint::Spec;
-use crate::files::run::{LossScale, Part};
+use crate::files::run::Part;
 use crate::model::{Dtype, Method, Packed};
 use std::collections::BTreeMap;
-
-/// Where training stands, beside the tensors.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Progress {
-    /// Updates made so far: AdamW's step count. Skipped steps do not count.
-    pub updates: u64,
-    /// Base-2 logarithm of the loss scale.
-    pub scale_exponent: i32,
-    /// Steps since the loss scale was changed.
-    pub since_change: u32,
-    /// Whether the scale adapts: products are in half precision.
-    pub adapts: bool,
-}
-
-/// Loss scale at the beginning, where it adapts: 2^15.
-const FIRST_EXPONENT: i32 = 15;
-/// Good steps after which it is doubled.
-const PATIENCE: u32 = 500;
-/// Its bounds: a gradient of 2^-24 still counts, and none overflows f32.
-const EXPONENTS: std::ops::RangeInclusive<i32> = 0..=24;
-
-impl From<Progress> for LossScale {
-    fn from(progress: Progress) -> Self {
-        Self {
-            exponent: progress.scale_exponent,
-            since_change: progress.since_change,
-            adapts: progress.adapts,
-        }
-    }
-}
-
-impl Progress {
-    /// Where a trainer stands that has made so many updates and left this loss scale.
-    pub fn resumed(scale: LossScale, updates: u64) -> Self {
-        Self {
-            updates,
-            scale_exponent: scale.exponent,
-            since_change: scale.since_change,
-            adapts: scale.adapts,
-        }
-    }
-
-    pub(super) fn new(adapts: bool) -> Self {
-        Self {
-            updates: 0,
-            scale_exponent: if adapts { FIRST_EXPONENT } else { 0 },
-            since_change: 0,
-            adapts,
-        }
-    }
-
-    /// What the loss is multiplied by.
-    pub fn scale(&self) -> f64 {
-        f64::from(self.scale_exponent).exp2()
-    }
-
-    /// After a step: halves the scale if it overflowed, doubles it after many that did not.
-    pub(super) fn note(&mut self, skipped: bool) {
-        if !skipped {
-            self.updates += 1;
-        }
-        if !self.adapts {
-            return;
-        }
-        self.since_change += 1;
-        let change = match skipped {
-            true => -1,
-            false if self.since_change >= PATIENCE => 1,
-            false => return,
-        };
-        self.since_change = 0;
-        let to = self.scale_exponent + change;
-        self.scale_exponent = to.clamp(*EXPONENTS.start(), *EXPONENTS.end());
-    }
-}
 
 impl<B: Backend> Trainer<B> {
     /// Names and shapes of the parameters, in the order of [`Trainer::read`].
@@ -96,7 +23,7 @@ impl<B: Backend> Trainer<B> {
         self.progress
     }
 
-    /// Goes on from there.
+    /// Goes on from where an earlier training stood.
     ///
     /// # Errors
     /// [`Error::Usage`] when it was trained with another precision, or the scale is out of bounds.
@@ -122,8 +49,7 @@ impl<B: Backend> Trainer<B> {
 
     /// Quantizes with this many stages from now on, at most those of the recipe: steps with one stage in between make
     /// a model whose first stage serves alone. With [`TrainOptions::nested`](crate::train::step::TrainOptions::nested) every step is
-    /// made with one stage and with all, which are the numbers that may be chosen, and it is evaluations that follow the
-    /// choice.
+    /// made with one stage and with all: only these two numbers may be chosen, and only evaluations follow the choice.
     ///
     /// # Errors
     /// [`Error::Usage`] for another number, or a method without stages.
@@ -159,8 +85,8 @@ impl<B: Backend> Trainer<B> {
         }
     }
 
-    /// From now on the forward pass sees so much of the quantized weights, and for the rest the masters: 1, as they are
-    /// deployed, unless told otherwise.
+    /// From now on the forward pass sees weights that are quantized to this share, and for the rest the masters. At first it is
+    /// 1: weights as they are deployed.
     ///
     /// # Errors
     /// [`Error::Usage`] for a share outside 0 to 1.
@@ -181,24 +107,24 @@ impl<B: Backend> Trainer<B> {
     }
 
     fn buffer(&self, part: Part, index: usize) -> Result<&B::Buffer> {
-        let held = self.held.get(index).ok_or_else(|| {
+        let tensors = self.tensors.get(index).ok_or_else(|| {
             let what = format!("parameter {index} of {}", self.list.len());
             Error::usage(what, "there is none")
         })?;
-        Ok(held.buffer(part))
+        Ok(tensors.buffer(part))
     }
 
     /// How a checkpoint has this part of all parameters.
     pub fn layouts(&self, part: Part) -> Vec<Spec> {
-        let of = |(parameter, held): (&Parameter, &Held<B>)| {
-            let (dtype, shape) = match held.formats.of(part) {
+        let of = |(parameter, tensors): (&Parameter, &Tensors<B>)| {
+            let (dtype, shape) = match tensors.formats.of(part) {
                 Format::F32 => (Dtype::F32, parameter.shape()),
                 format => (Dtype::U32, vec![format.words(parameter.len())]),
             };
             let name = parameter.name.clone();
             Spec { name, dtype, shape }
         };
-        self.list.iter().zip(&self.held).map(of).collect()
+        self.list.iter().zip(&self.tensors).map(of).collect()
     }
 
     /// A part of parameter `index` of [`Trainer::parameters`] as the device holds it: see [`Trainer::layouts`].
@@ -212,7 +138,7 @@ impl<B: Backend> Trainer<B> {
     }
 
     fn words_of(&self, part: Part, index: usize) -> usize {
-        let format = self.held[index].formats.of(part);
+        let format = self.tensors[index].formats.of(part);
         format.words(self.list[index].len())
     }
 
@@ -222,7 +148,7 @@ impl<B: Backend> Trainer<B> {
     /// As [`Trainer::words`].
     pub async fn read(&self, part: Part, index: usize) -> Result<Vec<f32>> {
         let words = self.words(part, index).await?;
-        let format = self.held[index].formats.of(part);
+        let format = self.tensors[index].formats.of(part);
         if format == Format::F32 {
             return Ok(bytemuck::cast_vec(words));
         }
@@ -236,8 +162,8 @@ impl<B: Backend> Trainer<B> {
     /// As [`Trainer::read`].
     pub async fn gradient(&self, index: usize) -> Result<Vec<f32>> {
         self.buffer(Part::Master, index)?;
-        let (held, len) = (&self.held[index], self.list[index].len());
-        let words = self.backend.download(&held.gradient, 0, len).await?;
+        let (tensors, len) = (&self.tensors[index], self.list[index].len());
+        let words = self.backend.download(&tensors.gradient, 0, len).await?;
         Ok(bytemuck::cast_vec(words))
     }
 
@@ -257,13 +183,13 @@ impl<B: Backend> Trainer<B> {
     }
 
     /// Takes codes and scales of all layers that are quantized, by their names without `.weight`. From now on the codes
-    /// stay: scales alone are trained of them.
+    /// stay, and only scales are trained.
     ///
     /// # Errors
     /// [`Error::Usage`] for layers that are missing, or of another shape or method; failures of the device.
     pub fn hold(&mut self, layers: &BTreeMap<String, Packed>) -> Result<()> {
         self.quantizer
-            .hold(&self.backend, &self.list, &self.held, layers)
+            .hold(&self.backend, &self.list, &self.tensors, layers)
     }
 
     /// Overwrites a part of parameter `index` by its values; a master of fewer bits is rounded to the nearest.
@@ -273,15 +199,15 @@ impl<B: Backend> Trainer<B> {
     /// [`Trainer::set_words`] takes those.
     pub fn write(&mut self, part: Part, index: usize, values: &[f32]) -> Result<()> {
         self.buffer(part, index)?;
-        let (parameter, held) = (&self.list[index], &self.held[index]);
-        let plain = held.formats.of(part) == Format::F32;
+        let (parameter, tensors) = (&self.list[index], &self.tensors[index]);
+        let plain = tensors.formats.of(part) == Format::F32;
         if values.len() != parameter.len() || !plain && part != Part::Master {
             return Err(self.misfit(values.len(), "values", index));
         }
         if plain {
             return self.set_words(part, index, bytemuck::cast_slice(values));
         }
-        held.set(&self.backend, values)?;
+        tensors.set(&self.backend, values)?;
         self.quantizer.stale();
         Ok(())
     }
@@ -309,28 +235,5 @@ impl<B: Backend> Trainer<B> {
         let what = format!("{n} {what} for `{name}` {shape:?}");
         let hint = "the checkpoint is of another model, or was trained with other moments";
         Error::usage(what, hint)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_scale_follows_overflows() {
-        let mut progress = Progress::new(true);
-        progress.note(true);
-        assert_eq!((progress.scale(), progress.updates), (16384.0, 0));
-        for _ in 0..PATIENCE {
-            progress.note(false);
-        }
-        assert_eq!((progress.scale(), progress.updates), (32768.0, 500));
-        for _ in 0..100 {
-            progress.note(true);
-        }
-        assert_eq!(progress.scale(), 1.0);
-        let mut fixed = Progress::new(false);
-        fixed.note(true);
-        assert_eq!(fixed.scale(), 1.0);
     }
 }

@@ -4,17 +4,18 @@ use super::formats::{Formats, Portions};
 use super::given::Given;
 use super::memory::Memory;
 use super::options::{Batch, TrainOptions};
-use super::parameters::{Held, Parameter};
+use super::parameters::Parameter;
+use super::progress::Progress;
 use super::quantizer::{self, Quantizer};
 use super::scope::Scope;
 use super::scratch::{Scratch, Shape};
-use super::state::Progress;
 use super::teacher::Teacher;
+use super::tensors::Tensors;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::{Config, Weights};
-use crate::ops::train::loss::IGNORED;
-use crate::ops::train::optimizer::GradNorm;
+use crate::ops::sampling::IGNORED;
+use crate::ops::train::GradNorm;
 
 /// A model in training on a device.
 pub struct Trainer<B: Backend> {
@@ -22,14 +23,14 @@ pub struct Trainer<B: Backend> {
     pub(super) config: Config,
     pub(super) options: TrainOptions,
     pub(super) list: Vec<Parameter>,
-    pub(super) held: Vec<Held<B>>,
+    pub(super) tensors: Vec<Tensors<B>>,
     pub(super) quantizer: Quantizer<B>,
     pub(super) scratch: Scratch<B>,
     pub(super) progress: Progress,
     /// Gradients beyond it are outliers.
     pub(super) most_norm: f64,
     pub(super) teacher: Option<Teacher<B>>,
-    /// Where what is held in fewer bits is updated.
+    /// Buffers in which tensors of fewer bits are updated.
     pub(super) portions: Option<Portions<B>>,
 }
 
@@ -61,7 +62,7 @@ impl<B: Backend> Trainer<B> {
         options: TrainOptions,
     ) -> Result<Self> {
         Self::new(backend, config, options, |backend, list, formats| {
-            Held::load(backend, list, weights, formats)
+            Tensors::load(backend, list, weights, formats)
         })
     }
 
@@ -82,7 +83,7 @@ impl<B: Backend> Trainer<B> {
             ));
         }
         Self::new(backend, config, options, |backend, list, formats| {
-            Held::random(backend, list, seed, formats)
+            Tensors::random(backend, list, seed, formats)
         })
     }
 
@@ -90,7 +91,7 @@ impl<B: Backend> Trainer<B> {
         backend: B,
         config: &Config,
         options: TrainOptions,
-        hold: impl FnOnce(&B, &[Parameter], &[Formats]) -> Result<Vec<Held<B>>>,
+        hold: impl FnOnce(&B, &[Parameter], &[Formats]) -> Result<Vec<Tensors<B>>>,
     ) -> Result<Self> {
         options.check(config)?;
         let (level, most) = (backend.facts().features, backend.facts().max_words);
@@ -103,16 +104,16 @@ impl<B: Backend> Trainer<B> {
             list.extend(quantizer::scales(options.recipe, &config, &list));
         }
         let formats = Formats::trained(&options, &config, &list);
-        let mut held = hold(&backend, &list[..weights], &formats)?;
+        let mut tensors = hold(&backend, &list[..weights], &formats)?;
         for (parameter, &formats) in list.iter().zip(&formats).skip(weights) {
-            held.push(Held::new(&backend, parameter, formats)?);
+            tensors.push(Tensors::new(&backend, parameter, formats)?);
         }
-        let shares: usize = list.iter().map(|p| norm_of(p, 0).shares()).sum();
+        let shares: usize = list.iter().map(|p| norm_of(p, 0).partials()).sum();
         let stream = GradNorm {
-            n: options.rows() * config.hidden,
-            first: 0,
+            n: options.n_tokens() * config.hidden,
+            offset: 0,
         };
-        let shares = shares.max(stream.shares());
+        let shares = shares.max(stream.partials());
         let mut quantizer =
             Quantizer::new(&backend, options.recipe, &config, (&list, &formats), half)?;
         if options.nested > 0.0 {
@@ -131,7 +132,7 @@ impl<B: Backend> Trainer<B> {
             config,
             options,
             list,
-            held,
+            tensors,
             backend,
         })
     }
@@ -151,6 +152,12 @@ impl<B: Backend> Trainer<B> {
         &self.options
     }
 
+    /// The parameters that are trained.
+    pub(super) fn trained(&self) -> impl Iterator<Item = (&Parameter, &Tensors<B>)> {
+        let all = self.list.iter().zip(&self.tensors);
+        all.filter(|(_, tensors)| tensors.formats.moments.is_some())
+    }
+
     /// One step of AdamW on the mean loss of all tokens that count in `batches`. A loss or gradient that is not finite
     /// leaves everything as it was, but for the loss scale.
     ///
@@ -166,7 +173,7 @@ impl<B: Backend> Trainer<B> {
             .await
     }
 
-    /// [`Trainer::step`] with residual streams that are known already, one for every text of `batches`.
+    /// [`Trainer::step`] with residual streams that are known already, one for every sequence of `batches`.
     ///
     /// # Errors
     /// As [`Trainer::step`], and for streams that are missing or not asked for.
@@ -185,9 +192,9 @@ impl<B: Backend> Trainer<B> {
             ));
         }
         self.check_teacher()?;
-        let texts = batches.iter().map(|batch| shape(batch).texts).sum();
+        let n_seqs = batches.iter().map(|batch| shape(batch).n_seqs).sum();
         let taught = self.options.distill > 0.0;
-        given.check(self.options.scope, texts, taught)?;
+        given.check(self.options.scope, n_seqs, taught)?;
         self.clear().await?;
         let scale = self.progress.scale();
         let loss = match self.options.nested {
@@ -208,17 +215,17 @@ impl<B: Backend> Trainer<B> {
         given: &Given<'_, B>,
         factor: f64,
     ) -> Result<f64> {
-        let (mut row, mut text) = (0, 0);
+        let (mut row, mut seq) = (0, 0);
         for batch in batches {
-            let given = given.of(text..text + shape(batch).texts);
+            let given = given.of(seq..seq + shape(batch).n_seqs);
             self.ask_teacher(batch, &given).await?;
             self.forward(batch, &given).await?;
             self.backward(batch, row, factor).await?;
             row += batch.tokens.len();
-            text += shape(batch).texts;
+            seq += shape(batch).n_seqs;
         }
         self.quantizer
-            .scale_gradients(&self.backend, &self.list, &self.held)
+            .scale_gradients(&self.backend, &self.list, &self.tensors)
             .await?;
         Ok(self.losses(row).await?.iter().sum())
     }
@@ -274,16 +281,16 @@ impl<B: Backend> Trainer<B> {
         Ok(targets.iter().filter(|&&t| t != IGNORED).count())
     }
 
-    /// Codes and scales of the current masters.
+    /// Makes codes and scales from the current masters.
     pub(super) async fn refresh(&mut self) -> Result<()> {
-        if self.options.scope == Scope::Scales && !self.quantizer.holds() {
+        if self.options.scope == Scope::Scales && !self.quantizer.is_fixed() {
             return Err(Error::usage(
                 "scales without codes",
                 "give the codes before the first step",
             ));
         }
         self.quantizer
-            .refresh(&self.backend, &self.list, &self.held)
+            .refresh(&self.backend, &self.list, &self.tensors)
             .await
     }
 
@@ -304,7 +311,7 @@ impl<B: Backend> Trainer<B> {
     async fn backward(&mut self, batch: &Batch<'_>, row: usize, factor: f64) -> Result<()> {
         self.loss(batch.tokens.len(), row, Some(factor)).await?;
         for l in (0..self.config.layers).rev() {
-            // the last block's activations are still there
+            // The last block's activations are still there.
             let again = self.options.checkpoint && l + 1 < self.config.layers;
             self.block_backward(l, shape(batch), again).await?;
         }
@@ -325,7 +332,7 @@ impl<B: Backend> Trainer<B> {
 
 fn shape(batch: &Batch<'_>) -> Shape {
     Shape {
-        texts: batch.tokens.len() / batch.length,
+        n_seqs: batch.tokens.len() / batch.length,
         length: batch.length,
     }
 }
@@ -334,6 +341,6 @@ fn shape(batch: &Batch<'_>) -> Shape {
 pub(super) fn norm_of(parameter: &Parameter, first: usize) -> GradNorm {
     GradNorm {
         n: parameter.len(),
-        first,
+        offset: first,
     }
 }

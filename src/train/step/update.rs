@@ -6,23 +6,23 @@ use super::trainer::{StepReport, norm_of};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::ops::memory::Fill;
-use crate::ops::train::optimizer::Update;
+use crate::ops::train::Update;
 
 impl<B: Backend> Trainer<B> {
     /// Sets all gradients to zero.
     pub(super) async fn clear(&self) -> Result<()> {
         self.backend.scope(&|| "clearing gradients".to_owned());
-        for (parameter, held) in self.trained() {
+        for (parameter, tensors) in self.trained() {
             let fill = Fill {
                 words: parameter.len(),
                 value: 0,
             };
-            self.backend.run(&fill, &[&held.gradient]).await?;
+            self.backend.run(&fill, &[&tensors.gradient]).await?;
         }
         Ok(())
     }
 
-    /// The end of a step whose gradients are there.
+    /// Ends a step whose gradients are there: updates the parameters, or skips that.
     pub(super) async fn finish(
         &mut self,
         loss: f64,
@@ -39,7 +39,7 @@ impl<B: Backend> Trainer<B> {
         }
         let outlier = finite && skipped;
         if !outlier {
-            self.progress.note(skipped); // an outlier says nothing of the scale
+            self.progress.note(skipped); // an outlier does not mean that the loss scale is wrong
         }
         Ok(StepReport {
             loss,
@@ -55,12 +55,12 @@ impl<B: Backend> Trainer<B> {
         let s = &self.scratch;
         self.backend.scope(&|| "gradient norm".to_owned());
         let mut shares = 0;
-        for (parameter, held) in self.trained() {
+        for (parameter, tensors) in self.trained() {
             let op = norm_of(parameter, shares);
             self.backend
-                .run(&op, &[&held.gradient, &s.squares, &s.largest])
+                .run(&op, &[&tensors.gradient, &s.squares, &s.largest])
                 .await?;
-            shares += op.shares();
+            shares += op.partials();
         }
         let squares = self.backend.download(&s.squares, 0, shares).await?;
         let largest = self.backend.download(&s.largest, 0, shares).await?;
@@ -71,7 +71,7 @@ impl<B: Backend> Trainer<B> {
         Ok(squares.sum::<f64>().sqrt())
     }
 
-    /// AdamW on every parameter, with the gradient clipped as `torch.nn.utils.clip_grad_norm_` does.
+    /// Applies AdamW to every parameter, with the gradient clipped as `torch.nn.utils.clip_grad_norm_` does.
     async fn update(&mut self, grad_norm: f64, lr: f64, weight_decay: f64) -> Result<()> {
         let clip = (self.options.clip / (grad_norm + 1e-6)).min(1.0);
         let update = Update {
@@ -85,10 +85,10 @@ impl<B: Backend> Trainer<B> {
         };
         self.backend.scope(&|| "AdamW".to_owned());
         for (index, parameter) in self.list.iter().enumerate() {
-            if self.held[index].formats.moments.is_none() {
+            if self.tensors[index].formats.moments.is_none() {
                 continue;
             }
-            // a logarithm that shrinks towards 0 is a scale that grows towards 1
+            // Decay would move logarithms towards 0, and so scales towards 1.
             let (lr, weight_decay) = match parameter.kind {
                 Kind::Scales => (lr * self.options.scale_rate, 0.0),
                 _ => (lr, weight_decay),

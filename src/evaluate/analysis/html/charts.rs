@@ -3,7 +3,7 @@
 use super::svg::{Anchor, Svg, number};
 
 /// A line of a plot.
-pub struct Series {
+pub(super) struct Series {
     /// Its name in the legend.
     pub name: String,
     /// Points, x rising.
@@ -11,7 +11,7 @@ pub struct Series {
 }
 
 /// What the axes of a plot say.
-pub struct Axes<'a> {
+pub(super) struct Axes<'a> {
     /// Name of the x axis.
     pub x: &'a str,
     /// Name of the y axis.
@@ -23,7 +23,7 @@ pub struct Axes<'a> {
 }
 
 /// Colours of series that the style sheet knows.
-pub const COLORS: usize = 8;
+pub(super) const COLORS: usize = 8;
 
 const LEFT: f64 = 58.0;
 const TOP: f64 = 14.0;
@@ -141,7 +141,7 @@ fn legend<'a>(svg: &mut Svg, x: f64, names: impl Iterator<Item = &'a str>) {
 }
 
 /// Lines with points.
-pub fn lines(label: &str, axes: &Axes<'_>, series: &[Series], size: [f64; 2]) -> String {
+pub(super) fn lines(label: &str, axes: &Axes<'_>, series: &[Series], size: [f64; 2]) -> String {
     let points: Vec<_> = series.iter().flat_map(|s| s.points.clone()).collect();
     let room = if series.len() > 1 { 150.0 } else { 0.0 };
     let mut frame = frame(size, room, axes, &points);
@@ -164,10 +164,10 @@ pub fn lines(label: &str, axes: &Axes<'_>, series: &[Series], size: [f64; 2]) ->
 }
 
 /// A point of a plot, and what it is.
-pub type Point = ([f64; 2], String);
+pub(super) type Point = ([f64; 2], String);
 
 /// Points in groups that have names.
-pub fn scatter(label: &str, axes: &Axes<'_>, groups: &[(&str, Vec<Point>)]) -> String {
+pub(super) fn scatter(label: &str, axes: &Axes<'_>, groups: &[(&str, Vec<Point>)]) -> String {
     let size = [720.0, 360.0];
     let points = groups.iter().flat_map(|(_, g)| g.iter().map(|p| p.0));
     let mut frame = frame(size, 110.0, axes, &points.collect::<Vec<_>>());
@@ -183,7 +183,7 @@ pub fn scatter(label: &str, axes: &Axes<'_>, groups: &[(&str, Vec<Point>)]) -> S
 }
 
 /// Horizontal bars with their names and values.
-pub fn bars(label: &str, bars: &[(String, f64)]) -> String {
+pub(super) fn bars(label: &str, bars: &[(String, f64)]) -> String {
     let (width, step) = (720.0, 22.0);
     let names = bars.iter().map(|(name, _)| name.chars().count());
     let left = 14.0 + 7.2 * names.max().unwrap_or(0) as f64;
@@ -204,7 +204,7 @@ pub fn bars(label: &str, bars: &[(String, f64)]) -> String {
 }
 
 /// A map of kinds of layers (rows) and blocks (columns); the darker, the larger.
-pub fn map(label: &str, rows: &[(&str, Vec<Option<f64>>)], log: bool) -> String {
+pub(super) fn map(label: &str, rows: &[(&str, Vec<Option<f64>>)], log: bool) -> String {
     let columns = rows.iter().map(|(_, r)| r.len()).max().unwrap_or(1).max(1);
     let (left, high) = (58.0, 22.0);
     let wide = ((720.0 - left) / columns as f64).clamp(6.0, 64.0);

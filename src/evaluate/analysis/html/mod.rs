@@ -1,6 +1,7 @@
 //! One page with plots of an [`Analysis`]: a single file that needs no other, and no network.
 
 mod charts;
+mod figure;
 mod packed;
 mod sections;
 mod svg;

@@ -1,7 +1,7 @@
 //! Sections about codes: what packed layers hold, and what padding costs.
 
 use super::super::{Analysis, Layer};
-use super::sections::{Section, extremes, figure, map, percent, table};
+use super::figure::{Section, extremes, figure, map, percent, table};
 use super::svg::number;
 
 /// Mean of the scales of a stage of a packed layer.
@@ -11,7 +11,7 @@ fn scale(layer: &Layer, stage: usize) -> Option<f64> {
     Some(all.as_flattened().iter().sum::<f64>() / 4.0)
 }
 
-pub fn scales(analysis: &Analysis) -> Option<Section> {
+pub(super) fn scales(analysis: &Analysis) -> Option<Section> {
     let each = analysis.layers.iter();
     let [low, high] = extremes(each.filter_map(|l| Some((l.short(), scale(l, 0)?))))?;
     let most = analysis.layers.iter().filter_map(|l| l.codes.as_ref());
@@ -45,7 +45,7 @@ fn real_share(layer: &Layer) -> Option<f64> {
     (all > 0).then(|| real as f64 / all as f64)
 }
 
-pub fn counts(analysis: &Analysis) -> Option<Section> {
+pub(super) fn counts(analysis: &Analysis) -> Option<Section> {
     let each = analysis.layers.iter();
     let [low, high] = extremes(each.filter_map(|l| Some((l.short(), real_share(l)?))))?;
     Some(Section {
@@ -61,7 +61,7 @@ pub fn counts(analysis: &Analysis) -> Option<Section> {
     })
 }
 
-pub fn padding(analysis: &Analysis) -> Option<Section> {
+pub(super) fn padding(analysis: &Analysis) -> Option<Section> {
     let layers = &analysis.layers;
     let padded = |l: &&Layer| l.padding.odd_bytes + l.padding.word_bytes > 0.0;
     let sum = |value: fn(&Layer) -> f64| layers.iter().map(value).sum::<f64>();

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 /// `text` as it stands in HTML, in attributes too.
-pub fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -19,7 +19,7 @@ pub fn escape(text: &str) -> String {
 }
 
 /// `x` with about three digits that matter.
-pub fn number(x: f64) -> String {
+pub(super) fn number(x: f64) -> String {
     match x.abs() {
         0.0 => "0".to_owned(),
         a if !(1e-3..1e5).contains(&a) => format!("{x:.1e}"),
@@ -31,7 +31,7 @@ pub fn number(x: f64) -> String {
 }
 
 /// A drawing; y grows downwards.
-pub struct Svg {
+pub(super) struct Svg {
     width: f64,
     height: f64,
     body: String,
@@ -39,7 +39,7 @@ pub struct Svg {
 
 /// Where a text begins, or what it is centred on.
 #[derive(Debug, Clone, Copy)]
-pub enum Anchor {
+pub(super) enum Anchor {
     Start,
     Middle,
     End,
@@ -47,7 +47,7 @@ pub enum Anchor {
 
 impl Svg {
     /// An empty one.
-    pub fn new(width: f64, height: f64) -> Self {
+    pub(super) fn new(width: f64, height: f64) -> Self {
         Self {
             width,
             height,
@@ -61,14 +61,14 @@ impl Svg {
     }
 
     /// A straight line.
-    pub fn line(&mut self, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2], class: &str) {
+    pub(super) fn line(&mut self, [x1, y1]: [f64; 2], [x2, y2]: [f64; 2], class: &str) {
         self.push(format_args!(
             "<line x1=\"{x1:.1}\" y1=\"{y1:.1}\" x2=\"{x2:.1}\" y2=\"{y2:.1}\" class=\"{class}\"/>"
         ));
     }
 
     /// A line through all points.
-    pub fn path(&mut self, points: &[[f64; 2]], class: &str) {
+    pub(super) fn path(&mut self, points: &[[f64; 2]], class: &str) {
         let mut all = String::new();
         for (i, [x, y]) in points.iter().enumerate() {
             let command = if i == 0 { 'M' } else { 'L' };
@@ -79,7 +79,7 @@ impl Svg {
     }
 
     /// A rectangle of the style's colour `class`, `strength` (0 to 1) of it; `title` shows when it is pointed at.
-    pub fn cell(
+    pub(super) fn cell(
         &mut self,
         [x, y]: [f64; 2],
         [w, h]: [f64; 2],
@@ -94,7 +94,7 @@ impl Svg {
     }
 
     /// A point.
-    pub fn dot(&mut self, [x, y]: [f64; 2], class: &str, title: &str) {
+    pub(super) fn dot(&mut self, [x, y]: [f64; 2], class: &str, title: &str) {
         self.push(format_args!(
             "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"3.5\" class=\"{class}\"><title>{}</title></circle>",
             escape(title)
@@ -102,7 +102,7 @@ impl Svg {
     }
 
     /// A line of text.
-    pub fn text(&mut self, [x, y]: [f64; 2], anchor: Anchor, text: &str) {
+    pub(super) fn text(&mut self, [x, y]: [f64; 2], anchor: Anchor, text: &str) {
         let anchor = match anchor {
             Anchor::Start => "start",
             Anchor::Middle => "middle",
@@ -115,7 +115,7 @@ impl Svg {
     }
 
     /// The drawing; `label` says what it is to those who do not see it.
-    pub fn finish(self, label: &str) -> String {
+    pub(super) fn finish(self, label: &str) -> String {
         let (w, h) = (self.width, self.height);
         format!(
             "<svg viewBox=\"0 0 {w:.0} {h:.0}\" style=\"max-width:{w:.0}px\" role=\"img\" aria-label=\"{}\">{}</svg>\n",

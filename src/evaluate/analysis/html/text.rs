@@ -3,7 +3,7 @@
 use super::super::activations::InputStats;
 use super::super::{Activity, Analysis, Layer};
 use super::charts;
-use super::sections::{Section, extremes, figure, map};
+use super::figure::{Section, extremes, figure, map};
 use super::svg::number;
 
 /// A map of one number of each stack of layers by block.
@@ -33,7 +33,7 @@ fn place(stats: &InputStats) -> String {
     }
 }
 
-pub fn inputs(analysis: &Analysis) -> Option<Section> {
+pub(super) fn inputs(analysis: &Analysis) -> Option<Section> {
     let activity = analysis.activity.as_ref()?;
     let each = |value: fn(&InputStats) -> f64| {
         extremes(activity.inputs.iter().map(|s| (s, value(s)))).map(|[_, high]| high)
@@ -61,7 +61,7 @@ pub fn inputs(analysis: &Analysis) -> Option<Section> {
     })
 }
 
-pub fn rounding(analysis: &Analysis) -> Option<Section> {
+pub(super) fn rounding(analysis: &Analysis) -> Option<Section> {
     let activity = analysis.activity.as_ref()?;
     let each = |value: fn(&InputStats) -> f64| {
         extremes(activity.inputs.iter().map(|s| (s, value(s)))).map(|[_, high]| high)
@@ -84,7 +84,7 @@ pub fn rounding(analysis: &Analysis) -> Option<Section> {
     })
 }
 
-pub fn outputs(analysis: &Analysis) -> Option<Section> {
+pub(super) fn outputs(analysis: &Analysis) -> Option<Section> {
     let activity = analysis.activity.as_ref()?;
     let output = |name: &str| activity.outputs.iter().find(|o| o.layer == name);
     let asked = |l: &Layer| Some((l.short(), output(&l.name)?.relative_error?));

@@ -3,20 +3,20 @@
 use super::super::phases::BINS;
 use super::super::{Analysis, Dense, Kind, Layer};
 use super::charts::{self, Axes, Series};
-use super::sections::{Section, dense, extremes, figure, map, percent};
+use super::figure::{Section, dense, extremes, figure, map, percent};
 use super::svg::number;
 
 /// Bins of a histogram of the page.
 const DRAWN: usize = 64;
 
-pub fn angles(analysis: &Analysis) -> Option<Section> {
+pub(super) fn angles(analysis: &Analysis) -> Option<Section> {
     let all = analysis
         .summary
         .averages
         .iter()
         .find(|a| a.kind.is_none())?;
     let mut drawings = String::new();
-    for kind in Kind::ALL {
+    for kind in Kind::all(&analysis.layers) {
         let of_kind: Vec<_> = dense(analysis)
             .into_iter()
             .filter(|(l, _)| l.kind == kind)
@@ -67,7 +67,7 @@ fn density<'a>(name: &str, histograms: impl Iterator<Item = &'a Vec<u64>>) -> Se
     }
 }
 
-pub fn alignment(analysis: &Analysis) -> Option<Section> {
+pub(super) fn alignment(analysis: &Analysis) -> Option<Section> {
     let each = dense(analysis)
         .into_iter()
         .map(|(l, d)| (l.short(), d.alignment()));
@@ -88,7 +88,7 @@ pub fn alignment(analysis: &Analysis) -> Option<Section> {
 }
 
 /// Average error against bits, of every granularity and codebook.
-pub fn per_bit(analysis: &Analysis) -> Option<Section> {
+pub(super) fn per_bit(analysis: &Analysis) -> Option<Section> {
     let all = analysis
         .summary
         .averages
@@ -148,7 +148,7 @@ pub fn per_bit(analysis: &Analysis) -> Option<Section> {
     })
 }
 
-pub fn errors(analysis: &Analysis) -> Option<Section> {
+pub(super) fn errors(analysis: &Analysis) -> Option<Section> {
     let at = |l: &Layer, t: usize| Some(l.dense.as_ref()?.tensor_errors()?[t]);
     let each = analysis
         .layers
@@ -173,12 +173,12 @@ pub fn errors(analysis: &Analysis) -> Option<Section> {
     })
 }
 
-pub fn prediction(analysis: &Analysis) -> Option<Section> {
+pub(super) fn prediction(analysis: &Analysis) -> Option<Section> {
     let layers = dense(analysis);
     if layers.is_empty() {
         return None;
     }
-    let groups: Vec<_> = Kind::ALL
+    let groups: Vec<_> = Kind::all(&analysis.layers)
         .into_iter()
         .filter_map(|kind| {
             let of_kind = layers.iter().filter(|(l, _)| l.kind == kind);
@@ -215,7 +215,7 @@ pub fn prediction(analysis: &Analysis) -> Option<Section> {
 /// Bars of the list of gains.
 const GAINS: usize = 20;
 
-pub fn third_stage(analysis: &Analysis) -> Option<Section> {
+pub(super) fn third_stage(analysis: &Analysis) -> Option<Section> {
     let gains = &analysis.summary.third_stage;
     let (first, last) = (gains.first()?, gains.last()?);
     let outputs = first.outputs.is_some();
@@ -243,7 +243,7 @@ pub fn third_stage(analysis: &Analysis) -> Option<Section> {
     })
 }
 
-pub fn outliers(analysis: &Analysis) -> Option<Section> {
+pub(super) fn outliers(analysis: &Analysis) -> Option<Section> {
     let kurtosis = |l: &Layer| l.dense.as_ref()?.outliers.kurtosis;
     let largest = |l: &Layer| l.dense.as_ref()?.outliers.largest_over_rms;
     let columns = |l: &Layer| l.dense.as_ref()?.outliers.top_columns;
@@ -274,7 +274,7 @@ pub fn outliers(analysis: &Analysis) -> Option<Section> {
     })
 }
 
-pub fn planes(analysis: &Analysis) -> Option<Section> {
+pub(super) fn planes(analysis: &Analysis) -> Option<Section> {
     let ratio = |l: &Layer| l.dense.as_ref()?.u_over_w;
     let scales = |l: &Layer| {
         let first = l.dense.as_ref()?.scales.first()?;

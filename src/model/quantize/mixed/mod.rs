@@ -3,36 +3,66 @@
 mod pattern;
 
 use crate::model::Config;
+use crate::model::blueprint::LLAMA;
 use crate::ops::quantize::MAX_STAGES;
 
-/// Kinds of layers: how they are called on the command line, where in a block they are, and how their names end.
-const KINDS: [(&str, &str, &str); 8] = [
-    ("q", "self_attn.", "q_proj"),
-    ("k", "self_attn.", "k_proj"),
-    ("v", "self_attn.", "v_proj"),
-    ("o", "self_attn.", "o_proj"),
-    ("gate", "mlp.", "gate_proj"),
-    ("up", "mlp.", "up_proj"),
-    ("down", "mlp.", "down_proj"),
-    ("head", "", Config::HEAD),
-];
+/// A kind of layers: those of a name in all blocks, or the head.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// What the text calls it.
+    word: &'static str,
+    /// Its name in a block, or the head's.
+    name: &'static str,
+    /// The stack that it is in.
+    stack: usize,
+}
 
-/// Kinds that run as one product and so have the same number of stages: their name together, and which they are. The
-/// head is the last; all others are in every block.
-const STACKS: [(&str, &[usize]); 5] = [
-    ("qkv", &[0, 1, 2]),
-    ("o", &[3]),
-    ("gateup", &[4, 5]),
-    ("down", &[6]),
-    ("head", &[7]),
-];
+impl Kind {
+    /// How the names of its layers end.
+    fn ending(self) -> &'static str {
+        self.name.rsplit('.').next().unwrap_or(self.name)
+    }
 
-/// Stacks of a block.
-const IN_BLOCK: usize = STACKS.len() - 1;
+    /// The name of its layer in a block.
+    fn in_block(self, block: usize) -> String {
+        format!("{}.{}", Config::block_name(block), self.name)
+    }
+}
+
+/// Stacks of a block. Numbers of stages are given without knowing the model: every family calls its layers as LLaMA does.
+const IN_BLOCK: usize = LLAMA.stacks.len();
+
+/// Those of a block and the head, which is the last.
+const STACKS: usize = IN_BLOCK + 1;
+
+/// What the text calls the head.
+const HEAD: &str = "head";
+
+/// What the text calls a stack: its layers run as one product and so have the same number of stages.
+fn stack_name(stack: usize) -> &'static str {
+    LLAMA.stacks.get(stack).map_or(HEAD, |stack| stack.name)
+}
+
+/// All kinds, stack by stack, the head last.
+fn kinds() -> impl Iterator<Item = Kind> {
+    let stacks = LLAMA.stacks.iter().enumerate();
+    let kinds = stacks.flat_map(|(stack, of)| {
+        of.layers.iter().map(move |layer| Kind {
+            word: layer.kind,
+            name: layer.name,
+            stack,
+        })
+    });
+    kinds.chain([Kind {
+        word: HEAD,
+        name: Config::HEAD,
+        stack: IN_BLOCK,
+    }])
+}
 
 /// Residual stages that differ by the kind of a layer, by its block, or by both.
 ///
-/// As text it is a list of numbers, of which later ones win over earlier ones:
+/// As text it is a list of numbers; later ones win over earlier ones:
 ///
 /// | part | stages of |
 /// |---|---|
@@ -46,10 +76,10 @@ const IN_BLOCK: usize = STACKS.len() - 1;
 pub struct Mixed {
     /// Of what is not named.
     base: u8,
-    /// Of each of [`STACKS`] in blocks that are not named.
-    stacks: [u8; STACKS.len()],
-    /// Of each stack in each block: two bits, of which 0 stands for one stage. A recipe is copied freely, so this is a
-    /// table of a fixed size.
+    /// Of each stack in blocks that are not named, and of the head.
+    stacks: [u8; STACKS],
+    /// Of each stack in each block: two bits, and 0 means one stage. A recipe is copied freely, so this is a table of a
+    /// fixed size.
     blocks: [u8; Mixed::BLOCKS],
 }
 
@@ -58,7 +88,7 @@ impl From<u8> for Mixed {
     fn from(base: u8) -> Self {
         let mut mixed = Self {
             base,
-            stacks: [base; STACKS.len()],
+            stacks: [base; STACKS],
             blocks: [0; Self::BLOCKS],
         };
         (0..IN_BLOCK).for_each(|stack| mixed.set_stack(stack, base));
@@ -67,7 +97,7 @@ impl From<u8> for Mixed {
 }
 
 impl Mixed {
-    /// Blocks that can have their own numbers: the first so many of a model.
+    /// How many blocks can have their own numbers: the first ones of a model.
     pub const BLOCKS: usize = 128;
 
     /// Stages of layers that are not named.
@@ -104,7 +134,7 @@ impl Mixed {
 
     /// Stages of the layer `prefix`.
     pub fn of(self, prefix: &str) -> usize {
-        let Some((_, stack)) = kind_of(prefix) else {
+        let Some(Kind { stack, .. }) = kinds().find(|k| prefix.ends_with(k.ending())) else {
             return self.base.into();
         };
         let stages = match block_of(prefix) {
@@ -118,17 +148,16 @@ impl Mixed {
     /// a kind of layers, then whole names, which win over their endings.
     pub fn exceptions(self) -> Vec<(String, usize)> {
         let mut all = Vec::new();
-        for (stack, (_, kinds)) in STACKS.iter().enumerate() {
-            let stages = self.stacks[stack];
-            let endings = kinds.iter().map(|&k| KINDS[k].2.to_owned());
-            all.extend(endings.filter_map(|e| (stages != self.base).then_some((e, stages.into()))));
+        for kind in kinds() {
+            let stages = self.stacks[kind.stack];
+            if stages != self.base {
+                all.push((kind.ending().to_owned(), stages.into()));
+            }
         }
         for (block, stack) in self.exceptional() {
             let stages = self.at(block, stack).into();
-            for &kind in STACKS[stack].1 {
-                let (_, parent, ending) = KINDS[kind];
-                all.push((format!("model.layers.{block}.{parent}{ending}"), stages));
-            }
+            let kinds = kinds().filter(|kind| kind.stack == stack);
+            all.extend(kinds.map(|kind| (kind.in_block(block), stages)));
         }
         all
     }
@@ -162,7 +191,7 @@ impl Mixed {
         draft.finish()
     }
 
-    /// The first block with a number of its own that a model of so many blocks does not have.
+    /// The first block with a number of its own that a model of `blocks` blocks does not have.
     pub fn beyond(self, blocks: usize) -> Option<usize> {
         let mut named = self.exceptional().map(|(block, _)| block);
         named.find(|&block| block >= blocks)
@@ -177,7 +206,7 @@ impl Mixed {
         let blocks = blocks.min(Self::BLOCKS);
         for stack in 0..IN_BLOCK {
             let count = |t: u8| (0..blocks).filter(|&b| self.at(b, stack) == t).count();
-            // of equal counts the base wins, and then the smaller number
+            // Among equal counts the base wins, and then the smaller number.
             let order = |&t: &u8| (count(t), t == self.base, MAX_STAGES as u8 - t);
             let most = (1..=MAX_STAGES as u8).max_by_key(order);
             simple.set_stack(stack, most.unwrap_or(self.base));
@@ -210,15 +239,8 @@ impl Mixed {
     }
 }
 
-/// The kind of a layer, and its stack.
-fn kind_of(prefix: &str) -> Option<(usize, usize)> {
-    let kind = KINDS.iter().position(|k| prefix.ends_with(k.2))?;
-    let stack = STACKS.iter().position(|s| s.1.contains(&kind))?;
-    Some((kind, stack))
-}
-
 /// The block that a layer is in.
 fn block_of(prefix: &str) -> Option<usize> {
-    let (block, _) = prefix.strip_prefix("model.layers.")?.split_once('.')?;
+    let (block, _) = prefix.strip_prefix(Config::BLOCKS)?.split_once('.')?;
     block.parse().ok()
 }

@@ -1,27 +1,28 @@
 //! Numbers of stages as text, read and written.
 
-use super::{IN_BLOCK, KINDS, MAX_STAGES, Mixed, STACKS, block_of, kind_of};
+use super::{IN_BLOCK, Kind, MAX_STAGES, Mixed, STACKS, block_of, kinds, stack_name};
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// Kinds that are in every block.
-const KINDS_IN_BLOCK: usize = KINDS.len() - 1;
-
 /// Numbers of stages on their way: layers of one product may still differ.
 pub(super) struct Draft {
     base: u8,
-    kinds: [u8; KINDS.len()],
-    blocks: Vec<[u8; KINDS_IN_BLOCK]>,
+    /// Of each kind in blocks that are not named; the head is the last.
+    kinds: Vec<u8>,
+    /// Of each kind but the head in each block.
+    blocks: Vec<Vec<u8>>,
 }
 
 impl From<Mixed> for Draft {
     fn from(mixed: Mixed) -> Self {
-        let stack = |kind: usize| STACKS.iter().position(|s| s.1.contains(&kind)).unwrap_or(0);
-        let of = |block| std::array::from_fn(|kind| mixed.at(block, stack(kind)));
+        let of = |block| {
+            let kinds = kinds().filter(|kind| kind.stack < IN_BLOCK);
+            kinds.map(|kind| mixed.at(block, kind.stack)).collect()
+        };
         Self {
             base: mixed.base,
-            kinds: std::array::from_fn(|kind| mixed.stacks[stack(kind)]),
+            kinds: kinds().map(|kind| mixed.stacks[kind.stack]).collect(),
             blocks: (0..Mixed::BLOCKS).map(of).collect(),
         }
     }
@@ -30,19 +31,24 @@ impl From<Mixed> for Draft {
 impl Draft {
     /// A part of the text: what is in front of `=`, and the number behind it. `blocks` is how many the model has, where
     /// that is known.
-    pub fn part(&mut self, name: &str, stages: u8, blocks: Option<usize>) -> Result<(), String> {
+    pub(super) fn part(
+        &mut self,
+        name: &str,
+        stages: u8,
+        blocks: Option<usize>,
+    ) -> Result<(), String> {
         let (kind, list) = match name.split_once('@') {
             Some((kind, list)) => (Some(kind), Some(list)),
             None if is_list(name) => (None, Some(name)),
             None => (Some(name), None),
         };
-        let all: Vec<usize> = (0..KINDS_IN_BLOCK).collect();
-        let kinds = kind.map_or(Ok(all), kinds)?;
+        let head = self.head();
+        let kinds = kind.map_or_else(|| Ok((0..head).collect()), named)?;
         let Some(list) = list else {
             kinds.into_iter().for_each(|kind| self.kind(kind, stages));
             return Ok(());
         };
-        if kinds.contains(&KINDS_IN_BLOCK) {
+        if kinds.contains(&head) {
             return Err(format!("`{name}`: the head is in no block"));
         }
         for range in list.split('+') {
@@ -54,53 +60,56 @@ impl Draft {
     }
 
     /// A kind of layers by the ending of their names.
-    pub fn ending(&mut self, name: &str, stages: u8) -> Result<(), String> {
-        let kind = KINDS.iter().position(|k| k.2 == name);
+    pub(super) fn ending(&mut self, name: &str, stages: u8) -> Result<(), String> {
+        let kind = kinds().position(|kind| kind.ending() == name);
         let kind = kind.ok_or_else(|| format!("`{name}` is no kind of layer"))?;
         self.kind(kind, stages);
         Ok(())
     }
 
     /// A layer by its whole name.
-    pub fn layer(&mut self, name: &str, stages: u8) -> Result<(), String> {
-        let place = block_of(name).zip(kind_of(name));
-        let place = place.filter(|&(block, (kind, _))| {
-            let (_, parent, ending) = KINDS[kind];
-            block < Mixed::BLOCKS && name == format!("model.layers.{block}.{parent}{ending}")
+    pub(super) fn layer(&mut self, name: &str, stages: u8) -> Result<(), String> {
+        let index = block_of(name).and_then(|block| {
+            let kind = kinds().position(|kind| kind.in_block(block) == name)?;
+            (block < Mixed::BLOCKS && kind < self.head()).then_some((block, kind))
         });
-        let (block, (kind, _)) = place.ok_or_else(|| format!("`{name}` is no layer"))?;
+        let (block, kind) = index.ok_or_else(|| format!("`{name}` is no layer"))?;
         self.blocks[block][kind] = stages;
         Ok(())
     }
 
+    /// Index of the head among the kinds.
+    fn head(&self) -> usize {
+        self.kinds.len() - 1
+    }
+
     fn kind(&mut self, kind: usize, stages: u8) {
         self.kinds[kind] = stages;
-        if kind < KINDS_IN_BLOCK {
+        if kind < self.head() {
             self.blocks.iter_mut().for_each(|b| b[kind] = stages);
         }
     }
 
     /// The numbers, if layers of one product have the same.
-    pub fn finish(self) -> Result<Mixed, String> {
+    pub(super) fn finish(self) -> Result<Mixed, String> {
         let mut mixed = Mixed::from(self.base);
-        for (stack, (_, kinds)) in STACKS.iter().enumerate() {
-            let one = |of: &[u8], place: &str| match kinds.iter().all(|&k| of[k] == of[kinds[0]]) {
-                true => Ok(of[kinds[0]]),
-                false => {
-                    let names: Vec<_> = kinds.iter().map(|&k| KINDS[k].0).collect();
-                    let names = names.join(", ");
-                    Err(format!(
-                        "{names}{place} run as one product: give them the same stages"
-                    ))
+        for stack in 0..STACKS {
+            let of_stack = || kinds().enumerate().filter(move |(_, k)| k.stack == stack);
+            let one = |of: &[u8], of_block: &str| {
+                let mut numbers = of_stack().map(|(i, _)| of[i]);
+                let first = numbers.next().unwrap_or(self.base);
+                if numbers.all(|number| number == first) {
+                    return Ok(first);
                 }
+                let words: Vec<_> = of_stack().map(|(_, kind)| kind.word).collect();
+                let words = words.join(", ");
+                Err(format!(
+                    "{words}{of_block} run as one product: give them the same stages"
+                ))
             };
             mixed.set_stack(stack, one(&self.kinds, "")?);
-            for (block, of) in self
-                .blocks
-                .iter()
-                .enumerate()
-                .take_while(|_| stack < IN_BLOCK)
-            {
+            let blocks = self.blocks.iter().enumerate();
+            for (block, of) in blocks.take_while(|_| stack < IN_BLOCK) {
                 mixed.set(block, stack, one(of, &format!(" of block {block}"))?);
             }
         }
@@ -144,9 +153,9 @@ impl FromStr for Mixed {
 impl fmt::Display for Mixed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.base)?;
-        for (&stages, (name, _)) in self.stacks.iter().zip(STACKS) {
+        for (stack, &stages) in self.stacks.iter().enumerate() {
             if stages != self.base {
-                write!(f, ",{name}={stages}")?;
+                write!(f, ",{}={stages}", stack_name(stack))?;
             }
         }
         let stages = || 1..=MAX_STAGES as u8;
@@ -158,11 +167,11 @@ impl fmt::Display for Mixed {
                 write!(f, ",{list}={t}")?;
             }
         }
-        for (stack, (name, _)) in STACKS.iter().enumerate().take(IN_BLOCK) {
+        for stack in 0..IN_BLOCK {
             for t in stages() {
                 let list = list(|b| is(b, stack, t) && whole(b).is_none());
                 if !list.is_empty() {
-                    write!(f, ",{name}@{list}={t}")?;
+                    write!(f, ",{}@{list}={t}", stack_name(stack))?;
                 }
             }
         }
@@ -183,21 +192,25 @@ fn is_list(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_digit()) || name.starts_with("last")
 }
 
-/// Kinds by their name, or by that of their stack.
-fn kinds(name: &str) -> Result<Vec<usize>, String> {
-    if let Some((_, kinds)) = STACKS.iter().find(|s| s.0 == name) {
-        return Ok(kinds.to_vec());
+/// Indices of the kinds that have this name, or that of their stack.
+fn named(name: &str) -> Result<Vec<usize>, String> {
+    let such = |is: &dyn Fn(Kind) -> bool| -> Vec<usize> {
+        let all = kinds().enumerate().filter(|&(_, kind)| is(kind));
+        all.map(|(i, _)| i).collect()
+    };
+    let by_stack = such(&|kind| stack_name(kind.stack) == name);
+    if !by_stack.is_empty() {
+        return Ok(by_stack);
     }
-    match KINDS.iter().position(|k| k.0 == name || k.2 == name) {
-        Some(kind) => Ok(vec![kind]),
-        None => {
-            let names: Vec<_> = KINDS.iter().map(|k| k.0).collect();
-            let names = names.join(", ");
-            Err(format!(
-                "`{name}` is no kind of layer ({names}, qkv, gateup) and no list of blocks (0-3+7, last)"
-            ))
-        }
+    let by_kind = such(&|kind| kind.word == name || kind.ending() == name);
+    if !by_kind.is_empty() {
+        return Ok(by_kind);
     }
+    let words: Vec<_> = kinds().map(|kind| kind.word).collect();
+    let words = words.join(", ");
+    Err(format!(
+        "`{name}` is no kind of layer ({words}, qkv, gateup) and no list of blocks (0-3+7, last)"
+    ))
 }
 
 /// The blocks of `7`, `0-3`, `last` or `9-last`.
@@ -319,9 +332,9 @@ mod tests {
         let simple = mixed.simplified(12);
         assert_eq!(simple.to_string(), "2,down=3,0=4,o@3=1,down@10-11=2");
         for block in 0..12 {
-            for (_, parent, ending) in &KINDS[..KINDS_IN_BLOCK] {
-                let layer = format!("{parent}{ending}");
-                assert_eq!(of(simple, block, &layer), of(mixed, block, &layer));
+            for kind in kinds().filter(|kind| kind.stack < IN_BLOCK) {
+                let layer = kind.in_block(block);
+                assert_eq!(simple.of(&layer), mixed.of(&layer));
             }
         }
     }

@@ -42,11 +42,11 @@ fn tile_lanes<S: Simd>(simd: S, k: usize, x: &[f32], w: &[f32]) -> [[f32; TILE.1
     let zero = f32x16::splat(simd, 0.0);
     let mut sums = [[zero; TILE.1]; TILE.0];
     let whole = k / LANES * LANES;
-    for at in (0..whole).step_by(LANES) {
-        let w0 = f32x16::from_slice(simd, &w[at..at + LANES]);
-        let w1 = f32x16::from_slice(simd, &w[k + at..k + at + LANES]);
+    for i in (0..whole).step_by(LANES) {
+        let w0 = f32x16::from_slice(simd, &w[i..i + LANES]);
+        let w1 = f32x16::from_slice(simd, &w[k + i..k + i + LANES]);
         for (row, sums) in sums.iter_mut().enumerate() {
-            let x = f32x16::from_slice(simd, &x[row * k + at..row * k + at + LANES]);
+            let x = f32x16::from_slice(simd, &x[row * k + i..row * k + i + LANES]);
             sums[0] = x.mul_add(w0, sums[0]);
             sums[1] = x.mul_add(w1, sums[1]);
         }
@@ -55,8 +55,8 @@ fn tile_lanes<S: Simd>(simd: S, k: usize, x: &[f32], w: &[f32]) -> [[f32; TILE.1
     for (row, all) in all.iter_mut().enumerate() {
         for (out, sum) in all.iter_mut().enumerate() {
             let mut rest = 0.0;
-            for at in whole..k {
-                rest += x[row * k + at] * w[out * k + at];
+            for i in whole..k {
+                rest += x[row * k + i] * w[out * k + i];
             }
             *sum = sums[row][out].reduce_sum() + rest;
         }

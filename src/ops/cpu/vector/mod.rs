@@ -13,11 +13,11 @@ pub(in crate::ops) use wide::{TILE, wide_tile};
 /// Independent sums of a reduction: enough for any vector unit.
 const LANES: usize = 16;
 
-/// `e^x` to 2 ULP or so; 0 and infinity where f32 ends. The scheme of Cephes: a power of two, a polynomial for the rest.
+/// `e^x` to about 2 ULP; 0 and infinity where f32 ends. The scheme of Cephes: a power of two, a polynomial for the rest.
 #[inline(always)]
 pub(in crate::ops) fn exp(x: f32) -> f32 {
     const ROUND: f32 = (3 << 22) as f32;
-    // ln 2 in two pieces, of which the first has so few bits that its multiples are exact
+    // ln 2 as a sum whose first summand has few bits, so that its multiples are exact
     const LN2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
     const POLYNOMIAL: [f32; 6] = [
         1.987_569_1e-4,
@@ -47,7 +47,7 @@ pub(in crate::ops) fn exp(x: f32) -> f32 {
     p * power(first) * power(second)
 }
 
-/// `sum a[i] b[i]` in f32.
+/// `sum a[i] * b[i]` in f32.
 pub(in crate::ops) fn dot(a: &[f32], b: &[f32]) -> f32 {
     dispatch!(Level::new(), simd => dot_lanes(simd, a, b))
 }
@@ -67,7 +67,7 @@ fn dot_lanes<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
     sums.reduce_sum() + rest
 }
 
-/// `y = silu(gate) up`.
+/// `y = silu(gate) * up`.
 pub(in crate::ops) fn gated(gate: &[f32], up: &[f32], y: &mut [f32]) {
     dispatch!(Level::new(), _ => gated_lanes(gate, up, y));
 }
@@ -97,7 +97,7 @@ fn gated_backward_lanes(d_y: &[f32], gate: &mut [f32], up: &mut [f32]) {
     }
 }
 
-/// `x = exp(scale x) / sum exp(scale x)`; the logarithm of the sum is returned.
+/// `x = exp(scale * x) / sum exp(scale * x)`; the logarithm of the sum is returned.
 pub(in crate::ops) fn softmax(scale: f32, x: &mut [f32]) -> f32 {
     dispatch!(Level::new(), _ => softmax_lanes(scale, x))
 }
@@ -148,7 +148,7 @@ fn log_sum_exp_lanes(x: &[f32]) -> f32 {
     (total.ln() + f64::from(top)) as f32
 }
 
-/// `y = x / sqrt(mean(x^2) + eps) weight`.
+/// `y = x / sqrt(mean(x^2) + eps) * weight`.
 pub(in crate::ops) fn normed(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
     dispatch!(Level::new(), _ => normed_lanes(x, weight, eps, y));
 }
@@ -173,17 +173,17 @@ fn normed_lanes(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
 }
 
 /// Rotates the pairs `(j, j + half)` of every `2 half` values of `heads` by the angles whose cosines and sines lie
-/// side by side in `turns`.
-pub(in crate::ops) fn rotated(turns: &[f32], heads: &mut [f32]) {
-    dispatch!(Level::new(), _ => rotated_lanes(turns, heads));
+/// side by side in `angles`.
+pub(in crate::ops) fn rotated(angles: &[f32], heads: &mut [f32]) {
+    dispatch!(Level::new(), _ => rotated_lanes(angles, heads));
 }
 
 #[inline(always)]
-fn rotated_lanes(turns: &[f32], heads: &mut [f32]) {
-    let turns = turns.as_chunks::<2>().0;
-    for head in heads.chunks_exact_mut(2 * turns.len().max(1)) {
-        let (a, b) = head.split_at_mut(turns.len());
-        for ((a, b), [cos, sin]) in a.iter_mut().zip(b).zip(turns) {
+fn rotated_lanes(angles: &[f32], heads: &mut [f32]) {
+    let angles = angles.as_chunks::<2>().0;
+    for head in heads.chunks_exact_mut(2 * angles.len().max(1)) {
+        let (a, b) = head.split_at_mut(angles.len());
+        for ((a, b), [cos, sin]) in a.iter_mut().zip(b).zip(angles) {
             (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
         }
     }
@@ -242,27 +242,27 @@ pub(in crate::ops) fn largest(x: &[f32]) -> usize {
 
 #[inline(always)]
 fn largest_lanes(x: &[f32]) -> usize {
-    let mut tops = [f32::NEG_INFINITY; LANES];
+    let mut maxima = [f32::NEG_INFINITY; LANES];
     let (blocks, rest) = x.as_chunks::<LANES>();
     for block in blocks {
         for i in 0..LANES {
-            tops[i] = if block[i] > tops[i] {
+            maxima[i] = if block[i] > maxima[i] {
                 block[i]
             } else {
-                tops[i]
+                maxima[i]
             };
         }
     }
-    let top = tops
+    let max = maxima
         .iter()
         .chain(rest)
         .copied()
         .fold(f32::NEG_INFINITY, f32::max);
     // block by block first: a search for one element stops at every one
-    let at = blocks.iter().position(|block| block.contains(&top));
-    let from = at.unwrap_or(blocks.len()) * LANES;
-    let first = x[from..].iter().position(|&x| x == top);
-    first.map_or(0, |i| from + i)
+    let block = blocks.iter().position(|block| block.contains(&max));
+    let start = block.unwrap_or(blocks.len()) * LANES;
+    let first = x[start..].iter().position(|&x| x == max);
+    first.map_or(0, |i| start + i)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use fearless_simd::{Level, Simd, dispatch, f64x4, prelude::*};
 
-/// Rows and columns of a tile of sums: 12 of AVX2's 16 registers hold the tile and what it is made of.
+/// Rows and columns of a tile of sums: 12 of AVX2's 16 registers hold the tile and its factors.
 pub(in crate::ops) const TILE: (usize, usize) = (4, 8);
 
 /// Adds `sum_k a[k, i] b[k, j]` to a tile of sums, in the order of k: `a` [depth, 4], `b` [depth, 8]. Products of values

@@ -2,13 +2,14 @@
 //!
 //! A kernel only counts: it sums activations over the bit planes of the codes, in 32-bit integers. What surrounds
 //! it ([`panel`]) is the same for all of them: codes are packed into *panels* of as many rows as fill the lanes of
-//! the kernel's registers (one lane per row and term), and the sums of a panel are scaled and rounded once, exactly
+//! the kernel's registers (one lane per row and plane), and the sums of a panel are scaled and rounded once, exactly
 //! as the reference does ([`scale`]). CPUs without a kernel use table look-ups ([`portable`]).
 //!
 //! The vector instructions come from `fearless_simd`: its tokens prove that the CPU has them, so that nothing here
 //! is `unsafe`.
 
-use super::*;
+use super::PhaseShape;
+use crate::ops::quantize::Activations;
 use std::fmt;
 
 #[cfg(target_arch = "x86_64")]
@@ -90,14 +91,14 @@ impl fmt::Debug for Kernel {
     }
 }
 
-/// [`PhaseGemv`] and [`PhaseGemm`] on the host, with the fastest kernel; the slices are their bindings.
+/// [`super::PhaseGemv`] and [`super::PhaseGemm`] on the host, with the fastest kernel; the slices are their bindings.
 pub(super) fn product(
     shape: &PhaseShape,
     mode: Activations,
     codes: &[u32],
     q: &[u32],
     absmax: &[f32],
-    cells: &[u32],
+    scale_blocks: &[u32],
     y: &mut [f32],
 ) {
     product_with(
@@ -108,7 +109,7 @@ pub(super) fn product(
             codes,
             q,
             absmax,
-            cells,
+            scale_blocks,
         },
         y,
     );
@@ -122,18 +123,18 @@ struct Inputs<'a> {
     codes: &'a [u32],
     q: &'a [u32],
     absmax: &'a [f32],
-    cells: &'a [u32],
+    scale_blocks: &'a [u32],
 }
 
 fn product_with(kernel: Kernel, inputs: &Inputs<'_>, y: &mut [f32]) {
-    // panels know these numbers of terms
-    let known = (1..=4).contains(&inputs.shape.stages);
-    let kernel = if known { kernel } else { Kernel::Portable };
+    // panels are compiled for these numbers of planes
+    let compiled = (1..=4).contains(&inputs.shape.stages);
+    let kernel = if compiled { kernel } else { Kernel::Portable };
     match kernel {
         Kernel::Portable => portable::integer(inputs, y),
         #[cfg(target_arch = "x86_64")]
-        Kernel::Avx2(token) => match inputs.shape.terms() {
-            // 32 rows of as many terms
+        Kernel::Avx2(token) => match inputs.shape.planes() {
+            // 32 rows, each with this many planes
             2 => panel::product::<64>(token, inputs, y),
             4 => panel::product::<128>(token, inputs, y),
             6 => panel::product::<192>(token, inputs, y),

@@ -2,7 +2,7 @@
 //!
 //! The dot product instructions of newer cores are not stable in Rust; masks and pairwise sums take as few.
 
-use super::panel::{Acts, Lanes, Planes, Rows};
+use super::panel::{Acts, BitSums, Lanes, Rows};
 use super::scale::Totals;
 use super::words::{self, Words};
 use fearless_simd::{Neon, i32x4, kernel, prelude::*, u32x4};
@@ -19,7 +19,7 @@ const REGISTERS: usize = 2;
 const WORDS: usize = 16;
 
 impl Lanes<LANES> for Neon {
-    const BY_TERM: bool = false;
+    const BY_PLANE: bool = false;
     type Codes = Words<LANES>;
     type Factors<'a> = Acts<'a>;
 
@@ -29,10 +29,10 @@ impl Lanes<LANES> for Neon {
 
     fn pack(self, rows: &Rows<'_>, codes: &mut Words<LANES>) {
         words::pack(rows, codes);
-        words::words_of_terms(rows.terms, codes);
+        words::words_of_planes(rows.planes, codes);
     }
 
-    fn tokens(self, _planes: usize) -> usize {
+    fn tokens(self, _byte_planes: usize) -> usize {
         // 16 sums, and the masks they are made with, fill the 32 registers
         1
     }
@@ -43,7 +43,7 @@ impl Lanes<LANES> for Neon {
         acts: &Acts<'_>,
         words: Range<usize>,
         first: usize,
-        out: &mut [Planes<LANES>],
+        out: &mut [BitSums<LANES>],
     ) {
         let (word, codes) = (words.start, &codes[words]);
         for (token, out) in out.iter_mut().enumerate() {
@@ -63,10 +63,10 @@ kernel!(
         acts: &Acts<'_>,
         token: usize,
         word: usize,
-        out: &mut Planes<LANES>,
+        out: &mut BitSums<LANES>,
     ) {
         for first in (0..LANES).step_by(4 * REGISTERS) {
-            match acts.planes {
+            match acts.byte_planes {
                 1 => part_sums::<1>(t, codes, first, acts, (token, word), out),
                 _ => part_sums::<2>(t, codes, first, acts, (token, word), out),
             }
@@ -90,7 +90,7 @@ fn part_sums<const P: usize>(
     lane: usize,
     acts: &Acts<'_>,
     (token, word): (usize, usize),
-    out: &mut Planes<LANES>,
+    out: &mut BitSums<LANES>,
 ) {
     let count = codes.len();
     let mut all: [Wide; REGISTERS] = [([vdupq_n_s32(0); 4], [vdupq_n_u32(0); 4]); REGISTERS];
@@ -144,12 +144,12 @@ fn short_sums<const P: usize>(
                 masks[0] = vtstq_u8(*code, bits[0]);
                 masks[1] = vtstq_u8(*code, bits[1]);
             }
-            for part in 0..2 {
+            for half in 0..2 {
                 for p in 0..P {
-                    let x = vreinterpretq_u8_u32(vdupq_n_u32(x[part][p][i][m]));
+                    let x = vreinterpretq_u8_u32(vdupq_n_u32(x[half][p][i][m]));
                     for (masks, sums) in masks.iter().zip(&mut sums) {
                         for bit in 0..2 {
-                            let (chosen, at) = (vandq_u8(masks[bit], x), 2 * part + bit);
+                            let (chosen, at) = (vandq_u8(masks[bit], x), 2 * half + bit);
                             if p == 0 {
                                 let signed = vreinterpretq_s8_u8(chosen);
                                 sums.0[at] = vpadalq_s8(sums.0[at], signed);

@@ -7,42 +7,42 @@ use std::ops::Range;
 
 /// Sums of one panel and token: per lane the activations where bit 0 of the code is set, where bit 1 is set; of
 /// the real parts, then of the imaginary parts.
-pub(super) type Planes<const L: usize> = [[i32; L]; 4];
+pub(super) type BitSums<const L: usize> = [[i32; L]; 4];
 
-/// So many tokens pass by together in any case.
+/// Tokens that are processed together at least.
 const LEAST_TOKENS: usize = 8;
 
-/// Rows of codes, `[count, words, terms]`.
+/// Rows of codes, `[count, words, planes]`.
 pub(super) struct Rows<'a> {
     pub codes: &'a [u32],
     pub count: usize,
     pub words: usize,
-    pub terms: usize,
+    pub planes: usize,
 }
 
 /// A vector kernel with `L` lanes.
 pub(super) trait Lanes<const L: usize>: Copy + Send + Sync {
-    /// Whether the lanes of a term are side by side, or those of a row.
-    const BY_TERM: bool;
+    /// Whether the lanes of a plane are neighbours, instead of those of a row.
+    const BY_PLANE: bool;
 
-    /// What it makes of the codes of a panel's rows.
+    /// The codes of a panel's rows as the kernel reads them.
     type Codes: Default;
 
-    /// What it makes of the activations, once for all rows.
+    /// The activations as the kernel reads them, made once for all rows.
     type Factors<'a>: Sync;
 
     fn factors<'a>(self, acts: Acts<'a>, tokens: usize) -> Self::Factors<'a>;
 
-    /// Codes of at most `L / terms` rows, at least one.
+    /// Codes of at most `L / planes` rows, at least one.
     fn pack(self, rows: &Rows<'_>, codes: &mut Self::Codes);
 
-    /// Tokens whose factors should stay in a cache while rows pass by, of so many bytes of activations each.
+    /// Tokens whose factors should stay in a cache while all rows are processed; the activations of one token take `bytes`.
     fn together(self, bytes: usize) -> usize {
         (512 << 10) / bytes
     }
 
     /// Tokens whose sums fit into registers together.
-    fn tokens(self, planes: usize) -> usize;
+    fn tokens(self, byte_planes: usize) -> usize;
 
     /// Sums over `words`, for the tokens from `first` on, one per element of `out`. At most [`Self::tokens`] of them.
     fn sums(
@@ -51,7 +51,7 @@ pub(super) trait Lanes<const L: usize>: Copy + Send + Sync {
         factors: &Self::Factors<'_>,
         words: Range<usize>,
         first: usize,
-        out: &mut [Planes<L>],
+        out: &mut [BitSums<L>],
     );
 
     /// [`Totals::values`], compiled for the kernel's instructions.
@@ -64,28 +64,28 @@ pub(super) trait Lanes<const L: usize>: Copy + Send + Sync {
 pub(super) struct Acts<'a> {
     pub q: &'a [[u32; 4]],
     pub words: usize,
-    /// Bytes of an activation.
-    pub planes: usize,
+    /// Byte planes of an activation: 1 or 2.
+    pub byte_planes: usize,
 }
 
 impl<'a> Acts<'a> {
     /// Words `word..word + count` of a byte plane of the real (0) or imaginary (1) parts of a token.
     #[inline(always)]
-    pub fn plane(
+    pub(super) fn plane(
         &self,
         token: usize,
-        part: usize,
+        half: usize,
         plane: usize,
         word: usize,
         count: usize,
     ) -> &'a [[u32; 4]] {
-        let at = ((token * 2 + part) * self.planes + plane) * self.words + word;
-        &self.q[at..at + count]
+        let first = ((token * 2 + half) * self.byte_planes + plane) * self.words + word;
+        &self.q[first..first + count]
     }
 
     /// All byte planes of a token at `count` words from `word` on: `[re, im][plane]`.
     #[inline(always)]
-    pub fn token<const P: usize>(
+    pub(super) fn token<const P: usize>(
         &self,
         token: usize,
         word: usize,
@@ -93,29 +93,29 @@ impl<'a> Acts<'a> {
     ) -> [[&'a [[u32; 4]]; P]; 2] {
         // loops: array functions would not be inlined where this is compiled for vector instructions
         let mut all = [[&self.q[..0]; P]; 2];
-        for (part, planes) in all.iter_mut().enumerate() {
+        for (half, planes) in all.iter_mut().enumerate() {
             for (p, plane) in planes.iter_mut().enumerate() {
-                *plane = self.plane(token, part, p, word, count);
+                *plane = self.plane(token, half, p, word, count);
             }
         }
         all
     }
 
     /// Sum of the real (0) or imaginary (1) parts of a token in a range of words.
-    fn total(&self, token: usize, part: usize, range: &Range<usize>) -> i32 {
+    fn total(&self, token: usize, half: usize, range: &Range<usize>) -> i32 {
         let plane = |p| {
-            let words = self.plane(token, part, p, range.start, range.len());
+            let words = self.plane(token, half, p, range.start, range.len());
             bytemuck::cast_slice::<_, u8>(words)
         };
         let first: i32 = plane(0).iter().map(|&b| i32::from(b as i8)).sum();
-        if self.planes == 1 {
+        if self.byte_planes == 1 {
             return first;
         }
         first * 256 + plane(1).iter().map(|&b| i32::from(b)).sum::<i32>()
     }
 }
 
-/// Everything a thread needs to know.
+/// Everything that threads share.
 struct Job<'a, K: Lanes<L>, const L: usize> {
     kernel: K,
     inputs: Inputs<'a>,
@@ -134,22 +134,22 @@ impl<'a, K: Lanes<L>, const L: usize> Job<'a, K, L> {
         let acts = Acts {
             q: inputs.q.as_chunks().0,
             words,
-            planes: inputs.mode.planes(),
+            byte_planes: inputs.mode.byte_planes(),
         };
         let step = shape.group_words.min(words).max(1);
         let groups: Vec<_> = (0..words)
             .step_by(step)
             .map(|w| w..(w + step).min(words))
             .collect();
-        let all = (0..shape.rows)
+        let all = (0..shape.tokens)
             .flat_map(|token| groups.iter().map(move |g| (token, g)))
-            .map(|(token, g)| [0, 1].map(|part| acts.total(token, part, g)))
+            .map(|(token, g)| [0, 1].map(|half| acts.total(token, half, g)))
             .collect();
         Self {
             kernel,
             inputs: *inputs,
             acts,
-            factors: kernel.factors(acts, shape.rows),
+            factors: kernel.factors(acts, shape.tokens),
             groups,
             all,
         }
@@ -160,26 +160,26 @@ impl<'a, K: Lanes<L>, const L: usize> Job<'a, K, L> {
 pub(super) fn product<const L: usize>(kernel: impl Lanes<L>, inputs: &Inputs<'_>, y: &mut [f32]) {
     let shape = inputs.shape;
     // bytes and words of a token
-    let bytes = 2 * inputs.mode.planes() * shape.words() * 16;
+    let bytes = 2 * inputs.mode.byte_planes() * shape.words() * 16;
     let (words, outputs) = (bytes / 4, shape.outputs());
     let most = kernel.together(bytes.max(1)).max(LEAST_TOKENS);
-    if shape.rows <= most {
+    if shape.tokens <= most {
         return product_of(kernel, inputs, y);
     }
-    for first in (0..shape.rows).step_by(most) {
-        let tokens = first..(first + most).min(shape.rows);
+    for first in (0..shape.tokens).step_by(most) {
+        let tokens = first..(first + most).min(shape.tokens);
         let shape = PhaseShape {
-            rows: tokens.len(),
+            tokens: tokens.len(),
             ..shape.clone()
         };
-        let part = Inputs {
+        let inputs = Inputs {
             shape: &shape,
             q: &inputs.q[first * words..tokens.end * words],
             absmax: &inputs.absmax[tokens.clone()],
             ..*inputs
         };
         let y = &mut y[first * outputs..tokens.end * outputs];
-        product_of(kernel, &part, y);
+        product_of(kernel, &inputs, y);
     }
 }
 
@@ -187,23 +187,23 @@ pub(super) fn product<const L: usize>(kernel: impl Lanes<L>, inputs: &Inputs<'_>
 fn product_of<const L: usize>(kernel: impl Lanes<L>, inputs: &Inputs<'_>, y: &mut [f32]) {
     let shape = inputs.shape;
     let job = Job::new(kernel, inputs);
-    let work = shape.words() * shape.terms() * shape.piece_rows * shape.rows;
+    let work = shape.words() * shape.planes() * shape.shard_rows * shape.tokens;
     // a word of 16 codes times a token takes half a nanosecond or more
-    let pieces = crate::ops::cpu::pieces(work / 2);
-    let panel = L / shape.terms();
-    let most = shape.piece_rows.div_ceil(pieces).next_multiple_of(panel);
+    let threads = crate::ops::cpu::pieces(work / 2);
+    let panel = L / shape.planes();
+    let most = shape.shard_rows.div_ceil(threads).next_multiple_of(panel);
     let bands = bands(shape, most.max(panel), y);
-    if pieces == 1 {
+    if threads == 1 {
         // stacked layers are several bands all the same
         return bands.into_iter().for_each(|band| run(&job, band));
     }
     crate::ops::cpu::each(bands, |band| run(&job, band));
 }
 
-/// All rows of a band.
+/// Computes all rows of a band.
 fn run<K: Lanes<L>, const L: usize>(job: &Job<'_, K, L>, mut band: Band<'_>) {
     let shape = job.inputs.shape;
-    let rows = L / shape.terms();
+    let rows = L / shape.planes();
     let mut panel = Panel::<K, L>::new(shape);
     for start in band.rows.clone().step_by(rows) {
         let end = (start + rows).min(band.rows.end);
@@ -221,10 +221,10 @@ struct Panel<K: Lanes<L>, const L: usize> {
     steps: [f64; L],
     rows: usize,
     /// Scratch: sums per group and token.
-    sums: Vec<Planes<L>>,
+    sums: Vec<BitSums<L>>,
     /// Scratch: results of a token.
     values: [[f32; L]; 2],
-    /// The segment whose scales are loaded; cells per row are loaded anew for every panel.
+    /// The segment whose scales are loaded; scale blocks of rows are loaded anew for every panel.
     loaded: Option<usize>,
 }
 
@@ -244,61 +244,62 @@ impl<K: Lanes<L>, const L: usize> Panel<K, L> {
 
     fn load(&mut self, job: &Job<'_, K, L>, segment: usize, rows: Range<usize>) {
         let shape = job.inputs.shape;
-        let (words, terms) = (shape.words(), shape.terms());
+        let (words, planes) = (shape.words(), shape.planes());
         self.rows = rows.len();
-        let codes = &job.inputs.codes[rows.start * words * terms..rows.end * words * terms];
+        let codes = &job.inputs.codes[rows.start * words * planes..rows.end * words * planes];
         let packed = Rows {
             codes,
             count: rows.len(),
             words,
-            terms,
+            planes,
         };
         job.kernel.pack(&packed, &mut self.codes);
         if !shape.per_row && self.loaded == Some(segment) {
             return;
         }
         self.loaded = Some(segment);
-        let lanes = L / shape.terms();
+        let lanes = L / shape.planes();
         for row in 0..lanes {
-            let cell = if shape.per_row {
+            let block = if shape.per_row {
                 shape.first_row + (rows.start + row).min(rows.end - 1)
             } else {
                 segment
             };
-            let cell = &job.inputs.cells[cell * shape.cell_words()..][..shape.cell_words()];
-            let power = cell[0] as i32;
+            let block = &job.inputs.scale_blocks[block * shape.scale_block_words()..]
+                [..shape.scale_block_words()];
+            let power = block[0] as i32;
             self.powers[row] = power;
             self.steps[row] = if PLAIN.contains(&power) {
                 power_of_two(power)
             } else {
                 1.0
             };
-            self.scale_row(shape, row, &cell[1..]);
+            self.scale_row(shape, row, &block[1..]);
         }
     }
 
-    fn scale_row(&mut self, shape: &PhaseShape, row: usize, cell: &[u32]) {
-        let terms = shape.terms();
-        for (scales, cell) in self.scales.iter_mut().zip(cell.chunks_exact(2 * terms)) {
-            for (term, m) in cell.chunks_exact(2).enumerate() {
-                let conj = term >= shape.stages;
-                let lane = if K::BY_TERM {
-                    term * (L / terms) + row
+    fn scale_row(&mut self, shape: &PhaseShape, row: usize, block: &[u32]) {
+        let planes = shape.planes();
+        for (scales, block) in self.scales.iter_mut().zip(block.chunks_exact(2 * planes)) {
+            for (plane, m) in block.chunks_exact(2).enumerate() {
+                let conj = plane >= shape.stages;
+                let lane = if K::BY_PLANE {
+                    plane * (L / planes) + row
                 } else {
-                    row * terms + term
+                    row * planes + plane
                 };
                 scales.set(lane, m[0] as i32, m[1] as i32, conj);
             }
         }
     }
 
-    /// Multiplies with all tokens; the first row of the panel is row `at` of the band whose places are `y`.
-    fn multiply(&mut self, job: &Job<'_, K, L>, at: usize, y: &mut [[&mut [f32]; 2]]) {
+    /// Multiplies with all tokens; the first row of the panel is row `first_row` of the band whose outputs are `y`.
+    fn multiply(&mut self, job: &Job<'_, K, L>, first_row: usize, y: &mut [[&mut [f32]; 2]]) {
         let kernel = job.kernel;
-        let (most, groups) = (kernel.tokens(job.acts.planes), job.groups.len());
+        let (most, groups) = (kernel.tokens(job.acts.byte_planes), job.groups.len());
         let plain = self.powers.iter().all(|p| PLAIN.contains(p));
         self.sums.resize(most * groups, [[0; L]; 4]);
-        let tokens = job.inputs.shape.rows;
+        let tokens = job.inputs.shape.tokens;
         for first in (0..tokens).step_by(most) {
             let count = most.min(tokens - first);
             for (words, sums) in job.groups.iter().zip(self.sums.chunks_exact_mut(most)) {
@@ -308,12 +309,12 @@ impl<K: Lanes<L>, const L: usize> Panel<K, L> {
             for token in first..first + count {
                 let totals = Totals {
                     sums: &self.sums,
-                    place: token - first,
+                    token: token - first,
                     stride: most,
                     all: &job.all[token * groups..][..groups],
                     scales: &self.scales,
-                    terms: job.inputs.shape.terms(),
-                    by_term: K::BY_TERM,
+                    planes: job.inputs.shape.planes(),
+                    by_plane: K::BY_PLANE,
                     factor: job.inputs.absmax[token],
                     powers: &self.powers,
                     steps: &self.steps,
@@ -322,14 +323,14 @@ impl<K: Lanes<L>, const L: usize> Panel<K, L> {
                 kernel.values(&totals, &mut self.values);
                 for (y, values) in y[token].iter_mut().zip(&self.values) {
                     let accumulate = job.inputs.shape.accumulate;
-                    store(accumulate, &mut y[at..], &values[..self.rows]);
+                    store(accumulate, &mut y[first_row..], &values[..self.rows]);
                 }
             }
         }
     }
 }
 
-/// Stores or adds as many values as there are places (an imaginary part may be missing).
+/// Stores or adds as many values as `y` has (an imaginary half may be missing).
 fn store(accumulate: bool, y: &mut [f32], values: &[f32]) {
     for (y, value) in y.iter_mut().zip(values) {
         *y = if accumulate { *y + value } else { *value };

@@ -4,7 +4,12 @@
 //! columns holds what each nibble contributes to the four sums, and every row, stage, U and W share it: two
 //! complex multiply-adds become one load and one 4-wide addition.
 
-use super::*;
+use super::{Inputs, PhaseShape};
+use crate::codebook::COLUMNS_PER_WORD;
+use crate::fixed;
+use crate::ops::Bindings;
+use crate::ops::phase::codes::transposed;
+use crate::ops::phase::integer::integer_at;
 use std::ops::{Add, Sub};
 
 /// `sum Re(i^k) x_re, sum Im(i^k) x_re, sum Re(i^k) x_im, sum Im(i^k) x_im`.
@@ -22,7 +27,7 @@ fn add<T: Lane>(a: Sums<T>, b: Sums<T>) -> Sums<T> {
 const BLOCK: usize = 8;
 
 /// U and W in four stages.
-const MOST_TERMS: usize = 8;
+const MOST_PLANES: usize = 8;
 
 /// Tables of one word: 8 nibbles of 16 entries.
 type WordTable<T> = [[Sums<T>; 16]; 8];
@@ -54,11 +59,11 @@ fn tables<T: Lane>(words: usize, x: impl Fn(usize) -> [T; 2]) -> Vec<WordTable<T
         .collect()
 }
 
-/// Sums of one term of a row of codes, which begins at `codes[0]`, over the words of one block.
-fn row_sums<T: Lane>(codes: &[u32], terms: usize, tables: &[WordTable<T>]) -> Sums<T> {
+/// Sums of one plane of a row of codes, which begins at `codes[0]`, over the words of one block.
+fn row_sums<T: Lane>(codes: &[u32], planes: usize, tables: &[WordTable<T>]) -> Sums<T> {
     let mut even = [T::default(); 4];
     let mut odd = even;
-    for (&word, table) in codes.iter().step_by(terms).zip(tables) {
+    for (&word, table) in codes.iter().step_by(planes).zip(tables) {
         for pair in 0..4 {
             let byte = word >> (8 * pair);
             even = add(even, table[2 * pair as usize][(byte & 15) as usize]);
@@ -68,28 +73,31 @@ fn row_sums<T: Lane>(codes: &[u32], terms: usize, tables: &[WordTable<T>]) -> Su
     add(even, odd)
 }
 
-/// Sums of `rows` complex rows of `codes`, per row, group and term.
+/// Sums of `rows` complex rows of `codes`, per row, group and plane.
 fn sums<T: Lane>(shape: &PhaseShape, codes: &[u32], tables: &[WordTable<T>]) -> Vec<Sums<T>> {
-    let (words, terms, groups) = (shape.words(), shape.terms(), shape.groups());
+    let (words, planes, groups) = (shape.words(), shape.planes(), shape.groups());
     let group_words = shape.group_words.min(words);
-    let rows = codes.len() / (terms * words);
-    let mut all = vec![[T::default(); 4]; rows * groups * terms];
+    let rows = codes.len() / (planes * words);
+    let mut all = vec![[T::default(); 4]; rows * groups * planes];
     for group in 0..groups {
         let end = ((group + 1) * group_words).min(words);
-        for from in (group * group_words..end).step_by(BLOCK) {
-            let to = (from + BLOCK).min(end);
-            for (local, row) in codes.chunks_exact(words * terms).enumerate() {
-                let mut block = [0; BLOCK * MOST_TERMS];
-                let block = &mut block[..(to - from) * terms];
-                block.copy_from_slice(&row[from * terms..to * terms]);
-                if terms.is_multiple_of(4) {
+        for first in (group * group_words..end).step_by(BLOCK) {
+            let last = (first + BLOCK).min(end);
+            for (local, row) in codes.chunks_exact(words * planes).enumerate() {
+                let mut block = [0; BLOCK * MOST_PLANES];
+                let block = &mut block[..(last - first) * planes];
+                block.copy_from_slice(&row[first * planes..last * planes]);
+                if planes.is_multiple_of(4) {
                     for four in block.as_chunks_mut::<4>().0 {
                         *four = transposed(*four);
                     }
                 }
-                for term in 0..terms {
-                    let at = (local * groups + group) * terms + term;
-                    all[at] = add(all[at], row_sums(&block[term..], terms, &tables[from..to]));
+                for plane in 0..planes {
+                    let i = (local * groups + group) * planes + plane;
+                    all[i] = add(
+                        all[i],
+                        row_sums(&block[plane..], planes, &tables[first..last]),
+                    );
                 }
             }
         }
@@ -97,31 +105,31 @@ fn sums<T: Lane>(shape: &PhaseShape, codes: &[u32], tables: &[WordTable<T>]) -> 
     all
 }
 
-/// Runs `work(first local row, codes of these rows)` over pieces of the rows, on all threads when it is worth
-/// it, and hands each piece's results to `store` in order.
+/// Runs `work(first local row, codes of these rows)` over chunks of the rows, on all threads when it is worth
+/// it, and hands each chunk's results to `store` in order.
 fn over_rows<R: Send>(
     shape: &PhaseShape,
     codes: &[u32],
     work: impl Fn(usize, &[u32]) -> Vec<R> + Sync + Send,
     mut store: impl FnMut(usize, R),
 ) {
-    let stride = shape.terms() * shape.words();
-    let codes = &codes[..shape.piece_rows * stride];
+    let stride = shape.planes() * shape.words();
+    let codes = &codes[..shape.shard_rows * stride];
     // below a few microseconds of work, waking threads costs more than it saves
-    let piece = (16384 / stride).clamp(16, 4096);
+    let chunk = (16384 / stride).clamp(16, 4096);
     let results: Vec<(usize, Vec<R>)> = {
-        let one = |(i, codes)| (i * piece, work(i * piece, codes));
+        let one = |(i, codes)| (i * chunk, work(i * chunk, codes));
         #[cfg(feature = "threads")]
         {
             use rayon::prelude::*;
             codes
-                .par_chunks(piece * stride)
+                .par_chunks(chunk * stride)
                 .enumerate()
                 .map(one)
                 .collect()
         }
         #[cfg(not(feature = "threads"))]
-        codes.chunks(piece * stride).enumerate().map(one).collect()
+        codes.chunks(chunk * stride).enumerate().map(one).collect()
     };
     for (first, rows) in results {
         for (i, row) in rows.into_iter().enumerate() {
@@ -130,8 +138,8 @@ fn over_rows<R: Send>(
     }
 }
 
-/// A product, token by token: `tables` of a token, then `finish(token, cell, sums of a row)` for every row, which
-/// gives the real and imaginary part of its result.
+/// A product, token by token: `tables` of a token, then `finish(token, scale block, sums of a row)` for every row, which
+/// returns the real and the imaginary part of its result.
 fn product<T: Lane>(
     shape: &PhaseShape,
     codes: &[u32],
@@ -139,15 +147,15 @@ fn product<T: Lane>(
     tables: impl Fn(usize) -> Vec<WordTable<T>>,
     finish: impl Fn(usize, usize, &[Sums<T>]) -> [f32; 2] + Sync + Send,
 ) {
-    let per_row = shape.groups() * shape.terms();
-    for token in 0..shape.rows {
+    let per_row = shape.groups() * shape.planes();
+    for token in 0..shape.tokens {
         let tables = tables(token);
         let work = |first: usize, codes: &[u32]| {
             let all = sums(shape, codes, &tables);
             let rows = all.chunks_exact(per_row).enumerate();
             rows.map(|(i, row)| {
-                let (cell, ..) = shape.place(shape.first_row + first + i);
-                finish(token, cell, row)
+                let (block, ..) = shape.outputs_of(shape.first_row + first + i);
+                finish(token, block, row)
             })
             .collect()
         };
@@ -158,58 +166,62 @@ fn product<T: Lane>(
     }
 }
 
-/// [`PhaseGemv`] and [`PhaseGemm`] by table look-ups.
+/// [`crate::ops::phase::PhaseGemv`] and [`crate::ops::phase::PhaseGemm`] by table look-ups.
 pub(super) fn integer(inputs: &Inputs<'_>, y: &mut [f32]) {
     let Inputs { shape, mode, .. } = *inputs;
-    let Inputs { codes, cells, .. } = *inputs;
+    let Inputs {
+        codes,
+        scale_blocks,
+        ..
+    } = *inputs;
     let (q, absmax): (&[u8], _) = (bytemuck::cast_slice(inputs.q), inputs.absmax);
     let tables = |token| {
         tables(shape.words(), |c| {
             integer_at(q, shape, mode, token, c).map(|v| v as i32)
         })
     };
-    let finish = |token: usize, cell: usize, row: &[Sums<i32>]| {
-        let cell = &cells[cell * shape.cell_words()..][..shape.cell_words()];
+    let finish = |token: usize, block: usize, row: &[Sums<i32>]| {
+        let block = &scale_blocks[block * shape.scale_block_words()..][..shape.scale_block_words()];
         let mut sum = [0i64; 2];
-        for (group, row) in row.chunks_exact(shape.terms()).enumerate() {
-            let m = &cell[1 + group * shape.terms() * 2..];
-            for (term, s) in row.iter().enumerate() {
-                let conj = if term >= shape.stages { -1 } else { 1 };
-                let (re, im) = (i64::from(m[2 * term]), i64::from(m[2 * term + 1]));
+        for (group, row) in row.chunks_exact(shape.planes()).enumerate() {
+            let m = &block[1 + group * shape.planes() * 2..];
+            for (plane, s) in row.iter().enumerate() {
+                let conj = if plane >= shape.stages { -1 } else { 1 };
+                let (re, im) = (i64::from(m[2 * plane]), i64::from(m[2 * plane + 1]));
                 sum[0] += i64::from(s[0]) * re - conj * i64::from(s[3]) * im;
                 sum[1] += conj * i64::from(s[2]) * re + i64::from(s[1]) * im;
             }
         }
-        sum.map(|s| fixed::to_f32(s, absmax[token], cell[0] as i32))
+        sum.map(|s| fixed::to_f32(s, absmax[token], block[0] as i32))
     };
     product(shape, codes, y, tables, finish);
 }
 
-/// [`PhaseGemvFloat`] and [`PhaseGemmFloat`] on the host.
+/// [`crate::ops::phase::PhaseGemvFloat`] and [`crate::ops::phase::PhaseGemmFloat`] on the host.
 pub(in crate::ops::phase) fn float(shape: &PhaseShape, b: &mut Bindings<'_>) {
-    let (codes, x, cells): (&[u32], &[f32], &[f32]) = (b.read(0), b.read(1), b.read(2));
+    let (codes, x, scale_blocks): (&[u32], &[f32], &[f32]) = (b.read(0), b.read(1), b.read(2));
     let half = shape.in_features.div_ceil(2);
     let tables = |token: usize| {
         let x = &x[token * shape.in_features..][..shape.in_features];
-        let at = |i: usize| x.get(i).copied().unwrap_or(0.0);
+        let value = |i: usize| x.get(i).copied().unwrap_or(0.0);
         // columns that only pad the last word are zero
         tables(shape.words(), |c| {
             if c < half {
-                [x[c], at(half + c)]
+                [x[c], value(half + c)]
             } else {
                 [0.0; 2]
             }
         })
     };
-    let finish = |_, cell: usize, row: &[Sums<f32>]| {
-        let cell = &cells[cell * shape.cell_words()..][..shape.cell_words()];
+    let finish = |_, block: usize, row: &[Sums<f32>]| {
+        let block = &scale_blocks[block * shape.scale_block_words()..][..shape.scale_block_words()];
         let mut sum = [0f32; 2];
-        for (group, row) in row.chunks_exact(shape.terms()).enumerate() {
-            let s = &cell[1 + group * shape.terms() * 2..];
-            for (term, v) in row.iter().enumerate() {
-                let conj = if term >= shape.stages { -1.0 } else { 1.0 };
-                sum[0] += v[0] * s[2 * term] - conj * v[3] * s[2 * term + 1];
-                sum[1] += conj * v[2] * s[2 * term] + v[1] * s[2 * term + 1];
+        for (group, row) in row.chunks_exact(shape.planes()).enumerate() {
+            let s = &block[1 + group * shape.planes() * 2..];
+            for (plane, v) in row.iter().enumerate() {
+                let conj = if plane >= shape.stages { -1.0 } else { 1.0 };
+                sum[0] += v[0] * s[2 * plane] - conj * v[3] * s[2 * plane + 1];
+                sum[1] += conj * v[2] * s[2 * plane] + v[1] * s[2 * plane + 1];
             }
         }
         sum
@@ -218,11 +230,11 @@ pub(in crate::ops::phase) fn float(shape: &PhaseShape, b: &mut Bindings<'_>) {
 }
 
 fn store(shape: &PhaseShape, y: &mut [f32], local: usize, value: [f32; 2]) {
-    let (_, re, im) = shape.place(shape.first_row + local);
-    for (at, value) in [(Some(re), value[0]), (im, value[1])] {
-        let Some(at) = at else { continue };
-        y[at] = if shape.accumulate {
-            y[at] + value
+    let (_, re, im) = shape.outputs_of(shape.first_row + local);
+    for (index, value) in [(Some(re), value[0]), (im, value[1])] {
+        let Some(i) = index else { continue };
+        y[i] = if shape.accumulate {
+            y[i] + value
         } else {
             value
         };

@@ -1,6 +1,6 @@
 //! From the sums of a panel to its results: exact products with the scales, one rounding.
 
-use super::panel::Planes;
+use super::panel::BitSums;
 use crate::fixed;
 use std::ops::Range;
 
@@ -9,22 +9,22 @@ use std::ops::Range;
 pub(super) struct Scales<const L: usize> {
     re: [i32; L],
     im: [i32; L],
-    /// Negated for the terms of W, which multiply the conjugate.
+    /// Negated for the planes of W, which are multiplied with the conjugate.
     conj_re: [i32; L],
     conj_im: [i32; L],
 }
 
 impl<const L: usize> Scales<L> {
     /// All zero.
-    pub const EMPTY: Self = Self {
+    pub(super) const EMPTY: Self = Self {
         re: [0; L],
         im: [0; L],
         conj_re: [0; L],
         conj_im: [0; L],
     };
 
-    /// Sets the mantissas of a lane, which have 28 bits; `conj` says that its term belongs to W.
-    pub fn set(&mut self, lane: usize, re: i32, im: i32, conj: bool) {
+    /// Sets the mantissas of a lane, which have 28 bits; `conj` says that its plane belongs to W.
+    pub(super) fn set(&mut self, lane: usize, re: i32, im: i32, conj: bool) {
         let sign = if conj { -1 } else { 1 };
         (self.re[lane], self.im[lane]) = (re, im);
         self.conj_re[lane] = re.wrapping_mul(sign);
@@ -34,40 +34,41 @@ impl<const L: usize> Scales<L> {
 
 /// What the results of a panel and a token are made of.
 pub(super) struct Totals<'a, const L: usize> {
-    /// Sums per group and token,
-    pub sums: &'a [Planes<L>],
-    /// of which this one is meant, in every
-    pub place: usize,
-    /// so many.
+    /// Sums, `[groups, stride]`.
+    pub sums: &'a [BitSums<L>],
+    /// Index of the token in a group of `sums`.
+    pub token: usize,
+    /// Sums from group to group.
     pub stride: usize,
     /// Sums of all activations per group.
     pub all: &'a [[i32; 2]],
     /// Scales per group.
     pub scales: &'a [Scales<L>],
-    pub terms: usize,
-    /// Whether the lanes of a term are side by side, or those of a row.
-    pub by_term: bool,
-    /// Results are multiplied by it,
+    /// Planes of codes: U and W in all stages.
+    pub planes: usize,
+    /// Whether the lanes of a plane are neighbours, instead of those of a row.
+    pub by_plane: bool,
+    /// The token's factor of its results.
     pub factor: f32,
-    /// and by two to the power of this, per row:
+    /// Exponents of two that the results of each row are multiplied by.
     pub powers: &'a [i32; L],
-    /// by this,
+    /// Those powers of two, if all exponents are in [`PLAIN`].
     pub steps: &'a [f64; L],
-    /// if all powers are in [`PLAIN`].
+    /// Whether all exponents are in [`PLAIN`].
     pub plain: bool,
 }
 
 impl<const L: usize> Totals<'_, L> {
-    /// Results of the rows into the first places of `out`: real parts, imaginary parts.
+    /// Writes the results of the rows to the beginning of `out`: real parts, imaginary parts.
     #[inline(always)]
-    pub fn values(&self, out: &mut [[f32; L]; 2]) {
+    pub(super) fn values(&self, out: &mut [[f32; L]; 2]) {
         let mut sums = [[0i64; L]; 2];
         for (group, (all, scales)) in self.all.iter().zip(self.scales).enumerate() {
-            let planes = &self.sums[group * self.stride + self.place];
-            scaled(planes, *all, scales, &mut sums);
+            let bit_sums = &self.sums[group * self.stride + self.token];
+            scaled(bit_sums, *all, scales, &mut sums);
         }
         for (sums, out) in sums.iter_mut().zip(out) {
-            match self.terms {
+            match self.planes {
                 2 => self.rounded::<2>(sums, out),
                 4 => self.rounded::<4>(sums, out),
                 6 => self.rounded::<6>(sums, out),
@@ -76,21 +77,21 @@ impl<const L: usize> Totals<'_, L> {
         }
     }
 
-    /// Sums over the `T` terms of each row, rounded.
+    /// Sums over the `T` planes of each row, rounded.
     #[inline(always)]
     fn rounded<const T: usize>(&self, sums: &mut [i64; L], out: &mut [f32; L]) {
         let rows = L / T;
-        if self.by_term {
+        if self.by_plane {
             let (first, others) = sums.split_at_mut(rows);
-            for term in others.chunks_exact(rows) {
-                for (row, term) in first.iter_mut().zip(term) {
-                    *row = row.wrapping_add(*term);
+            for plane in others.chunks_exact(rows) {
+                for (row, plane) in first.iter_mut().zip(plane) {
+                    *row = row.wrapping_add(*plane);
                 }
             }
         } else {
             for row in 0..rows {
-                let terms = &sums[T * row..][..T];
-                sums[row] = terms.iter().fold(0, |a, &b| a.wrapping_add(b));
+                let of_row = &sums[T * row..][..T];
+                sums[row] = of_row.iter().fold(0, |a, &b| a.wrapping_add(b));
             }
         }
         let all = sums.iter().zip(out).take(rows);
@@ -109,14 +110,14 @@ impl<const L: usize> Totals<'_, L> {
 /// Adds the sums of a group times its scales, per lane: to the real and to the imaginary part.
 #[inline(always)]
 fn scaled<const L: usize>(
-    planes: &Planes<L>,
+    bit_sums: &BitSums<L>,
     all: [i32; 2],
     s: &Scales<L>,
     sums: &mut [[i64; L]; 2],
 ) {
     for lane in 0..L {
-        let [p, q] = [planes[0][lane], planes[1][lane]];
-        let [pi, qi] = [planes[2][lane], planes[3][lane]];
+        let [p, q] = [bit_sums[0][lane], bit_sums[1][lane]];
+        let [pi, qi] = [bit_sums[2][lane], bit_sums[3][lane]];
         // bit planes to sums of Re(i^k) x and Im(i^k) x: see crate::codebook
         let re_re = all[0].wrapping_sub(p.wrapping_add(q));
         let re_im = all[1].wrapping_sub(pi.wrapping_add(qi));

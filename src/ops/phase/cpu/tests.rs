@@ -1,6 +1,9 @@
 //! Every kernel this CPU can run against the reference: the same bits.
 
 use super::*;
+use crate::fixed;
+use crate::ops::phase::{MAX_COLUMNS, PhaseGemv, cases};
+use crate::ops::*;
 use proptest::prelude::*;
 
 /// The contents of a case's bindings, and what the reference makes of them.
@@ -32,7 +35,7 @@ impl Run {
             codes: &self.data[0],
             q: &self.data[1],
             absmax: bytemuck::cast_slice(&self.data[2]),
-            cells: &self.data[3],
+            scale_blocks: &self.data[3],
         };
         product_with(kernel, &inputs, bytemuck::cast_slice_mut(&mut y));
         assert!(y == self.expected, "{kernel:?}: {name}, {op:?}");
@@ -52,8 +55,8 @@ fn every_kernel_agrees_on_every_case() {
 }
 
 fn case(shape: PhaseShape, mode: Activations) -> Case<PhaseGemv> {
-    let data = integer::data_of(&shape, mode);
-    Case::new("made up", PhaseGemv { shape, mode }, data)
+    let data = cases::integer_data(&shape, mode);
+    Case::new("", PhaseGemv { shape, mode }, data)
 }
 
 proptest! {
@@ -63,19 +66,19 @@ proptest! {
         segments in proptest::collection::vec(1usize..70, 1..=3),
         in_features in 1usize..700,
         stages in 1usize..=4,
-        rows in 1usize..12,
+        tokens in 1usize..12,
         per_row: bool,
         accumulate: bool,
         group_words in prop_oneof![Just(usize::MAX), 1usize..9],
         eight: bool,
-        piece in (0usize..40, 1usize..60),
+        shard in (0usize..40, 1usize..60),
     ) {
         let complex: usize = segments.iter().map(|s| s.div_ceil(2)).sum();
-        let first_row = piece.0.min(complex - 1);
+        let first_row = shard.0.min(complex - 1);
         let shape = PhaseShape {
-            piece_rows: piece.1.min(complex - first_row),
+            shard_rows: shard.1.min(complex - first_row),
             per_row: per_row || group_words != usize::MAX,
-            segments, in_features, stages, group_words, first_row, accumulate, rows,
+            segments, in_features, stages, group_words, first_row, accumulate, tokens,
         };
         let mode = if eight { Activations::Int8 } else { Activations::Int16 };
         check(&case(shape, mode));
@@ -88,24 +91,14 @@ fn the_longest_rows_do_not_overflow() {
     for (stages, mode) in [(1, Activations::Int16), (4, Activations::Int8)] {
         for sign in [1.0, -1.0] {
             for symbol in 0..4 {
-                let shape = PhaseShape {
-                    segments: vec![3],
-                    in_features: 2 * MAX_COLUMNS,
-                    stages,
-                    per_row: false,
-                    group_words: usize::MAX,
-                    first_row: 0,
-                    piece_rows: 2,
-                    accumulate: false,
-                    rows: 1,
-                };
+                let shape = PhaseShape::whole(&[3], 1, 2 * MAX_COLUMNS, stages);
                 let mut case = case(shape, mode);
                 case.data[0] = Data::u32(&vec![
                     symbol * 0x5555_5555;
                     2 * 2 * stages * case.op.shape.words()
                 ]);
                 let x = vec![sign; 2 * MAX_COLUMNS];
-                let [q, absmax] = integer::rounded(&x, 1, mode);
+                let [q, absmax] = cases::rounded(&x, 1, mode);
                 (case.data[1], case.data[2]) = (Data::Words(q), Data::Words(absmax));
                 check(&case);
             }
@@ -117,15 +110,8 @@ fn the_longest_rows_do_not_overflow() {
 #[test]
 fn tokens_in_turns() {
     let shape = PhaseShape {
-        segments: vec![3, 2],
-        in_features: 33_000,
-        stages: 2,
-        per_row: false,
-        group_words: usize::MAX,
-        first_row: 0,
-        piece_rows: 3,
         accumulate: true,
-        rows: 19,
+        ..PhaseShape::whole(&[3, 2], 19, 33_000, 2)
     };
     check(&case(shape, Activations::Int16));
 }
@@ -148,23 +134,13 @@ fn rounding_is_that_of_the_fixed_point() {
 }
 
 #[test]
-fn bands_cover_every_place_once() {
-    let shape = PhaseShape {
-        segments: vec![7, 10, 1],
-        in_features: 4,
-        stages: 1,
-        per_row: false,
-        group_words: usize::MAX,
-        first_row: 0,
-        piece_rows: 10,
-        accumulate: false,
-        rows: 3,
-    };
-    let mut y = vec![0.0; shape.rows * shape.outputs()];
+fn bands_cover_every_output_once() {
+    let shape = PhaseShape::whole(&[7, 10, 1], 3, 4, 1);
+    let mut y = vec![0.0; shape.tokens * shape.outputs()];
     for band in bands::bands(&shape, 3, &mut y) {
         assert!(band.rows.len() <= 3);
-        for part in band.y.into_iter().flatten() {
-            part.iter_mut().for_each(|y| *y += 1.0);
+        for half in band.y.into_iter().flatten() {
+            half.iter_mut().for_each(|y| *y += 1.0);
         }
     }
     assert!(y.iter().all(|&y| y == 1.0));

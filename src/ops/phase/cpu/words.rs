@@ -1,42 +1,42 @@
-//! Panels of words side by side, for kernels whose lanes are words: lane `row * terms + term`.
+//! Panels of words side by side, for kernels whose lanes are words: lane `row * planes + plane`.
 
 use super::panel::Rows;
-use super::transposed;
+use crate::ops::phase::codes::transposed;
 
 /// `[words]`, a word in every lane.
 pub(super) type Words<const L: usize> = Vec<[u32; L]>;
 
 /// Copies rows of codes side by side; lanes of missing rows keep what they had.
-pub(super) fn pack<const L: usize>(rows: &Rows<'_>, to: &mut Words<L>) {
-    to.resize(rows.words, [0; L]);
-    match rows.terms {
-        2 => pack_terms::<L, 2>(rows, to),
-        4 => pack_terms::<L, 4>(rows, to),
-        6 => pack_terms::<L, 6>(rows, to),
-        _ => pack_terms::<L, 8>(rows, to),
+pub(super) fn pack<const L: usize>(rows: &Rows<'_>, words: &mut Words<L>) {
+    words.resize(rows.words, [0; L]);
+    match rows.planes {
+        2 => pack_planes::<L, 2>(rows, words),
+        4 => pack_planes::<L, 4>(rows, words),
+        6 => pack_planes::<L, 6>(rows, words),
+        _ => pack_planes::<L, 8>(rows, words),
     }
 }
 
-fn pack_terms<const L: usize, const T: usize>(rows: &Rows<'_>, to: &mut [[u32; L]]) {
+fn pack_planes<const L: usize, const T: usize>(rows: &Rows<'_>, words: &mut [[u32; L]]) {
     for i in 0..rows.count {
-        let from = &rows.codes[i * rows.words * T..][..rows.words * T];
-        let (from, from_rest) = from.as_chunks::<T>().0.as_chunks::<4>();
-        let (to, to_rest) = to.as_chunks_mut::<4>();
-        for (to, from) in to.iter_mut().zip(from) {
+        let row = &rows.codes[i * rows.words * T..][..rows.words * T];
+        let (row, row_rest) = row.as_chunks::<T>().0.as_chunks::<4>();
+        let (fours, rest) = words.as_chunks_mut::<4>();
+        for (four, row) in fours.iter_mut().zip(row) {
             for word in 0..4 {
-                to[word].as_chunks_mut::<T>().0[i] = from[word];
+                four[word].as_chunks_mut::<T>().0[i] = row[word];
             }
         }
-        for (to, from) in to_rest.iter_mut().zip(from_rest) {
-            to.as_chunks_mut::<T>().0[i] = *from;
+        for (word, row) in rest.iter_mut().zip(row_rest) {
+            word.as_chunks_mut::<T>().0[i] = *row;
         }
     }
 }
 
-/// From a byte a column to a word a term, in all lanes, where that is how codes lie.
+/// Turns bytes of one column each into words of one plane each, in all lanes, where codes are stored as such bytes.
 #[inline(always)]
-pub(super) fn words_of_terms<const L: usize>(terms: usize, codes: &mut [[u32; L]]) {
-    if terms.is_multiple_of(4) {
+pub(super) fn words_of_planes<const L: usize>(planes: usize, codes: &mut [[u32; L]]) {
+    if planes.is_multiple_of(4) {
         for four in codes.as_flattened_mut().as_chunks_mut::<4>().0 {
             *four = transposed(*four);
         }

@@ -6,14 +6,17 @@ use crate::error::{Error, Result};
 use crate::model::Packed;
 use crate::model::config::LinearShape;
 use crate::ops::calibrate::Axpy;
-use crate::ops::quantize::{PhaseUnpack, Piece};
+use crate::ops::quantize::{PhaseUnpack, WeightShard};
 use std::collections::BTreeMap;
 
 /// What `all` have of `layer`.
 ///
 /// # Errors
 /// [`Error::Usage`] where they have nothing of it.
-pub fn of_layer<'a>(all: &'a BTreeMap<String, Packed>, layer: &LinearShape) -> Result<&'a Packed> {
+pub(crate) fn of_layer<'a>(
+    all: &'a BTreeMap<String, Packed>,
+    layer: &LinearShape,
+) -> Result<&'a Packed> {
     all.get(&layer.prefix).ok_or_else(|| {
         Error::usage(
             format!("the first stages of {} are missing", layer.prefix),
@@ -25,18 +28,18 @@ pub fn of_layer<'a>(all: &'a BTreeMap<String, Packed>, layer: &LinearShape) -> R
 impl<B: Backend> Layer<'_, B> {
     /// Codes and scales of the stages behind `first`, whose own are kept: what is left of weight and target is quantized as
     /// if it were the layer. Errors are relative to the layer.
-    pub async fn quantize_behind(&self, first: &Packed) -> Result<(Packed, LayerErrors)> {
+    pub(crate) async fn quantize_behind(&self, first: &Packed) -> Result<(Packed, LayerErrors)> {
         let powers = self.powers().await?;
         let backend = self.backend;
-        let piece = Piece {
+        let shard = WeightShard {
             stages: first.stages(),
-            ..self.piece
+            ..self.shard
         };
         let codes = upload_new(backend, "first codes", &first.codes)?;
         let scales = bytemuck::cast_slice(&first.scales);
         let scales = upload_new(backend, "first scales", scales)?;
         let known = &self.scratch[1];
-        let op = PhaseUnpack { piece };
+        let op = PhaseUnpack { shard };
         backend.run(&op, &[&codes, &scales, known]).await?;
         let less = Axpy {
             n: self.rows * self.columns,
@@ -51,7 +54,7 @@ impl<B: Backend> Layer<'_, B> {
     }
 
     /// The errors of a layer that is there already.
-    pub async fn measure(&self, made: &Packed) -> Result<LayerErrors> {
+    pub(crate) async fn measure(&self, made: &Packed) -> Result<LayerErrors> {
         let powers = self.powers().await?;
         self.backend.upload(&self.codes, 0, &made.codes)?;
         self.fitting().upload_scales(&made.scales)?;

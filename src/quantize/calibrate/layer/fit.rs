@@ -3,30 +3,30 @@
 use super::Layer;
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::ops::train::matmul::Place;
+use crate::ops::train::MatrixView;
 use crate::quantize::calibrate::ops::product;
 use crate::quantize::calibrate::scales;
 
 impl<B: Backend> Layer<'_, B> {
     /// Least-squares scales of the present codes under the Hessian, all scales of a row (or of the tensor) together.
     pub(super) async fn refit(&self) -> Result<()> {
-        let planes = 4 * self.piece.stages;
-        let groups = self.piece.groups();
+        let planes = 4 * self.shard.stages;
+        let groups = self.shard.groups();
         let unknowns = planes * groups;
         let [unit, image] = &self.scratch;
         let fitting = self.fitting();
         self.residual(&self.target).await?;
         self.under_hessian(unit, 0..self.columns / 2, image).await?;
-        let mut b = fitting.by_cell(fitting.project(image).await?);
-        let cells = b.len() / unknowns;
-        let mut a = vec![0.0; cells * unknowns * unknowns];
+        let mut b = fitting.by_scale_block(fitting.project(image).await?);
+        let blocks = b.len() / unknowns;
+        let mut a = vec![0.0; blocks * unknowns * unknowns];
         for plane in 0..planes {
             fitting.unit(|p| p == plane, unit).await?;
             for group in 0..groups {
-                let first = group * self.piece.group();
-                let end = (first + self.piece.group()).min(self.columns / 2);
+                let first = group * self.shard.group();
+                let end = (first + self.shard.group()).min(self.columns / 2);
                 self.under_hessian(unit, first..end, image).await?;
-                let sums = fitting.by_cell(fitting.project(image).await?);
+                let sums = fitting.by_scale_block(fitting.project(image).await?);
                 let row = group * planes + plane;
                 for (a, sums) in a
                     .chunks_exact_mut(unknowns * unknowns)
@@ -37,10 +37,10 @@ impl<B: Backend> Layer<'_, B> {
             }
         }
         let mut scales = fitting.download_scales().await?;
-        let cells = a
+        let blocks = a
             .chunks_exact_mut(unknowns * unknowns)
             .zip(b.chunks_exact_mut(unknowns));
-        for (scales, (a, b)) in scales.chunks_exact_mut(unknowns).zip(cells) {
+        for (scales, (a, b)) in scales.chunks_exact_mut(unknowns).zip(blocks) {
             scales::refit(scales, a, b);
         }
         fitting.upload_scales(&scales)
@@ -55,9 +55,9 @@ impl<B: Backend> Layer<'_, B> {
     ) -> Result<()> {
         let n = self.columns;
         let half = n / 2;
-        let at = |first| Place {
-            first,
-            ..Place::rows(n)
+        let at = |first| MatrixView {
+            offset: first,
+            ..MatrixView::rows(n)
         };
         let buffers = [x, &self.factor.hessian, to];
         if columns.len() == half {

@@ -9,8 +9,8 @@ use crate::model::quantize::{Fitting, exponent};
 use crate::model::{Granularity, Method, Packed};
 use crate::ops::calibrate::{Axpy, BLOCK, PhaseFeedback};
 use crate::ops::memory::Fill;
-use crate::ops::quantize::{PhaseUnpack, Piece};
-use crate::ops::train::matmul::Place;
+use crate::ops::quantize::{PhaseUnpack, WeightShard};
+use crate::ops::train::MatrixView;
 
 mod behind;
 mod fit;
@@ -38,8 +38,8 @@ pub struct LayerErrors {
 pub(super) struct Layer<'a, B: Backend> {
     backend: &'a B,
     factor: &'a Factor<B>,
-    piece: Piece,
-    /// Which weights share scales; the piece knows no tiles.
+    shard: WeightShard,
+    /// Which weights share scales; the shard knows no tiles.
     granularity: Granularity,
     rows: usize,
     columns: usize,
@@ -61,8 +61,8 @@ pub(super) struct Layer<'a, B: Backend> {
 }
 
 impl<'a, B: Backend> Layer<'a, B> {
-    /// Brings `r` [out, in] to the device and corrects it for the drift of its inputs; `name` is for profiles.
-    pub async fn new(
+    /// Brings `r` [out, in] to the device and corrects it for the drift of its inputs.
+    pub(super) async fn new(
         backend: &'a B,
         factor: &'a Factor<B>,
         moments: &Moments<B>,
@@ -74,9 +74,9 @@ impl<'a, B: Backend> Layer<'a, B> {
         let pairs: Vec<u32> = (0..half).flat_map(|i| [i, i + half]).collect();
         let back = |i: u32| if i < half { 2 * i } else { 2 * (i - half) + 1 };
         let from_weight: Vec<u32> = (0..2 * half).map(back).collect();
-        let piece = Piece::whole(rows, columns, granularity.of_rows(), stages, 0);
+        let shard = WeightShard::whole(rows, columns, granularity.of_rows(), stages, 0);
         let matrix = |label: &str| backend.alloc(label, rows * columns);
-        let [sums, unit] = Fitting::<B>::words(piece);
+        let [sums, unit] = Fitting::<B>::words(shard);
         let scratch = || backend.alloc("scratch", unit);
         let layer = Self {
             to_weight: upload_new(backend, "rows", &pairs)?,
@@ -86,13 +86,13 @@ impl<'a, B: Backend> Layer<'a, B> {
             ordered: matrix("ordered target")?,
             errors: matrix("errors")?,
             scratch: [scratch()?, scratch()?],
-            codes: backend.alloc("codes", piece.codes())?,
-            scales: backend.alloc("scales", piece.scales())?,
+            codes: backend.alloc("codes", shard.codes())?,
+            scales: backend.alloc("scales", shard.scales())?,
             sums: backend.alloc("sums", sums)?,
             shape: [out_features, moments.columns],
             backend,
             factor,
-            piece,
+            shard,
             granularity,
             rows,
             columns,
@@ -101,15 +101,15 @@ impl<'a, B: Backend> Layer<'a, B> {
         Ok(layer)
     }
 
-    /// `R' = R + (R (x_f - x_q)^T x_q + (r_f - r_q)^T x_q) H^-1`, where the second term is that of layers which add to the
+    /// `R' = R + (R * (x_f - x_q)^T * x_q + (r_f - r_q)^T * x_q) * H^-1`, where the second term is that of layers which add to the
     /// residual stream.
     async fn correct(&self, moments: &Moments<B>, r: &[f32]) -> Result<()> {
         let (backend, [out, in_features]) = (self.backend, self.shape);
         let len = out * in_features;
         let given = upload_new(backend, "weight", bytemuck::cast_slice(r))?;
         let drift = backend.alloc("drift of outputs", len)?;
-        let at = Place::rows(in_features);
-        let op = product([out, in_features, in_features], at, at.turned(), at);
+        let at = MatrixView::rows(in_features);
+        let op = product([out, in_features, in_features], at, at.transposed(), at);
         backend.run(&op, &[&given, &moments.drift, &drift]).await?;
         if let Some((residual, _)) = &moments.residual {
             let more = Axpy {
@@ -150,7 +150,7 @@ impl<'a, B: Backend> Layer<'a, B> {
         gather(self.backend, from, rows, columns, (to, all), 0.0).await
     }
 
-    /// The other way around.
+    /// A matrix in the order of the weight, brought into that of the factor.
     async fn in_order(&self, from: &B::Buffer, to: &B::Buffer) -> Result<()> {
         let all = Area::rows(self.rows, self.columns);
         let from = (from, self.rows * self.columns, self.columns);
@@ -159,7 +159,7 @@ impl<'a, B: Backend> Layer<'a, B> {
     }
 
     /// Codes and scales: recipe A.
-    pub async fn quantize(&self) -> Result<(Packed, LayerErrors)> {
+    pub(super) async fn quantize(&self) -> Result<(Packed, LayerErrors)> {
         let powers = self.powers().await?;
         self.choose(powers).await
     }
@@ -188,7 +188,7 @@ impl<'a, B: Backend> Layer<'a, B> {
 
     /// Codes and scales of one pass of error feedback, and `tr(E H E^T)` of what they leave: less work than
     /// [`Layer::quantize`], and nearly as good.
-    pub async fn weigh(&self) -> Result<(Packed, f64)> {
+    pub(super) async fn weigh(&self) -> Result<(Packed, f64)> {
         self.papers().await?;
         self.fitting().alternate(ROUNDS / 2).await?;
         self.feedback().await?;
@@ -205,7 +205,7 @@ impl<'a, B: Backend> Layer<'a, B> {
 
     /// Rq, in the order of the weight.
     async fn quantized(&self, to: &B::Buffer) -> Result<()> {
-        let op = PhaseUnpack { piece: self.piece };
+        let op = PhaseUnpack { shard: self.shard };
         self.backend
             .run(&op, &[&self.codes, &self.scales, to])
             .await
@@ -237,8 +237,8 @@ impl<'a, B: Backend> Layer<'a, B> {
     fn fitting(&self) -> Fitting<'_, B> {
         Fitting {
             backend: self.backend,
-            piece: self.piece,
-            cell_rows: self.granularity.cell_rows(),
+            shard: self.shard,
+            block_rows: self.granularity.block_rows(),
             target: &self.target,
             codes: &self.codes,
             scales: &self.scales,
@@ -260,7 +260,7 @@ impl<'a, B: Backend> Layer<'a, B> {
         let (backend, factor) = (self.backend, self.factor);
         let pending = backend.alloc("pending errors", self.rows * BLOCK)?;
         for (first, size) in blocks(self.columns).rev() {
-            let to = (&pending, Place::rows(BLOCK), false);
+            let to = (&pending, MatrixView::rows(BLOCK), false);
             factor
                 .behind(backend, self.rows, (first, size), &self.errors, to)
                 .await?;
@@ -269,7 +269,7 @@ impl<'a, B: Backend> Layer<'a, B> {
                 backend.run(&Fill { words, value: 0 }, &[&pending]).await?;
             }
             let op = PhaseFeedback {
-                piece: self.piece,
+                shard: self.shard,
                 first: first / 2,
                 count: size / 2,
             };
@@ -288,11 +288,11 @@ impl<'a, B: Backend> Layer<'a, B> {
     }
 
     async fn packed(&self) -> Result<Packed> {
-        let piece = &self.piece;
-        let codes = self.backend.download(&self.codes, 0, piece.codes()).await?;
+        let shard = &self.shard;
+        let codes = self.backend.download(&self.codes, 0, shard.codes()).await?;
         Ok(Packed {
             method: Method::Phase {
-                stages: piece.stages,
+                stages: shard.stages,
             },
             granularity: self.granularity,
             out_features: self.shape[0],
@@ -304,7 +304,7 @@ impl<'a, B: Backend> Layer<'a, B> {
     }
 }
 
-/// The root of a squared error over that of nothing but errors; 0 where there is nothing to be wrong about.
+/// The root of a squared error over the error of a quantized weight of zero; 0 where that is 0 too.
 fn relative(error: f64, power: f64) -> f64 {
     match power > 0.0 {
         true => (error / power).sqrt(),

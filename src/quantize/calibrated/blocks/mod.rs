@@ -126,9 +126,8 @@ impl<'a> Run<'a> {
         let mut trainer = Trainer::load(of.device, of.config, of.weights, options)?;
         let full: Vec<_> = self.full.iter().collect();
         block_on(of.device, trainer.advance(&full, length, true))?;
-        let linears = of.config.linears();
-        let (name, layers) = (format!("model.layers.{l}"), &linears[7 * l..7 * l + 7]);
-        let made = match self.made(layers, progress)? {
+        let (name, layers) = (Config::block_name(l), of.config.block_linears(l));
+        let made = match self.made(&layers, progress)? {
             Some(made) => made,
             None => {
                 let variance = self.variance()?;
@@ -139,7 +138,7 @@ impl<'a> Run<'a> {
                     block_on(of.device, step)
                 };
                 let losses = self.train(&mut trainer, &name, &step, progress)?;
-                self.keep(&mut trainer, layers, (&format!("{name}."), losses))?
+                self.keep(&mut trainer, &layers, (&format!("{name}."), losses))?
             }
         };
         trainer.hold(&made.layers)?;
@@ -153,9 +152,8 @@ impl<'a> Run<'a> {
     /// The head, which learns what the full-precision head says.
     fn head(&mut self, progress: Hears<'_>) -> Result<()> {
         let (of, length) = (self.of, self.length);
-        let linears = of.config.linears();
-        let layers = &linears[7 * of.config.layers..];
-        let made = match self.made(layers, progress)? {
+        let layers = [of.config.head()];
+        let made = match self.made(&layers, progress)? {
             Some(made) => made,
             None => {
                 let options = of.fitting(Scope::Head, length)?;
@@ -172,7 +170,7 @@ impl<'a> Run<'a> {
                     one(of.device, trainer, &of_texts, lr)
                 };
                 let losses = self.train(&mut trainer, Config::HEAD, &step, progress)?;
-                self.keep(&mut trainer, layers, ("model.norm.", losses))?
+                self.keep(&mut trainer, &layers, (Config::NORM, losses))?
             }
         };
         self.take(Config::HEAD.to_owned(), made);
@@ -219,7 +217,7 @@ impl<'a> Run<'a> {
             dense: norms.map(norm).collect(),
             losses,
             how: of.tuning,
-            micro_batch: trainer.options().texts,
+            micro_batch: trainer.options().n_seqs,
             blocks: self.report,
         })
     }

@@ -4,7 +4,7 @@ use super::super::room::fitting;
 use super::super::tune::{SCALE_RATE, Tuning};
 use crate::backend::{Backend, Device};
 use crate::error::Result;
-use crate::model::memory::{self, product};
+use crate::model::budget::{self, product};
 use crate::model::{Config, Recipe, Weights};
 use crate::train::step::{Memory, Scope, TrainOptions};
 use serde::{Deserialize, Serialize};
@@ -97,6 +97,6 @@ impl Task<'_> {
             ),
         ];
         let hint = "calibrate with fewer tokens, or on another device";
-        memory::check(self.device, "training block by block", &parts, hint)
+        budget::check(self.device, "training block by block", &parts, hint)
     }
 }

@@ -1,33 +1,35 @@
 //! Weights as the forward pass sees them: quantized from the masters each step, unpacked when they are used.
 
 use super::formats::Format;
-use super::parameters::{EMBED, Held, Kind, Parameter, head, of_block, place};
+use super::parameters::{EMBED, Kind, Parameter, final_norm, head, of_block, quantized};
+use super::tensors::Tensors;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::quantize::{encode, exponent};
 use crate::model::{Config, Recipe};
 use crate::ops::memory::CastF16;
 use crate::ops::quantize::PhaseUnpack;
-use crate::ops::quantize::{BaselineMean, BaselinePack, BaselineSum, BaselineUnpack, Rows};
-use crate::ops::train::lerp::Lerp;
-use crate::ops::train::optimizer::GradNorm;
+use crate::ops::quantize::{
+    BaselineMean, BaselinePack, BaselineShard, BaselineSum, BaselineUnpack,
+};
+use crate::ops::train::{GradNorm, Lerp};
 
-mod held;
+mod fixed;
 mod masters;
 mod scales;
 mod shape;
 
-pub(super) use held::shared_words;
-use masters::turning;
-use shape::{Listed, Shape, made_dense, shape, wide_words};
-pub(super) use shape::{quantized, scales, words};
+pub(super) use fixed::shared_words;
+use masters::rotation;
+use shape::{Listed, Shape, made_dense, scratch_words, shape, wide_words};
+pub(super) use shape::{scales, words};
 
 /// Codes and scales of one linear layer.
 struct Codes<B: Backend> {
     parameter: usize,
     codes: B::Buffer,
     scales: B::Buffer,
-    /// The same with zeros behind the first stage, where that is trained by itself, too.
+    /// The same scales with zeros behind the first stage, where that is also trained by itself.
     first: Option<B::Buffer>,
 }
 
@@ -39,40 +41,40 @@ pub(super) struct Quantizer<B: Backend> {
     first_scales: Option<usize>,
     /// Whether those parameters have values.
     known_scales: bool,
-    /// Codes are chosen stage by stage, and the first stage is read by itself, too.
+    /// Whether codes are chosen stage by stage, because the first stage is also read by itself.
     nested: bool,
-    /// The dense weights are those of the first stage.
+    /// Whether the dense weights are those of the first stage.
     first_only: bool,
-    /// Whether the codes are ones that were given, and stay.
-    kept: bool,
-    shared: Option<held::Shared<B>>,
-    /// By place in a block, where that is quantized.
+    /// Whether the codes were given, and stay.
+    fixed: bool,
+    shared: Option<fixed::Shared<B>>,
+    /// Dense weights of the parameters of a block, where they have to be made.
     block: Vec<Option<B::Buffer>>,
     head: Option<B::Buffer>,
-    /// The block whose weights `block` holds.
-    held: Option<usize>,
-    head_held: bool,
+    /// The block whose weights are in `block`.
+    entered: Option<usize>,
+    head_entered: bool,
     /// Whether the codes are those of the current masters.
     fresh: bool,
-    /// Of the quantized weight in what the forward pass sees; the rest is the master's.
+    /// How much of what the forward pass sees is the quantized weight; the rest is the master.
     share: f64,
     sums: B::Buffer,
     errors: B::Buffer,
-    /// The dense weights are in f16.
+    /// Whether the dense weights are in f16.
     half: bool,
-    /// Where they are unpacked first.
+    /// Where dense weights are unpacked before they become f16.
     staging: Option<B::Buffer>,
     /// Where a master of fewer bits is unpacked.
     unpacked: Option<B::Buffer>,
-    /// A weight or its gradient as its layer has it, where layers have turned inputs.
-    turned: Option<B::Buffer>,
+    /// A weight or its gradient as its layer has it, where layers have rotated inputs.
+    rotated: Option<B::Buffer>,
     squares: B::Buffer,
     largest: B::Buffer,
     config: Config,
 }
 
 impl<B: Backend> Quantizer<B> {
-    pub fn new(
+    pub(super) fn new(
         backend: &B,
         recipe: Recipe,
         config: &Config,
@@ -81,19 +83,12 @@ impl<B: Backend> Quantizer<B> {
     ) -> Result<Self> {
         let parameters = listed.0;
         let indices = quantized(recipe, config, parameters);
-        let (mut layers, mut shared, mut shares) = (Vec::new(), [1, 1], 1);
-        for &parameter in &indices {
-            let held = &parameters[parameter];
-            let [codes, scales, sums, errors] = shape(recipe, held, 0).words();
-            shared = [shared[0].max(sums), shared[1].max(errors)];
-            shares += norm_of(held, 0).shares();
-            layers.push(Codes {
-                parameter,
-                codes: backend.alloc("codes", codes)?,
-                scales: backend.alloc("scales", scales)?,
-                first: None,
-            });
-        }
+        let layers = layers(backend, recipe, parameters, &indices)?;
+        let [sums, errors] = scratch_words(recipe, parameters, &indices);
+        let shares = indices
+            .iter()
+            .map(|&i| norm_of(&parameters[i], 0).partials());
+        let shares = 1 + shares.sum::<usize>();
         let made = made_dense(recipe, config, listed, half);
         let dense = |parameter: usize| {
             let words = || parameters[parameter].len() / if half { 2 } else { 1 };
@@ -102,33 +97,32 @@ impl<B: Backend> Quantizer<B> {
         };
         let largest = indices.iter().map(|&i| parameters[i].len()).max();
         let staging = largest.filter(|_| half).unwrap_or(0);
-        let turned = largest.filter(|_| recipe.rotated).unwrap_or(0);
+        let rotated = largest.filter(|_| recipe.rotated).unwrap_or(0);
         let some = |label: &str, words: usize| {
             let alloc = || backend.alloc(label, words);
             (words > 0).then(alloc).transpose()
         };
-        let places = 0..=place::DOWN;
-        let block = places.filter(|_| config.layers > 0);
-        let block = block.map(|p| dense(of_block(0, p)));
+        let block = of_block(config, 0).filter(|_| config.layers > 0);
+        let block = block.map(dense);
         Ok(Self {
             recipe,
             first_scales: parameters.iter().position(|p| p.kind == Kind::Scales),
             known_scales: false,
             nested: false,
             first_only: false,
-            kept: false,
+            fixed: false,
             shared: None,
             block: block.collect::<Result<_>>()?,
             head: dense(head(config))?,
-            held: None,
-            head_held: false,
+            entered: None,
+            head_entered: false,
             fresh: false,
             share: 1.0,
-            sums: backend.alloc("sums", shared[0])?,
-            errors: backend.alloc("errors", shared[1])?,
+            sums: backend.alloc("sums", sums)?,
+            errors: backend.alloc("errors", errors)?,
             staging: some("weight", staging)?,
             unpacked: some("master", wide_words(&indices, listed))?,
-            turned: some("turned weight", turned)?,
+            rotated: some("rotated weight", rotated)?,
             squares: backend.alloc("squares", shares)?,
             largest: backend.alloc("largest", shares)?,
             layers,
@@ -137,35 +131,35 @@ impl<B: Backend> Quantizer<B> {
         })
     }
 
-    /// The masters have changed.
-    pub fn stale(&mut self) {
-        (self.fresh, self.held, self.head_held) = (false, None, false);
+    /// Notes that the masters have changed.
+    pub(super) fn stale(&mut self) {
+        (self.fresh, self.entered, self.head_entered) = (false, None, false);
     }
 
-    /// Weights are so much quantized and for the rest as they are.
-    pub fn set_share(&mut self, share: f64) {
+    /// From now on the forward pass sees weights that are quantized to this share, and for the rest the masters.
+    pub(super) fn set_share(&mut self, share: f64) {
         if self.share != share {
             self.share = share;
-            (self.held, self.head_held) = (None, false);
+            (self.entered, self.head_entered) = (None, false);
         }
     }
 
-    /// Scales and codes of all layers from the masters, unless they are there.
+    /// Makes scales and codes of all layers from the masters, unless they are there.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] when a master is NaN, infinite or 2^127 and more.
-    pub async fn refresh(
+    /// [`Error::Usage`] when a master is NaN, infinite, or 2^127 and more.
+    pub(super) async fn refresh(
         &mut self,
         backend: &B,
         parameters: &[Parameter],
-        masters: &[Held<B>],
+        masters: &[Tensors<B>],
     ) -> Result<()> {
         if self.fresh {
             return Ok(());
         }
         backend.scope(&|| "quantizing".to_owned());
-        if self.kept {
-            self.scales_of_held(backend, parameters, masters).await?;
+        if self.fixed {
+            self.scales_of_fixed(backend, parameters, masters).await?;
             self.stale();
             self.fresh = true;
             return Ok(());
@@ -188,23 +182,23 @@ impl<B: Backend> Quantizer<B> {
         Ok(())
     }
 
-    /// Scales and codes as the papers choose them.
+    /// Makes scales and codes as the papers choose them.
     async fn encode_by_means(
         &self,
         backend: &B,
         parameters: &[Parameter],
-        masters: &[Held<B>],
+        masters: &[Tensors<B>],
         exponents: &[i32],
     ) -> Result<()> {
         for (layer, &exponent) in self.layers.iter().zip(exponents) {
             let parameter = &parameters[layer.parameter];
-            let master = self.turned_master(backend, parameter, &masters[layer.parameter]);
+            let master = self.rotated_master(backend, parameter, &masters[layer.parameter]);
             let master = master.await?;
             match shape(self.recipe, parameter, exponent) {
-                Shape::Phase(piece) => {
+                Shape::Phase(shard) => {
                     let (scales, codes) = (&layer.scales, &layer.codes);
                     let buffers = [master, scales, &self.sums, codes, &self.errors];
-                    encode(backend, piece, buffers).await?;
+                    encode(backend, shard, buffers).await?;
                 }
                 Shape::Baseline(rows) => self.baseline(backend, layer, rows, master).await?,
             }
@@ -216,22 +210,22 @@ impl<B: Backend> Quantizer<B> {
         &self,
         backend: &B,
         parameters: &[Parameter],
-        masters: &[Held<B>],
+        masters: &[Tensors<B>],
     ) -> Result<Vec<i32>> {
-        // scales that are known already need only the check that all masters are numbers, turned or not
+        // Where scales are known already, masters are only checked to be numbers, which needs no rotation.
         let used = self.first_scales.is_none() || !self.known_scales;
         let mut ends = vec![0];
         for layer in &self.layers {
             let parameter = &parameters[layer.parameter];
             let op = norm_of(parameter, ends[ends.len() - 1]);
-            let held = &masters[layer.parameter];
+            let tensors = &masters[layer.parameter];
             let master = match used {
-                true => self.turned_master(backend, parameter, held).await?,
-                false => self.master(backend, parameter, held).await?,
+                true => self.rotated_master(backend, parameter, tensors).await?,
+                false => self.master(backend, parameter, tensors).await?,
             };
             let buffers = [master, &self.squares, &self.largest];
             backend.run(&op, &buffers).await?;
-            ends.push(op.first + op.shares());
+            ends.push(op.offset + op.partials());
         }
         let largest = backend
             .download(&self.largest, 0, ends[ends.len() - 1])
@@ -260,7 +254,7 @@ impl<B: Backend> Quantizer<B> {
         &self,
         backend: &B,
         layer: &Codes<B>,
-        rows: Rows,
+        rows: BaselineShard,
         master: &B::Buffer,
     ) -> Result<()> {
         backend
@@ -274,40 +268,39 @@ impl<B: Backend> Quantizer<B> {
     }
 
     /// Makes the dense weights of block `l` ready.
-    pub async fn enter(
+    pub(super) async fn enter(
         &mut self,
         backend: &B,
         parameters: &[Parameter],
-        masters: &[Held<B>],
+        masters: &[Tensors<B>],
         l: usize,
     ) -> Result<()> {
-        if self.held == Some(l) {
+        if self.entered == Some(l) {
             return Ok(());
         }
-        for (place, dense) in self.block.iter().enumerate() {
+        for (i, dense) in of_block(&self.config, l).zip(&self.block) {
             if let Some(dense) = dense {
-                let i = of_block(l, place);
                 self.unpack(backend, &parameters[i], &masters[i], i, dense)
                     .await?;
             }
         }
-        self.held = Some(l);
+        self.entered = Some(l);
         Ok(())
     }
 
     /// Makes the dense weight of the head ready.
-    pub async fn enter_head(
+    pub(super) async fn enter_head(
         &mut self,
         backend: &B,
         parameters: &[Parameter],
-        masters: &[Held<B>],
+        masters: &[Tensors<B>],
     ) -> Result<()> {
-        if let (Some(dense), false) = (&self.head, self.head_held) {
+        if let (Some(dense), false) = (&self.head, self.head_entered) {
             let i = head(&self.config);
             self.unpack(backend, &parameters[i], &masters[i], i, dense)
                 .await?;
         }
-        self.head_held = true;
+        self.head_entered = true;
         Ok(())
     }
 
@@ -315,7 +308,7 @@ impl<B: Backend> Quantizer<B> {
         &self,
         backend: &B,
         parameter: &Parameter,
-        held: &Held<B>,
+        tensors: &Tensors<B>,
         index: usize,
         dense: &B::Buffer,
     ) -> Result<()> {
@@ -324,19 +317,19 @@ impl<B: Backend> Quantizer<B> {
         let wide = self.staging.as_ref().unwrap_or(dense);
         if let Some(layer) = layer {
             let first = layer.first.as_ref().filter(|_| self.first_only);
-            let quantized = self.turned.as_ref().unwrap_or(wide);
+            let quantized = self.rotated.as_ref().unwrap_or(wide);
             let buffers = [&layer.codes, first.unwrap_or(&layer.scales), quantized];
             match shape(self.recipe, parameter, 0) {
-                Shape::Phase(piece) => backend.run(&PhaseUnpack { piece }, &buffers).await?,
+                Shape::Phase(shard) => backend.run(&PhaseUnpack { shard }, &buffers).await?,
                 Shape::Baseline(rows) => backend.run(&BaselineUnpack(rows), &buffers).await?,
             }
-            if self.turned.is_some() {
-                let turn = turning(parameter, true);
-                backend.run(&turn, &[quantized, wide]).await?;
+            if self.rotated.is_some() {
+                let rotation = rotation(parameter, true);
+                backend.run(&rotation, &[quantized, wide]).await?;
             }
             if self.share < 1.0 {
                 let (n, share) = (parameter.len(), self.share as f32);
-                let master = self.master(backend, parameter, held).await?;
+                let master = self.master(backend, parameter, tensors).await?;
                 backend.run(&Lerp { n, share }, &[master, wide]).await?;
             }
         }
@@ -347,32 +340,59 @@ impl<B: Backend> Quantizer<B> {
             rows: parameter.rows,
             columns: parameter.columns,
             stride: parameter.columns,
-            first: 0,
+            offset: 0,
         };
-        // only what is quantized has a master of fewer bits
-        let from = if layer.is_some() { wide } else { &held.value };
+        // Only a quantized layer has a master of fewer bits.
+        let from = if layer.is_some() {
+            wide
+        } else {
+            &tensors.value
+        };
         backend.run(&cast_f16, &[from, dense]).await
     }
 
-    /// The weight of a linear layer of the block (or of the head) that was entered last, and whether it is in f16: made
-    /// dense, or the master itself.
-    pub fn weight<'a>(&'a self, masters: &'a [Held<B>], parameter: usize) -> (&'a B::Buffer, bool) {
-        let dense = if parameter == EMBED || parameter >= of_block(self.config.layers, 0) {
+    /// The weight of a linear layer of the block that was entered last, or of the head, and whether it is in f16. It is the
+    /// dense weight that was made, or the master itself.
+    pub(super) fn weight<'a>(
+        &'a self,
+        masters: &'a [Tensors<B>],
+        parameter: usize,
+    ) -> (&'a B::Buffer, bool) {
+        let dense = if parameter == EMBED || parameter >= final_norm(&self.config) {
             self.head.as_ref()
         } else {
-            let place = (parameter - of_block(0, 0)) % (place::DOWN + 1);
-            self.block[place].as_ref()
+            let first = of_block(&self.config, 0).start;
+            self.block[(parameter - first) % self.block.len()].as_ref()
         };
-        let held = &masters[parameter];
-        let ready = (&held.value, held.formats.value == Format::F16);
+        let tensors = &masters[parameter];
+        let ready = (&tensors.value, tensors.formats.value == Format::F16);
         dense.map_or(ready, |dense| (dense, self.half))
     }
+}
+
+/// Room for codes and scales of the parameters of these indices.
+fn layers<B: Backend>(
+    backend: &B,
+    recipe: Recipe,
+    parameters: &[Parameter],
+    indices: &[usize],
+) -> Result<Vec<Codes<B>>> {
+    let layer = |&parameter: &usize| {
+        let [codes, scales, ..] = shape(recipe, &parameters[parameter], 0).words();
+        Ok(Codes {
+            parameter,
+            codes: backend.alloc("codes", codes)?,
+            scales: backend.alloc("scales", scales)?,
+            first: None,
+        })
+    };
+    indices.iter().map(layer).collect()
 }
 
 /// The op that finds a parameter's largest magnitude.
 fn norm_of(parameter: &Parameter, first: usize) -> GradNorm {
     GradNorm {
         n: parameter.len(),
-        first,
+        offset: first,
     }
 }

@@ -7,9 +7,10 @@ use crate::error::{Error, Result};
 use crate::model::Packed;
 use crate::model::quantize::Fitting;
 use crate::ops::calibrate::{PhaseNearest, PhaseProject};
-use crate::ops::quantize::Piece;
-use crate::ops::train::scales::{ScaleExp, ScaleGradient};
-use crate::train::step::parameters::{Held, Parameter};
+use crate::ops::quantize::WeightShard;
+use crate::ops::train::{ScaleExp, ScaleGradient};
+use crate::train::step::parameters::Parameter;
+use crate::train::step::tensors::Tensors;
 
 /// Rounds of fitting scales to codes and choosing the nearest codes, before the first step.
 const ROUNDS: usize = 15;
@@ -21,12 +22,8 @@ pub(super) fn logarithms(scales: &[f32]) -> Vec<f32> {
 }
 
 impl<B: Backend> Quantizer<B> {
-    /// With a first stage that is trained by itself, too; scales must be learned.
-    pub(in crate::train::step) fn nest(
-        &mut self,
-        backend: &B,
-        parameters: &[Parameter],
-    ) -> Result<()> {
+    /// From now on the first stage is also trained by itself; scales must be learned.
+    pub(crate) fn nest(&mut self, backend: &B, parameters: &[Parameter]) -> Result<()> {
         let first = self.first_scales.unwrap_or(parameters.len());
         for (layer, scales) in self.layers.iter_mut().zip(&parameters[first..]) {
             layer.first = Some(backend.alloc("scales of the first stage", scales.len())?);
@@ -36,27 +33,27 @@ impl<B: Backend> Quantizer<B> {
     }
 
     /// From now on the dense weights are those of the first stage, or of all.
-    pub(in crate::train::step) fn read_first(&mut self, first_only: bool) {
+    pub(crate) fn read_first(&mut self, first_only: bool) {
         if self.first_only != first_only {
             self.first_only = first_only;
-            (self.held, self.head_held) = (None, false);
+            (self.entered, self.head_entered) = (None, false);
         }
     }
 
-    /// Whether they are those of the first stage.
-    pub(in crate::train::step) fn reads_first(&self) -> bool {
+    /// Whether the dense weights are those of the first stage.
+    pub(crate) fn reads_first(&self) -> bool {
         self.first_only
     }
 
     /// The parameters of scales hold what an earlier run has learned.
-    pub(in crate::train::step) fn scales_are_known(&mut self) {
+    pub(crate) fn scales_are_known(&mut self) {
         self.known_scales = true;
     }
 
-    /// A layer of the phase quantizer.
-    fn piece(&self, parameter: &Parameter) -> Result<Piece> {
+    /// The shape of a layer of the phase quantizer.
+    fn shard(&self, parameter: &Parameter) -> Result<WeightShard> {
         match shape(self.recipe, parameter, 0) {
-            Shape::Phase(piece) => Ok(piece),
+            Shape::Phase(shard) => Ok(shard),
             Shape::Baseline(_) => Err(Error::usage(
                 format!("scales of `{}`", parameter.name),
                 "only the method fairy2i learns its scales",
@@ -69,15 +66,15 @@ impl<B: Backend> Quantizer<B> {
         &self,
         backend: &B,
         parameters: &[Parameter],
-        masters: &[Held<B>],
+        masters: &[Tensors<B>],
         exponents: &[i32],
     ) -> Result<()> {
         let mut most = 0;
         for layer in &self.layers {
-            let piece = self.piece(&parameters[layer.parameter])?;
-            most = most.max(Fitting::<B>::words(piece)[1]);
+            let shard = self.shard(&parameters[layer.parameter])?;
+            most = most.max(Fitting::<B>::words(shard)[1]);
         }
-        // where dense weights are in f16, there is room for one in f32
+        // Where dense weights are in f16, a buffer for one in f32 is there already.
         let own;
         let unit = match &self.staging {
             Some(staging) => staging,
@@ -90,11 +87,11 @@ impl<B: Backend> Quantizer<B> {
         for (i, (layer, &exponent)) in self.layers.iter().zip(exponents).enumerate() {
             let parameter = &parameters[layer.parameter];
             backend.scope(&|| format!("{}, first scales", parameter.name));
-            let target = self.turned_master(backend, parameter, &masters[layer.parameter]);
+            let target = self.rotated_master(backend, parameter, &masters[layer.parameter]);
             let fitting = Fitting {
                 backend,
-                piece: self.piece(parameter)?,
-                cell_rows: 1,
+                shard: self.shard(parameter)?,
+                block_rows: 1,
                 target: target.await?,
                 codes: &layer.codes,
                 scales: &layer.scales,
@@ -117,38 +114,38 @@ impl<B: Backend> Quantizer<B> {
         &self,
         backend: &B,
         parameters: &[Parameter],
-        masters: &[Held<B>],
+        masters: &[Tensors<B>],
         first: usize,
     ) -> Result<()> {
         for (i, layer) in self.layers.iter().enumerate() {
             self.exponential(backend, parameters, masters, (i, first + i))
                 .await?;
             let parameter = &parameters[layer.parameter];
-            let (piece, nested) = (self.piece(parameter)?, self.nested);
-            let nearest = PhaseNearest { piece, nested };
-            let master = self.turned_master(backend, parameter, &masters[layer.parameter]);
+            let (shard, nested) = (self.shard(parameter)?, self.nested);
+            let nearest = PhaseNearest { shard, nested };
+            let master = self.rotated_master(backend, parameter, &masters[layer.parameter]);
             let buffers = [master.await?, &layer.scales, &layer.codes];
             backend.run(&nearest, &buffers).await?;
         }
         Ok(())
     }
 
-    /// Scales of layer number `i` from their logarithms, parameter number `of`.
+    /// Makes the scales of layer number `i` from their logarithms, which are parameter number `of`.
     pub(super) async fn exponential(
         &self,
         backend: &B,
         parameters: &[Parameter],
-        held: &[Held<B>],
+        tensors: &[Tensors<B>],
         (i, of): (usize, usize),
     ) -> Result<()> {
         let layer = &self.layers[i];
-        let stages = self.piece(&parameters[layer.parameter])?.stages;
+        let stages = self.shard(&parameters[layer.parameter])?.stages;
         let exp = |kept| ScaleExp {
             n: parameters[of].len(),
             stages,
-            kept,
+            n_active: kept,
         };
-        let logarithms = &held[of].value;
+        let logarithms = &tensors[of].value;
         let all = [logarithms, &layer.scales];
         backend.run(&exp(stages), &all).await?;
         match &layer.first {
@@ -158,20 +155,20 @@ impl<B: Backend> Quantizer<B> {
     }
 
     /// Gradients of the logarithms of scales, from those of the weights: `dL/d ln s = s <dL/dRq, dRq/ds>`. Where the first
-    /// stage is read, only its scales have one: the others keep what the reading of all stages gave them.
-    pub(in crate::train::step) async fn scale_gradients(
+    /// stage is read, only its scales have one, and the others keep the gradients of the pass with all stages.
+    pub(crate) async fn scale_gradients(
         &self,
         backend: &B,
         parameters: &[Parameter],
-        held: &[Held<B>],
+        tensors: &[Tensors<B>],
     ) -> Result<()> {
         let Some(first) = self.first_scales.filter(|_| self.shared.is_none()) else {
             return Ok(());
         };
         backend.scope(&|| "gradients of scales".to_owned());
         for (i, layer) in self.layers.iter().enumerate() {
-            let weight = &held[layer.parameter].gradient;
-            let buffers = [weight, &held[first + i].gradient];
+            let weight = &tensors[layer.parameter].gradient;
+            let buffers = [weight, &tensors[first + i].gradient];
             self.scale_gradient(backend, parameters, i, buffers).await?;
         }
         Ok(())
@@ -187,24 +184,24 @@ impl<B: Backend> Quantizer<B> {
     ) -> Result<()> {
         let layer = &self.layers[i];
         let parameter = &parameters[layer.parameter];
-        let piece = self.piece(parameter)?;
-        let weight = self.turned(backend, parameter, weight).await?;
-        let along = PhaseProject { piece };
+        let shard = self.shard(parameter)?;
+        let weight = self.rotated(backend, parameter, weight).await?;
+        let along = PhaseProject { shard };
         backend
             .run(&along, &[weight, &layer.codes, &self.sums])
             .await?;
         let op = ScaleGradient {
-            rows: piece.rows,
-            width: along.sums() / piece.rows,
-            by_row: piece.by_row(),
-            stages: piece.stages,
-            kept: if self.first_only { 1 } else { piece.stages },
+            rows: shard.rows,
+            width: along.sums() / shard.rows,
+            by_row: shard.by_row(),
+            stages: shard.stages,
+            n_active: if self.first_only { 1 } else { shard.stages },
         };
         backend.run(&op, &[&self.sums, &layer.scales, to]).await
     }
 
     /// Codes and scales of layer number `i` of those that are quantized, with its name; none behind the last.
-    pub(in crate::train::step) async fn packed(
+    pub(crate) async fn packed(
         &self,
         backend: &B,
         parameters: &[Parameter],
@@ -214,9 +211,9 @@ impl<B: Backend> Quantizer<B> {
             return Ok(None);
         };
         let parameter = &parameters[layer.parameter];
-        let piece = self.piece(parameter)?;
-        let codes = backend.download(&layer.codes, 0, piece.codes()).await?;
-        let scales = backend.download(&layer.scales, 0, piece.scales()).await?;
+        let shard = self.shard(parameter)?;
+        let codes = backend.download(&layer.codes, 0, shard.codes()).await?;
+        let scales = backend.download(&layer.scales, 0, shard.scales()).await?;
         let packed = Packed {
             method: self.recipe.method.of(parameter.layer()),
             granularity: self.recipe.granularity,

@@ -2,68 +2,60 @@
 
 use crate::model::{Config, Method, Recipe};
 use crate::ops::calibrate::PhaseProject;
-use crate::ops::quantize::Piece;
-use crate::ops::quantize::Rows;
+use crate::ops::quantize::BaselineShard;
+use crate::ops::quantize::WeightShard;
 use crate::train::step::formats::{Format, Formats};
-use crate::train::step::parameters::{EMBED, Kind, Parameter, head, of_block, place};
+use crate::train::step::parameters::{EMBED, Kind, Parameter, head, of_block, quantized};
 
 /// How a layer's codes are made.
-pub enum Shape {
-    Phase(Piece),
-    Baseline(Rows),
+pub(super) enum Shape {
+    Phase(WeightShard),
+    Baseline(BaselineShard),
 }
 
-pub fn shape(recipe: Recipe, parameter: &Parameter, exponent: i32) -> Shape {
+pub(super) fn shape(recipe: Recipe, parameter: &Parameter, exponent: i32) -> Shape {
     let (rows, columns) = (parameter.rows, parameter.columns);
     match recipe.method.of(parameter.layer()) {
         Method::Phase { stages } => {
             let granularity = recipe.granularity;
-            Shape::Phase(Piece::whole(rows, columns, granularity, stages, exponent))
+            Shape::Phase(WeightShard::whole(
+                rows,
+                columns,
+                granularity,
+                stages,
+                exponent,
+            ))
         }
         method => {
             let ternary = method == Method::Ternary;
-            Shape::Baseline(Rows::whole(ternary, rows, columns, exponent))
+            Shape::Baseline(BaselineShard::whole(ternary, rows, columns, exponent))
         }
     }
 }
 
 impl Shape {
     /// Words of codes, scales, sums and errors; the sums are those of learning scales, too.
-    pub fn words(&self) -> [usize; 4] {
+    pub(super) fn words(&self) -> [usize; 4] {
         match *self {
-            Self::Phase(piece) => {
-                let sums = PhaseProject { piece }.sums().max(piece.sums());
-                [piece.codes(), piece.scales(), sums, 4 * piece.rows]
+            Self::Phase(shard) => {
+                let sums = PhaseProject { shard }.sums().max(shard.sums());
+                [shard.codes(), shard.scales(), sums, 4 * shard.rows]
             }
             Self::Baseline(r) => [r.rows * r.words(), 2, 4 * r.total_rows, 4 * r.rows],
         }
     }
 }
 
-/// Indices of the parameters that a recipe quantizes, blocks first.
-pub fn quantized(recipe: Recipe, config: &Config, parameters: &[Parameter]) -> Vec<usize> {
-    if recipe.method == Method::Full {
-        return Vec::new();
-    }
-    let inside = of_block(config.layers, 0);
-    let linear = |&i: &usize| parameters[i].kind == Kind::Linear;
-    let mut all: Vec<usize> = (0..inside).filter(linear).collect();
-    if !recipe.skip_head {
-        all.push(head(config));
-    }
-    all
-}
-
 /// The logarithms of the scales of all quantized layers, as parameters.
-pub fn scales(recipe: Recipe, config: &Config, parameters: &[Parameter]) -> Vec<Parameter> {
+pub(crate) fn scales(recipe: Recipe, config: &Config, parameters: &[Parameter]) -> Vec<Parameter> {
     let of = |i: usize| match shape(recipe, &parameters[i], 0) {
-        Shape::Phase(piece) => {
-            let rows = if piece.by_row() { piece.rows } else { 1 };
+        Shape::Phase(shard) => {
+            let rows = if shard.by_row() { shard.rows } else { 1 };
             Some(Parameter {
                 name: format!("{}.scales", parameters[i].layer()),
                 kind: Kind::Scales,
                 rows,
-                columns: piece.scales() / rows,
+                columns: shard.scales() / rows,
             })
         }
         Shape::Baseline(_) => None,
@@ -72,20 +64,19 @@ pub fn scales(recipe: Recipe, config: &Config, parameters: &[Parameter]) -> Vec<
     layers.filter_map(of).collect()
 }
 
-/// Parameters with the formats that they are held in.
-pub type Listed<'a> = (&'a [Parameter], &'a [Formats]);
+/// Parameters with the formats of their tensors.
+pub(super) type Listed<'a> = (&'a [Parameter], &'a [Formats]);
 
 /// Parameters of the first block and the head that are made dense: those that are quantized, or, as factors in `half`
-/// precision, all linear layers that are not held so.
-pub fn made_dense(
+/// precision, all linear layers whose masters are not in f16 already.
+pub(super) fn made_dense(
     recipe: Recipe,
     config: &Config,
     (parameters, formats): Listed<'_>,
     half: bool,
 ) -> Vec<usize> {
     let quantized = quantized(recipe, config, parameters);
-    let places = (0..=place::DOWN).filter(|_| config.layers > 0);
-    let block = places.map(|p| of_block(0, p));
+    let block = of_block(config, 0).filter(|_| config.layers > 0);
     let used = |i: &usize| {
         let linear = parameters[*i].kind == Kind::Linear || *i == EMBED;
         let ready = formats[*i].value == Format::F16;
@@ -94,16 +85,28 @@ pub fn made_dense(
     block.chain([head(config)]).filter(used).collect()
 }
 
-/// Words of the master of a layer in f32, where masters are held in fewer bits.
-pub fn wide_words(layers: &[usize], (parameters, formats): Listed<'_>) -> usize {
+/// Words of the master of a layer in f32, where masters have fewer bits.
+pub(super) fn wide_words(layers: &[usize], (parameters, formats): Listed<'_>) -> usize {
     let narrow = |&&i: &&usize| formats[i].value != Format::F32;
     let words = layers.iter().filter(narrow).map(|&i| parameters[i].len());
     words.max().unwrap_or(0)
 }
 
+/// Words of sums and errors that suffice for each of the parameters of these indices, and at least one.
+pub(super) fn scratch_words(
+    recipe: Recipe,
+    parameters: &[Parameter],
+    indices: &[usize],
+) -> [usize; 2] {
+    indices.iter().fold([1, 1], |most, &i| {
+        let [.., sums, errors] = shape(recipe, &parameters[i], 0).words();
+        [most[0].max(sums), most[1].max(errors)]
+    })
+}
+
 /// Words of device memory: codes and scales of all layers, dense weights of a block and the head, what the
 /// quantizer needs meanwhile.
-pub fn words(recipe: Recipe, config: &Config, listed: Listed<'_>, half: bool) -> [usize; 3] {
+pub(crate) fn words(recipe: Recipe, config: &Config, listed: Listed<'_>, half: bool) -> [usize; 3] {
     let parameters = listed.0;
     let layers = quantized(recipe, config, parameters);
     let mut total = [0; 3];

@@ -1,14 +1,14 @@
 //! AVX2: sums of four activations are looked up, 32 rows by one instruction.
 //!
-//! A bit plane of four columns is four bits, which say which of four activations are added: one of 16 sums. An
-//! instruction that shuffles bytes finds 32 of them at a time, for one term of as many rows. What it finds are bytes,
-//! so activations are cut into digits of four bits ([`tables`]); sums of 16 columns stay below 256. Multiplying bytes
-//! that masks let through takes twice as many instructions.
+//! A bit plane of four columns is four bits, which select the activations to be added: one of 16 sums. An
+//! instruction that shuffles bytes looks up 32 of them at a time, for one plane of 32 rows. It looks up bytes, so
+//! activations are cut into digits of four bits ([`tables`]), and sums of 16 columns stay below 256. Multiplying bytes
+//! with masks takes twice as many instructions.
 
 mod nibbles;
 mod tables;
 
-use super::panel::{Acts, Lanes, Planes, Rows};
+use super::panel::{Acts, BitSums, Lanes, Rows};
 use super::scale::Totals;
 use fearless_simd::{Avx2, i32x8, kernel, prelude::*, u8x32};
 use nibbles::Nibbles;
@@ -19,12 +19,12 @@ use tables::{BIAS, Tables};
 /// Rows of a panel, one to a byte of a register.
 const ROWS: usize = 32;
 
-/// Words after which sums move on to 32 bits: sums of a digit stay below 2^15, and what four streams of so many words
-/// read fits into half of the smallest first-level cache.
+/// Words after which sums move on to 32 bits: sums of a digit stay below 2^15, and four streams of this
+/// many words read what fits into half of the smallest first-level cache.
 const WORDS: usize = 32;
 
 impl<const L: usize> Lanes<L> for Avx2 {
-    const BY_TERM: bool = true;
+    const BY_PLANE: bool = true;
     type Codes = Nibbles;
     type Factors<'a> = Tables;
 
@@ -41,7 +41,7 @@ impl<const L: usize> Lanes<L> for Avx2 {
         (2 << 20) / (8 * bytes)
     }
 
-    fn tokens(self, _planes: usize) -> usize {
+    fn tokens(self, _byte_planes: usize) -> usize {
         // 8 sums and what they are made of fill the 16 registers
         1
     }
@@ -52,7 +52,7 @@ impl<const L: usize> Lanes<L> for Avx2 {
         tables: &Tables,
         words: Range<usize>,
         first: usize,
-        out: &mut [Planes<L>],
+        out: &mut [BitSums<L>],
     ) {
         for (token, out) in out.iter_mut().enumerate() {
             let (token, out) = (first + token, out.as_flattened_mut());
@@ -87,7 +87,7 @@ kernel!(
 /// Sums of a digit in 16 bits: of the even rows, of the odd ones.
 type Short = [__m256i; 2];
 
-/// Sums over `words` into `out`, planes as [`Planes`] has them, each with [`ROWS`] lanes a term.
+/// Sums over `words` into `out`, planes as [`BitSums`] has them, each with [`ROWS`] lanes a plane.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn sums_of<const D: usize>(
@@ -98,23 +98,23 @@ fn sums_of<const D: usize>(
     words: Range<usize>,
     out: &mut [i32],
 ) {
-    let plane = out.len() / 4;
+    let len = out.len() / 4;
     for (pair, codes) in codes.pairs().enumerate() {
         for first in words.clone().step_by(WORDS) {
             let range = first..(first + WORDS).min(words.end);
             let codes = &codes[range.clone()];
-            for part in 0..2 {
+            for half in 0..2 {
                 let mut digits = [[[_mm256_setzero_si256(); 2]; 4]; D];
                 for (d, sums) in digits.iter_mut().enumerate() {
-                    *sums = short_sums(t, codes, tables.digit(token, part, d, range.clone()));
+                    *sums = short_sums(t, codes, tables.digit(token, half, d, range.clone()));
                 }
                 for stream in 0..4 {
                     let mut all = [digits[0][stream]; D];
                     for (all, digit) in all.iter_mut().zip(&digits) {
                         *all = digit[stream];
                     }
-                    let at = (2 * part + stream % 2) * plane + (2 * pair + stream / 2) * ROWS;
-                    let out = &mut out[at..at + ROWS];
+                    let index = (2 * half + stream % 2) * len + (2 * pair + stream / 2) * ROWS;
+                    let out = &mut out[index..index + ROWS];
                     if first == words.start {
                         out.fill(0);
                     }
@@ -125,7 +125,7 @@ fn sums_of<const D: usize>(
     }
 }
 
-/// Sums of the four streams of two terms over at most [`WORDS`] words.
+/// Sums of the four streams of two planes over at most [`WORDS`] words.
 #[target_feature(enable = "avx2")]
 #[inline(never)] // inlined, it shares registers with the sums of other digits, and has too few
 fn short_sums(t: Avx2, codes: &[[[u8; 32]; 16]], tables: &[[[u8; 16]; 4]]) -> [Short; 4] {

@@ -1,15 +1,15 @@
-//! Codes of a panel as places in tables: four bits a byte, a row a byte.
+//! Codes of a panel as indices of tables: a byte holds four bits of one row.
 
 use super::ROWS;
 use crate::ops::phase::cpu::panel::Rows;
 use fearless_simd::{Avx2, kernel, prelude::*, u8x32, u32x4};
 use std::arch::x86_64::*;
 
-/// Streams of four groups of columns of a word, `[4 groups][4 streams][rows]`. The streams are those of two terms, two
+/// Streams of four groups of columns of a word, `[4 groups][4 streams][rows]`. The streams are those of two planes, two
 /// bits each; group g has columns g, 4 + g, 8 + g and 12 + g.
 pub(super) type Word = [[u8; 32]; 16];
 
-/// `[terms / 2, words]`.
+/// `[planes / 2, words]`.
 #[derive(Default)]
 pub(in crate::ops::phase::cpu) struct Nibbles {
     words: usize,
@@ -21,11 +21,11 @@ pub(in crate::ops::phase::cpu) struct Nibbles {
 /// Four words of a row.
 type Unit = [u32; 4];
 
-/// Units of a row that are turned one after the other.
+/// Units of a row that are transposed one after the other.
 const UNITS: usize = 16;
 
 impl Nibbles {
-    /// The words of every two terms.
+    /// The words of every two planes.
     #[inline(always)]
     pub(super) fn pairs(&self) -> impl Iterator<Item = &[Word]> {
         self.all.chunks_exact(self.words)
@@ -39,32 +39,35 @@ impl Nibbles {
     }
 }
 
-/// Where a row goes: to half `h` of register `n` at `2 n + h`, from where its codes get to byte n of half h of others. So
-/// that 16-bit sums of even bytes, then of odd ones, unpacked to 32 bits, are those of rows in order.
-const fn place_of(row: usize) -> usize {
+/// Index of a row among the halves of registers that are transposed: half `h` of register `n` has index `2 n + h`, and the
+/// transposition moves its codes to byte `n` of half `h` of all registers. This order makes the 16-bit sums of even bytes,
+/// then those of odd bytes, unpack to the 32-bit sums of rows in their order.
+const fn index_of(row: usize) -> usize {
     2 * (row / 16 + 2 * (row % 4) + 8 * (row / 8 % 2)) + row / 4 % 2
 }
 
-/// Turns rows of codes into places. Rows that are missing are copies of the last one.
-pub(super) fn pack(t: Avx2, rows: &Rows<'_>, to: &mut Nibbles) {
-    to.words = rows.words;
-    to.all.resize(rows.terms / 2 * rows.words, [[0; 32]; 16]);
-    let mut copy = std::mem::take(&mut to.rows);
-    // one row after the other, as memory is fast that way; an odd number of cache lines from each to the next
-    let len = rows.words * rows.terms;
+/// Turns rows of codes into indices of tables. Missing rows are copies of the last one.
+pub(super) fn pack(t: Avx2, rows: &Rows<'_>, nibbles: &mut Nibbles) {
+    nibbles.words = rows.words;
+    nibbles
+        .all
+        .resize(rows.planes / 2 * rows.words, [[0; 32]; 16]);
+    let mut copy = std::mem::take(&mut nibbles.rows);
+    // rows are read one after the other, which memory does fastest, and copied an odd number of cache lines apart
+    let len = rows.words * rows.planes;
     let stride = len.next_multiple_of(4 * UNITS) / 4 + 4;
     copy.resize(ROWS * stride, [0; 4]);
     for row in 0..ROWS {
-        let from = &rows.codes[row.min(rows.count - 1) * len..][..len];
-        copy[place_of(row) * stride..].as_flattened_mut()[..len].copy_from_slice(from);
+        let row_codes = &rows.codes[row.min(rows.count - 1) * len..][..len];
+        copy[index_of(row) * stride..].as_flattened_mut()[..len].copy_from_slice(row_codes);
     }
-    pack_units(t, &copy, rows.terms, to);
-    to.rows = copy;
+    pack_units(t, &copy, rows.planes, nibbles);
+    nibbles.rows = copy;
 }
 
 kernel!(
-    fn pack_units(t: Avx2, rows: &[Unit], terms: usize, to: &mut Nibbles) {
-        let units = (to.words * terms).div_ceil(4);
+    fn pack_units(t: Avx2, rows: &[Unit], planes: usize, nibbles: &mut Nibbles) {
+        let units = (nibbles.words * planes).div_ceil(4);
         for first in (0..units).step_by(UNITS) {
             let mut block = [&[[0; 4]; UNITS]; ROWS];
             for (row, block) in rows.chunks_exact(rows.len() / ROWS).zip(&mut block) {
@@ -75,10 +78,10 @@ kernel!(
             for i in 0..UNITS.min(units - first) {
                 let bytes = transposed(t, &block, i);
                 let first = 4 * (first + i);
-                if terms.is_multiple_of(4) {
-                    bytes_of_columns(t, bytes, first / terms, first % terms / 2, to);
+                if planes.is_multiple_of(4) {
+                    bytes_of_columns(t, bytes, first / planes, first % planes / 2, nibbles);
                 } else {
-                    words_of_terms(t, bytes, first, terms, to);
+                    words_of_planes(t, bytes, first, planes, nibbles);
                 }
             }
         }
@@ -107,7 +110,7 @@ fn transposed(t: Avx2, rows: &[&[Unit; UNITS]; ROWS], unit: usize) -> [__m256i; 
     all
 }
 
-/// The bits of `b` that `mask` has change places with those of `a` that lie `BY` places above.
+/// Exchanges the bits of `b` that are set in `mask` with the bits of `a` that lie `BY` bits above them.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn exchanged<const BY: i32>(mask: i8, [a, b]: [__m256i; 2]) -> [__m256i; 2] {
@@ -131,28 +134,35 @@ fn split(t: Avx2, both: __m256i) -> [u8x32<Avx2>; 2] {
     ]
 }
 
-/// Symbols of four terms in a byte a column: column `4 k + g` lies in `columns[4 k + g]`.
+/// Bytes that each have the symbols of one column in four planes: column `4 k + g` lies in `columns[4 k + g]`.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn bytes_of_columns(t: Avx2, columns: [__m256i; 16], word: usize, pair: usize, to: &mut Nibbles) {
-    let mut to = to.two(pair, word);
+fn bytes_of_columns(
+    t: Avx2,
+    columns: [__m256i; 16],
+    word: usize,
+    pair: usize,
+    nibbles: &mut Nibbles,
+) {
+    let mut pairs = nibbles.two(pair, word);
     for group in 0..4 {
-        // bit 0 of two columns side by side, bit 1; then those of all four, of terms 0 and 2, of terms 1 and 3
+        // first bits 0 of two columns become neighbours, and bits 1; then those of all four columns, in planes 0 and 2 and in
+        // planes 1 and 3
         let first = exchanged::<1>(0x55, [columns[group], columns[4 + group]]);
         let second = exchanged::<1>(0x55, [columns[8 + group], columns[12 + group]]);
         for bit in 0..2 {
-            let terms = exchanged::<2>(0x33, [first[bit], second[bit]]);
-            for (term, both) in terms.into_iter().enumerate() {
+            let planes = exchanged::<2>(0x33, [first[bit], second[bit]]);
+            for (plane, both) in planes.into_iter().enumerate() {
                 let halves = split(t, both);
-                for (to, half) in to.iter_mut().zip(halves) {
-                    half.store_slice(&mut to[4 * group + 2 * term + bit]);
+                for (pair, half) in pairs.iter_mut().zip(halves) {
+                    half.store_slice(&mut pair[4 * group + 2 * plane + bit]);
                 }
             }
         }
     }
 }
 
-/// Where the bits of two symbols belong: those of bit 0 in the lower half of a byte, bit 1 in the upper.
+/// For the four bits of two symbols, a byte that has both bits 0 in its lower half and both bits 1 in its upper half.
 const APART: [u8; 16] = {
     let mut apart = [0; 16];
     let mut n = 0;
@@ -163,24 +173,31 @@ const APART: [u8; 16] = {
     apart
 };
 
-/// Four words, word `first` of a row and those behind it, each of one term: byte g has the symbols of group g.
+/// Word `first` of a row and the three behind it, each of one plane: byte g has the symbols of group g.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn words_of_terms(t: Avx2, bytes: [__m256i; 16], first: usize, terms: usize, to: &mut Nibbles) {
+fn words_of_planes(
+    t: Avx2,
+    bytes: [__m256i; 16],
+    first: usize,
+    planes: usize,
+    nibbles: &mut Nibbles,
+) {
     let nibble = _mm256_set1_epi8(0x0f);
     let apart = crate::ops::phase::cpu::avx2::tables::load(t, &APART);
     for (i, bytes) in bytes.into_iter().enumerate() {
-        let (word, term) = ((first + i / 4) / terms, (first + i / 4) % terms);
-        if word == to.words {
+        let (word, plane) = ((first + i / 4) / planes, (first + i / 4) % planes);
+        if word == nibbles.words {
             return;
         }
         let low = _mm256_shuffle_epi8(apart, _mm256_and_si256(bytes, nibble));
         let high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), nibble);
         let high = _mm256_slli_epi16::<2>(_mm256_shuffle_epi8(apart, high));
         let bits = split(t, _mm256_or_si256(low, high));
-        let streams = &mut to.all[term / 2 * to.words + word][4 * (i % 4) + 2 * (term % 2)..];
-        for (to, bits) in streams.iter_mut().zip(bits) {
-            bits.store_slice(to);
+        let streams =
+            &mut nibbles.all[plane / 2 * nibbles.words + word][4 * (i % 4) + 2 * (plane % 2)..];
+        for (stream, bits) in streams.iter_mut().zip(bits) {
+            bits.store_slice(stream);
         }
     }
 }

@@ -5,10 +5,10 @@ use fearless_simd::{Avx2, kernel, prelude::*, u8x16, u8x32};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-/// What is added to sums of the highest digit, which is signed.
+/// This is added to sums of the highest digit, which is signed.
 pub(super) const BIAS: i32 = 32;
 
-/// Tables of four groups of four columns: those whose place modulo four is 0, 1, 2, 3.
+/// Tables of four groups of four columns: those whose index modulo four is 0, 1, 2, 3.
 type Word = [[u8; 16]; 4];
 
 /// The tables of some tokens: `[tokens, (re, im), digits, words]`; digit d counts 16^d.
@@ -20,8 +20,8 @@ pub(in crate::ops::phase::cpu) struct Tables {
 }
 
 impl Tables {
-    pub fn new(t: Avx2, acts: Acts<'_>, tokens: usize) -> Self {
-        let (words, digits) = (acts.words, 2 * acts.planes);
+    pub(crate) fn new(t: Avx2, acts: Acts<'_>, tokens: usize) -> Self {
+        let (words, digits) = (acts.words, 2 * acts.byte_planes);
         let mut tables = vec![[[0; 16]; 4]; tokens * 2 * digits * words];
         let token = (2 * digits * words).max(1);
         let chunks: Vec<_> = tables.chunks_exact_mut(token).enumerate().collect();
@@ -36,9 +36,15 @@ impl Tables {
 
     /// Tables of digit `d` of the real (0) or imaginary (1) parts of a token.
     #[inline(always)]
-    pub fn digit(&self, token: usize, part: usize, d: usize, words: Range<usize>) -> &[Word] {
-        let at = ((token * 2 + part) * self.digits + d) * self.words;
-        &self.tables[at + words.start..at + words.end]
+    pub(crate) fn digit(
+        &self,
+        token: usize,
+        half: usize,
+        d: usize,
+        words: Range<usize>,
+    ) -> &[Word] {
+        let first = ((token * 2 + half) * self.digits + d) * self.words;
+        &self.tables[first + words.start..first + words.end]
     }
 }
 
@@ -52,11 +58,11 @@ pub(super) fn load(t: Avx2, table: &[u8; 16]) -> __m256i {
 
 kernel!(
     fn fill(t: Avx2, acts: Acts<'_>, token: usize, tables: &mut [Word]) {
-        let (words, planes) = (acts.words, acts.planes);
+        let (words, planes) = (acts.words, acts.byte_planes);
         for (i, tables) in tables.chunks_exact_mut(2 * words).enumerate() {
-            let (part, plane) = (i / planes, planes - 1 - i % planes);
+            let (half, plane) = (i / planes, planes - 1 - i % planes);
             let (low, high) = tables.split_at_mut(words);
-            let x = acts.plane(token, part, plane, 0, words);
+            let x = acts.plane(token, half, plane, 0, words);
             for ((x, low), high) in x.iter().zip(low).zip(high) {
                 let x = load(t, bytemuck::cast_ref(x));
                 let digit = _mm256_set1_epi8(0x0f);

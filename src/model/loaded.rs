@@ -1,0 +1,146 @@
+//! A model in device memory: its weights, and the buffers of a pass.
+
+use super::blueprint::Output;
+use super::budget::product;
+use super::linear::{Linear, LinearScratch, tile_rows};
+use super::options::{LoadOptions, kv};
+use super::rows::Shard;
+use super::{Config, rope};
+use crate::backend::{Backend, Fill};
+use crate::error::Result;
+use crate::ops::{Kv, MatrixDtype};
+
+/// One transformer block on a device: the norms and stacks of its [`Blueprint`](super::blueprint::Blueprint), in the same
+/// order.
+pub(crate) struct Block<B: Backend> {
+    pub norms: Vec<B::Buffer>,
+    pub stacks: Vec<Linear<B>>,
+}
+
+/// All weights of a model in device memory.
+pub(crate) struct DeviceWeights<B: Backend> {
+    /// The embedding, in shards of whole rows.
+    pub embed: Vec<Shard<B>>,
+    pub embed_dtype: MatrixDtype,
+    pub blocks: Vec<Block<B>>,
+    /// The norm before the head.
+    pub norm: B::Buffer,
+    pub head: Linear<B>,
+}
+
+/// Buffers of one forward pass, used by every block in turn; each has room for the tokens of a batch.
+pub(crate) struct Scratch<B: Backend> {
+    pub ids: B::Buffer,
+    /// The residual stream, [tokens, hidden].
+    pub x: B::Buffer,
+    /// Queries, keys and values beside each other: outputs of the stack before attention.
+    pub qkv: B::Buffer,
+    /// What attention gives.
+    pub attention: B::Buffer,
+    /// What the gated activation gives.
+    pub activation: B::Buffer,
+    /// The residual stream of the last token alone.
+    pub last: B::Buffer,
+    pub linear: LinearScratch<B>,
+}
+
+/// A model on a backend.
+pub struct Model<B: Backend> {
+    pub(crate) backend: B,
+    pub(crate) config: Config,
+    pub(crate) options: LoadOptions,
+    pub(crate) weights: DeviceWeights<B>,
+    pub(crate) scratch: Scratch<B>,
+    pub(crate) kv: Kv,
+    pub(crate) rope: B::Buffer,
+}
+
+/// Words of the buffers of [`Scratch`] beside [`LinearScratch`], in their order.
+pub(crate) fn scratch_words<B: Backend>(
+    backend: &B,
+    c: &Config,
+    options: &LoadOptions,
+) -> [usize; 6] {
+    let rows = tile_rows(backend, options.batch, options.exact);
+    [
+        rows,
+        product(&[rows, c.hidden]),
+        product(&[rows, c.outputs(Output::Attention)]),
+        product(&[rows, c.queries()]),
+        product(&[rows, c.intermediate]),
+        c.hidden,
+    ]
+}
+
+impl<B: Backend> Scratch<B> {
+    fn new(backend: &B, c: &Config, options: &LoadOptions) -> Result<Self> {
+        let [ids, x, qkv, attention, activation, last] = scratch_words(backend, c, options);
+        Ok(Self {
+            ids: backend.alloc("token ids", ids)?,
+            x: backend.alloc("residual stream", x)?,
+            qkv: backend.alloc("q, k, v", qkv)?,
+            attention: backend.alloc("attention", attention)?,
+            activation: backend.alloc("MLP activation", activation)?,
+            last: backend.alloc("last token", last)?,
+            linear: LinearScratch::new(backend, c, options)?,
+        })
+    }
+}
+
+/// The rotary table on the device, which never lies on the host as a whole.
+fn rope_table<B: Backend>(backend: &B, c: &Config, context: usize) -> Result<B::Buffer> {
+    let frequencies = rope::frequencies(&c.rope, c.head_dim);
+    let write = |first: usize, words: &mut [u32]| {
+        rope::write(&frequencies, first, bytemuck::cast_slice_mut(words));
+    };
+    let rows = Fill::new(context, 2 * frequencies.len(), &write);
+    let table = backend.alloc("rope table", rows.words())?;
+    backend.upload_with(&table, 0, &rows)?;
+    Ok(table)
+}
+
+impl<B: Backend> Model<B> {
+    pub(crate) fn from_weights(
+        backend: B,
+        config: &Config,
+        options: LoadOptions,
+        weights: DeviceWeights<B>,
+    ) -> Result<Self> {
+        Ok(Self {
+            rope: rope_table(&backend, config, options.context)?,
+            kv: kv(&backend, config, &options),
+            scratch: Scratch::new(&backend, config, &options)?,
+            config: config.clone(),
+            options,
+            weights,
+            backend,
+        })
+    }
+
+    /// The backend it lives on.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How it was loaded.
+    pub fn options(&self) -> &LoadOptions {
+        &self.options
+    }
+
+    /// Bytes that one generated token reads: all linear weights.
+    pub fn bytes_per_token(&self) -> usize {
+        let stacks = self.weights.blocks.iter().flat_map(|block| &block.stacks);
+        let all = stacks.chain([&self.weights.head]);
+        all.map(Linear::bytes).sum()
+    }
+
+    /// Bytes that the KV cache of one text holds for one position, all layers together.
+    pub fn cache_bytes_per_position(&self) -> usize {
+        2 * self.kv.bytes() * self.config.layers * self.config.kv_heads * self.config.head_dim
+    }
+}

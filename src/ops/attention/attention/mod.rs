@@ -1,0 +1,161 @@
+//! Causal attention over a KV cache, a workgroup for each token and head.
+
+use super::Heads;
+use crate::ops::*;
+
+mod cases;
+
+/// Causal attention: a token sees the positions of its slot up to its own. Scores are scaled by `head_dim^-1/2`.
+///
+/// Bindings: `qkv` [tokens, (heads + 2 kv_heads) head_dim] f32, of which q is read; `rows`, the row table;
+/// `k_cache`, `v_cache` [slots, capacity, kv_heads head_dim] of [`Kv`], where the tokens' own keys and values are already;
+/// `out` [tokens, heads head_dim] f32. Tokens before `offset` in `qkv` and `out` are those of other dispatches.
+#[derive(Debug, Clone)]
+pub struct Attention(pub Heads);
+
+params! {
+    /// Uniform block of [`Attention`].
+    pub struct AttentionParams {
+        tokens: u32,
+        heads: u32,
+        kv_heads: u32,
+        head_dim: u32,
+        capacity: u32,
+        scale: f32,
+        offset: u32,
+        table: u32,
+        row: u32,
+        slot: u32,
+        position: u32,
+    }
+}
+
+impl Op for Attention {
+    const NAME: &'static str = "attention";
+    const SHADERS: &'static [Shader] = &[shader!(
+        Features::NONE,
+        attention / "attention",
+        "attend",
+        "row_table"
+    )];
+    const BINDINGS: &'static [Binding] = &[
+        read("qkv", Elem::F32),
+        read("rows", Elem::U32),
+        read("k_cache", Elem::U32),
+        read("v_cache", Elem::U32),
+        write("out", Elem::F32),
+    ];
+    // In f32 a score of 64 is off by up to 1e-5, and its weight by as much of itself; exp adds 3 + 2 |x| ULP.
+    const AGREE: Agree = Agree::Nmse(1e-10);
+    type Params = AttentionParams;
+
+    fn shape(&self) -> String {
+        self.0.shape()
+    }
+
+    fn params(&self) -> AttentionParams {
+        let [table, row, slot, position] = self.0.position_params();
+        AttentionParams {
+            tokens: self.0.tokens as u32,
+            heads: self.0.heads as u32,
+            kv_heads: self.0.kv_heads as u32,
+            head_dim: self.0.head_dim as u32,
+            capacity: self.0.capacity as u32,
+            scale: (self.0.head_dim as f64).powf(-0.5) as f32,
+            offset: self.0.offset as u32,
+            table,
+            row,
+            slot,
+            position,
+        }
+    }
+
+    fn prelude(&self) -> &'static str {
+        self.0.kv.prelude()
+    }
+
+    fn grid(&self) -> Grid {
+        Grid {
+            groups: (self.0.tokens * self.0.heads) as u32,
+            batch: 1,
+        }
+    }
+
+    fn lengths(&self) -> Vec<usize> {
+        let h = &self.0;
+        let (rows, cache) = (h.rows(), h.cache_words());
+        vec![
+            rows * h.qkv_row(),
+            h.table_words(),
+            cache,
+            cache,
+            rows * h.q_row(),
+        ]
+    }
+
+    fn cost(&self) -> Cost {
+        let h = &self.0;
+        Cost {
+            bytes: (8 * h.tokens * h.q_row() + h.cached_bytes()) as f64,
+            ops: h.attention_ops(),
+        }
+    }
+
+    fn reference(&self, b: &mut Bindings<'_>) {
+        let h = &self.0;
+        let (qkv, rows): (&[f32], &[u32]) = (b.read(0), b.read(1));
+        let caches: [&[u32]; 2] = [b.read(2), b.read(3)];
+        let out: &mut [f32] = b.write(4);
+        let d = h.head_dim;
+        for token in 0..h.tokens {
+            let place = h.place(rows, token);
+            let [k, v] = caches.map(|cache| h.cached(cache, place));
+            for head in 0..h.heads {
+                let q = &qkv[(h.offset + token) * h.qkv_row() + head * d..][..d];
+                let kv = head / (h.heads / h.kv_heads) * d;
+                let score = |t: usize| {
+                    let k = &k[t * h.cache_row() + kv..][..d];
+                    let products = q.iter().zip(k).map(|(&a, &b)| f64::from(a) * f64::from(b));
+                    products.sum::<f64>() / (d as f64).sqrt()
+                };
+                let scores: Vec<f64> = (0..=place.1).map(score).collect();
+                let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let weights: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                for j in 0..d {
+                    let values = weights.iter().enumerate();
+                    let sum: f64 = values
+                        .map(|(t, w)| w * f64::from(v[t * h.cache_row() + kv + j]))
+                        .sum();
+                    out[(h.offset + token) * h.q_row() + head * d + j] = (sum / total) as f32;
+                }
+            }
+        }
+    }
+
+    fn host(&self, b: &mut Bindings<'_>) {
+        let h = &self.0;
+        let (qkv, rows): (&[f32], &[u32]) = (b.read(0), b.read(1));
+        let caches = h.cached_by_token(rows, [b.read(2), b.read(3)]);
+        let out: &mut [f32] = b.write(4);
+        let outs = out[h.offset * h.q_row()..].chunks_exact_mut(h.head_dim);
+        let outs: Vec<_> = outs.take(h.tokens * h.heads).enumerate().collect();
+        cpu::each_worth(outs, h.nanoseconds(h.end()), |(i, out)| {
+            let (token, head) = (i / h.heads, i % h.heads);
+            let [k, v] = &caches[token.min(caches.len() - 1)];
+            let range = 0..h.place(rows, token).1 + 1;
+            let (_, total) = h.attend((h.offset + token, head), range, qkv, [k, v], out);
+            for out in out {
+                *out /= total;
+            }
+        });
+    }
+
+    fn cases() -> Vec<Case<Self>> {
+        cases::cases()
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        cases::bench_cases()
+    }
+}

@@ -1,0 +1,47 @@
+//! What attention by cooperative matrices is checked and timed with.
+
+use super::super::cases::{cache, out, run, step_heads};
+use super::*;
+use crate::ops::Made;
+use crate::ops::bench::{DEPTH, PROMPT, case as bench_case};
+
+pub(super) fn cases() -> Vec<Case<AttentionCoop>> {
+    let shape = |sizes, first, slot, offset| Heads {
+        kv: Kv::F16,
+        offset,
+        positions: Positions::Run { slot, first },
+        ..run(sizes, first)
+    };
+    let plain = |sizes, first| shape(sizes, first, 0, 0);
+    vec![
+        case("", plain([64, 2, 2, 64], 0), 2.0),
+        case("", plain([70, 4, 1, 128], 0), 2.0),
+        case("", plain([17, 2, 1, 64], 333), 2.0),
+        case("", shape([100, 2, 2, 64], 5, 2, 5), 2.0),
+        case("", shape([300, 2, 1, 128], 40, 1, 3), 2.0),
+        // later scores are so much larger that sums must be made smaller
+        case("scores=growing", plain([140, 2, 1, 128], 200), 32.0),
+        case("scores=growing", plain([40, 2, 2, 64], 200), 32.0),
+    ]
+}
+
+fn case(note: &str, h: Heads, amplitude: f32) -> Case<AttentionCoop> {
+    let data = vec![
+        Data::f32(&noise(58, h.rows() * h.qkv_row(), amplitude)),
+        cache(&h, 59),
+        cache(&h, 60),
+        out(&h, 61),
+    ];
+    Case::new(note, AttentionCoop(h), data)
+}
+
+pub(super) fn bench_cases() -> Vec<BenchCase<AttentionCoop>> {
+    use Made::{Floats, Halves, Zeros};
+    let each = |(kv_heads, position)| {
+        let heads = step_heads(PROMPT, kv_heads, position);
+        bench_case("", AttentionCoop(heads), &[Floats, Halves, Halves, Zeros])
+    };
+    [(32, 0), (32, DEPTH - PROMPT), (8, DEPTH - PROMPT)]
+        .map(each)
+        .into()
+}

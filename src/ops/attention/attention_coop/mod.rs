@@ -1,0 +1,115 @@
+//! Causal attention of many consecutive tokens by cooperative matrices.
+
+use super::{Attention, Heads, Positions};
+use crate::ops::*;
+
+mod cases;
+
+/// Tokens of a workgroup.
+const TILE: usize = 128;
+
+/// [`Attention`] of a run of one sequence, over a cache in f16 with queries and weights in f16 too, scores and sums in f32.
+///
+/// A workgroup reads every key once for 128 tokens: that is why they must be a run, whose keys are the same but for the last
+/// few. Bindings are those of [`Attention`] without the row table.
+#[derive(Debug, Clone)]
+pub struct AttentionCoop(pub Heads);
+
+params! {
+    /// Uniform block of [`AttentionCoop`].
+    pub struct AttentionCoopParams {
+        tokens: u32,
+        heads: u32,
+        kv_heads: u32,
+        position: u32,
+        scale: f32,
+        base: u32,
+        offset: u32,
+    }
+}
+
+impl AttentionCoop {
+    /// Whether the kernel takes these heads.
+    pub fn fits(heads: &Heads) -> bool {
+        heads.kv == Kv::F16
+            && matches!(heads.head_dim, 64 | 128)
+            && matches!(heads.positions, Positions::Run { .. })
+    }
+}
+
+impl Op for AttentionCoop {
+    const NAME: &'static str = "attention_coop";
+    const SHADERS: &'static [Shader] = &[
+        shader!(unchecked Features { subgroup: true, ..Features::MATRIX }, attention / "attention_coop",
+            "coop_scores",
+            "coop_values",
+            "quad"
+        ),
+    ];
+    const BINDINGS: &'static [Binding] = &[
+        read("qkv", Elem::F32),
+        prefetched("k_cache", Elem::U32),
+        prefetched("v_cache", Elem::U32),
+        write("out", Elem::F32),
+    ];
+    // Queries have 11 bits: a score of 8 is off by 2e-3, its weight by as much of itself, most of which cancels in the mean.
+    const AGREE: Agree = Agree::Nmse(1e-5);
+    type Params = AttentionCoopParams;
+
+    fn shape(&self) -> String {
+        self.0.shape()
+    }
+
+    fn params(&self) -> AttentionCoopParams {
+        let h = &self.0;
+        let (slot, position) = h.place(&[], 0);
+        AttentionCoopParams {
+            tokens: h.tokens as u32,
+            heads: h.heads as u32,
+            kv_heads: h.kv_heads as u32,
+            position: position as u32,
+            scale: ((h.head_dim as f64).powf(-0.5) * std::f64::consts::LOG2_E) as f32,
+            base: (slot * h.capacity) as u32,
+            offset: h.offset as u32,
+        }
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        vec![("HEAD", self.0.head_dim as f64)]
+    }
+
+    fn grid(&self) -> Grid {
+        Grid {
+            groups: (self.0.tokens.div_ceil(TILE) * self.0.heads) as u32,
+            batch: 1,
+        }
+    }
+
+    fn lengths(&self) -> Vec<usize> {
+        let mut lengths = Attention(self.0).lengths();
+        lengths.remove(1);
+        lengths
+    }
+
+    fn cost(&self) -> Cost {
+        Attention(self.0).cost()
+    }
+
+    fn reference(&self, b: &mut Bindings<'_>) {
+        let mut with_table = Bindings::new();
+        with_table.push_read(b.read(0));
+        with_table.push_read(&[]);
+        with_table.push_read(b.read(1));
+        with_table.push_read(b.read(2));
+        with_table.push_write(b.write(3));
+        Attention(self.0).reference(&mut with_table);
+    }
+
+    fn cases() -> Vec<Case<Self>> {
+        cases::cases()
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        cases::bench_cases()
+    }
+}

@@ -1,0 +1,103 @@
+//! What a step of attention is checked and timed with.
+
+use super::super::cases::{RANGES, angles, cache, mixed, run, step_heads, table};
+use super::*;
+use crate::ops::Made;
+use crate::ops::bench::{BENCH_PROCESSORS, DEPTH, case as bench_case};
+
+/// One token alone in a slot, and the next tokens of several sequences that are cut into different numbers of ranges.
+pub(super) fn cases() -> Vec<Case<AttentionStep>> {
+    let half = |h| Heads { kv: Kv::F16, ..h };
+    let offset = |h| Heads { offset: 3, ..h };
+    let in_slot = |slot, h: Heads| {
+        let first = h.end() - 1;
+        let positions = Positions::Run { slot, first };
+        Heads { positions, ..h }
+    };
+    let rows_of_a_round = |row, h: Heads| {
+        let (slots, end) = (h.tokens + 1, h.end());
+        let positions = Positions::Table { row, slots, end };
+        Heads { positions, ..h }
+    };
+    let ranges = run([1, 4, 2, 64], 517);
+    let many = mixed([3, 4, 2, 16], 78, Kv::F16);
+    vec![
+        case(run([1, 8, 4, 8], 0), 1, 132),
+        case(half(run([1, 2, 2, 64], 0)), 1, 132),
+        case(run([1, 6, 2, 64], 21), 1, 132),
+        case(half(run([1, 4, 4, 64], 150)), 1, 132),
+        case(half(run([1, 4, 4, 64], 150)), 1, 2), // a device of few processors
+        case(in_slot(2, run([1, 4, 2, 32], 90)), 1, 132),
+        case(ranges, 3, 132),
+        case(offset(ranges), 3, 132),
+        case(half(in_slot(1, run([1, 6, 1, 32], 1000))), 7, 132),
+        case(run([1, 2, 2, 16], 2), 3, 132), // more ranges than positions
+        case(run([1, 8, 2, 32], 700), 17, 132), // more workgroups than processors
+        case(many, 1, 132),
+        case(many, 1, 2),
+        case(offset(many), 1, 132),
+        case(mixed([2, 2, 1, 64], 301, Kv::F32), 2, 132),
+        case(
+            rows_of_a_round(6, mixed([4, 4, 2, 64], 700, Kv::F16)),
+            6,
+            132,
+        ),
+        case(rows_of_a_round(2, mixed([5, 3, 1, 64], 420, Kv::F32)), 3, 2),
+        case(mixed([3, 48, 8, 16], 41, Kv::F16), 1, 132), // more heads than processors
+    ]
+}
+
+fn case(heads: Heads, splits: usize, processors: usize) -> Case<AttentionStep> {
+    let op = AttentionStep {
+        heads,
+        splits,
+        least: (heads.end() / splits).max(1),
+        processors,
+    };
+    let words = op.lengths();
+    let out = match (splits, heads.offset) {
+        // what other dispatches left
+        (1, 1..) => Data::f32(&noise(59, words[5], 1.0)),
+        _ => Data::Out(words[5]),
+    };
+    let data = vec![
+        Data::f32(&noise(55, words[0], 2.0)),
+        angles(&heads),
+        table(&heads),
+        cache(&heads, 56),
+        cache(&heads, 57),
+        out,
+    ];
+    Case::new("", op, data)
+}
+
+pub(super) fn bench_cases() -> Vec<BenchCase<AttentionStep>> {
+    use Made::{Floats, Halves, Words, Zeros};
+    let mut all = Vec::new();
+    for (tokens, kv_heads, position) in [
+        (1, 32, 64),
+        (1, 32, DEPTH - 1),
+        (1, 8, DEPTH - 1),
+        (8, 32, 511),
+    ] {
+        let one = step_heads(1, kv_heads, position);
+        let (rows, positions) = match tokens {
+            1 => (Zeros, one.positions),
+            slots => {
+                let rows = (0..slots as u32).flat_map(|slot| [slot, position as u32]);
+                let end = position + 1;
+                let table = Positions::Table { row: 0, slots, end };
+                (Words(rows.collect()), table)
+            }
+        };
+        let heads = Heads {
+            tokens,
+            positions,
+            ..one
+        };
+        let op = AttentionStep::of(heads, RANGES, BENCH_PROCESSORS);
+        let data = [Floats, Floats, rows, Halves, Halves, Zeros];
+        all.push(bench_case("", op, &data));
+    }
+    all
+}

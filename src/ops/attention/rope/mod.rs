@@ -1,0 +1,189 @@
+//! Rotary embedding on the way into the caches.
+
+use super::{Heads, Positions};
+use crate::ops::*;
+
+mod cases;
+
+/// Rotates the pairs `(j, j + head_dim / 2)` of every head of q and k by the angle of their token's position (Hugging Face's
+/// half rotation). Rotated q stays in place; rotated k and plain v enter the caches at the token's slot and position.
+///
+/// Bindings: `qkv` [tokens, (heads + 2 kv_heads) head_dim] f32, of which only q changes; `angles` [context, head_dim / 2, 2]
+/// f32 of (cos, sin); `rows`, the row table; `k_cache`, `v_cache` [slots, capacity, kv_heads head_dim] of
+/// [`Kv`]. Tokens before `offset` in `qkv` are those of other dispatches.
+#[derive(Debug, Clone)]
+pub struct Rope(pub Heads);
+
+params! {
+    /// Uniform block of [`Rope`].
+    pub struct RopeParams {
+        tokens: u32,
+        heads: u32,
+        kv_heads: u32,
+        head_dim: u32,
+        capacity: u32,
+        half_cached: u32,
+        offset: u32,
+        table: u32,
+        row: u32,
+        slot: u32,
+        position: u32,
+    }
+}
+
+impl Op for Rope {
+    const NAME: &'static str = "rope";
+    const SHADERS: &'static [Shader] = &[shader!(Features::NONE, attention / "rope", "row_table")];
+    const BINDINGS: &'static [Binding] = &[
+        write("qkv", Elem::F32),
+        read("angles", Elem::F32),
+        read("rows", Elem::U32),
+        write("k_cache", Elem::F32),
+        write("v_cache", Elem::F32),
+    ];
+    // Each value is rounded twice, (2 u)^2 twice for a pair, and a product may be fused with the sum or not.
+    const AGREE: Agree = Agree::Nmse(3e-14);
+    type Params = RopeParams;
+
+    fn shape(&self) -> String {
+        self.0.shape()
+    }
+
+    fn params(&self) -> RopeParams {
+        let [table, row, slot, position] = self.0.position_params();
+        RopeParams {
+            tokens: self.0.tokens as u32,
+            heads: self.0.heads as u32,
+            kv_heads: self.0.kv_heads as u32,
+            head_dim: self.0.head_dim as u32,
+            capacity: self.0.capacity as u32,
+            half_cached: (self.0.kv == Kv::F16).into(),
+            offset: self.0.offset as u32,
+            table,
+            row,
+            slot,
+            position,
+        }
+    }
+
+    fn agree(&self) -> Agree {
+        match self.0.kv {
+            Kv::F32 => Self::AGREE,
+            // A value on the edge between two f16 values may become either.
+            Kv::F16 => Agree::Nmse(1e-8),
+        }
+    }
+
+    fn elem(&self, binding: usize) -> Elem {
+        match binding {
+            3 | 4 => self.0.kv.elem(),
+            _ => Self::BINDINGS[binding].elem,
+        }
+    }
+
+    fn grid(&self) -> Grid {
+        Grid {
+            groups: (self.0.tokens * self.0.qkv_row() / 2).div_ceil(256) as u32,
+            batch: 1,
+        }
+    }
+
+    fn lengths(&self) -> Vec<usize> {
+        let h = &self.0;
+        let (cache, angles) = (h.cache_words(), h.end() * h.head_dim);
+        vec![
+            h.rows() * h.qkv_row(),
+            angles,
+            h.table_words(),
+            cache,
+            cache,
+        ]
+    }
+
+    fn cost(&self) -> Cost {
+        let h = &self.0;
+        let (all, angles) = (h.tokens * h.qkv_row(), h.tokens * h.head_dim);
+        Cost {
+            bytes: 4.0 * (2 * all + angles) as f64,
+            ops: 3.0 * (all - h.tokens * h.cache_row()) as f64,
+        }
+    }
+
+    fn reference(&self, b: &mut Bindings<'_>) {
+        let h = &self.0;
+        let (qkv, angles): (&mut [f32], &[f32]) = (b.write(0), b.read(1));
+        let rows: &[u32] = b.read(2);
+        let (k_cache, v_cache): (&mut [u32], &mut [u32]) = (b.write(3), b.write(4));
+        let d = h.head_dim;
+        for token in 0..h.tokens {
+            let place = h.place(rows, token);
+            let angles = &angles[place.1 * d..][..d];
+            let row = &mut qkv[(h.offset + token) * h.qkv_row()..][..h.qkv_row()];
+            let (q, kv) = row.split_at_mut(h.q_row());
+            let (k, v) = kv.split_at(h.cache_row());
+            let mut k = k.to_vec();
+            for head in q.chunks_exact_mut(d).chain(k.chunks_exact_mut(d)) {
+                rotate(head, angles);
+            }
+            h.kv.store(k_cache, h.cache_index(place), &k);
+            h.kv.store(v_cache, h.cache_index(place), v);
+        }
+    }
+
+    fn host(&self, b: &mut Bindings<'_>) {
+        let h = &self.0;
+        if h.kv != Kv::F32 {
+            return self.reference(b);
+        }
+        let (qkv, angles): (&mut [f32], &[f32]) = (b.write(0), b.read(1));
+        let rows: &[u32] = b.read(2);
+        let (k_cache, v_cache): (&mut [f32], &mut [f32]) = (b.write(3), b.write(4));
+        let cache_row = h.cache_row();
+        let one = |row: &mut [f32], position: usize, k_cached: &mut [f32], v_cached: &mut [f32]| {
+            let angles = &angles[position * h.head_dim..][..h.head_dim];
+            let (q, kv) = row.split_at_mut(h.q_row());
+            let (k, v) = kv.split_at(cache_row);
+            k_cached.copy_from_slice(k);
+            v_cached.copy_from_slice(v);
+            cpu::rotated(angles, q);
+            cpu::rotated(angles, k_cached);
+        };
+        let tokens = qkv.chunks_exact_mut(h.qkv_row()).skip(h.offset);
+        let Positions::Run { slot, first } = h.positions else {
+            for (token, row) in tokens.take(h.tokens).enumerate() {
+                let place = h.place(rows, token);
+                let index = h.cache_index(place);
+                let k = &mut k_cache[index..][..cache_row];
+                one(row, place.1, k, &mut v_cache[index..][..cache_row]);
+            }
+            return;
+        };
+        let caches = k_cache
+            .chunks_exact_mut(cache_row)
+            .zip(v_cache.chunks_exact_mut(cache_row))
+            .skip(slot * h.capacity + first);
+        let tokens: Vec<_> = tokens.zip(caches).take(h.tokens).enumerate().collect();
+        cpu::each_worth(tokens, h.qkv_row() / 2, |(token, (row, (k, v)))| {
+            one(row, first + token, k, v);
+        });
+    }
+
+    fn cases() -> Vec<Case<Self>> {
+        cases::cases()
+    }
+
+    fn bench_cases() -> Vec<BenchCase<Self>> {
+        cases::bench_cases()
+    }
+}
+
+/// Rotates one head by the angles whose (cos, sin) are `angles`.
+pub(super) fn rotate(head: &mut [f32], angles: &[f32]) {
+    let half = head.len() / 2;
+    for j in 0..half {
+        let (cos, sin) = (f64::from(angles[2 * j]), f64::from(angles[2 * j + 1]));
+        let (a, b) = (f64::from(head[j]), f64::from(head[j + half]));
+        head[j] = (a * cos - b * sin) as f32;
+        head[j + half] = (b * cos + a * sin) as f32;
+    }
+}

@@ -1,0 +1,185 @@
+//! Inputs on which the products are checked and timed.
+
+use super::PhaseShape;
+use super::scale_blocks::{float_scale_blocks, integer_scale_blocks};
+use crate::ops::bench;
+use crate::ops::quantize::{Activations, QuantizeAct};
+use crate::ops::*;
+
+/// Shapes on which all products are checked.
+pub(super) fn shapes() -> Vec<PhaseShape> {
+    let whole = PhaseShape::whole;
+    let two_stages = whole(&[96], 1, 384, 2);
+    let stacked = whole(&[64, 31, 32], 2, 130, 2);
+    let long_rows = whole(&[10], 1, 5000, 2);
+    vec![
+        whole(&[64], 1, 64, 1),
+        two_stages.clone(),
+        whole(&[40], 2, 160, 3),
+        whole(&[32], 3, 96, 4),
+        whole(&[37], 2, 75, 2),
+        stacked.clone(),
+        long_rows.clone(),
+        whole(&[1], 1, 1, 2),
+        whole(&[70], 37, 100, 2),
+        PhaseShape {
+            per_row: true,
+            ..stacked.clone()
+        },
+        PhaseShape {
+            per_row: true,
+            group_words: 2,
+            ..two_stages
+        },
+        // the last group of a row is shorter
+        PhaseShape {
+            per_row: true,
+            group_words: 4,
+            ..long_rows
+        },
+        PhaseShape {
+            accumulate: true,
+            ..stacked.clone()
+        },
+        PhaseShape {
+            first_row: 20,
+            shard_rows: 30,
+            ..stacked
+        },
+    ]
+}
+
+/// Shapes and activations on which the products with cooperative matrices in f16 are checked.
+pub(super) fn coop() -> Vec<(PhaseShape, Activations)> {
+    let whole = PhaseShape::whole;
+    let stacked = whole(&[128, 256, 128], 128, 128, 2);
+    let of_16_bits = [
+        whole(&[128], 128, 64, 1),
+        stacked.clone(),
+        // a tile of tokens that is not whole, and two tiles
+        whole(&[128, 128], 5, 192, 2),
+        whole(&[256], 200, 64, 2),
+        PhaseShape {
+            per_row: true,
+            ..stacked.clone()
+        },
+        PhaseShape {
+            accumulate: true,
+            ..stacked.clone()
+        },
+        PhaseShape {
+            first_row: 64,
+            shard_rows: 128,
+            ..stacked.clone()
+        },
+    ];
+    let others = [Activations::Float, Activations::Int8].map(|mode| (stacked.clone(), mode));
+    let of_16_bits = of_16_bits.map(|shape| (shape, Activations::Int16));
+    of_16_bits.into_iter().chain(others).collect()
+}
+
+/// Codes, scale blocks and `y` of a case. `y` is noise where a product leaves some of it or adds to it.
+pub(super) fn stack(shape: &PhaseShape, mode: Activations) -> [Data; 3] {
+    let codes = noise_u32(7, shape.shard_rows * shape.planes() * shape.words());
+    let count = shape.scale_blocks() * shape.groups() * shape.planes() * 2;
+    let scales: Vec<f32> = noise(8, count, 0.02)
+        .iter()
+        .enumerate()
+        .map(|(i, s)| (s.abs() + 1e-3) / (1 << (i / 2 % shape.stages)) as f32)
+        .collect();
+    let blocks = match mode {
+        Activations::Float => float_scale_blocks(&scales, shape.scale_blocks()),
+        mode => integer_scale_blocks(&scales, shape.scale_blocks(), mode),
+    };
+    let y = shape.tokens * shape.outputs();
+    let y = match shape.accumulate || shape.shard_rows < shape.complex_rows() {
+        true => Data::f32(&noise(9, y, 1.0)),
+        false => Data::Out(y),
+    };
+    [Data::Words(codes), Data::Words(blocks), y]
+}
+
+/// Every shape with integers of 16 and of 8 bits.
+pub(super) fn integer<O: Op>(op: impl Fn(PhaseShape, Activations) -> O) -> Vec<Case<O>> {
+    let mut all = Vec::new();
+    for mode in Activations::INTEGERS {
+        for shape in shapes() {
+            let data = integer_data(&shape, mode);
+            all.push(Case::new("", op(shape, mode), data));
+        }
+    }
+    all
+}
+
+/// Contents of the bindings of an integer product.
+pub(super) fn integer_data(shape: &PhaseShape, mode: Activations) -> Vec<Data> {
+    let x = noise(10, shape.tokens * shape.in_features, 3.0);
+    let [q, absmax] = rounded(&x, shape.tokens, mode).map(Data::Words);
+    let [codes, blocks, y] = stack(shape, mode);
+    vec![codes, q, absmax, blocks, y]
+}
+
+/// `q` and `absmax` of tokens.
+pub(super) fn rounded(x: &[f32], tokens: usize, mode: Activations) -> [Vec<u32>; 2] {
+    let columns = x.len() / tokens;
+    let round = QuantizeAct {
+        tokens,
+        columns,
+        mode,
+    };
+    let mut q = vec![0; tokens * mode.row_words(columns)];
+    let mut absmax = vec![0; tokens];
+    let mut b = Bindings::new();
+    b.push_read(bytemuck::cast_slice(x));
+    b.push_write(&mut q);
+    b.push_write(&mut absmax);
+    round.reference(&mut b);
+    [q, absmax]
+}
+
+/// Every shape with activations in f32.
+pub(super) fn float<O: Op>(op: impl Fn(PhaseShape) -> O) -> Vec<Case<O>> {
+    let each = |shape: PhaseShape| {
+        let x = noise(10, shape.tokens * shape.in_features, 3.0);
+        let [codes, blocks, y] = stack(&shape, Activations::Float);
+        Case::new("", op(shape), vec![codes, Data::f32(&x), blocks, y])
+    };
+    shapes().into_iter().map(each).collect()
+}
+
+/// Layers of a model with two stages and scales of whole tensors. The head sees one token of a prompt only.
+pub(super) fn bench_shapes(tokens: usize) -> Vec<(&'static str, PhaseShape)> {
+    let shape = |(layer, segments, k): (_, Vec<usize>, _)| {
+        (layer, PhaseShape::whole(&segments, tokens, k, 2))
+    };
+    let layers = bench::layers().into_iter();
+    let layers = layers.filter(|layer| tokens == 1 || layer.0 != "head");
+    layers.map(shape).collect()
+}
+
+/// `op(shape, name of the layer)` for every layer.
+pub(super) fn bench_layers<O: Op>(
+    tokens: usize,
+    data: &[Made],
+    op: impl Fn(PhaseShape, &str) -> O,
+) -> Vec<BenchCase<O>> {
+    let shapes = bench_shapes(tokens).into_iter();
+    shapes
+        .map(|(layer, shape)| bench::case(format!("layer={layer}"), op(shape, layer), data))
+        .collect()
+}
+
+pub(super) fn bench_integer<O: Op>(
+    tokens: usize,
+    op: impl Fn(PhaseShape, Activations) -> O,
+) -> Vec<BenchCase<O>> {
+    use Made::{Bits, Floats, Zeros};
+    let data = [Bits, Bits, Floats, Zeros, Zeros];
+    let of = |&mode: &Activations| bench_layers(tokens, &data, |shape, _| op(shape, mode));
+    Activations::INTEGERS.iter().flat_map(of).collect()
+}
+
+pub(super) fn bench_float<O: Op>(tokens: usize, op: impl Fn(PhaseShape) -> O) -> Vec<BenchCase<O>> {
+    use Made::{Bits, Floats, Zeros};
+    bench_layers(tokens, &[Bits, Floats, Floats, Zeros], |shape, _| op(shape))
+}

@@ -1,0 +1,112 @@
+//! Rotary embedding of whole sequences in place, forward and backward.
+
+use crate::ops::*;
+
+mod cases;
+
+/// Rotates the pairs `(j, j + head_dim / 2)` of the first `rotated` heads of every token by the angle of the
+/// token's position, or by the negative angle: the gradient of a rotation is the inverse rotation.
+///
+/// Bindings: `table` [length, head_dim / 2, 2] f32 of (cos, sin); `x` [tokens, heads, head_dim] f32, in place. Token
+/// `i` is at position `i % length` of its sequence.
+#[derive(Debug, Clone)]
+pub struct RopeInPlace {
+    /// Tokens of all sequences.
+    pub tokens: usize,
+    /// Heads of a token: those of q, k and v.
+    pub heads: usize,
+    /// The first heads, which are rotated: those of q and k.
+    pub rotated: usize,
+    /// Values per head; even.
+    pub head_dim: usize,
+    /// Tokens of one sequence.
+    pub length: usize,
+    /// Rotate by the negative angle.
+    pub inverse: bool,
+}
+
+params! {
+    /// Uniform block of [`RopeInPlace`].
+    pub struct RopeInPlaceParams {
+        tokens: u32,
+        heads: u32,
+        rotated: u32,
+        head_dim: u32,
+        length: u32,
+        sign: f32,
+    }
+}
+
+impl RopeInPlace {
+    fn sign(&self) -> f32 {
+        if self.inverse { -1.0 } else { 1.0 }
+    }
+}
+
+impl Op for RopeInPlace {
+    const NAME: &'static str = "rope_in_place";
+    const SHADERS: &'static [Shader] = &[shader!(Features::NONE, train / "rope_in_place")];
+    const BINDINGS: &'static [Binding] = &[read("table", Elem::F32), write("x", Elem::F32)];
+    // as `rope`: two roundings per value
+    const AGREE: Agree = Agree::Nmse(3e-14);
+    type Params = RopeInPlaceParams;
+
+    fn shape(&self) -> String {
+        format!(
+            "tokens={},heads={},rotated={},head_dim={},length={},inverse={}",
+            self.tokens, self.heads, self.rotated, self.head_dim, self.length, self.inverse
+        )
+    }
+
+    fn params(&self) -> RopeInPlaceParams {
+        RopeInPlaceParams {
+            tokens: self.tokens as u32,
+            heads: self.heads as u32,
+            rotated: self.rotated as u32,
+            head_dim: self.head_dim as u32,
+            length: self.length as u32,
+            sign: self.sign(),
+        }
+    }
+
+    fn grid(&self) -> Grid {
+        Grid::element_wise(self.tokens * self.rotated * self.head_dim / 2)
+    }
+
+    fn lengths(&self) -> Vec<usize> {
+        vec![
+            self.length.min(self.tokens) * self.head_dim,
+            self.tokens * self.heads * self.head_dim,
+        ]
+    }
+
+    fn cost(&self) -> Cost {
+        let n = (self.tokens * self.rotated * self.head_dim) as f64;
+        Cost {
+            bytes: 8.0 * n,
+            ops: 3.0 * n,
+        }
+    }
+
+    fn reference(&self, b: &mut Bindings<'_>) {
+        let (table, x): (&[f32], &mut [f32]) = (b.read(0), b.write(1));
+        let (d, half) = (self.head_dim, self.head_dim / 2);
+        let tokens = x.chunks_exact_mut(self.heads * d).take(self.tokens);
+        for (i, token) in tokens.enumerate() {
+            let angles = &table[i % self.length * d..][..d];
+            for head in token.chunks_exact_mut(d).take(self.rotated) {
+                for j in 0..half {
+                    let cos = f64::from(angles[2 * j]);
+                    let sin = f64::from(self.sign() * angles[2 * j + 1]);
+                    let (a, b) = (f64::from(head[j]), f64::from(head[j + half]));
+                    head[j] = (a * cos - b * sin) as f32;
+                    head[j + half] = (b * cos + a * sin) as f32;
+                }
+            }
+        }
+    }
+
+    fn cases() -> Vec<Case<Self>> {
+        cases::cases()
+    }
+}

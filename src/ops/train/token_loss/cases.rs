@@ -1,0 +1,38 @@
+//! Logits whose losses are checked.
+
+use super::TokenLoss;
+use crate::ops::sampling::IGNORED;
+use crate::ops::*;
+
+fn case(vocab: usize, offset: usize, targets: &[u32], amplitude: f32) -> Case<TokenLoss> {
+    let op = TokenLoss {
+        tokens: targets.len() - offset,
+        vocab,
+        offset,
+        factor: 0.37,
+    };
+    let data = vec![
+        Data::u32(targets),
+        Data::f32(&noise(18, op.tokens * vocab, amplitude)),
+        losses(offset, targets.len()),
+    ];
+    Case::new("", op, data)
+}
+
+/// Losses before the run: none, or those of the tokens before `offset`, which stay.
+fn losses(offset: usize, n: usize) -> Data {
+    match offset {
+        0 => Data::Out(n),
+        _ => Data::f32(&noise(47, n, 1.0)),
+    }
+}
+
+/// Several tokens, later ones with many logits, an odd vocabulary, and one of two ids.
+pub(super) fn cases() -> Vec<Case<TokenLoss>> {
+    vec![
+        case(300, 0, &[299, 0, IGNORED, 17], 5.0),
+        case(5000, 2, &[1, 2, 4999, 3], 20.0),
+        case(77, 0, &[76, 77, 5], 1.0),
+        case(2, 1, &[0, 1, 0, IGNORED], 3.0),
+    ]
+}
