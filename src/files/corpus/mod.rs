@@ -29,6 +29,8 @@ pub mod packing;
 mod pieces;
 pub(in crate::files) mod reader;
 #[cfg(feature = "text")]
+mod record;
+#[cfg(feature = "text")]
 pub mod records;
 #[cfg(feature = "parquet")]
 mod rows;

@@ -1,7 +1,7 @@
 //! A text file that is one document, in pieces that are tokenized one by one.
 
 use super::encoder::Cut;
-use super::records::{Body, Record};
+use super::record::{Body, Record};
 use std::io::{BufRead, Read};
 
 /// Pieces have at least this many bytes, the last one aside.

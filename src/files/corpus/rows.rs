@@ -1,6 +1,6 @@
 //! One text column of a Parquet file, row by row.
 
-use super::records::Body;
+use super::record::Body;
 use crate::error::{Error, Result};
 use crate::files::json::show;
 use crate::files::tokenizer::guarded;

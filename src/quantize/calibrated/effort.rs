@@ -1,7 +1,7 @@
 //! How much calibrating may cost.
 
 use super::room::options;
-use super::tune::Tuning;
+use super::tuning::Tuning;
 use super::{CalibrationText, TextSource};
 use crate::backend::Device;
 use crate::model::{Config, Recipe};

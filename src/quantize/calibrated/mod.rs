@@ -11,6 +11,7 @@ mod run;
 mod snapshot;
 mod text;
 mod tune;
+mod tuning;
 mod weights;
 
 pub use allocation::{AllocatedStack, Allocation};
@@ -18,7 +19,7 @@ pub use blocks::BlockTuning;
 pub use effort::Effort;
 pub use report::{CalibratedBlock, CalibratedLayer, CalibrationReport, TuningReport};
 pub use text::{CalibrationText, Sequences, TextSource};
-pub use tune::Tuning;
+pub use tuning::Tuning;
 
 use super::calibrate::{CalibrateOptions, calibrate, calibrate_behind, fewest};
 use crate::backend::{Backend, Device, block_on};

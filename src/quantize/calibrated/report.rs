@@ -1,6 +1,6 @@
 //! What `calibration.json` says.
 
-use super::tune::Tuning;
+use super::tuning::Tuning;
 use super::{Allocation, CalibrationText, Sequences, TextSource};
 use crate::backend::{Backend, Device};
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! How a tuning fits the memory that there is: fewer sequences at once, and fewer bits of moments.
 
-use super::tune::Tuning;
+use super::tuning::Tuning;
 use crate::backend::{Backend, Device};
 use crate::error::Result;
 use crate::model::{Config, Recipe};

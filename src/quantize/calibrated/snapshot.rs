@@ -3,7 +3,7 @@
 //! They lie beside the folder that is made, like the finished layers of error feedback, in the form of the checkpoints of
 //! a training run. A run with another key begins anew.
 
-use super::tune::Tuning;
+use super::tuning::Tuning;
 use crate::backend::{Backend, Device, block_on};
 use crate::error::{Error, Result};
 use crate::files::corpus::Order;

@@ -1,6 +1,7 @@
 //! A run: what it begins with, and what it leaves.
 
 use super::evaluate::Text;
+use super::opened::Run;
 use super::steps::Running;
 use super::{begun, evaluate, outputs, room};
 use crate::backend::Backend;
@@ -8,29 +9,15 @@ use crate::builtin;
 use crate::error::{Error, Result};
 use crate::evaluate::Words;
 use crate::files::corpus::{Corpus, Order};
-use crate::files::run::{Checkpoints, LossScale, RUN_CONFIG, RunFolder, RunState, Saved, config};
+use crate::files::run::{Checkpoints, LossScale, RUN_CONFIG, RunState, Saved, config};
 use crate::files::{self, ModelFolder, packed};
 use crate::model::Method;
 use crate::model::weights::Allowing;
+use crate::train::Event;
 use crate::train::step::{Memory, TrainOptions, Trainer};
-use crate::train::{Event, Job};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
-
-/// A run with all its settings.
-pub(super) struct Run {
-    pub folder: RunFolder,
-    pub job: Job,
-}
-
-impl std::ops::Deref for Run {
-    type Target = Job;
-
-    fn deref(&self) -> &Job {
-        &self.job
-    }
-}
 
 impl Run {
     /// Makes it.

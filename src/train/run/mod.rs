@@ -34,6 +34,7 @@ mod corner;
 mod evaluate;
 mod execute;
 mod method;
+mod opened;
 mod outputs;
 mod room;
 mod settings;
@@ -137,7 +138,7 @@ pub fn train<B: Backend>(job: Job, backend: &B, events: &mut dyn FnMut(Event<'_>
     job.settings.check()?;
     let more = job.inputs.iter().map(PathBuf::as_path);
     let inputs = Inputs::of(job.settings.reads().chain(more));
-    let run = execute::Run {
+    let run = opened::Run {
         folder: RunFolder::open(&job.out, inputs)?,
         job,
     };

@@ -1,6 +1,6 @@
 //! What a finished run leaves: the masters as a plain checkpoint, the packed model, and its card.
 
-use super::execute::Run;
+use super::opened::Run;
 use super::settings::Settings;
 use crate::backend::{Backend, block_on};
 use crate::convert;

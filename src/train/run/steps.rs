@@ -1,7 +1,7 @@
 //! The steps of a run under way: batches, records, measurements, checkpoints.
 
 use super::evaluate::{self, Text};
-use super::execute::Run;
+use super::opened::Run;
 use super::outputs;
 use crate::backend::{Backend, block_on};
 use crate::error::{Error, Result};

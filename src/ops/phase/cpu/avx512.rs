@@ -1,7 +1,7 @@
 //! AVX-512 VNNI: 16 lanes of 4 bytes, multiplied and added in one instruction.
 
-use super::panel::{Acts, BitSums, Lanes, Rows};
-use super::scale::Totals;
+use super::panel::{Acts, Lanes, Rows};
+use super::scale::{BitSums, Totals};
 use super::words::{self, Words};
 use fearless_simd::{Avx512, i32x16, kernel, prelude::*, u32x16};
 use std::arch::x86_64::*;

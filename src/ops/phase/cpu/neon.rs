@@ -2,8 +2,8 @@
 //!
 //! The dot product instructions of newer cores are not stable in Rust; masks and pairwise sums take as few.
 
-use super::panel::{Acts, BitSums, Lanes, Rows};
-use super::scale::Totals;
+use super::panel::{Acts, Lanes, Rows};
+use super::scale::{BitSums, Totals};
 use super::words::{self, Words};
 use fearless_simd::{Neon, i32x4, kernel, prelude::*, u32x4};
 use std::arch::aarch64::*;

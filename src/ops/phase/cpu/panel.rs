@@ -1,13 +1,9 @@
 //! What surrounds a kernel: panels of codes, exact scaling, threads.
 
 use super::bands::{Band, bands};
-use super::scale::{PLAIN, Scales, Totals, power_of_two};
+use super::scale::{BitSums, PLAIN, Scales, Totals, power_of_two};
 use super::{Inputs, PhaseShape};
 use std::ops::Range;
-
-/// Sums of one panel and token: per lane the activations where bit 0 of the code is set, where bit 1 is set; of
-/// the real parts, then of the imaginary parts.
-pub(super) type BitSums<const L: usize> = [[i32; L]; 4];
 
 /// Tokens that are processed together at least.
 const LEAST_TOKENS: usize = 8;

@@ -1,8 +1,11 @@
 //! From the sums of a panel to its results: exact products with the scales, one rounding.
 
-use super::panel::BitSums;
 use crate::fixed;
 use std::ops::Range;
+
+/// Sums of one panel and token: per lane the activations where bit 0 of the code is set, where bit 1 is set; of
+/// the real parts, then of the imaginary parts.
+pub(super) type BitSums<const L: usize> = [[i32; L]; 4];
 
 /// Scales of a group of columns, per lane.
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! How parts of a model are trained by themselves, in the memory that there is.
 
 use super::super::room::fitting;
-use super::super::tune::{SCALE_RATE, Tuning};
+use super::super::tuning::{SCALE_RATE, Tuning};
 use crate::backend::{Backend, Device};
 use crate::error::Result;
 use crate::model::budget::{self, product};

@@ -8,8 +8,8 @@
 mod nibbles;
 mod tables;
 
-use super::panel::{Acts, BitSums, Lanes, Rows};
-use super::scale::Totals;
+use super::panel::{Acts, Lanes, Rows};
+use super::scale::{BitSums, Totals};
 use fearless_simd::{Avx2, i32x8, kernel, prelude::*, u8x32};
 use nibbles::Nibbles;
 use std::arch::x86_64::*;
