@@ -15,11 +15,10 @@ mod tuning;
 mod weights;
 
 pub use allocation::{AllocatedStack, Allocation};
-pub use blocks::BlockTuning;
 pub use effort::Effort;
 pub use report::{CalibratedBlock, CalibratedLayer, CalibrationReport, TuningReport};
 pub use text::{CalibrationText, Sequences, TextSource};
-pub use tuning::Tuning;
+pub use tuning::{BlockTuning, Tuning};
 
 use super::calibrate::{CalibrateOptions, calibrate, calibrate_behind, fewest};
 use crate::backend::{Backend, Device, block_on};

@@ -1,9 +1,26 @@
 //! How a calibrated model is trained: steps, rates, the teacher's share.
 
-use super::blocks::BlockTuning;
 use crate::error::{Error, Result};
 use crate::train::step::{Masters, Moments};
 use serde::{Deserialize, Serialize};
+
+/// How blocks are trained by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlockTuning {
+    /// Steps of each block, and of the head.
+    pub steps: u64,
+    /// Sequences of such a step.
+    pub batch: usize,
+}
+
+impl Default for BlockTuning {
+    fn default() -> Self {
+        Self {
+            steps: 300,
+            batch: 32,
+        }
+    }
+}
 
 /// How a model is tuned.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

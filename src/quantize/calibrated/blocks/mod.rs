@@ -9,7 +9,6 @@
 mod norms;
 mod task;
 
-pub use task::BlockTuning;
 pub(super) use task::Task;
 
 use super::report::bug;

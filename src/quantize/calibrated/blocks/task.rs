@@ -1,31 +1,12 @@
 //! How parts of a model are trained by themselves, in the memory that there is.
 
 use super::super::room::fitting;
-use super::super::tuning::{SCALE_RATE, Tuning};
+use super::super::tuning::{BlockTuning, SCALE_RATE, Tuning};
 use crate::backend::{Backend, Device};
 use crate::error::Result;
 use crate::model::budget::{self, product};
 use crate::model::{Config, Recipe, Weights};
 use crate::train::step::{Memory, Scope, TrainOptions};
-use serde::{Deserialize, Serialize};
-
-/// How blocks are trained by themselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BlockTuning {
-    /// Steps of each block, and of the head.
-    pub steps: u64,
-    /// Sequences of such a step.
-    pub batch: usize,
-}
-
-impl Default for BlockTuning {
-    fn default() -> Self {
-        Self {
-            steps: 300,
-            batch: 32,
-        }
-    }
-}
 
 /// Largest norm of the gradient of a block.
 const CLIP: f64 = 1.0;
