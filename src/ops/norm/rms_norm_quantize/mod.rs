@@ -109,7 +109,7 @@ impl RmsNormQuantize {
 impl Op for RmsNormQuantize {
     const NAME: &'static str = "rms_norm_quantize";
     const SHADERS: &'static [Shader] = &[
-        shader!(unchecked Features::SUBGROUP_INT64, norm / "rms_norm_quantize" as "norm_round_subgroup", "wide64", "bits", "round", "round_bits", "round_token", "round_grid", "round_norm", "tile_subgroup", "round_vector"),
+        shader!(unchecked Features::SUBGROUP_INT64, norm / "rms_norm_quantize" as "rms_norm_quantize_subgroup", "wide64", "bits", "round", "round_bits", "round_token", "round_grid", "round_norm", "tile_subgroup", "round_vector"),
         shader!(
             Features::NONE,
             norm / "rms_norm_quantize",
