@@ -126,6 +126,21 @@ fn the_profile_names_every_op_and_adds_up() {
     }
 }
 
+/// Sequences decode together on every device.
+#[test]
+fn several_sequences_are_measured_on_the_cpu_too() {
+    let args = [
+        "bench", "-p", "0", "-n", "2", "-np", "2", "-r", "1", "-o", "json",
+    ];
+    let rows = json(&args);
+    let row = &rows.as_array().expect("a list")[0];
+    assert_eq!(row["test"], "tg2 x2");
+    assert!(
+        row["tokens_per_second"].as_f64().is_some_and(|v| v > 0.0),
+        "{row}"
+    );
+}
+
 #[test]
 fn what_cannot_be_measured_is_said() {
     for (args, why) in [

@@ -14,7 +14,7 @@ use serde::Serialize;
 pub struct Codes {
     /// Stage after stage.
     pub stages: Vec<CodeStage>,
-    /// MatrixDtype bits of a real weight, scales and padding included.
+    /// Stored bits of a real weight, scales and padding included.
     pub bits_per_weight: f64,
 }
 

@@ -96,7 +96,10 @@ impl Snapshots {
         let Some((saved, state)) = self.found.take() else {
             return Ok(None);
         };
-        trainer.set_progress(Progress::resumed(state.loss_scale, state.updates))?;
+        trainer.set_progress(Progress {
+            updates: state.updates,
+            loss_scale: state.loss_scale,
+        })?;
         let layouts = Part::ALL.map(|part| trainer.layouts(part));
         saved.trained(&layouts, |part, i, words| trainer.set_words(part, i, words))?;
         Ok(Some(state))
@@ -119,7 +122,7 @@ impl Snapshots {
         let progress = trainer.progress();
         let state = State {
             updates: progress.updates,
-            loss_scale: progress.into(),
+            loss_scale: progress.loss_scale,
             ..state.clone()
         };
         let mut saving = self.checkpoints.save(state.step)?;

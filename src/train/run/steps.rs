@@ -41,7 +41,10 @@ impl<'b, B: Backend> Running<'b, B> {
     pub(super) fn restore(&mut self, saved: Option<Saved>) -> Result<()> {
         let Some(saved) = saved else { return Ok(()) };
         self.state = saved.state()?;
-        let progress = Progress::resumed(self.state.loss_scale, self.state.updates);
+        let progress = Progress {
+            updates: self.state.updates,
+            loss_scale: self.state.loss_scale,
+        };
         self.trainer.set_progress(progress)?;
         let layouts = Part::ALL.map(|part| self.trainer.layouts(part));
         saved.trained(&layouts, |part, i, words| {
@@ -193,7 +196,7 @@ impl<'b, B: Backend> Running<'b, B> {
     fn save(&mut self) -> Result<()> {
         let progress = self.trainer.progress();
         self.state.updates = progress.updates;
-        self.state.loss_scale = progress.into();
+        self.state.loss_scale = progress.loss_scale;
         let mut saving = self.checkpoints.save(self.state.step)?;
         let layouts = Part::ALL.map(|part| self.trainer.layouts(part));
         saving.trained(layouts, |part, i| {

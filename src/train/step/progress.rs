@@ -7,12 +7,8 @@ use crate::files::run::LossScale;
 pub struct Progress {
     /// Updates made so far: AdamW's step count. Skipped steps do not count.
     pub updates: u64,
-    /// Base-2 logarithm of the loss scale.
-    pub scale_exponent: i32,
-    /// Steps since the loss scale was changed.
-    pub since_change: u32,
-    /// Whether the scale adapts: products are in half precision.
-    pub adapts: bool,
+    /// How the loss is scaled; it adapts where products are in half precision.
+    pub loss_scale: LossScale,
 }
 
 /// Loss scale at the beginning, where it adapts: 2^15.
@@ -22,39 +18,21 @@ const PATIENCE: u32 = 500;
 /// Its bounds: a gradient of 2^-24 still counts, and none overflows f32.
 pub(super) const EXPONENTS: std::ops::RangeInclusive<i32> = 0..=24;
 
-impl From<Progress> for LossScale {
-    fn from(progress: Progress) -> Self {
-        Self {
-            exponent: progress.scale_exponent,
-            since_change: progress.since_change,
-            adapts: progress.adapts,
-        }
-    }
-}
-
 impl Progress {
-    /// Where a trainer stands that has made `updates` updates and left this loss scale.
-    pub fn resumed(scale: LossScale, updates: u64) -> Self {
-        Self {
-            updates,
-            scale_exponent: scale.exponent,
-            since_change: scale.since_change,
-            adapts: scale.adapts,
-        }
-    }
-
     pub(super) fn new(adapts: bool) -> Self {
         Self {
             updates: 0,
-            scale_exponent: if adapts { FIRST_EXPONENT } else { 0 },
-            since_change: 0,
-            adapts,
+            loss_scale: LossScale {
+                exponent: if adapts { FIRST_EXPONENT } else { 0 },
+                since_change: 0,
+                adapts,
+            },
         }
     }
 
     /// What the loss is multiplied by.
     pub fn scale(&self) -> f64 {
-        f64::from(self.scale_exponent).exp2()
+        f64::from(self.loss_scale.exponent).exp2()
     }
 
     /// After a step: halves the scale if it overflowed, doubles it after many that did not.
@@ -62,18 +40,19 @@ impl Progress {
         if !skipped {
             self.updates += 1;
         }
-        if !self.adapts {
+        let scale = &mut self.loss_scale;
+        if !scale.adapts {
             return;
         }
-        self.since_change += 1;
+        scale.since_change += 1;
         let change = match skipped {
             true => -1,
-            false if self.since_change >= PATIENCE => 1,
+            false if scale.since_change >= PATIENCE => 1,
             false => return,
         };
-        self.since_change = 0;
-        let to = self.scale_exponent + change;
-        self.scale_exponent = to.clamp(*EXPONENTS.start(), *EXPONENTS.end());
+        scale.since_change = 0;
+        let exponent = scale.exponent + change;
+        scale.exponent = exponent.clamp(*EXPONENTS.start(), *EXPONENTS.end());
     }
 }
 

@@ -28,17 +28,13 @@ impl<B: Backend> Trainer<B> {
     /// # Errors
     /// [`Error::Usage`] when it was trained with another precision, or the scale is out of bounds.
     pub fn set_progress(&mut self, progress: Progress) -> Result<()> {
-        if progress.adapts != self.progress.adapts || !EXPONENTS.contains(&progress.scale_exponent)
-        {
+        let scale = progress.loss_scale;
+        if scale.adapts != self.progress.loss_scale.adapts || !EXPONENTS.contains(&scale.exponent) {
             return Err(Error::usage(
                 format!(
                     "a loss scale of 2^{} that {} does not fit this device's precision",
-                    progress.scale_exponent,
-                    if progress.adapts {
-                        "adapts"
-                    } else {
-                        "is fixed"
-                    }
+                    scale.exponent,
+                    if scale.adapts { "adapts" } else { "is fixed" }
                 ),
                 "resume on the device that training began on",
             ));

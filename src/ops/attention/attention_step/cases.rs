@@ -1,6 +1,6 @@
 //! What a step of attention is checked and timed with.
 
-use super::super::cases::{RANGES, angles, cache, mixed, run, step_heads, table};
+use super::super::cases::{RANGES, angles, cache, mixed, out, run, step_heads, table};
 use super::*;
 use crate::ops::Made;
 use crate::ops::bench::{BENCH_PROCESSORS, DEPTH, case as bench_case};
@@ -55,9 +55,8 @@ fn case(heads: Heads, splits: usize, processors: usize) -> Case<AttentionStep> {
         processors,
     };
     let words = op.lengths();
-    let out = match (splits, heads.offset) {
-        // what other dispatches left
-        (1, 1..) => Data::f32(&noise(59, words[5], 1.0)),
+    let results = match splits {
+        1 => out(&heads, 59),
         _ => Data::Out(words[5]),
     };
     let data = vec![
@@ -66,7 +65,7 @@ fn case(heads: Heads, splits: usize, processors: usize) -> Case<AttentionStep> {
         table(&heads),
         cache(&heads, 56),
         cache(&heads, 57),
-        out,
+        results,
     ];
     Case::new("", op, data)
 }
