@@ -10,7 +10,7 @@ use fairy2i_gpu::evaluate::analysis::{
     Analysis, AnalysisOptions, Layer, TextOptions, analyze, html,
 };
 use fairy2i_gpu::model::quantize::quantize;
-use fairy2i_gpu::model::{Granularity, Method};
+use fairy2i_gpu::model::{Form, Granularity, Method};
 use fairy2i_gpu::ops::noise;
 use fairy2i_gpu::ops::quantize::Activations;
 use fairy2i_gpu::{Device, Error, Model, ModelFiles};
@@ -120,7 +120,17 @@ fn errors_are_what_the_quantizer_reports_for_odd_sizes_too() {
             for stages in 1..=4 {
                 let [out, inputs] = layer.shape;
                 let (cpu, method) = (Cpu::new(), Method::Phase { stages });
-                let made = quantize(&cpu, "w", &r, out, inputs, method, granularity, false);
+                let made = quantize(
+                    &cpu,
+                    "w",
+                    &r,
+                    Form::WidelyLinear,
+                    out,
+                    inputs,
+                    method,
+                    granularity,
+                    false,
+                );
                 let made = block_on(&cpu, made).expect("it is quantized");
                 let theirs = made.relative_error.expect("not zero");
                 let ours = found.relative_error.expect("not zero")[stages - 1];

@@ -148,6 +148,7 @@ fn pack(folder: &Path) {
             &cpu,
             &name,
             &values,
+            layer.form,
             rows,
             columns,
             method,

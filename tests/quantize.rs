@@ -5,7 +5,7 @@ mod common;
 use fairy2i_gpu::Error;
 use fairy2i_gpu::backend::{Backend, Cpu, Gpu, Options, block_on};
 use fairy2i_gpu::model::quantize::{dequantize, quantize};
-use fairy2i_gpu::model::{Granularity, Method, Packed};
+use fairy2i_gpu::model::{Form, Granularity, Method, Packed};
 use fairy2i_gpu::ops::quantize::{merge, split};
 use fairy2i_gpu::ops::{hash32, noise};
 use proptest::prelude::*;
@@ -17,7 +17,17 @@ fn on<B: Backend>(
     method: Method,
     granularity: Granularity,
 ) -> fairy2i_gpu::Result<Packed> {
-    let packed = quantize(backend, "w", r, out, inputs, method, granularity, false);
+    let packed = quantize(
+        backend,
+        "w",
+        r,
+        Form::WidelyLinear,
+        out,
+        inputs,
+        method,
+        granularity,
+        false,
+    );
     block_on(backend, packed)
 }
 
@@ -99,7 +109,7 @@ proptest! {
         let r = noise(seed, out * inputs, 0.05);
         let cpu = Cpu::new();
         let packed = on(&cpu, &r, (out, inputs), method, granularity).unwrap();
-        let (codes, scales) = Packed::shapes(method, granularity, out, inputs);
+        let (codes, scales) = Packed::shapes(method, Form::WidelyLinear, granularity, out, inputs);
         prop_assert_eq!(packed.codes.len(), codes.iter().product::<usize>());
         prop_assert_eq!(packed.scales.len(), scales.iter().product::<usize>());
         prop_assert!(packed.scales.iter().all(|s| s.is_finite() && *s >= 0.0));
@@ -184,7 +194,17 @@ fn what_cannot_be_quantized_is_refused() {
         }
         other => panic!("{other:?}"),
     }
-    let allowed = quantize(&cpu, "w", &r, 8, 8, phase, Granularity::Tensor, true);
+    let allowed = quantize(
+        &cpu,
+        "w",
+        &r,
+        Form::WidelyLinear,
+        8,
+        8,
+        phase,
+        Granularity::Tensor,
+        true,
+    );
     let allowed = block_on(&cpu, allowed).unwrap();
     (r[9], r[20]) = (0.0, 0.0);
     assert_eq!(
@@ -291,8 +311,13 @@ fn seven_billion_weights_fit_in_two_gigabytes() {
     let product = |shape: &[usize]| shape.iter().product::<usize>();
     let linears = config.linears().into_iter().map(|l| {
         let method = Method::Phase { stages: 2 };
-        let (codes, scales) =
-            Packed::shapes(method, Granularity::Tensor, l.out_features, l.in_features);
+        let (codes, scales) = Packed::shapes(
+            method,
+            l.form,
+            Granularity::Tensor,
+            l.out_features,
+            l.in_features,
+        );
         4 * (product(&codes) + product(&scales))
     });
     let norms = 4 * config.hidden * config.norms().len();

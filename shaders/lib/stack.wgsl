@@ -4,7 +4,7 @@
 struct Params {
     tokens: u32,      // tokens
     in_features: u32, // real inputs
-    words: u32,       // packed words of a row of one stage of U or W
+    words: u32,       // packed words of a row of one plane
     group_words: u32, // words that share scales
     groups: u32,      // groups of a row
     per_row: u32,     // a scale block for each row (1) or for each layer (0)
@@ -21,7 +21,8 @@ struct Params {
     normed: u32,      // 1: and normalize it first
     gated: u32,       // 1: rows of two layers, gate and up, make one result
     slots: u32,       // rows of a workgroup
-    n_absmax_partials: u32,      // magnitudes of a token, whose maximum is that of all its values
+    n_absmax_partials: u32, // magnitudes of a token, whose maximum is that of all its values
+    half_run: u32,    // outputs: so many real parts, then their imaginary parts; 0: all real parts of a layer first
 }
 
 const NOWHERE = 0xffffffffu;
@@ -48,5 +49,9 @@ fn stack_place(p: Params, row: u32) -> vec3<u32> {
     let local = row - start;
     let im = (outs + 1u) / 2u + local;
     let scale_block = select(segment, row, p.per_row == 1u);
+    if p.half_run > 0u {
+        let re = base + local + local / p.half_run * p.half_run;
+        return vec3(scale_block, re, re + p.half_run);
+    }
     return vec3(scale_block, base + local, select(NOWHERE, base + im, im < outs));
 }

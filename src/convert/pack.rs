@@ -187,6 +187,7 @@ pub(super) async fn quantized<B: Backend>(
         backend,
         &name,
         &values,
+        shape.form,
         shape.out_features,
         shape.in_features,
         recipe.method.of(&shape.prefix),

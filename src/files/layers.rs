@@ -76,7 +76,8 @@ impl Layers {
             Err(e) => return Err(Error::io(path, e)),
         };
         let (out_features, in_features) = (layer.out_features, layer.in_features);
-        let (codes, scales) = Packed::shapes(method, granularity, out_features, in_features);
+        let (codes, scales) =
+            Packed::shapes(method, layer.form, granularity, out_features, in_features);
         let size = |shape: &[usize]| 4 * shape.iter().product::<usize>();
         let (codes, scales) = (size(&codes), size(&scales));
         let Some((sum, rest)) = bytes.split_at_checked(64) else {
@@ -91,6 +92,7 @@ impl Layers {
         };
         let packed = Packed {
             method,
+            form: layer.form,
             granularity,
             out_features,
             in_features,
@@ -133,15 +135,18 @@ impl Layers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Form;
 
     fn layer() -> (LinearShape, Packed) {
         let shape = LinearShape {
             prefix: "model.layers.0.mlp.up_proj".into(),
+            form: Form::WidelyLinear,
             out_features: 3,
             in_features: 5,
         };
         let packed = Packed {
             method: Method::Phase { stages: 2 },
+            form: Form::WidelyLinear,
             granularity: Granularity::Row,
             out_features: 3,
             in_features: 5,

@@ -67,7 +67,8 @@ pub fn plan(config: &Config, recipe: Option<&Recipe>) -> Vec<Planned> {
             )),
             Stored::Packed(recipe) => {
                 let method = recipe.method.of(&prefix);
-                let (codes, scales) = Packed::shapes(method, recipe.granularity, rows, columns);
+                let (codes, scales) =
+                    Packed::shapes(method, linear.form, recipe.granularity, rows, columns);
                 all.push(tensor(format!("{prefix}.codes"), codes, Role::Codes));
                 all.push(tensor(format!("{prefix}.scales"), scales, Role::Scales));
             }

@@ -2,7 +2,9 @@
 //!
 //! What its tensors are follows from its family: see [`blueprint`](super::blueprint).
 
-/// Hyper-parameters of a LLaMA-family model.
+use super::Form;
+
+/// Hyper-parameters of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     /// Hugging Face's name of what it is: `LlamaForCausalLM`; it decides the [blueprint](Config::blueprint).
@@ -72,10 +74,19 @@ pub enum RopeScaling {
 pub struct LinearShape {
     /// The tensor's name without `.weight`: `model.layers.0.self_attn.q_proj`, `lm_head`.
     pub prefix: String,
-    /// Rows of the weight.
+    /// Which matrices it has where it is quantized, and how its weight is stored.
+    pub form: Form,
+    /// Real outputs.
     pub out_features: usize,
-    /// Columns of the weight.
+    /// Real inputs.
     pub in_features: usize,
+}
+
+impl LinearShape {
+    /// Columns of the weight as it is stored; it has a row for each real output.
+    pub fn columns(&self) -> usize {
+        self.form.columns(self.in_features)
+    }
 }
 
 impl Config {

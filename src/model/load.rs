@@ -186,6 +186,7 @@ impl<'a, B: Backend> Loader<'a, B> {
             self.backend,
             &name,
             &values,
+            shape.form,
             shape.out_features,
             shape.in_features,
             recipe.method.of(&shape.prefix),
@@ -238,6 +239,7 @@ async fn synthetic_weights<B: Backend>(
         let linear = Linear::synthetic(
             backend,
             joined(layers),
+            layers[0].form,
             layers.iter().map(|l| l.out_features).collect(),
             layers[0].in_features,
             stages,

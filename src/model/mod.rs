@@ -27,7 +27,9 @@ pub use kv_cache::KvCache;
 pub use loaded::Model;
 pub use memory::Memory;
 pub use options::LoadOptions;
-pub use quantize::{Granularity, Method, Mixed, Packed, PackedView, Recipe, dequantize, quantize};
+pub use quantize::{
+    Form, Granularity, Method, Mixed, Packed, PackedView, Recipe, dequantize, quantize,
+};
 pub use sampling::{Sampler, Wants};
 pub use session::{Choice, MAX_DRAFTED, Scored, Scorer, Segment, Session, Speculation};
 pub use stages::FirstStages;

@@ -61,7 +61,7 @@ pub(super) fn upload_rows<B: Backend>(
 
 /// The codes of `layer` as the kernels read them.
 pub(super) fn code_rows<'a>(layer: &'a PackedView<'_>, row_words: usize) -> Rows<'a> {
-    let planes = 2 * layer.stages();
+    let planes = layer.form.matrices() * layer.stages();
     Rows {
         count: layer.codes.len() / row_words,
         write: Box::new(move |first, dst| {

@@ -115,7 +115,7 @@ pub fn packed_view<'w>(
     let (rows, columns) = (shape.out_features, shape.in_features);
     let prefix = &shape.prefix;
     let method = recipe.method.of(prefix);
-    let (codes, scales) = Packed::shapes(method, recipe.granularity, rows, columns);
+    let (codes, scales) = Packed::shapes(method, shape.form, recipe.granularity, rows, columns);
     let codes = words(weights, &format!("{prefix}.codes"), Dtype::U32, &codes)?;
     let scales = words(weights, &format!("{prefix}.scales"), Dtype::F32, &scales)?;
     let scales: Vec<f32> = scales.iter().map(|s| f32::from_bits(*s)).collect();
@@ -129,6 +129,7 @@ pub fn packed_view<'w>(
     }
     Ok(PackedView {
         method,
+        form: shape.form,
         granularity: recipe.granularity.of_rows(),
         out_features: rows,
         in_features: columns,

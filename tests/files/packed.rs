@@ -25,7 +25,8 @@ pub fn to(out: &Path) -> Destination<'_> {
 pub fn packed_layer(recipe: Recipe, linear: &LinearShape) -> Packed {
     let (out_features, in_features) = (linear.out_features, linear.in_features);
     let (method, granularity) = (recipe.method.of(&linear.prefix), recipe.granularity);
-    let (codes, scales) = Packed::shapes(method, granularity, out_features, in_features);
+    let (codes, scales) =
+        Packed::shapes(method, linear.form, granularity, out_features, in_features);
     let word = |i: usize| (i as u32 + linear.prefix.len() as u32).wrapping_mul(0x9E37_79B1);
     let count = |shape: &[usize]| shape.iter().product::<usize>();
     let mut codes: Vec<u32> = (0..count(&codes)).map(word).collect();
@@ -34,6 +35,7 @@ pub fn packed_layer(recipe: Recipe, linear: &LinearShape) -> Packed {
     }
     Packed {
         method,
+        form: linear.form,
         granularity,
         out_features,
         in_features,

@@ -6,7 +6,7 @@ use fairy2i_gpu::backend::{Backend, block_on, upload_new};
 use fairy2i_gpu::codebook::{code_at, words_for};
 use fairy2i_gpu::fixed::exponent_of;
 use fairy2i_gpu::model::quantize::quantize;
-use fairy2i_gpu::model::{Granularity, Method, Packed};
+use fairy2i_gpu::model::{Form, Granularity, Method, Packed};
 use fairy2i_gpu::ops::noise;
 use fairy2i_gpu::ops::quantize::{BaselineMean, BaselineShard, BaselineSum};
 use serde::Deserialize;
@@ -91,6 +91,7 @@ async fn run<B: Backend>(backend: &B, case: &Case, r: &[f32]) -> fairy2i_gpu::Re
             backend,
             name,
             r,
+            Form::WidelyLinear,
             case.rows,
             case.cols,
             method,

@@ -83,6 +83,8 @@ fn time(device: &Device, [out, inputs]: [usize; 2], stages: usize) -> Result<Sam
             segments: vec![out],
             in_features: inputs,
             stages,
+            form: crate::model::Form::WidelyLinear,
+            half_run: 0,
             per_row: false,
             group_words: words_for(inputs.div_ceil(2)),
             first_row: 0,

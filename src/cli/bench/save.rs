@@ -72,11 +72,13 @@ pub(super) fn save(
     let mut writer = Writer::create(&destination, original, recipe, SHARD_BYTES)?;
     for (seed, layer) in (1..).zip(recipe.layers(config)) {
         let (rows, columns) = (layer.out_features, layer.in_features);
-        let (codes, scales) = Packed::shapes(recipe.method, recipe.granularity, rows, columns);
+        let (codes, scales) =
+            Packed::shapes(recipe.method, layer.form, recipe.granularity, rows, columns);
         // the magnitude that keeps a layer's output at its input's
         let scale = (1.0 / (2.0 * stages as f32 * columns as f32)).sqrt();
         let packed = Packed {
             method: recipe.method,
+            form: layer.form,
             granularity: recipe.granularity,
             out_features: rows,
             in_features: columns,

@@ -5,7 +5,7 @@ use super::planes::Planes;
 use crate::backend::{Cpu, block_on};
 use crate::codebook;
 use crate::error::Result;
-use crate::model::{Granularity, Method, Packed, quantize};
+use crate::model::{Form, Granularity, Method, Packed, quantize};
 use crate::ops::quantize::MAX_STAGES;
 use serde::Serialize;
 
@@ -51,12 +51,22 @@ pub(super) fn errors(
     let cpu = Cpu::new();
     let (out, inputs) = (planes.out_features, planes.in_features);
     let method = Method::Phase { stages: MAX_STAGES };
-    let quantized = quantize(&cpu, name, r, out, inputs, method, granularity, false);
+    let quantized = quantize(
+        &cpu,
+        name,
+        r,
+        Form::WidelyLinear,
+        out,
+        inputs,
+        method,
+        granularity,
+        false,
+    );
     let scales = block_on(&cpu, quantized)?.scales;
     let left = residuals(planes, &scales, granularity);
     let bits = |stages: usize| {
         let method = Method::Phase { stages };
-        let (codes, scales) = Packed::shapes(method, granularity, out, inputs);
+        let (codes, scales) = Packed::shapes(method, Form::WidelyLinear, granularity, out, inputs);
         let words: usize = codes.iter().product::<usize>() + scales.iter().product::<usize>();
         32.0 * words as f64 / (out * inputs) as f64
     };

@@ -1,6 +1,7 @@
 //! Names and shapes of a model's tensors: what its family's blueprint makes of its configuration.
 
 use super::{BlockTensor, Blueprint, FAMILIES, LLAMA, Output, Stack};
+use crate::model::Form;
 use crate::model::config::{Config, LinearShape};
 
 /// A tensor of a model beside its embedding.
@@ -37,6 +38,7 @@ impl Config {
         let block = Self::block_name(l);
         let layers = stack.layers.iter().map(|layer| LinearShape {
             prefix: format!("{block}.{}", layer.name),
+            form: Form::WidelyLinear,
             out_features: (layer.outputs)(self),
             in_features: (stack.inputs)(self),
         });
@@ -58,6 +60,7 @@ impl Config {
     pub fn head(&self) -> LinearShape {
         LinearShape {
             prefix: Self::HEAD.to_owned(),
+            form: Form::WidelyLinear,
             out_features: self.vocab,
             in_features: self.hidden,
         }

@@ -309,6 +309,8 @@ impl<B: Backend> Linear<B> {
             segments: self.segments.clone(),
             in_features: self.in_features,
             stages: phase.stages,
+            form: phase.form,
+            half_run: self.half_run,
             per_row: phase.per_row,
             group_words: phase.group_words,
             first_row: shard.first,

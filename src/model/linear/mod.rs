@@ -8,7 +8,7 @@ use super::budget::{product, sum};
 use super::config::LinearShape;
 use super::options::LoadOptions;
 use super::rows::{Rows, Shard, code_rows, upload_rows};
-use super::{Config, Granularity, Method, Packed, PackedView};
+use super::{Config, Form, Granularity, Method, Packed, PackedView};
 use crate::backend::{Backend, kernel_for, upload_new};
 use crate::codebook::{COLUMNS_PER_WORD, words_for};
 use crate::error::{Error, Result};
@@ -30,6 +30,8 @@ pub(crate) struct Linear<B: Backend> {
     name: String,
     in_features: usize,
     segments: Vec<usize>,
+    /// Complex rows whose outputs lie together, as [`PhaseShape`](crate::ops::phase::PhaseShape) has it; 0 for none.
+    half_run: usize,
     weight: Weight<B>,
 }
 
@@ -43,6 +45,7 @@ enum Weight<B: Backend> {
 
 /// A quantized stack.
 struct Phase<B: Backend> {
+    form: Form,
     stages: usize,
     /// Whether each row has scales of its own.
     per_row: bool,
@@ -152,6 +155,7 @@ impl<B: Backend> Linear<B> {
         Ok(Self {
             in_features,
             segments: rows.iter().map(|r| r.count).collect(),
+            half_run: 0,
             weight: Weight::Dense {
                 dtype,
                 shards: upload_rows(backend, &name, rows, row_words)?,
@@ -168,7 +172,7 @@ impl<B: Backend> Linear<B> {
         activations: Activations,
     ) -> Result<Self> {
         let first = &layers[0];
-        let stages = first.stages();
+        let (form, stages) = (first.form, first.stages());
         if layers.iter().any(|layer| layer.stages() != stages) {
             return Err(Error::usage(
                 format!("{name}: layers of one product have different numbers of stages"),
@@ -194,13 +198,15 @@ impl<B: Backend> Linear<B> {
                 mode => integer_scale_blocks(&layer.scales, layer.scale_blocks(), mode),
             })
             .collect();
-        let row_words = 2 * stages * words;
+        let row_words = form.matrices() * stages * words;
         let code_rows = |layer| code_rows(layer, row_words);
         let codes: Vec<_> = layers.iter().map(code_rows).collect();
         Ok(Self {
             in_features: first.in_features,
             segments: layers.iter().map(|l| l.out_features).collect(),
+            half_run: 0,
             weight: Weight::Phase(Phase {
+                form,
                 stages,
                 per_row: first.granularity != Granularity::Tensor,
                 group_words,
@@ -227,17 +233,19 @@ impl<B: Backend> Linear<B> {
     pub(crate) async fn synthetic(
         backend: &B,
         name: String,
+        form: Form,
         segments: Vec<usize>,
         in_features: usize,
         stages: usize,
         activations: Activations,
     ) -> Result<Self> {
         let words = words_for(in_features.div_ceil(2));
-        let row_words = 2 * stages * words;
+        let row_words = form.matrices() * stages * words;
         let complex_rows: usize = segments.iter().map(|s| s.div_ceil(2)).sum();
         // With this scale the outputs of a layer are as large as its inputs.
-        let scale = (1.0 / (2.0 * stages as f32 * in_features as f32)).sqrt();
-        let scales = vec![scale; segments.len() * 4 * stages];
+        let planes = form.matrices() * stages;
+        let scale = (1.0 / (planes as f32 * in_features as f32)).sqrt();
+        let scales = vec![scale; segments.len() * 2 * planes];
         let scale_blocks = match activations {
             Activations::Float => float_scale_blocks(&scales, segments.len()),
             mode => integer_scale_blocks(&scales, segments.len(), mode),
@@ -258,7 +266,9 @@ impl<B: Backend> Linear<B> {
         Ok(Self {
             in_features,
             segments,
+            half_run: 0,
             weight: Weight::Phase(Phase {
+                form,
                 stages,
                 per_row: false,
                 group_words: words,
@@ -286,10 +296,17 @@ impl<B: Backend> Linear<B> {
         };
         let method = Method::Phase { stages };
         let (out, inputs) = (layer.out_features, layer.in_features);
-        let (_, scales) = Packed::shapes(method, granularity.of_rows(), out, inputs);
-        let codes = product(&[rows, 2, stages, words_for(columns)]);
+        let (_, scales) = Packed::shapes(method, layer.form, granularity.of_rows(), out, inputs);
+        let codes = product(&[rows, layer.form.matrices(), stages, words_for(columns)]);
         // A scale block begins with its exponent.
         sum([codes, scale_blocks, product(&scales)])
+    }
+
+    /// With outputs that lie together in runs of `half_run` complex rows.
+    #[must_use]
+    pub(crate) fn in_runs(mut self, half_run: usize) -> Self {
+        self.half_run = half_run;
+        self
     }
 
     /// Real inputs.
@@ -313,7 +330,8 @@ impl<B: Backend> Linear<B> {
         4 * match &self.weight {
             Weight::Dense { dtype, shards } => rows(shards) * dtype.row_words(self.in_features),
             Weight::Phase(phase) => {
-                rows(&phase.shards) * 2 * phase.stages * words_for(self.in_features.div_ceil(2))
+                let planes = phase.form.matrices() * phase.stages;
+                rows(&phase.shards) * planes * words_for(self.in_features.div_ceil(2))
             }
         }
     }

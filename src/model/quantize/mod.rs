@@ -8,7 +8,7 @@ use crate::fixed;
 use crate::ops::quantize::MAX_STAGES;
 use std::borrow::Cow;
 
-pub use crate::ops::quantize::Granularity;
+pub use crate::ops::quantize::{Form, Granularity};
 pub(crate) use fitting::Fitting;
 pub use mixed::Mixed;
 pub(crate) use phase::encode;
@@ -24,9 +24,9 @@ mod shards;
 /// A quantized linear layer in host memory: the content of `{prefix}.codes` and `{prefix}.scales`.
 ///
 /// With n = ceil(out / 2), m = ceil(in / 2), T stages:
-/// - phase `codes` `[n, 2, T, words_for(m)]`: row, U or W, stage, packed symbols ([`crate::codebook`]);
-///   `scales` `[blocks, groups, 2, T, 2]` f32: scale block (the tensor, or the row), group of columns,
-///   U or W, stage, (s_re, s_im). `groups` is 1 except for [`Granularity::Group`]: ceil(m / g). With
+/// - phase `codes` `[n, M, T, words_for(m)]`: row, matrix (U then W, or W alone: [`Form`]), stage, packed symbols
+///   ([`crate::codebook`]); `scales` `[blocks, groups, M, T, 2]` f32: scale block (the tensor, or the row), group of columns,
+///   matrix, stage, (s_re, s_im). `groups` is 1 except for [`Granularity::Group`]: ceil(m / g). With
 ///   [`Granularity::Tile`], a scale block is a row of tiles.
 /// - binary `codes` `[out, ceil(in / 32)]`: bit `j % 32` of word `j / 32` is set where the weight is +s;
 ///   `scales` `[1]` = s.
@@ -35,11 +35,13 @@ mod shards;
 pub struct Packed {
     /// How it was quantized; `skip_head` is irrelevant here.
     pub method: Method,
+    /// Which matrices it has.
+    pub form: Form,
     /// Which weights share scales.
     pub granularity: Granularity,
-    /// Rows of the dense weight.
+    /// Real outputs.
     pub out_features: usize,
-    /// Columns of the dense weight.
+    /// Real inputs.
     pub in_features: usize,
     /// Packed codes.
     pub codes: Vec<u32>,
@@ -55,6 +57,8 @@ pub struct Packed {
 pub struct PackedView<'a> {
     /// [`Packed::method`].
     pub method: Method,
+    /// [`Packed::form`].
+    pub form: Form,
     /// [`Packed::granularity`].
     pub granularity: Granularity,
     /// [`Packed::out_features`].
@@ -72,6 +76,7 @@ impl PackedView<'_> {
     pub fn into_packed(self) -> Packed {
         Packed {
             method: self.method,
+            form: self.form,
             granularity: self.granularity,
             out_features: self.out_features,
             in_features: self.in_features,
@@ -102,6 +107,7 @@ impl From<Packed> for PackedView<'static> {
     fn from(packed: Packed) -> Self {
         Self {
             method: packed.method,
+            form: packed.form,
             granularity: packed.granularity.of_rows(),
             out_features: packed.out_features,
             in_features: packed.in_features,
@@ -134,6 +140,7 @@ impl Packed {
     /// Shapes of `codes` and `scales`.
     pub fn shapes(
         method: Method,
+        form: Form,
         granularity: Granularity,
         out_features: usize,
         in_features: usize,
@@ -148,8 +155,8 @@ impl Packed {
                     Granularity::Tile { rows, columns } => (n.div_ceil(rows), m.div_ceil(columns)),
                 };
                 (
-                    vec![n, 2, stages, words_for(m)],
-                    vec![blocks, groups, 2, stages, 2],
+                    vec![n, form.matrices(), stages, words_for(m)],
+                    vec![blocks, groups, form.matrices(), stages, 2],
                 )
             }
             Method::Binary => (vec![out_features, in_features.div_ceil(32)], vec![1]),
@@ -173,10 +180,10 @@ impl Packed {
         }
     }
 
-    /// Stored bits per real weight, scales and padding included.
+    /// Stored bits per real number of the dense weight, scales and padding included.
     pub fn bits_per_weight(&self) -> f64 {
         let bits = 32 * (self.codes.len() + self.scales.len());
-        bits as f64 / (self.out_features * self.in_features) as f64
+        bits as f64 / (self.out_features * self.form.columns(self.in_features)) as f64
     }
 }
 
@@ -186,7 +193,8 @@ fn interleaved<T: Copy>((a, run): (&[T], usize), (b, other): (&[T], usize)) -> V
     runs.flat_map(|(a, b)| a.iter().chain(b)).copied().collect()
 }
 
-/// Quantizes the `[out_features, in_features]` weight `r` (row-major f32) on `backend`.
+/// Quantizes a layer of `out_features` and `in_features` reals on `backend`. Its weight `r` (row-major f32) is
+/// `[out_features, form.columns(in_features)]`.
 ///
 /// `name` is for messages. Weights that are NaN or infinite are refused, or count as 0 if `allow_nonfinite`.
 /// Large weights are processed in shards that fit the backend's bindings, with the same result. GPU and CPU
@@ -196,6 +204,7 @@ pub async fn quantize<B: Backend>(
     backend: &B,
     name: &str,
     r: &[f32],
+    form: Form,
     out_features: usize,
     in_features: usize,
     method: Method,
@@ -209,15 +218,17 @@ pub async fn quantize<B: Backend>(
             "calibrate with a text, or choose scales per group",
         ));
     }
-    if r.len() != out_features * in_features {
+    let columns = form.columns(in_features);
+    if r.len() != out_features * columns {
         let what = format!(
-            "tensor `{name}`: {} values given for [{out_features}, {in_features}]",
+            "tensor `{name}`: {} values given for [{out_features}, {columns}]",
             r.len()
         );
         return Err(Error::usage(what, "give every element once"));
     }
     let (r, exponent) = shards::finite(name, r, allow_nonfinite)?;
     let shape = Shape {
+        form,
         out_features,
         in_features,
         exponent,
@@ -228,6 +239,7 @@ pub async fn quantize<B: Backend>(
     };
     Ok(Packed {
         method,
+        form,
         granularity,
         out_features,
         in_features,
@@ -237,7 +249,7 @@ pub async fn quantize<B: Backend>(
     })
 }
 
-/// The dense `[out_features, in_features]` weight that `packed` stands for.
+/// The dense `[out_features, form.columns(in_features)]` weight that `packed` stands for.
 pub async fn dequantize<B: Backend>(backend: &B, packed: &Packed) -> Result<Vec<f32>> {
     let (out_features, in_features) = (packed.out_features, packed.in_features);
     check(
@@ -247,8 +259,13 @@ pub async fn dequantize<B: Backend>(backend: &B, packed: &Packed) -> Result<Vec<
         packed.method,
         packed.granularity,
     )?;
-    let (codes, scales) =
-        Packed::shapes(packed.method, packed.granularity, out_features, in_features);
+    let (codes, scales) = Packed::shapes(
+        packed.method,
+        packed.form,
+        packed.granularity,
+        out_features,
+        in_features,
+    );
     for (what, have, shape) in [
         ("codes", packed.codes.len(), codes),
         ("scales", packed.scales.len(), scales),
@@ -258,7 +275,7 @@ pub async fn dequantize<B: Backend>(backend: &B, packed: &Packed) -> Result<Vec<
             return Err(Error::usage(what, "the packed weight is damaged"));
         }
     }
-    let mut r = vec![0.0; out_features * in_features];
+    let mut r = vec![0.0; out_features * packed.form.columns(in_features)];
     let by_rows;
     let packed = match packed.granularity {
         Granularity::Tile { .. } => {
@@ -277,6 +294,7 @@ pub async fn dequantize<B: Backend>(backend: &B, packed: &Packed) -> Result<Vec<
 /// A weight to be quantized.
 #[derive(Clone, Copy)]
 struct Shape {
+    form: Form,
     out_features: usize,
     in_features: usize,
     exponent: i32,

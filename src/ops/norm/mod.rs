@@ -1,9 +1,11 @@
 //! Root-mean-square norms of tokens, alone and with the rounding that follows them.
 
+mod rms;
 mod rms_norm;
 mod rms_norm_f16;
 mod rms_norm_quantize;
 
+pub use rms::Rms;
 pub use rms_norm::*;
 pub use rms_norm_f16::*;
 pub use rms_norm_quantize::*;

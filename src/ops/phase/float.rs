@@ -38,7 +38,7 @@ pub(super) fn reference(shape: &PhaseShape, b: &mut Bindings<'_>) {
                 &scale_blocks[block * shape.scale_block_words()..][..shape.scale_block_words()];
             let mut sum = [0f64; 2];
             for plane in 0..shape.planes() {
-                let conj = if plane >= shape.stages { -1.0 } else { 1.0 };
+                let conj = if shape.conjugates(plane) { -1.0 } else { 1.0 };
                 for column in 0..half {
                     let group = column / COLUMNS_PER_WORD / shape.group_words;
                     let scale = 1 + (group * shape.planes() + plane) * 2;

@@ -3,7 +3,7 @@
 use super::{MAX_COLUMNS, PhaseParams, PhaseShape, cpu};
 use crate::codebook::{COLUMNS_PER_WORD, unit};
 use crate::fixed;
-use crate::ops::quantize::Activations;
+use crate::ops::quantize::{Activations, Form};
 use crate::ops::*;
 
 /// Bindings of the products.
@@ -42,7 +42,7 @@ pub(super) fn params(shape: &PhaseShape, mode: Activations) -> PhaseParams {
 
 pub(super) fn lengths(shape: &PhaseShape, mode: Activations) -> Vec<usize> {
     let q = shape.tokens * mode.row_words(shape.in_features);
-    shape.lengths([q, shape.tokens])
+    shape.lengths([q, shape.tokens * shape.form.token_scales()])
 }
 
 pub(super) fn cost(shape: &PhaseShape, mode: Activations) -> Cost {
@@ -65,9 +65,10 @@ pub(super) fn reference(shape: &PhaseShape, mode: Activations, b: &mut Bindings<
             let (block, re, im) = shape.outputs_of(shape.first_row + local);
             let block =
                 &scale_blocks[block * shape.scale_block_words()..][..shape.scale_block_words()];
-            let mut sum = [0i128; 2];
+            // for the real and the imaginary output, what the real and what the imaginary inputs add
+            let mut sums = [[0i128; 2]; 2];
             for plane in 0..shape.planes() {
-                let conj = if plane >= shape.stages { -1 } else { 1 };
+                let conj = if shape.conjugates(plane) { -1 } else { 1 };
                 for column in 0..shape.in_features.div_ceil(2) {
                     let group = column / COLUMNS_PER_WORD / shape.group_words;
                     let scale = 1 + (group * shape.planes() + plane) * 2;
@@ -76,14 +77,25 @@ pub(super) fn reference(shape: &PhaseShape, mode: Activations, b: &mut Bindings<
                     let wr = i128::from(unit_re) * i128::from(block[scale]);
                     let wi = i128::from(unit_im) * i128::from(block[scale + 1]);
                     let (xr, xi) = (i128::from(xr), i128::from(conj * xi));
-                    sum[0] += wr * xr - wi * xi;
-                    sum[1] += wr * xi + wi * xr;
+                    sums[0][0] += wr * xr;
+                    sums[0][1] -= wi * xi;
+                    sums[1][0] += wi * xr;
+                    sums[1][1] += wr * xi;
                 }
             }
             let y = &mut y[token * shape.outputs()..][..shape.outputs()];
             for (half, index) in [(0, Some(re)), (1, im)] {
                 let Some(i) = index else { continue };
-                let value = fixed::to_f32(sum[half] as i64, absmax[token], block[0] as i32);
+                let [by_re, by_im] = sums[half].map(|sum| sum as i64);
+                let value = match shape.form {
+                    Form::WidelyLinear => {
+                        fixed::to_f32(by_re + by_im, absmax[token], block[0] as i32)
+                    }
+                    Form::Conjugate => {
+                        fixed::to_f32(by_re, absmax[2 * token], block[0] as i32)
+                            + fixed::to_f32(by_im, absmax[2 * token + 1], block[0] as i32)
+                    }
+                };
                 y[i] = if shape.accumulate {
                     y[i] + value
                 } else {

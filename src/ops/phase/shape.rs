@@ -1,7 +1,7 @@
 //! A stack of quantized layers that share their input, as the products see it.
 
 use crate::codebook::{COLUMNS_PER_WORD, code_at, words_for};
-use crate::ops::quantize::MAX_STAGES;
+use crate::ops::quantize::{Form, MAX_STAGES};
 use crate::ops::*;
 
 /// Most stacked layers.
@@ -19,6 +19,11 @@ pub struct PhaseShape {
     pub in_features: usize,
     /// Residual stages, 1 to 4.
     pub stages: usize,
+    /// U and W, or W alone.
+    pub form: Form,
+    /// Complex rows of a segment whose outputs lie together: so many real parts, then as many imaginary parts. 0: the real
+    /// parts of the whole segment come first.
+    pub half_run: usize,
     /// One scale block per complex row instead of one per segment.
     pub per_row: bool,
     /// Packed words (16 columns each) that share scales; at least the row's words if they are not grouped.
@@ -40,6 +45,8 @@ impl PhaseShape {
             segments: segments.to_vec(),
             in_features,
             stages,
+            form: Form::WidelyLinear,
+            half_run: 0,
             per_row: false,
             group_words: usize::MAX,
             first_row: 0,
@@ -49,14 +56,14 @@ impl PhaseShape {
         }
     }
 
-    /// Packed words of one row of one stage of U or W.
+    /// Packed words of one row of one plane.
     pub fn words(&self) -> usize {
         words_for(self.in_features.div_ceil(2))
     }
 
-    /// Planes of codes: U and W in all stages.
+    /// Planes of codes: U, if there is one, and W in all stages.
     pub fn planes(&self) -> usize {
-        2 * self.stages
+        self.form.matrices() * self.stages
     }
 
     /// Groups of columns with their own scales.
@@ -97,6 +104,10 @@ impl PhaseShape {
             if row < start + half {
                 let local = row - start;
                 let block = if self.per_row { row } else { s };
+                if self.half_run > 0 {
+                    let re = base + local + local / self.half_run * self.half_run;
+                    return (block, re, Some(re + self.half_run));
+                }
                 let im = (half + local < outs).then_some(base + half + local);
                 return (block, base + local, im);
             }
@@ -104,6 +115,11 @@ impl PhaseShape {
             base += outs;
         }
         unreachable!("row {row} beyond the stack")
+    }
+
+    /// Whether a plane acts on the conjugate of the input.
+    pub(super) fn conjugates(&self, plane: usize) -> bool {
+        self.form.conjugates(plane, self.stages)
     }
 
     /// The code of a column of one plane (U's stages, then W's) of row `local` of the shard, in interleaved `codes`.
@@ -150,6 +166,12 @@ impl PhaseShape {
             self.in_features
         );
         shape += &format!(",stages={}", self.stages);
+        if self.form == Form::Conjugate {
+            shape += ",form=conjugate";
+        }
+        if self.half_run > 0 {
+            shape += &format!(",half_run={}", self.half_run);
+        }
         shape += match self.per_row {
             true => ",scales=row",
             false => ",scales=tensor",
@@ -171,6 +193,15 @@ impl PhaseShape {
         debug_assert!(self.segments.len() <= MAX_SEGMENTS, "{}", self.shape());
         debug_assert!((1..=MAX_STAGES).contains(&self.stages), "{}", self.shape());
         debug_assert!(self.first_row + self.shard_rows <= self.complex_rows());
+        debug_assert!(
+            self.half_run == 0
+                || self
+                    .segments
+                    .iter()
+                    .all(|s| s.is_multiple_of(2 * self.half_run)),
+            "{}",
+            self.shape()
+        );
         let outs = |i: usize| self.segments.get(i).map_or(0, |&s| s as u32);
         PhaseParams {
             tokens: self.tokens as u32,
@@ -193,6 +224,7 @@ impl PhaseShape {
             gated: 0,
             slots: 0,
             n_absmax_partials: 0,
+            half_run: self.half_run as u32,
         }
     }
 }
@@ -220,5 +252,6 @@ params! {
         pub(super) gated: u32,
         pub(super) slots: u32,
         pub(super) n_absmax_partials: u32,
+        pub(super) half_run: u32,
     }
 }

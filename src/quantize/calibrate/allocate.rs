@@ -3,7 +3,7 @@
 use super::sensitivity::Sensitivity;
 use crate::error::{Error, Result};
 use crate::model::config::LinearShape;
-use crate::model::{Config, Method, Mixed, Packed, Recipe};
+use crate::model::{Config, Form, Method, Mixed, Packed, Recipe};
 
 /// Most stages of a layer.
 const MOST: usize = 4;
@@ -113,7 +113,13 @@ fn weights(layers: &[LinearShape]) -> usize {
 /// Words of a layer's codes and scales.
 fn words(layer: &LinearShape, method: Method, recipe: &Recipe) -> usize {
     let size = (layer.out_features, layer.in_features);
-    let (codes, scales) = Packed::shapes(method, recipe.granularity, size.0, size.1);
+    let (codes, scales) = Packed::shapes(
+        method,
+        Form::WidelyLinear,
+        recipe.granularity,
+        size.0,
+        size.1,
+    );
     codes.iter().product::<usize>() + scales.iter().product::<usize>()
 }
 

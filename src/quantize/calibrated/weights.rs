@@ -59,7 +59,13 @@ impl Weights for Made<'_> {
             _ => return self.original.tensor(name),
         };
         let size = (packed.out_features, packed.in_features);
-        let shapes = Packed::shapes(packed.method, packed.granularity, size.0, size.1);
+        let shapes = Packed::shapes(
+            packed.method,
+            packed.form,
+            packed.granularity,
+            size.0,
+            size.1,
+        );
         Ok(Some(match codes {
             true => Tensor {
                 dtype: Dtype::U32,

@@ -3,6 +3,7 @@
 use super::*;
 use crate::fixed;
 use crate::ops::phase::{MAX_COLUMNS, PhaseGemv, cases};
+use crate::ops::quantize::Form;
 use crate::ops::*;
 use proptest::prelude::*;
 
@@ -78,7 +79,7 @@ proptest! {
         let shape = PhaseShape {
             shard_rows: shard.1.min(complex - first_row),
             per_row: per_row || group_words != usize::MAX,
-            segments, in_features, stages, group_words, first_row, accumulate, tokens,
+            segments, in_features, stages, group_words, first_row, accumulate, tokens, form: Form::WidelyLinear, half_run: 0,
         };
         let mode = if eight { Activations::Int8 } else { Activations::Int16 };
         check(&case(shape, mode));

@@ -6,7 +6,7 @@ use super::ops::{Area, gather, product};
 use crate::backend::{Backend, upload_new};
 use crate::error::Result;
 use crate::model::quantize::{Fitting, exponent};
-use crate::model::{Granularity, Method, Packed};
+use crate::model::{Form, Granularity, Method, Packed};
 use crate::ops::calibrate::{Axpy, BLOCK, PhaseFeedback};
 use crate::ops::memory::Fill;
 use crate::ops::quantize::{PhaseUnpack, WeightShard};
@@ -294,6 +294,7 @@ impl<'a, B: Backend> Layer<'a, B> {
             method: Method::Phase {
                 stages: shard.stages,
             },
+            form: Form::WidelyLinear,
             granularity: self.granularity,
             out_features: self.shape[0],
             in_features: self.shape[1],
