@@ -1,6 +1,8 @@
 //! Properties of quantizing: losslessness of the form, shapes, granularities, pieces, refusals, speed.
 
 mod common;
+#[path = "quantize/conjugate.rs"]
+mod conjugate;
 
 use fairy2i_gpu::Error;
 use fairy2i_gpu::backend::{Backend, Cpu, Gpu, Options, block_on};

@@ -2,7 +2,7 @@
 // Inputs: rows [tokens, 2] u32 of (slot, position); qkv, of which q is read; keys and values from the caches
 // Work split: one workgroup owns one token and head
 // Shapes: qkv [tokens, heads + 2 kv_heads, head_dim] f32; caches [slots, capacity, kv_heads, head_dim] f32 or f16;
-// out [tokens, heads, head_dim] f32
+// out [tokens, heads, head_dim] f32, or [tokens, 2, heads, head_dim / 2] of complex heads
 
 struct Params {
     tokens: u32,
@@ -11,6 +11,8 @@ struct Params {
     head_dim: u32, // even, at most 256
     capacity: u32, // positions of a slot
     scale: f32,
+    out_pitch: u32, // of out, in pairs: from head to head
+    out_gap: u32,   // and between the halves of a head
     offset: u32,   // row of qkv and out that holds token 0
     table: u32,    // 0: a run of one slot; 1: rows says where each token stands
     row: u32,
@@ -38,7 +40,9 @@ fn attention(
     let token = group / p.heads;
     let place = row_table_place(token);
     let found = attend(lane, p.offset + token, group % p.heads, place.x * p.capacity, vec2(0u, place.y + 1u));
-    if lane < p.head_dim / 2u {
-        out[(p.offset * p.heads + group) * (p.head_dim / 2u) + lane] = found.sums.yz / found.sums.x;
+    let pairs = p.head_dim / 2u;
+    if lane < pairs {
+        let dst = (p.offset + token) * p.heads * pairs + group % p.heads * p.out_pitch + lane;
+        out[dst + select(0u, p.out_gap, lane >= pairs / 2u)] = found.sums.yz / found.sums.x;
     }
 }

@@ -2,7 +2,8 @@
 // the tokens, which are consecutive ones of one sequence; by cooperative matrices
 // Inputs: qkv, of which q is read; keys and values from the caches
 // Work split: one workgroup owns 128 tokens of one head, each of its 8 subgroups 16; it reads the keys once, 32 at a time
-// Shapes: qkv [tokens, heads + 2 kv_heads, HEAD] f32; caches [slots, capacity, kv_heads, HEAD] f16; out [tokens, heads, HEAD] f32
+// Shapes: qkv [tokens, heads + 2 kv_heads, HEAD] f32; caches [slots, capacity, kv_heads, HEAD] f16; out [tokens, heads, HEAD] f32,
+// or [tokens, 2, heads, HEAD / 2] of complex heads
 enable f16;
 enable wgpu_int16;
 enable wgpu_cooperative_matrix;
@@ -13,6 +14,8 @@ struct Params {
     kv_heads: u32,
     position: u32, // of token 0
     scale: f32,    // of scores, times log2(e)
+    out_pitch: u32, // of out, in vec4s: from head to head
+    out_gap: u32,   // and between the halves of a head
     base: u32,     // cache row of the slot's position 0
     offset: u32,   // row of qkv and out that holds token 0
 }
@@ -135,6 +138,6 @@ fn attention_coop(
         coop_values_add(&o, mine);
     }
     total += subgroupShuffleXor(total, 16u);
-    let dst = (((p.offset + token) * p.heads + head) * HEAD) / 4u + part * 4u;
+    let dst = (p.offset + token) * p.heads * (HEAD / 4u) + head * p.out_pitch + part * 4u;
     coop_values_write(&o, mine, scores_at, dst, 1.0 / total, token < p.tokens);
 }

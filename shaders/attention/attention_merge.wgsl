@@ -1,12 +1,16 @@
 // Computes: out = sum_s e_s values_s / sum_s e_s sum_s over the ranges s of a token, where e_s = exp(max_s - max over s)
 // Inputs: partials as attention_split and attention_step leave them; a range whose sum is 0 has no positions
 // Work split: one invocation owns one pair of values of one token and head
-// Shapes: partials [tokens, heads, splits, 2 + head_dim] f32, each (max, sum, values); out [tokens, heads, head_dim] f32
+// Shapes: partials [tokens, heads, splits, 2 + head_dim] f32, each (max, sum, values); out [tokens, heads, head_dim] f32,
+// or [tokens, 2, heads, head_dim / 2] of complex heads
 
 struct Params {
     groups: u32, // tokens heads
     pairs: u32,  // head_dim / 2
     splits: u32,
+    heads: u32,
+    out_pitch: u32, // of out, in pairs: from head to head
+    out_gap: u32,   // and between the halves of a head; 0 unless they are complex
     offset: u32, // pairs of out that belong to tokens before the first
 }
 
@@ -43,5 +47,11 @@ fn attention_merge(
         let e = select(0.0, weight, partial.y > 0.0);
         sums += e * vec3(partial.y, partials[index + 1u + i % p.pairs]);
     }
-    out[p.offset + i] = sums.yz / sums.x;
+    var dst = i;
+    if p.out_gap > 0u {
+        let head = i / p.pairs % p.heads;
+        let pair = i % p.pairs;
+        dst = i - head * (p.pairs - p.out_pitch) + select(0u, p.out_gap, pair >= p.pairs / 2u);
+    }
+    out[p.offset + dst] = sums.yz / sums.x;
 }

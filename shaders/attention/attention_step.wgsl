@@ -1,8 +1,8 @@
 // Computes: attention of the next token of each sequence: q and k are rotated, k and v enter the caches, and q attends to the
 // positions before it and to its own, whose k and v are not rounded to the caches' precision
 // Inputs: angles [context, head_dim / 2, 2] f32 of (cos, sin); rows [tokens, 2] u32 of (slot, position)
-// Work split: one workgroup owns one range of positions of one head of one token; LANES invocations, 8 values each, share a
-// position, and TEAMS positions go on together
+// Work split: one workgroup owns one range of positions of one head of one token; LANES invocations of a team, 8 values each,
+// share a position, and TEAMS positions go on together
 // Shapes: qkv [tokens, heads + 2 kv_heads, head_dim] f32; caches [slots, capacity, kv_heads, head_dim] f32 or f16;
 // out [tokens, heads, head_dim] f32, or with several ranges [tokens, heads, splits, 2 + head_dim], each (max, sum, values)
 
@@ -11,6 +11,8 @@ struct Params {
     kv_heads: u32,
     capacity: u32, // positions of a slot
     scale: f32,
+    out_pitch: u32, // of out with one range: from head to head
+    out_gap: u32,   // and between the halves of a head, which lie apart if they are complex
     offset: u32,   // row of qkv, and with one range of out, that holds token 0
     splits: u32,   // ranges of the token that sees most positions
     range: u32,    // positions of a range without the new one, of one token alone
@@ -30,45 +32,34 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
 
 override LANES: u32; // head_dim / 8
+override TEAM: u32;  // LANES, or the next power of two: invocations beyond LANES add zeros
 override EARLY: u32; // 1: everything that precedes the first position is requested together, which takes registers
-
 const WIDTH = 256u;
 const LEAST = -3e38;
-
-override TEAMS = WIDTH / LANES;
+override TEAMS = WIDTH / TEAM;
 override HEAD = 8u * LANES;
 
 var<workgroup> team_states: array<vec2<f32>, TEAMS>; // (largest score, sum of weights)
 var<workgroup> team_values: array<f32, 2048>;        // [TEAMS, HEAD]
 
-// key, not yet rotated, and value of the new position
-struct Newest {
-    k: RotateHead,
-    v: Eight,
-}
-
-fn load_newest(k_head: u32, lane: u32) -> Newest {
-    let v = (k_head + p.kv_heads) * 2u * LANES + 2u * lane;
-    return Newest(rotate_load(k_head * 2u * LANES, lane), Eight(qkv[v], qkv[v + 1u]));
-}
-
 // (ranges, positions of each) of a token with `before` positions before its own, which is cut as if it were alone
 fn ranges_of(before: u32) -> vec2<u32> {
-    var ranges = vec2(p.splits, p.range);
-    if p.table == 1u {
-        let splits = clamp(before / p.least, 1u, p.splits);
-        ranges = vec2(splits, max((before + splits - 1u) / splits, 1u));
+    if p.table == 0u {
+        return vec2(p.splits, p.range);
     }
-    return ranges;
+    let splits = clamp(before / p.least, 1u, p.splits);
+    return vec2(splits, max((before + splits - 1u) / splits, 1u));
 }
 
-// puts the teams together and writes the result
-fn finish(index: u32, s: AttendState, group: u32) {
-    team_states[index / LANES] = vec2(s.top, s.total);
-    let first = index * 8u;
-    for (var i = 0u; i < 4u; i++) {
-        team_values[first + i] = s.low[i];
-        team_values[first + 4u + i] = s.high[i];
+// puts the teams together and writes the result: that of range `part`, counted over all heads, of row `row`
+fn finish(index: u32, s: AttendState, row: u32, part: u32) {
+    team_states[index / TEAM] = vec2(s.top, s.total);
+    if index % TEAM < LANES {
+        let first = index / TEAM * HEAD + index % TEAM * 8u;
+        for (var i = 0u; i < 4u; i++) {
+            team_values[first + i] = s.low[i];
+            team_values[first + 4u + i] = s.high[i];
+        }
     }
     workgroupBarrier();
     if index >= HEAD {
@@ -83,10 +74,11 @@ fn finish(index: u32, s: AttendState, group: u32) {
         sums += exp(team_states[i].x - top) * vec2(team_states[i].y, team_values[i * HEAD + index]);
     }
     if p.splits == 1u {
-        out[group * HEAD + index] = sums.y / sums.x;
+        let dst = row * p.heads * HEAD + part * p.out_pitch + index;
+        out[dst + select(0u, p.out_gap, index >= HEAD / 2u)] = sums.y / sums.x;
         return;
     }
-    let dst = group * (2u + HEAD);
+    let dst = (row * p.heads * p.splits + part) * (2u + HEAD);
     out[dst + 2u + index] = sums.y;
     if index == 0u {
         out[dst] = select(top, 0.0, sums.x == 0.0);
@@ -106,8 +98,8 @@ fn attention_step(
     if head >= p.heads {
         return;
     }
-    let lane = index % LANES;
-    let team = index / LANES;
+    let lane = min(index % TEAM, LANES - 1u);
+    let team = index / TEAM;
     let kv = head / (p.heads / p.kv_heads);
     let base = (wg.z + p.offset) * (p.heads + 2u * p.kv_heads);
     let place = row_table_place(wg.z);
@@ -116,24 +108,24 @@ fn attention_step(
     let angle = rotate_angles(place.y, lane);
     let q_head = rotate_load((base + head) * 2u * LANES, lane);
     let newest = split + 1u == ranges.x && index < 32u;
-    var n: Newest;
+    var n: RotateNewest;
     if EARLY == 1u && newest {
-        n = load_newest(base + p.heads + kv, lane);
+        n = rotate_load_newest(base + p.heads + kv, lane);
     }
-    var q = rotate(q_head, angle, lane);
-    q.low *= p.scale;
-    q.high *= p.scale;
+    let rotated = rotate(q_head, angle, lane);
+    let scale = select(0.0, p.scale, index % TEAM < LANES);
+    let q = Eight(rotated.low * scale, rotated.high * scale);
     var s = AttendState(LEAST, 0.0, vec4(0.0), vec4(0.0));
     if newest {
         // Of the new position the first team's result counts; the other teams of the first subgroup come along for the sums.
         if EARLY == 0u {
-            n = load_newest(base + p.heads + kv, lane);
+            n = rotate_load_newest(base + p.heads + kv, lane);
         }
         let k = rotate(n.k, angle, lane);
         let score = attend_lane_sums(vec4(dot(q.low, k.low) + dot(q.high, k.high))).x;
         if team == 0u {
             s = AttendState(score, 1.0, n.v.low, n.v.high);
-            if head % (p.heads / p.kv_heads) == 0u {
+            if head % (p.heads / p.kv_heads) == 0u && index < LANES {
                 let dst = ((slot_row + place.y) * p.kv_heads + kv) * LANES + lane;
                 k_cache[dst] = kv_eight(k.low, k.high);
                 v_cache[dst] = kv_eight(s.low, s.high);
@@ -145,6 +137,5 @@ fn attention_step(
     for (var t = begin; t < end; t += 4u * TEAMS) {
         s = attend_four(s, q, t + team, end, slot_row, kv * LANES + lane);
     }
-    let before = select(wg.z, wg.z + p.offset, p.splits == 1u);
-    finish(index, s, before * p.heads * p.splits + group);
+    finish(index, s, select(wg.z, wg.z + p.offset, p.splits == 1u), group);
 }

@@ -1,12 +1,13 @@
 // One token's attention to four positions at a time. The kernel declares `k_cache`, `v_cache` and p.kv_heads; LANES, the
-// invocations that share a position; TEAMS, the positions that a workgroup has at once; and LEAST, a score below all others.
-// Requires: k_cache, kv_high, kv_low, p, v_cache, Eight, LANES, LEAST, TEAMS
+// invocations that share a position; TEAM, a power of two that they are the first of; TEAMS, the positions that a workgroup
+// has at once; and LEAST, a score below all others.
+// Requires: k_cache, kv_high, kv_low, p, v_cache, Eight, LANES, LEAST, TEAM, TEAMS
 // Provides: attend_lane_sums, AttendState, attend_four
 
-// sums over the LANES invocations of a position
+// sums over the invocations of a team
 fn attend_lane_sums(partial: vec4<f32>) -> vec4<f32> {
     var sum = partial;
-    for (var step = LANES / 2u; step > 0u; step /= 2u) {
+    for (var step = TEAM / 2u; step > 0u; step /= 2u) {
         sum += subgroupShuffleXor(sum, step);
     }
     return sum;

@@ -1,10 +1,10 @@
-// The codes of 16 columns, one stage: a word of U, then a word of W.
+// The codes of 16 columns, one plane: a word.
 // Provides: Codes, codes_word, codes_by_plane
 
-alias Codes = vec2<u32>;
+alias Codes = u32;
 
 fn codes_word(c: Codes, i: u32) -> u32 {
-    return c[i];
+    return c;
 }
 
 // The same as a word for each plane.

@@ -1,8 +1,7 @@
-// The codes of 16 columns, two stages: a byte for each column, whose bits are U, U, W and W, two each, the lowest first.
-// Requires: transposed
+// The codes of 16 columns, two planes: a word for each.
 // Provides: Codes, codes_word, codes_by_plane
 
-alias Codes = vec4<u32>;
+alias Codes = vec2<u32>;
 
 fn codes_word(c: Codes, i: u32) -> u32 {
     return c[i];
@@ -10,5 +9,5 @@ fn codes_word(c: Codes, i: u32) -> u32 {
 
 // The same as a word for each plane.
 fn codes_by_plane(c: Codes) -> Codes {
-    return transposed(c);
+    return c;
 }

@@ -1,17 +1,17 @@
-// The codes of 16 columns, three stages: three words of U, then three of W.
+// The codes of 16 columns, three planes: a word for each.
 // Provides: Codes, codes_word, codes_by_plane
 
 struct Codes {
-    a: vec2<u32>,
-    b: vec2<u32>,
-    c: vec2<u32>,
+    a: u32,
+    b: u32,
+    c: u32,
 }
 
 fn codes_word(c: Codes, i: u32) -> u32 {
-    switch i / 2u {
-        case 0u: { return c.a[i % 2u]; }
-        case 1u: { return c.b[i % 2u]; }
-        default: { return c.c[i % 2u]; }
+    switch i {
+        case 0u: { return c.a; }
+        case 1u: { return c.b; }
+        default: { return c.c; }
     }
 }
 

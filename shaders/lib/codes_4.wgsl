@@ -1,20 +1,14 @@
-// The codes of 16 columns, four stages: bytes of U, one for each column, two bits a stage, the lowest first; then of W.
+// The codes of 16 columns, four planes: a byte for each column, two bits a plane, the lowest first.
 // Requires: transposed
 // Provides: Codes, codes_word, codes_by_plane
 
-struct Codes {
-    a: vec4<u32>,
-    b: vec4<u32>,
-}
+alias Codes = vec4<u32>;
 
 fn codes_word(c: Codes, i: u32) -> u32 {
-    if i < 4u {
-        return c.a[i];
-    }
-    return c.b[i - 4u];
+    return c[i];
 }
 
 // The same as a word for each plane.
 fn codes_by_plane(c: Codes) -> Codes {
-    return Codes(transposed(c.a), transposed(c.b));
+    return transposed(c);
 }

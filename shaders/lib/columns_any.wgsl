@@ -1,5 +1,5 @@
 // Reading four columns of a shard of any width.
-// Requires: p, Four
+// Requires: MATRICES, p, Four
 // Provides: RAGGED, columns_load
 
 @group(0) @binding(1) var<storage, read> r: array<f32>;
@@ -12,6 +12,11 @@ fn columns_load(row: u32, c: u32) -> Four {
     let upper = row * p.columns;
     let right = p.columns - p.half;
     var v = Four();
+    if MATRICES == 1u {
+        v.a = columns_load_values(upper, c, p.half);
+        v.b = columns_load_values(upper + p.rows * p.columns, c, p.half);
+        return v;
+    }
     v.a = columns_load_values(upper, c, p.half);
     v.b = columns_load_values(upper + p.half, c, right);
     if row < p.lower_rows {

@@ -1,6 +1,7 @@
 // Weighted values of attention by cooperative matrices. The kernel declares HEAD, `tile`, `scores`, `weights` and their
-// pitches, VALUES, Sums and `out`. Sums are named one by one: indexed by a variable they would live in memory.
-// Requires: out, scores, tile, weights, HEAD, PITCH, PPITCH, SPITCH, Sums, VALUES
+// pitches, VALUES, Sums, `out` and, in its parameters, `out_gap`. Sums are named one by one: indexed by a variable they would
+// live in memory.
+// Requires: out, p, scores, tile, weights, HEAD, PITCH, PPITCH, SPITCH, Sums, VALUES
 // Provides: coop_values_add, coop_values_rescale, coop_values_write
 
 // a sum, and 16 weights times 16 columns of as many values
@@ -79,16 +80,16 @@ fn coop_values_write_columns(index: u32, dst: u32, inside: bool) {
     }
 }
 
-// the sums, `factor` times as large, to where a lane's token has its result
+// The sums, `factor` times as large, to where a lane's token has its result; between the halves of the head lie those of others.
 fn coop_values_write(o: ptr<function, Sums>, mine: u32, index: u32, dst: u32, factor: f32, inside: bool) {
     coop_values_spread((*o)[0], (*o)[1], mine, index, factor);
     coop_values_write_columns(index, dst, inside);
     coop_values_spread((*o)[2], (*o)[3], mine, index, factor);
-    coop_values_write_columns(index, dst + 8u, inside);
+    coop_values_write_columns(index, dst + 8u + select(0u, p.out_gap, HEAD == 64u), inside);
     if HEAD == 128u {
         coop_values_spread((*o)[4], (*o)[5], mine, index, factor);
-        coop_values_write_columns(index, dst + 16u, inside);
+        coop_values_write_columns(index, dst + 16u + p.out_gap, inside);
         coop_values_spread((*o)[6], (*o)[7], mine, index, factor);
-        coop_values_write_columns(index, dst + 24u, inside);
+        coop_values_write_columns(index, dst + 24u + p.out_gap, inside);
     }
 }

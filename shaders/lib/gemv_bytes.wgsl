@@ -1,4 +1,4 @@
-// An invocation's share of the sums of a row where codes come as a byte for each column (two stages and four): words
+// An invocation's share of the sums of a row where codes come as a byte for each column (four planes and eight): words
 // 4 g to 4 g + 3 of the codes are those of planes 4 g to 4 g + 3, a group. No bit is shifted before it is multiplied:
 // bit b of a byte counts 2^b times in its sum.
 // Requires: codes_word, gemv_add_columns, gemv_bit, gemv_both_bytes, gemv_dots_high, BYTES, Codes, HELD, PLANES,

@@ -1,7 +1,7 @@
 // An invocation's share of the sums of a row: dot products of bits of codes with bytes of the token, both in registers.
-// Here are the codes that come as a word for each plane (one stage and three); gemv_bytes.wgsl has the others.
+// Here are the codes that come as a word for each plane (one, two, three and six planes); gemv_bytes.wgsl has the others.
 // Requires: codes_word, BYTES, Codes, EACH_BYTE, Sums, Word
-// Provides: HELD, Share, Row, gemv_dots_high, gemv_bit, gemv_add_columns, gemv_both_bytes, gemv_plane_sums
+// Provides: HELD, Share, Row, Rows, gemv_dots_high, gemv_bit, gemv_add_columns, gemv_both_bytes, gemv_plane_sums
 
 override HELD: u32; // words that an invocation keeps, 1 to 4
 
@@ -19,6 +19,12 @@ struct Row {
     c1: Codes,
     c2: Codes,
     c3: Codes,
+}
+
+// Codes of the rows that a tile works on at a time, in neighbouring slots: two with one plane, else one.
+struct Rows {
+    a: Row,
+    b: Row,
 }
 
 // Sums of a plane with the high bytes of the token: bit 0 with re, bit 1 with re, bit 0 with im, bit 1 with im.

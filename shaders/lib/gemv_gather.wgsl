@@ -1,6 +1,6 @@
 // Sums of a row over the invocations of a tile, for gemv_rows.wgsl.
-// Requires: gemv_four_sums, gemv_plane_sums, CHUNKS, Four, MOST_SLOTS, PLANES, Row, Share, TILE
-// Provides: sums, gemv_gather_row
+// Requires: gemv_four_sums, gemv_plane_sums, CHUNKS, Four, MOST_SLOTS, PLANES, Rows, Share, TILE
+// Provides: sums, gemv_gather_rows
 
 // an array's length must be an override's name for naga 30, not an expression
 override SUM_WORDS = 4u * PLANES * MOST_SLOTS;
@@ -60,11 +60,37 @@ fn gemv_gather_four(lane: u32, first: u32, s: Four) {
     gemv_gather(lane, first, 16u, s.t0, s.t1, s.t2, s.t3);
 }
 
-// Multiplies a tile's share of the row of a slot by its share of the token, and sums the products over the tile.
-fn gemv_gather_row(lane: u32, slot: u32, r: Row, x: Share) {
+// Sums one plane of two rows (8 numbers), in fewer steps than gemv_gather would take.
+fn gemv_gather_two(lane: u32, first: u32, t0: vec4<i32>, t1: vec4<i32>) {
+    if TILE < 16u {
+        gemv_gather_plainly(lane, first, 8u, array(t0, t1, vec4(0i), vec4(0i)));
+        return;
+    }
+    let h4 = (lane & 4u) != 0u;
+    let h1 = (lane & 1u) != 0u;
+    let a0 = t0.xy + subgroupShuffleXor(t0.zw, 2u);
+    let a1 = t1.xy + subgroupShuffleXor(t1.zw, 2u);
+    let c = select(a0, a1, h4) + subgroupShuffleXor(select(a1, a0, h4), 4u);
+    var d = select(c.x, c.y, h1) + subgroupShuffleXor(select(c.y, c.x, h1), 1u);
+    for (var step = 8u; step < TILE; step *= 2u) {
+        d += subgroupShuffleXor(d, step);
+    }
+    if lane < 8u {
+        gemv_give(first + lane, d);
+    }
+}
+
+// Multiplies a tile's share of the rows from a slot on by its share of the token, and sums the products over the tile.
+fn gemv_gather_rows(lane: u32, slot: u32, rows: Rows, x: Share) {
     let first = 4u * PLANES * slot;
     let none = vec4(0i);
-    if PLANES == 2u {
+    let r = rows.a;
+    if PLANES == 1u {
+        gemv_gather_two(lane, first, gemv_plane_sums(r, 0u, x), gemv_plane_sums(rows.b, 0u, x));
+    } else if PLANES == 3u {
+        let s0 = gemv_plane_sums(r, 0u, x);
+        gemv_gather(lane, first, 12u, s0, gemv_plane_sums(r, 1u, x), gemv_plane_sums(r, 2u, x), none);
+    } else if PLANES == 2u {
         gemv_gather(lane, first, 8u, gemv_plane_sums(r, 0u, x), gemv_plane_sums(r, 1u, x), none, none);
     } else if PLANES == 6u {
         let s0 = gemv_plane_sums(r, 0u, x);

@@ -3,15 +3,19 @@
 //
 // What differs between the layers of a model is uniform where it can be, instead of overridden: layers then share
 // pipelines, whose code stays in the caches of the processors from dispatch to dispatch.
-// Requires: scale_blocks, codes, factor, gemv_gather_row, gemv_hold, gemv_hold_first, gemv_layer_words, gemv_left_totals,
+// Requires: scale_blocks, codes, factor, gemv_gather_rows, gemv_hold, gemv_hold_first, gemv_layer_words, gemv_left_totals,
 //    gemv_prepare_slots, gemv_seen, gemv_token_share, p, round_factor, round_token_absmax, round_vector,
-//    slot_scales, tile_group_max, absmax_partials, totals, BYTES, CHUNKS, HELD, KNOWN, Rounding, Row, TILE, TILES, Token
+//    slot_scales, tile_group_max, absmax_partials, totals, BYTES, CHUNKS, HELD, KNOWN, PLANES, Rounding, Row, Rows, TILE,
+//    TILES, Token
 // Provides: gemv_products
 
 override WHOLE: u32; // 1: a row is whole shares of tiles
 
-// Rows that are on their way at a time. With one byte plane the last tile takes no row, because it has other work; with
-// two byte planes there are no invocations to spare.
+// Rows that a tile works on at a time: two with one plane, so that half as many loads are waited for, else one.
+override AT_ONCE = (PLANES + 1u) / PLANES;
+
+// Times AT_ONCE, rows that are on their way at a time. With one byte plane the last tile takes no row, because it has other
+// work; with two byte planes there are no invocations to spare.
 override STEP = (TILES - 2u + BYTES) / CHUNKS;
 
 // The index in `codes` of word k of an invocation's share of a row that begins at `base`. Beyond the end of a row any
@@ -37,6 +41,16 @@ fn gemv_load_row(slot: u32, first: u32, groups: u32, word: u32) -> Row {
     }
     if HELD > 3u {
         r.c3 = codes[gemv_code_index(base, word, 3u)];
+    }
+    return r;
+}
+
+// The row of a slot and, where a tile works on two at a time, that of the slot behind it.
+fn gemv_load_rows(slot: u32, first: u32, groups: u32, word: u32) -> Rows {
+    var r: Rows;
+    r.a = gemv_load_row(slot, first, groups, word);
+    if AT_ONCE == 2u {
+        r.b = gemv_load_row(slot + 1u, first, groups, word);
     }
     return r;
 }
@@ -75,9 +89,9 @@ fn gemv_products(index: u32, first: u32, groups: u32, token: u32, own: Token) {
     let lane = index % TILE;
     let tile = index / TILE;
     // A tile that is left over finds no slot.
-    var slot = select(tile / CHUNKS, p.slots, tile / CHUNKS >= STEP);
+    var slot = select(AT_ONCE * (tile / CHUNKS), p.slots, tile / CHUNKS >= STEP);
     let word = tile % CHUNKS * TILE * HELD + lane;
-    var top = vec2(0u);
+    var top = vec3(0u);
     if KNOWN == 1u {
         top.y = gemv_known_absmax(lane, token);
     } else {
@@ -85,7 +99,7 @@ fn gemv_products(index: u32, first: u32, groups: u32, token: u32, own: Token) {
     }
     gemv_prepare_slots(index, first, groups);
     // The first codes travel while the token is rounded.
-    var ready = gemv_load_row(slot, first, groups, word);
+    var ready = gemv_load_rows(slot, first, groups, word);
     if KNOWN == 1u {
         top.y = subgroupMax(top.y);
         gemv_hold_first(ready, gemv_seen(own) ^ top.y);
@@ -99,10 +113,10 @@ fn gemv_products(index: u32, first: u32, groups: u32, token: u32, own: Token) {
     while slot < p.slots {
         let before = ready;
         // Behind the last row this row is loaded once more, because it is near.
-        let next = select(slot, slot + STEP, slot + STEP < p.slots);
-        ready = gemv_load_row(next, first, groups, word);
-        gemv_gather_row(lane, slot, gemv_hold(before, ready), x);
-        slot += STEP;
+        let next = slot + AT_ONCE * STEP;
+        ready = gemv_load_rows(select(slot, next, next < p.slots), first, groups, word);
+        gemv_gather_rows(lane, slot, gemv_hold(before, ready), x);
+        slot = next;
     }
     if tile + 1u == TILES {
         gemv_leave_factor(lane, rounding);

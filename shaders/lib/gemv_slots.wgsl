@@ -2,8 +2,8 @@
 //
 // Rows are dealt out in strides over the workgroups, so that all are busy alike. Where gate and up are paired, a row of
 // gate and the same row of up lie in neighbouring slots.
-// Requires: accumulate_half, bits_to_f32, scale_blocks, gemv_bit_sums, p, planes_code_sums, stack_place, sums, CHUNKS,
-//    MOST_SLOTS, PLANES, TILE, TILES, WIDTH
+// Requires: accumulate_half, accumulate_half_apart, bits_to_f32, scale_blocks, gemv_bit_sums, p, planes_code_sums,
+//    stack_place, sums, CHUNKS, CONJ, MOST_SLOTS, PLANES, TILE, TILES, WIDTH
 // Provides: slot_scales, totals, factor, gemv_row, gemv_layer_words, gemv_leave_totals, gemv_left_totals,
 //    gemv_prepare_slots, gemv_slot_value
 
@@ -13,7 +13,7 @@ override SCALE_WORDS = SLOT_SCALES * MOST_SLOTS;
 var<workgroup> slot_scales: array<u32, SCALE_WORDS>;
 var<workgroup> tile_totals: array<vec2<i32>, TILES>;
 var<workgroup> totals: vec2<i32>; // sums of the token's real and of its imaginary integers
-var<workgroup> factor: u32;       // bits of the f32 that one integer step is worth, times the levels
+var<workgroup> factor: vec2<u32>; // bits of the f32 that one integer step is worth, times the levels (.y: imaginary, with CONJ)
 
 // The row of a slot in the stack, or shard_rows if the slot has none. `groups` is the number of workgroups.
 fn gemv_row(slot: u32, first: u32, groups: u32) -> u32 {
@@ -70,9 +70,10 @@ fn gemv_prepare_slots(index: u32, first: u32, groups: u32) {
     }
 }
 
-// The real or the imaginary result of a slot's row, as an integer in units of 2^exponent / factor.
-fn gemv_slot_sum(slot: u32, scales: u32, imaginary: bool) -> vec2<u32> {
-    var sum = vec2(0u);
+// The real or the imaginary result of a slot's row, as an integer in units of 2^exponent / factor; with CONJ what real inputs
+// add to it (.xy) and what imaginary ones do (.zw).
+fn gemv_slot_sum(slot: u32, scales: u32, imaginary: bool) -> vec4<u32> {
+    var sum = vec4(0u);
     var before = vec2(0i);
     for (var t = 0u; t < PLANES; t++) {
         let first = 4u * (slot * PLANES + t);
@@ -86,7 +87,12 @@ fn gemv_slot_sum(slot: u32, scales: u32, imaginary: bool) -> vec2<u32> {
         before = select(before, vec2(0i), t % 4u == 0u) + gathered.xz + gathered.yw;
         let m_re = slot_scales[scales + 1u + 2u * t];
         let m_im = slot_scales[scales + 2u + 2u * t];
-        sum = accumulate_half(sum, planes_code_sums(bits, totals), m_re, m_im, 2u * t >= PLANES, imaginary);
+        let codes = planes_code_sums(bits, totals);
+        if CONJ == 1u {
+            sum = accumulate_half_apart(sum, codes, m_re, m_im, imaginary);
+        } else {
+            sum = vec4(accumulate_half(sum.xy, codes, m_re, m_im, 2u * t >= PLANES, imaginary), vec2(0u));
+        }
     }
     return sum;
 }
@@ -94,5 +100,10 @@ fn gemv_slot_sum(slot: u32, scales: u32, imaginary: bool) -> vec2<u32> {
 // The real or the imaginary result of a slot's row.
 fn gemv_slot_value(slot: u32, row: u32, imaginary: bool) -> f32 {
     let scales = gemv_scale_index(slot, row);
-    return bits_to_f32(gemv_slot_sum(slot, scales, imaginary), factor, i32(slot_scales[scales]));
+    let sum = gemv_slot_sum(slot, scales, imaginary);
+    let exponent = i32(slot_scales[scales]);
+    if CONJ == 1u {
+        return bits_to_f32(sum.xy, factor.x, exponent) + bits_to_f32(sum.zw, factor.y, exponent);
+    }
+    return bits_to_f32(sum.xy, factor.x, exponent);
 }

@@ -6,9 +6,13 @@ fn load_codes(row: u32, w: u32) -> WordCodes {
     let at = (row * p.words + w) * PLANES;
     var c: WordCodes;
     c.first.x = codes[at];
-    c.first.y = codes[at + 1u];
+    if PLANES > 1u {
+        c.first.y = codes[at + 1u];
+    }
     if PLANES > 2u {
         c.first.z = codes[at + 2u];
+    }
+    if PLANES > 3u {
         c.first.w = codes[at + 3u];
     }
     if PLANES > 4u {

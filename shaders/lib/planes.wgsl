@@ -2,7 +2,7 @@
 // a byte plane is the high or the low byte of all activations.
 // Provides: PLANES, BYTES, EACH_BYTE, planes_code_sums, Sums, Terms, WordCodes, Word, planes_add, planes_sums
 
-override PLANES: u32;  // planes: U and W in all stages
+override PLANES: u32; // planes: U, if there is one, and W in all stages
 override BYTES: u32; // byte planes: 2 (high signed, low unsigned) or 1
 
 const EACH_BYTE = 0x01010101u;
@@ -115,9 +115,13 @@ fn planes_add(s: Terms, c: WordCodes, a: Word) -> Terms {
     var r = s;
     r.total += planes_word_total(a);
     r.t0 = planes_add_word(s.t0, c.first.x, a);
-    r.t1 = planes_add_word(s.t1, c.first.y, a);
+    if PLANES > 1u {
+        r.t1 = planes_add_word(s.t1, c.first.y, a);
+    }
     if PLANES > 2u {
         r.t2 = planes_add_word(s.t2, c.first.z, a);
+    }
+    if PLANES > 3u {
         r.t3 = planes_add_word(s.t3, c.first.w, a);
     }
     if PLANES > 4u {

@@ -1,6 +1,7 @@
-// Rotation of heads, eight values an invocation. The kernel declares `qkv`, `angles` and LANES, the invocations of a head.
-// Requires: angles, qkv, LANES
-// Provides: Eight, rotate_angles, RotateHead, rotate_load, rotate
+// Rotation of heads, eight values an invocation. The kernel declares `qkv`, `angles`, p.kv_heads and LANES, the
+// invocations of a head.
+// Requires: angles, p, qkv, LANES
+// Provides: Eight, rotate_angles, rotate_load, RotateNewest, rotate_load_newest, rotate
 
 struct Eight {
     low: vec4<f32>,
@@ -34,6 +35,17 @@ fn rotate_load(base: u32, lane: u32) -> RotateHead {
         Eight(qkv[base + i], qkv[base + i + 1u]),
         Eight(qkv[base + (i + LANES) % (2u * LANES)], qkv[base + (i + 1u + LANES) % (2u * LANES)]),
     );
+}
+
+// key, not yet rotated, and value of a new position
+struct RotateNewest {
+    k: RotateHead,
+    v: Eight,
+}
+
+fn rotate_load_newest(k_head: u32, lane: u32) -> RotateNewest {
+    let v = (k_head + p.kv_heads) * 2u * LANES + 2u * lane;
+    return RotateNewest(rotate_load(k_head * 2u * LANES, lane), Eight(qkv[v], qkv[v + 1u]));
 }
 
 fn rotate(h: RotateHead, a: RotateAngles, lane: u32) -> Eight {

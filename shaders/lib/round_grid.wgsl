@@ -1,6 +1,6 @@
 // Integers nearest to values times levels / absmax, halves to even, with the same bits everywhere: floats decide where
 // their error cannot matter, integer arithmetic decides close to a tie. docs/notes/round_vector.md derives the bounds.
-// Requires: round_nearest, round_opaque, wide_add, wide_cmp, wide_mul, wide_neg, wide_shl, BYTES, Eight
+// Requires: round_nearest, round_opaque, wide_add, wide_cmp, wide_mul, wide_neg, wide_shl, BYTES, CONJ, Eight
 // Provides: round_grid, round_eight
 
 // What makes integers of values.
@@ -96,12 +96,16 @@ fn round_settled_four(near: Near, v: vec4<f32>, g: Grid) -> vec4<i32> {
     );
 }
 
-// The integers of eight values.
-fn round_eight(v: Eight, g: Grid) -> array<vec4<i32>, 2> {
+// The integers of eight values, real ones (grid g) and imaginary ones (grid h, which is g unless CONJ).
+fn round_eight(v: Eight, g: Grid, h: Grid) -> array<vec4<i32>, 2> {
     let a = round_near(v.a, g);
-    let b = round_near(v.b, g);
-    if all(max(a.off, b.off) <= vec4(g.sure)) {
+    let b = round_near(v.b, h);
+    var sure = g.sure;
+    if CONJ == 1u {
+        sure = min(sure, h.sure);
+    }
+    if all(max(a.off, b.off) <= vec4(sure)) {
         return array(a.n, b.n);
     }
-    return array(round_settled_four(a, v.a, g), round_settled_four(b, v.b, g));
+    return array(round_settled_four(a, v.a, g), round_settled_four(b, v.b, h));
 }

@@ -1,6 +1,6 @@
 // An invocation's share of a token and of the norm's weights, for round_vector.wgsl: read once, and found in registers by
 // both passes, the search for the largest magnitude and the rounding.
-// Requires: normed, p, plane_words, weight, x, WIDTH
+// Requires: normed, p, plane_words, weight, x, CONJ, WIDTH
 // Provides: Eight, Token, round_steps, round_load_token, round_advance, round_token_absmax
 
 // Values k of the real and of the imaginary half.
@@ -77,17 +77,27 @@ fn round_largest(v: vec4<f32>) -> u32 {
     return max(max(b.x, b.y), max(b.z, b.w));
 }
 
-// Bits of the largest |x| (0 without a norm) and of the largest |x w| of eight values.
-fn round_absmax(x: Eight, w: Eight) -> vec2<u32> {
-    let plain = max(round_largest(x.a), round_largest(x.b));
-    if normed() {
-        return vec2(plain, max(round_largest(x.a * w.a), round_largest(x.b * w.b)));
+// Where halves share a scale, the largest value is that of both.
+fn round_tops(plain: u32, re: u32, im: u32) -> vec3<u32> {
+    if CONJ == 1u {
+        return vec3(plain, re, im);
     }
-    return vec2(0u, plain);
+    return vec3(plain, max(re, im), 0u);
+}
+
+// Bits of the largest |x| (0 without a norm), and of the largest |x w| of eight values: with CONJ of the real ones and of the
+// imaginary ones, else of all of them, and 0.
+fn round_absmax(x: Eight, w: Eight) -> vec3<u32> {
+    let re = round_largest(x.a);
+    let im = round_largest(x.b);
+    if normed() {
+        return round_tops(max(re, im), round_largest(x.a * w.a), round_largest(x.b * w.b));
+    }
+    return round_tops(0u, re, im);
 }
 
 // The same over an invocation's share.
-fn round_token_absmax(index: u32, token: u32, t: Token) -> vec2<u32> {
+fn round_token_absmax(index: u32, token: u32, t: Token) -> vec3<u32> {
     var absmax = round_absmax(t.x0, t.w0);
     if round_steps() > 1u {
         absmax = max(absmax, round_absmax(t.x1, t.w1));

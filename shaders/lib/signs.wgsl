@@ -2,7 +2,7 @@
 // Requires: codes_by_plane, codes_word, Codes
 // Provides: PLANES, Sixteen, Signed, signs_add, signs_scaled
 
-override PLANES: u32; // planes: U and W in all stages
+override PLANES: u32; // in all stages
 
 const SIGN = 0x80000000u;
 
@@ -56,9 +56,13 @@ fn signs_add(s: Signed, codes: Codes, x: Sixteen) -> Signed {
     let c = codes_by_plane(codes);
     var r = s;
     r.t0 = signs_add_word(s.t0, codes_word(c, 0u), x);
-    r.t1 = signs_add_word(s.t1, codes_word(c, 1u), x);
+    if PLANES > 1u {
+        r.t1 = signs_add_word(s.t1, codes_word(c, 1u), x);
+    }
     if PLANES > 2u {
         r.t2 = signs_add_word(s.t2, codes_word(c, 2u), x);
+    }
+    if PLANES > 3u {
         r.t3 = signs_add_word(s.t3, codes_word(c, 3u), x);
     }
     if PLANES > 4u {
@@ -72,7 +76,7 @@ fn signs_add(s: Signed, codes: Codes, x: Sixteen) -> Signed {
     return r;
 }
 
-// What a plane adds to y_re and y_im with scales s = (s_re, s_im); `conj`: the plane belongs to W.
+// What a plane adds to y_re and y_im with scales s = (s_re, s_im); `conj`: the plane acts on conj(x).
 fn signs_scaled(sums: vec4<f32>, s: vec2<f32>, conj: bool) -> vec2<f32> {
     let re_x = 0.5 * (sums.x + sums.y); // sum Re(i^k) x_re
     let im_x = 0.5 * (sums.y - sums.x); // sum Im(i^k) x_re

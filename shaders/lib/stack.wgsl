@@ -16,14 +16,16 @@ struct Params {
     outs1: u32,
     outs2: u32,
     quarter: u32,     // vec4s in half a token, for kernels that round the token
-    eps_n: f32,       // in_features times the norm's eps
-    root_n: f32,      // sqrt(in_features)
+    eps_n: f32,       // n times the norm's eps, where the sum of squares is divided by n
+    root_n: f32,      // sqrt(n)
     normed: u32,      // 1: and normalize it first
     gated: u32,       // 1: rows of two layers, gate and up, make one result
     slots: u32,       // rows of a workgroup
     n_absmax_partials: u32, // magnitudes of a token, whose maximum is that of all its values
     half_run: u32,    // outputs: so many real parts, then their imaginary parts; 0: all real parts of a layer first
 }
+
+override RUNS: u32 = 0u; // 1: p.half_run is not 0
 
 const NOWHERE = 0xffffffffu;
 
@@ -49,7 +51,7 @@ fn stack_place(p: Params, row: u32) -> vec3<u32> {
     let local = row - start;
     let im = (outs + 1u) / 2u + local;
     let scale_block = select(segment, row, p.per_row == 1u);
-    if p.half_run > 0u {
+    if RUNS == 1u {
         let re = base + local + local / p.half_run * p.half_run;
         return vec3(scale_block, re, re + p.half_run);
     }

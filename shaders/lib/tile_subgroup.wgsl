@@ -3,12 +3,14 @@
 //
 // All invocations go through every round of a loop before they ask something of their subgroup: behind a loop that
 // invocations leave one by one, a driver may ask those who left together, and nobody else.
-// Requires: wide_add, TILE, WIDTH
+// Requires: wide_add, CONJ, TILE, WIDTH
 // Provides: TILES, tile_group_max, tile_leave_sum, tile_left_sum
 
 override TILES = WIDTH / TILE;
+override TILES_IM = 1u + CONJ * (TILES - 1u);
 
 var<workgroup> tile_absmax: array<vec2<u32>, TILES>;
+var<workgroup> tile_absmax_im: array<u32, TILES_IM>;
 var<workgroup> tile_sums: array<vec2<u32>, TILES>;
 
 fn tile_sum(value: vec2<u32>) -> vec2<u32> {
@@ -19,18 +21,33 @@ fn tile_sum(value: vec2<u32>) -> vec2<u32> {
     return sum;
 }
 
-// The largest value of the workgroup, component by component.
-fn tile_group_max(index: u32, value: vec2<u32>) -> vec2<u32> {
-    let top = subgroupMax(value); // where subgroups are larger than tiles, of several tiles
+// The largest value of the workgroup, component by component; the third one with CONJ only.
+fn tile_group_max(index: u32, value: vec3<u32>) -> vec3<u32> {
+    let top = subgroupMax(value.xy); // where subgroups are larger than tiles, of several tiles
     if index % TILE == 0u {
         tile_absmax[index / TILE] = top;
     }
+    if CONJ == 1u {
+        let top_im = subgroupMax(value.z);
+        if index % TILE == 0u {
+            tile_absmax_im[index / TILE] = top_im;
+        }
+    }
     workgroupBarrier();
     var all = vec2(0u);
+    var all_im = 0u;
     for (var first = 0u; first < TILES; first += TILE) {
-        all = max(all, tile_absmax[min(first + index % TILE, TILES - 1u)]);
+        let i = min(first + index % TILE, TILES - 1u);
+        all = max(all, tile_absmax[i]);
+        if CONJ == 1u {
+            all_im = max(all_im, tile_absmax_im[i]);
+        }
     }
-    return subgroupMax(all);
+    all = subgroupMax(all);
+    if CONJ == 1u {
+        all_im = subgroupMax(all_im);
+    }
+    return vec3(all, all_im);
 }
 
 // Leaves an invocation's share of a sum of 64 bits, which tile_left_sum gives behind the next barrier.

@@ -6,6 +6,7 @@
 struct Params {
     tokens: u32,
     n: u32,
+    count: u32, // values that the mean square is over: n, or n / 2 complex ones
     eps: f32,
 }
 
@@ -50,7 +51,7 @@ fn rms_norm(
         sums += (a * a + b * b) + (c * c + d * d);
     }
     let total = reduce_sum(lane, (sums.x + sums.y) + (sums.z + sums.w));
-    let scale = inverseSqrt(total / f32(p.n) + p.eps);
+    let scale = inverseSqrt(total / f32(p.count) + p.eps);
     for (var i = lane; i < p.n; i += 4u * WIDTH) {
         let v = four(base, i) * scale;
         put(base, i, v.x);

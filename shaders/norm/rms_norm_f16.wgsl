@@ -6,6 +6,7 @@
 struct Params {
     tokens: u32,
     n: u32,
+    count: u32, // values that the mean square is over: n, or n / 2 complex ones
     eps: f32,
     normed: u32,
 }
@@ -37,7 +38,7 @@ fn rms_norm_f16(
             let v = x[base + i];
             sum += dot(v, v);
         }
-        scale = inverseSqrt(reduce_sum(lane, sum) / f32(p.n) + p.eps);
+        scale = inverseSqrt(reduce_sum(lane, sum) / f32(p.count) + p.eps);
     }
     for (var i = lane; i < pairs; i += WIDTH) {
         var v = x[base + i];

@@ -2,14 +2,14 @@
 // Inputs: x and the norm's weights
 // Work split: one workgroup owns one row
 // Shapes: x [rows, columns] f32; weight [columns]; q [rows, 2 halves, BYTES, plane_words] u32 of 4 bytes;
-//         factor [rows] f32, as bits
+//         factor [rows] f32, or [rows, 2 halves] with CONJ, as bits
 
 struct Params {
     tokens: u32,
     quarter: u32,     // vec4s in half a row
     plane_words: u32, // words of one byte plane
-    eps_n: f32,       // columns eps
-    root_n: f32,      // sqrt(columns)
+    eps_n: f32,       // n eps, where the sum of squares is divided by n
+    root_n: f32,      // sqrt(n)
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -55,6 +55,9 @@ fn rms_norm_quantize(
     workgroupBarrier();
     let worth = round_factor(index, rounding);
     if index == 0u {
-        factor[row] = worth;
+        factor[row * (1u + CONJ)] = worth.x;
+        if CONJ == 1u {
+            factor[2u * row + 1u] = worth.y;
+        }
     }
 }

@@ -1,8 +1,8 @@
-// Computes: r = LIFT * (R11 R12; R21 R22), the real blocks of U and W, in f16: what a dense product reads
+// Computes: r = LIFT * (R11 R12; R21 R22), the real blocks of U and W or of W alone, in f16: what a dense product reads
 // Inputs: codes and scales of a layer of a stack
 // Work split: one workgroup owns 8 complex rows of the layer, 32 invocations one of them, four columns each at a time
 // Shapes: codes [shard_rows, words] of PLANES words; scale_blocks [scale_blocks, 1 + PLANES * 2];
-//         r [2 * rows, 2 * words * 16] f16: upper blocks, then lower ones
+//         r [2 * rows, 2 * words * 16] f16: upper blocks, then lower ones, or runs of them in turns
 enable f16;
 
 struct Params {
@@ -11,6 +11,7 @@ struct Params {
     words: u32,   // of a row of codes
     per_row: u32, // a scale block for each row (1) or for each layer (0)
     layer: u32,   // of the stack
+    run: u32,     // complex rows whose upper blocks lie together
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -19,6 +20,7 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> r: array<vec4<f16>>;
 
 override PLANES: u32;
+override U_PLANES: u32; // how many of the planes, the first ones, are those of U
 override LEVELS: u32; // what the scales were divided by; 0: they are f32
 
 const WIDTH = 256u;
@@ -46,8 +48,8 @@ fn phase_expand(
     let half = p.words * 4u; // vec4s of half a row
     for (var four = index % 32u; four < half; four += 32u) {
         let block = real_block(codes[(p.first + row) * p.words + four / 4u], own, four % 4u);
-        let upper = row * 2u * half + four;
-        let lower = upper + p.rows * 2u * half;
+        let upper = (row + row / p.run * p.run) * 2u * half + four;
+        let lower = upper + p.run * 2u * half;
         r[upper] = block.r11;
         r[upper + half] = block.r12;
         r[lower] = block.r21;

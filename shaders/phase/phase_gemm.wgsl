@@ -1,8 +1,9 @@
-// Computes: y = U x + W conj(x) for many tokens in integers, U and W sums of stages; the sums are exact
+// Computes: y = U x + W conj(x), or with CONJ y = W conj(x), for many tokens in integers, U and W sums of stages; the sums are
+//           exact
 // Inputs: codes and scales of a stack of layers; q, the byte planes of the tokens' integers; absmax, what these are worth
 // Work split: one workgroup owns 16 complex rows x 32 tokens, one invocation a row and two tokens
-// Shapes: codes [shard_rows, words, PLANES]; q [rows, 2 halves, BYTES, words] of 16 bytes; absmax [rows];
-//         scale_blocks [scale_blocks, 1 + groups * PLANES * 2]; y [rows, outputs]
+// Shapes: codes [shard_rows, words, PLANES]; q [rows, 2 halves, BYTES, words] of 16 bytes; absmax [rows], or
+//         [rows, 2 halves] with CONJ; scale_blocks [scale_blocks, 1 + groups * PLANES * 2]; y [rows, outputs]
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> codes: array<u32>;
@@ -31,12 +32,12 @@ fn load_word(slot: u32, word: u32) -> Word {
     return a;
 }
 
-fn store(token: u32, place: vec3<u32>, sum: vec4<u32>, exponent: i32) {
+fn store(token: u32, place: vec3<u32>, sum: Added, exponent: i32) {
     let base = token * p.outputs;
-    let re = bits_to_f32(sum.xy, absmax[token], exponent);
+    let re = scaled_value(sum.by_re.xy, sum.by_im.xy, token, exponent);
     y[base + place.y] = select(re, y[base + place.y] + re, p.accumulate == 1u);
     if place.z != NOWHERE {
-        let im = bits_to_f32(sum.zw, absmax[token], exponent);
+        let im = scaled_value(sum.by_re.zw, sum.by_im.zw, token, exponent);
         y[base + place.z] = select(im, y[base + place.z] + im, p.accumulate == 1u);
     }
 }
@@ -53,8 +54,8 @@ fn phase_gemm(
     let here = row < p.shard_rows;
     let at = stack_place(p, p.first_row + row);
     let scale_block = at.x * (1u + p.groups * PLANES * 2u);
-    var acc0 = vec4(0u);
-    var acc1 = vec4(0u);
+    var acc0: Added;
+    var acc1: Added;
     var s0: Terms;
     var s1: Terms;
     for (var step = 0u; step < p.words; step += STEP) {

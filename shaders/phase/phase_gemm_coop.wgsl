@@ -1,4 +1,4 @@
-// Computes: y = R x for many tokens in f16, R the real blocks (R11 R12; R21 R22) of U and W, with sums in f32
+// Computes: y = R x for many tokens in f16, R the real blocks (R11 R12; R21 R22) of U and W or W alone, with sums in f32
 // Inputs: codes and scales of a stack of layers, of which weights are made by two look-ups each; tokens in f16
 // Work split: one workgroup owns 128 tokens by 64 complex rows
 // Shapes: codes [shard_rows, words] of PLANES words; x [tokens, in] f16; scale_blocks [scale_blocks, 1 + PLANES * 2];
@@ -14,6 +14,7 @@ enable wgpu_cooperative_matrix;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
 override PLANES: u32;
+override U_PLANES: u32; // how many of the planes, the first ones, are those of U
 override LEVELS: u32; // what the scales were divided by; 0: they are f32
 
 const TABLE_ENTRIES = 2048u; // 64 rows have tables
@@ -106,13 +107,14 @@ fn phase_gemm_coop(
             c11 = coopMultiplyAdd(a1, b1, c11);
         }
     }
-    // The columns of the tile are the real halves of 64 rows, then their imaginary halves.
+    // The columns of the tile are the real halves of 64 rows, then their imaginary halves. Those of 16 rows lie together.
     let own = index / 32u % 4u * 32u;
-    let at = stack_place(p, p.first_row + row);
-    let column = select(at.y + own, at.z + own - 64u, own >= 64u);
+    let at = stack_place(p, p.first_row + row + own % 64u);
+    let after = stack_place(p, p.first_row + row + own % 64u + 16u);
+    let columns = select(vec2(at.y, after.y), vec2(at.z, after.z), own >= 64u);
     let rows = token + index / 128u * 32u;
-    put_sums(c00, rows, column);
-    put_sums(c01, rows, column + 16u);
-    put_sums(c10, rows + 16u, column);
-    put_sums(c11, rows + 16u, column + 16u);
+    put_sums(c00, rows, columns.x);
+    put_sums(c01, rows, columns.y);
+    put_sums(c10, rows + 16u, columns.x);
+    put_sums(c11, rows + 16u, columns.y);
 }

@@ -1,4 +1,4 @@
-// Computes: y = U x + W conj(x) for many tokens in f32, U and W sums of stages
+// Computes: y = U x + W conj(x) for many tokens in f32, U and W sums of stages; without U in the conjugate form
 // Inputs: codes and scales of a stack of layers; tokens in f32
 // Work split: one workgroup owns 32 complex rows x 64 tokens; an invocation 8 tokens x 4 rows, real and imaginary, as four
 //             4 x 4 blocks
@@ -10,7 +10,8 @@
 @group(0) @binding(3) var<storage, read> scale_blocks: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
-override PLANES: u32; // U and W in all stages
+override PLANES: u32;   // in all stages
+override U_PLANES: u32; // how many of them, the first ones, are those of U
 
 const WIDTH = 64u;
 const ROWS = 32u;
@@ -57,11 +58,11 @@ fn block_at(row: u32, column: u32) -> vec4<f32> {
     let at = (row * p.words + word) * PLANES;
     var u = vec2(0.0);
     var w = vec2(0.0);
-    for (var t = 0u; t < PLANES / 2u; t++) {
+    for (var t = 0u; t < U_PLANES; t++) {
         let s = scales + 2u * t;
         u += phase_value(code_of(at, t, column), vec2(scale_blocks[s], scale_blocks[s + 1u]));
     }
-    for (var t = PLANES / 2u; t < PLANES; t++) {
+    for (var t = U_PLANES; t < PLANES; t++) {
         let s = scales + 2u * t;
         w += phase_value(code_of(at, t, column), vec2(scale_blocks[s], scale_blocks[s + 1u]));
     }

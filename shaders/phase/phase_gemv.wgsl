@@ -1,8 +1,9 @@
-// Computes: y = U x + W conj(x) for one token in integers, U and W sums of stages; the sums are exact
+// Computes: y = U x + W conj(x), or with CONJ y = W conj(x), for one token in integers, U and W sums of stages; the sums are
+//           exact
 // Inputs: codes and scales of a stack of layers; q, the byte planes of the token's integers; absmax, what these are worth
 // Work split: one workgroup owns WIDTH / LANES complex rows, LANES invocations share a row; grid z counts tokens
-// Shapes: codes [shard_rows, words, PLANES]; q [rows, 2 halves, BYTES, words] of 16 bytes; absmax [rows];
-//         scale_blocks [scale_blocks, 1 + groups * PLANES * 2]; y [rows, outputs]
+// Shapes: codes [shard_rows, words, PLANES]; q [rows, 2 halves, BYTES, words] of 16 bytes; absmax [rows], or
+//         [rows, 2 halves] with CONJ; scale_blocks [scale_blocks, 1 + groups * PLANES * 2]; y [rows, outputs]
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> codes: array<u32>;
@@ -14,8 +15,10 @@
 override LANES: u32;
 
 const WIDTH = 128u;
+override WIDTH_IM = 1u + CONJ * (WIDTH - 1u);
 
 var<workgroup> partial: array<vec4<u32>, WIDTH>;
+var<workgroup> partial_im: array<vec4<u32>, WIDTH_IM>; // what imaginary inputs add, with CONJ
 
 fn load_word(at: u32) -> Word {
     var a: Word;
@@ -28,8 +31,8 @@ fn load_word(at: u32) -> Word {
     return a;
 }
 
-fn row_sum(row: u32, scale_block: u32, token: u32, lane: u32) -> vec4<u32> {
-    var acc = vec4(0u);
+fn row_sum(row: u32, scale_block: u32, token: u32, lane: u32) -> Added {
+    var acc: Added;
     var s: Terms;
     let first = token * 2u * BYTES * p.words;
     for (var w = lane; w < p.words; w += LANES) {
@@ -45,6 +48,10 @@ fn row_sum(row: u32, scale_block: u32, token: u32, lane: u32) -> vec4<u32> {
     return acc;
 }
 
+fn both(a: vec4<u32>, b: vec4<u32>) -> vec4<u32> {
+    return vec4(wide_add(a.xy, b.xy), wide_add(a.zw, b.zw));
+}
+
 @compute @workgroup_size(WIDTH)
 fn phase_gemv(
     @builtin(workgroup_id) wg: vec3<u32>,
@@ -57,14 +64,19 @@ fn phase_gemv(
     let place = stack_place(p, p.first_row + row);
     let scale_block = place.x * (1u + p.groups * PLANES * 2u);
     if row < p.shard_rows {
-        partial[index] = row_sum(row, scale_block, token, lane);
+        let sum = row_sum(row, scale_block, token, lane);
+        partial[index] = sum.by_re;
+        if CONJ == 1u {
+            partial_im[index] = sum.by_im;
+        }
     }
     workgroupBarrier();
     for (var step = LANES / 2u; step > 0u; step /= 2u) {
         if lane < step && row < p.shard_rows {
-            let a = partial[index];
-            let b = partial[index + step];
-            partial[index] = vec4(wide_add(a.xy, b.xy), wide_add(a.zw, b.zw));
+            partial[index] = both(partial[index], partial[index + step]);
+            if CONJ == 1u {
+                partial_im[index] = both(partial_im[index], partial_im[index + step]);
+            }
         }
         workgroupBarrier();
     }
@@ -72,7 +84,13 @@ fn phase_gemv(
     let at = select(place.y, place.z, lane == 1u);
     if row < p.shard_rows && lane < 2u && at != NOWHERE {
         let sum = partial[index - lane];
-        let value = bits_to_f32(select(sum.xy, sum.zw, lane == 1u), absmax[token], i32(scale_blocks[scale_block]));
+        var by_im = vec4(0u);
+        if CONJ == 1u {
+            by_im = partial_im[index - lane];
+        }
+        let imaginary = lane == 1u;
+        let exponent = i32(scale_blocks[scale_block]);
+        let value = scaled_value(select(sum.xy, sum.zw, imaginary), select(by_im.xy, by_im.zw, imaginary), token, exponent);
         let i = token * p.outputs + at;
         y[i] = select(value, y[i] + value, p.accumulate == 1u);
     }

@@ -1,4 +1,4 @@
-// Computes: y = U x + W conj(x) for one token in f32, U and W sums of stages
+// Computes: y = U x + W conj(x) for one token in f32, U and W sums of stages; without U in the conjugate form
 // Inputs: codes and scales of a stack of layers; tokens in f32
 // Work split: LANES invocations share two complex rows; grid z counts tokens
 // Shapes: codes [shard_rows, words] of PLANES words; x [rows, in_features]; scale_blocks [scale_blocks, 1 + groups * PLANES * 2];
@@ -11,6 +11,7 @@
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 
 override LANES: u32;
+override U_PLANES: u32; // how many of the planes, the first ones, are those of U
 
 const WIDTH = 128u;
 const PITCH = 5u; // vec4s from word to word: its four, and one more against bank conflicts
@@ -49,12 +50,18 @@ fn sixteen(lane: u32) -> Sixteen {
 }
 
 fn scaled_plane(sums: vec4<f32>, scales: u32, t: u32) -> vec2<f32> {
-    return signs_scaled(sums, vec2(scale_blocks[scales + 2u * t], scale_blocks[scales + 2u * t + 1u]), 2u * t >= PLANES);
+    return signs_scaled(sums, vec2(scale_blocks[scales + 2u * t], scale_blocks[scales + 2u * t + 1u]), t >= U_PLANES);
 }
 
 fn scaled_planes(s: Signed, scales: u32) -> vec2<f32> {
-    var sum = scaled_plane(s.t0, scales, 0u) + scaled_plane(s.t1, scales, 1u);
-    if PLANES > 2u {
+    var sum = scaled_plane(s.t0, scales, 0u);
+    if PLANES > 1u {
+        sum += scaled_plane(s.t1, scales, 1u);
+    }
+    if PLANES == 3u {
+        sum += scaled_plane(s.t2, scales, 2u);
+    }
+    if PLANES > 3u {
         sum += scaled_plane(s.t2, scales, 2u) + scaled_plane(s.t3, scales, 3u);
     }
     if PLANES > 4u {

@@ -1,7 +1,8 @@
-// Computes: y = U x + W conj(x), or silu(gate) * up of two stacked layers, for few tokens in f32 that are normalized if
-//           asked for and rounded to integers on the way; the sums are exact
+// Computes: y = U x + W conj(x), with CONJ y = W conj(x), or two stacked layers gated (lib/gemv_gate.wgsl), for few tokens in f32
+//           that are normalized if asked for and rounded to integers on the way; the sums are exact
 // Inputs: codes, scales and tokens; with KNOWN the magnitudes `absmax_partials` that the dispatch before this one left, of which the
-//         largest is that of the whole token. If layers are paired, `absmax_partials` is written: a magnitude for each workgroup
+//         largest is that of the whole token. If layers are paired without CONJ, `absmax_partials` is written: a magnitude for
+//         each workgroup
 // Work split: one workgroup owns p.slots rows of one token, which it rounds for itself; a tile of TILE invocations shares a
 //             row (lib/gemv_rows.wgsl)
 // Shapes: codes [shard_rows, words] of PLANES words; x [rows, in]; weight [in]; scale_blocks [scale_blocks, 1 + PLANES * 2];
@@ -53,30 +54,6 @@ fn dst_of(row: u32, imaginary: bool, token: u32) -> u32 {
     return select(token * (p.outputs >> p.gated) + offset, NOWHERE, offset == NOWHERE);
 }
 
-// Writes silu(gate) * up of all pairs, and the largest magnitude among them.
-fn gate(index: u32, first: u32, groups: u32, token: u32) {
-    for (var i = 2u * index; i < 2u * p.slots; i += 2u * WIDTH) {
-        let slot = slot_of(i);
-        let dst = dst_of(gemv_row(slot.x, first, groups), slot.y == 1u, token);
-        var value = 0.0;
-        if dst != NOWHERE {
-            value = values[i + 1u] * (values[i] * sigmoid(values[i]));
-            y[dst] = value;
-        }
-        values[i] = value;
-    }
-    workgroupBarrier();
-    var top = 0u;
-    for (var pair = 0u; pair < p.slots; pair += TILE) {
-        let value = values[2u * min(pair + index % TILE, p.slots - 1u)];
-        top = max(top, bitcast<u32>(value) & 0x7fffffffu);
-    }
-    top = subgroupMax(top);
-    if index == 0u && first < p.n_absmax_partials {
-        absmax_partials[token * p.n_absmax_partials + first] = top;
-    }
-}
-
 @compute @workgroup_size(WIDTH)
 fn phase_gemv_fused(
     @builtin(workgroup_id) wg: vec3<u32>,
@@ -85,8 +62,8 @@ fn phase_gemv_fused(
 ) {
     let own = round_load_token(index, wg.z);
     let first = wg.x + wg.y * nwg.x;
-    // A folded grid has more workgroups than asked for; p.n_absmax_partials is how many were asked for.
-    let groups = select(nwg.x * nwg.y, p.n_absmax_partials, p.gated == 1u);
+    // A folded grid has more workgroups than asked for; p.n_absmax_partials is how many were asked for, where it is written.
+    let groups = select(nwg.x * nwg.y, p.n_absmax_partials, p.gated == 1u && CONJ == 0u);
     var before = 0.0;
     if p.accumulate == 1u && index < 2u * p.slots {
         let slot = slot_of(index);
@@ -116,6 +93,10 @@ fn phase_gemv_fused(
     }
     if p.gated == 1u {
         workgroupBarrier();
-        gate(index, first, groups, wg.z);
+        if CONJ == 1u {
+            gemv_gate_complex(index, first, groups, wg.z);
+        } else {
+            gemv_gate_real(index, first, groups, wg.z);
+        }
     }
 }

@@ -2,7 +2,7 @@
 // Inputs: sums and counts of phase_scale
 // Work split: where all rows share a scale, one workgroup owns one scale and its invocations share the rows; otherwise every
 //             invocation owns one scale
-// Shapes: sums [rows, groups, 2, 2] of (low, high, count); scales [cells, groups, 2, stages, 2], of `stage` alone
+// Shapes: sums [rows, groups, matrices, 2] of (low, high, count); scales [blocks, groups, matrices, stages, 2], of `stage` alone
 
 struct Params {
     rows: u32,   // that share one scale: all of them, or 1
@@ -52,7 +52,7 @@ fn phase_mean(
     }
     if scale < p.scales && (lane == 0u || !together) {
         let mean = fixed_mean(totals[lane].xy, totals[lane].z, p.exponent, p.least);
-        // scale = ((cell, group, part), axis)
+        // scale = ((block, group, matrix), axis)
         scales[((scale >> 1u) * p.stages + p.stage) * 2u + (scale & 1u)] = bitcast<f32>(mean);
     }
 }

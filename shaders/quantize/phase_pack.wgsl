@@ -2,7 +2,7 @@
 //           fixed point
 // Inputs: the real weight r and the scales of its stages
 // Work split: one workgroup owns one complex row, one invocation four columns of every 512
-// Shapes: r [rows + lower_rows, columns]; scales [cells, groups, 2, stages] of (re, im); codes [rows, 2, stages, words];
+// Shapes: r [rows + lower_rows, columns]; scales [blocks, groups, matrices, stages] of (re, im); codes [rows, matrices, stages, words];
 //         errors [rows, 2] u64
 
 override STAGES: u32 = 4u;
@@ -14,8 +14,8 @@ override MEASURE: bool = true; // errors are wanted
 const WIDTH = 128u;
 const WORDS = WIDTH / 4u; // words of a plane for the columns of one round
 
-// an invocation's four columns of a word of every plane: the stages of U, then those of W
-var<workgroup> parts: array<u32, 2u * STAGES * WIDTH>;
+// an invocation's four columns of a word of every plane: the stages of U, if there is one, then those of W
+var<workgroup> parts: array<u32, MATRICES * STAGES * WIDTH>;
 var<workgroup> totals: array<vec4<u32>, WIDTH>;
 
 // The symbols of four columns, one in each byte.
@@ -37,12 +37,16 @@ fn squares_four(v: Four) -> vec2<u32> {
     return wide_add(wide_add(squares(v.a), squares(v.b)), wide_add(squares(v.c), squares(v.d)));
 }
 
-// R - Rq from twice (U, W). What a device does with subnormals does not matter, because their squares are 0.
+// R - Rq from twice (U, W), or from twice W where it is stored. What a device does with subnormals does not matter, because
+// their squares are 0.
 fn merged(z: Four, row: u32, c: vec4<u32>) -> Four {
+    let none = vec4(0.0);
     let left = c < vec4(p.half);
+    if MATRICES == 1u {
+        return Four(select(none, 0.5 * z.a, left), select(none, 0.5 * z.b, left), none, none);
+    }
     let right = c + vec4(p.half) < vec4(p.columns);
     let below = vec4(row < p.lower_rows);
-    let none = vec4(0.0);
     return Four(
         select(none, 0.5 * z.a + 0.5 * z.c, left),
         select(none, 0.5 * z.d - 0.5 * z.b, left & right),
@@ -65,7 +69,9 @@ fn encode(v: Four, row: u32, c: u32, lane: u32) -> Four {
         let u = phase_sectors(z.a, z.b);
         let w = phase_sectors(z.c, z.d);
         parts[t * WIDTH + lane] = symbols(u, there) << shift;
-        parts[(STAGES + t) * WIDTH + lane] = symbols(w, there) << shift;
+        if MATRICES == 2u {
+            parts[(STAGES + t) * WIDTH + lane] = symbols(w, there) << shift;
+        }
         if MEASURE || t + 1u < STAGES {
             z = columns_step(z, u, w, first + t);
         }
@@ -96,11 +102,11 @@ fn phase_pack(
             total = vec4(error, wide_add(total.zw, squares_four(v)));
         }
         workgroupBarrier();
-        for (var i = lane; i < WORDS * 2u * STAGES; i += WIDTH) {
+        for (var i = lane; i < WORDS * MATRICES * STAGES; i += WIDTH) {
             let word = first / 16u + i % WORDS;
             if word < words {
                 let packed = (parts[4u * i] | parts[4u * i + 1u]) | (parts[4u * i + 2u] | parts[4u * i + 3u]);
-                codes[(row * 2u * STAGES + i / WORDS) * words + word] = packed;
+                codes[(row * MATRICES * STAGES + i / WORDS) * words + word] = packed;
             }
         }
         workgroupBarrier();

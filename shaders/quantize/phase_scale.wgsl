@@ -1,8 +1,8 @@
 // Computes: (sum |re|, count) over weights coded +-1 and (sum |im|, count) over those coded +-i, of the residual E_STAGE
 // Inputs: the real weight r and the scales of the stages before STAGE
 // Work split: one workgroup owns one group of columns of one complex row, one invocation four columns of every 256
-// Shapes: r [rows + lower_rows, columns]; scales [cells, groups, 2, stages] of (re, im);
-//         sums [total rows, groups, 2, 2] of (low, high, count)
+// Shapes: r [rows + lower_rows, columns]; scales [blocks, groups, matrices, stages] of (re, im);
+//         sums [total rows, groups, matrices, 2] of (low, high, count)
 
 override STAGE: u32 = 0u;
 
@@ -57,7 +57,7 @@ fn put(t: Tally, value: u32, lane: u32) {
 // Sums by_lane over the invocations of each tile; in the end 64 invocations of 64 columns of 18 bits make 30 bits.
 fn gather(lane: u32) {
     let value = lane % 16u;
-    if value < 10u {
+    if value < 5u * MATRICES {
         var total = 0u;
         for (var i = 0u; i < 16u; i++) {
             total += by_lane[value * PITCH + lane / 16u * 16u + i];
@@ -117,19 +117,23 @@ fn phase_scale(
             }
             let there = vec4(!RAGGED) | (c + vec4(0u, 1u, 2u, 3u) < vec4(end));
             u = tally(u, z.a, z.b, there, unit);
-            w = tally(w, z.c, z.d, there, unit);
+            if MATRICES == 2u {
+                w = tally(w, z.c, z.d, there, unit);
+            }
         }
         put(u, 0u, lane);
-        put(w, 5u, lane);
+        if MATRICES == 2u {
+            put(w, 5u, lane);
+        }
         workgroupBarrier();
         gather(lane);
         workgroupBarrier();
-        if lane < 4u {
+        if lane < 2u * MATRICES {
             total = fold(total, lane);
         }
     }
-    if lane < 4u {
-        let at = (((p.first_row + row) * p.groups + group) * 4u + lane) * 3u;
+    if lane < 2u * MATRICES {
+        let at = (((p.first_row + row) * p.groups + group) * 2u * MATRICES + lane) * 3u;
         sums[at] = total.x;
         sums[at + 1u] = total.y;
         sums[at + 2u] = total.z;

@@ -1,7 +1,8 @@
-// Computes: Rq, the real weight of sum_t i^k_t * s_t over U and W: stages are added in their order, then U and W
+// Computes: Rq, the real weight of sum_t i^k_t * s_t over U and W: stages are added in their order, then U and W; or the
+//           sum for W as it is
 // Inputs: codes and scales
 // Work split: one workgroup owns one complex row, one invocation a complex column
-// Shapes: codes [rows, 2, stages, words]; scales [cells, groups, 2, stages, 2]; r [rows + lower_rows, columns]
+// Shapes: codes [rows, matrices, stages, words]; scales [blocks, groups, matrices, stages, 2]; r [rows + lower_rows, columns]
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> codes: array<u32>;
@@ -34,13 +35,19 @@ fn phase_unpack(
     let words = (p.half + 15u) / 16u;
     let scale_block = select(0u, p.first_row + row, p.by_row == 1u);
     for (var c = lane; c < p.half; c += WIDTH) {
-        let word = row * 2u * p.stages * words + c / 16u;
-        let scale = (scale_block * p.groups + c / p.group) * 4u * p.stages;
-        let u = weight(word, words, scale, c);
-        let w = weight(word + p.stages * words, words, scale + 2u * p.stages, c);
-        let v = widely_merge_parts(vec4(u, w));
+        let word = row * MATRICES * p.stages * words + c / 16u;
+        let scale = (scale_block * p.groups + c / p.group) * 2u * MATRICES * p.stages;
         let upper = row * p.columns + c;
         let lower = upper + p.rows * p.columns;
+        let u = weight(word, words, scale, c);
+        if MATRICES == 1u {
+            let z = widely_flush(vec4(u, 0.0, 0.0));
+            r[upper] = z.x;
+            r[lower] = z.y;
+            continue;
+        }
+        let w = weight(word + p.stages * words, words, scale + 2u * p.stages, c);
+        let v = widely_merge_parts(vec4(u, w));
         let right = c + p.half < p.columns;
         r[upper] = v.x;
         if right {

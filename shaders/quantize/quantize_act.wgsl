@@ -1,11 +1,13 @@
-// Computes: q = round_half_even(x * levels / max(absmax, 1e-5)) per row, in integers, so that every device agrees
+// Computes: q = round_half_even(x * levels / max(absmax, 1e-5)) per row, in integers, so that every device agrees; a row is a
+//           token, or one half of it where halves have scales of their own
 // Inputs: x
 // Work split: one workgroup owns WIDTH words of one row; each workgroup of a row finds the row's absmax for itself
-// Shapes: x [rows, columns] f32; q [rows, 2 halves, byte planes, plane_words] u32 of 4 bytes; absmax [rows] f32, as bits
+// Shapes: x [rows, columns] f32; q [rows, parts, byte planes, plane_words] u32 of 4 bytes; absmax [rows] f32, as bits
 
 struct Params {
-    tokens: u32,
-    columns: u32,
+    rows: u32,        // tokens, or their halves
+    columns: u32,     // values of a row
+    parts: u32,       // halves of a token in a row
     half: u32,        // complex columns
     plane_words: u32, // words of one byte plane
     slices: u32,      // workgroups of a row
@@ -21,7 +23,7 @@ const WIDTH = 256u;
 
 var<workgroup> lane_absmax: array<u32, WIDTH>;
 
-// The rounded integer of complex column c, its real (part 0) or imaginary (part 1) half.
+// The rounded integer of complex column c, in a part of the row: of a token, part 0 is real, part 1 imaginary.
 fn rounded(base: u32, part: u32, c: u32, top: u32) -> i32 {
     let i = part * p.half + c;
     if c >= p.half || i >= p.columns {
@@ -41,7 +43,7 @@ fn quantize_act(
     let group = wg.x + wg.y * nwg.x;
     let row = group / p.slices;
     let slice = group % p.slices;
-    if row >= p.tokens {
+    if row >= p.rows {
         return;
     }
     let base = row * p.columns;
@@ -62,7 +64,7 @@ fn quantize_act(
         absmax[row] = top;
     }
     let i = slice * WIDTH + lane;
-    if i >= 2u * p.plane_words {
+    if i >= p.parts * p.plane_words {
         return;
     }
     let part = i / p.plane_words;
@@ -75,10 +77,10 @@ fn quantize_act(
         high |= ((value >> 8u) & 0xffu) << (8u * j);
     }
     if p.levels > 127u {
-        let at = (row * 2u + part) * 2u * p.plane_words + word;
+        let at = (row * p.parts + part) * 2u * p.plane_words + word;
         q[at] = high;
         q[at + p.plane_words] = low;
     } else {
-        q[(row * 2u + part) * p.plane_words + word] = low;
+        q[(row * p.parts + part) * p.plane_words + word] = low;
     }
 }

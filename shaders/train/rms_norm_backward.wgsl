@@ -6,6 +6,7 @@
 struct Params {
     tokens: u32,
     n: u32,
+    count: u32, // values that both means are over: n, or n / 2 complex ones
     eps: f32,
 }
 
@@ -40,7 +41,7 @@ fn rms_norm_backward(
     }
     squares = reduce_sum(lane, squares);
     products = reduce_sum(lane, products);
-    let n = f32(p.n);
+    let n = f32(p.count);
     let s = inverseSqrt(squares / n + p.eps);
     let pull = products / n * s * s;
     for (var i = lane; i < p.n; i += WIDTH) {

@@ -2,7 +2,7 @@
 
 use crate::backend::DeviceChoice;
 use crate::error::{Error, Result};
-use crate::model::{Granularity, Method, Mixed, Recipe};
+use crate::model::{Config, Granularity, Method, Mixed, Recipe};
 use crate::ops::quantize::Activations;
 pub(super) use crate::train::MethodName;
 use clap::{Args, ValueEnum};
@@ -43,7 +43,7 @@ impl DeviceArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Quantization")]
 pub(super) struct RecipeArgs {
-    /// Residual stages of fairy2i, 1 to 4: bits per weight (fairy2i alone means 2); of some layers others, later ones win:
+    /// Residual stages of fairy2i, 1 to 4: bits per weight (fairy2i alone means 2; of iFairy, 1); of some layers others, later ones win:
     /// by kind `2,down=3,head=3`, by block `2,0-1+last=3`, by both `2,down@0-3=3`. Of a packed model: read its first T
     /// stages only
     #[arg(long, value_name = "T", value_parser = StageList::from_str)]
@@ -107,8 +107,15 @@ impl RecipeArgs {
             || self.rotate
     }
 
-    /// The recipe they describe for a model of `blocks` blocks, where nothing else is said with `default` as the method.
-    pub(super) fn recipe(&self, default: MethodName, blocks: usize) -> Result<Recipe> {
+    /// The recipe they describe for a model, where nothing else is said with `default` as the method, and with the stages
+    /// and the head that its family usually has.
+    pub(super) fn recipe(&self, default: MethodName, config: &Config) -> Result<Recipe> {
+        self.general(default, config.layers, config.blueprint().stages)
+            .map(|recipe| recipe.in_family(config))
+    }
+
+    /// The recipe for a model of `blocks` blocks whose family usually has `usual` stages.
+    fn general(&self, default: MethodName, blocks: usize, usual: u8) -> Result<Recipe> {
         let implied =
             self.stages.is_some() || self.granularity.is_some() || self.skip_lm_head || self.rotate;
         let name = self.method.unwrap_or(if implied {
@@ -119,7 +126,7 @@ impl RecipeArgs {
         let method = match name {
             MethodName::Fairy2i => {
                 let stages = self.stages.as_ref().map(|stages| stages.of(blocks));
-                Method::phase(stages.unwrap_or(Ok(Mixed::from(2)))?)
+                Method::phase(stages.unwrap_or(Ok(Mixed::from(usual)))?)
             }
             MethodName::Bitnet => Method::Binary,
             MethodName::Bitnet158 => Method::Ternary,
@@ -244,7 +251,8 @@ mod tests {
 
     #[test]
     fn stages_mean_fairy2i() {
-        let method = |args: RecipeArgs| args.recipe(MethodName::Full, 12).map(|r| r.method).ok();
+        let method =
+            |args: RecipeArgs| args.general(MethodName::Full, 12, 2).map(|r| r.method).ok();
         assert_eq!(method(NOTHING), Some(Method::Full));
         let stages = Some(StageList::from(3));
         assert_eq!(
@@ -270,7 +278,9 @@ mod tests {
             }),
             None
         );
-        let quantize = NOTHING.recipe(MethodName::Fairy2i, 12).map(|r| r.method);
+        let quantize = NOTHING
+            .general(MethodName::Fairy2i, 12, 2)
+            .map(|r| r.method);
         assert_eq!(quantize.ok(), Some(Method::Phase { stages: 2 }));
     }
 

@@ -26,7 +26,7 @@ pub(super) fn open(model: Option<&Path>) -> Result<ModelFolder> {
 pub(super) fn recipe(opened: &ModelFolder, args: &RecipeArgs) -> Result<Recipe> {
     let blocks = opened.config.layers;
     let Some(packed) = opened.recipe else {
-        return args.recipe(MethodName::Full, blocks);
+        return args.recipe(MethodName::Full, &opened.config);
     };
     let same = args.granularity.is_none_or(|g| g == packed.granularity)
         && args.method.is_none_or(|m| m == MethodName::Fairy2i)
@@ -42,7 +42,7 @@ pub(super) fn recipe(opened: &ModelFolder, args: &RecipeArgs) -> Result<Recipe> 
             other => other,
         });
     }
-    if args.is_given() && args.recipe(MethodName::Full, blocks)? != packed {
+    if args.is_given() && args.recipe(MethodName::Full, &opened.config)? != packed {
         return Err(Error::usage(
             format!("{} is packed already ({})", opened.source.name(), packed),
             "drop --method, --stages, --granularity and --skip-lm-head, or give the full-precision folder",

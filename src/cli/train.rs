@@ -7,7 +7,9 @@ use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::files::run::{Step, config};
 use crate::train::step::{Masters, Moments};
-use crate::train::{self, Event, Job, Protocol, ScaleRule, Settings, read_settings};
+use crate::train::{
+    self, Event, Job, Preset, Protocol, RoundedTo, ScaleRule, Settings, read_settings,
+};
 use clap::{Arg, Args};
 use serde::Serialize;
 use std::io::IsTerminal;
@@ -33,6 +35,9 @@ pub(super) struct Train {
     /// Go on from the newest checkpoint in RUN
     #[arg(long)]
     resume: bool,
+    /// Settings of a paper, to be changed by those below: ifairy (from scratch) or fairy2i
+    #[arg(long, value_enum, value_name = "PAPER")]
+    recipe: Option<Preset>,
     /// Settings in a TOML file; the command line overrides them
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -63,6 +68,9 @@ struct Given {
     /// Which weights share scales: tensor, row or group:N [default: tensor]
     #[arg(long)]
     granularity: Option<String>,
+    /// How activations enter quantized layers on the way forward [default: float]
+    #[arg(long, value_enum, value_name = "float|16|8")]
+    activations: Option<RoundedTo>,
     /// Where scales come from [default: means]
     #[arg(long, value_enum, value_name = "RULE")]
     scales: Option<ScaleRule>,
@@ -99,7 +107,7 @@ struct Given {
     /// Steps from zero to the learning rate [default: 0]
     #[arg(long, value_name = "N")]
     warmup: Option<u64>,
-    /// constant, linear, cosine, wsd, fairy2i_w2 or a name of the papers' scripts [default: constant]
+    /// constant, linear, cosine, wsd, two_stage_linear, fairy2i_w2 or a name of the papers' scripts [default: constant]
     #[arg(long, value_name = "NAME")]
     schedule: Option<String>,
     /// First step of the decay [default: the end of the warm-up]
@@ -177,7 +185,8 @@ impl Train {
         let file = file
             .as_ref()
             .map(|(name, text)| (name.as_str(), text.as_str()));
-        let settings: Settings = config::merged(file, &self.given)?;
+        let preset = self.recipe.map_or("", Preset::text);
+        let settings: Settings = config::merged(preset, file, &self.given)?;
         settings.check().map_err(as_options)?;
         if let Some(text) = &before {
             let then = (path.display().to_string(), text.as_str());

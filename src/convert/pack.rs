@@ -92,7 +92,7 @@ pub fn quantize_folder(
             ..Destination::new(out.as_ref(), "quantize")
         },
         card: None,
-        recipe: options.recipe,
+        recipe: options.recipe.in_family(&opened.config),
         layers: BTreeMap::new(),
         allow_nonfinite: options.allow_nonfinite,
     };
@@ -141,7 +141,7 @@ impl Job<'_> {
             let packed = block_on(backend, self.layer(backend, &shape))?;
             writer.linear(&shape.prefix, &packed)?;
             layers.push(QuantizedLayer {
-                shape: [shape.out_features, shape.in_features],
+                shape: [shape.out_features, shape.columns()],
                 relative_error: packed.relative_error,
                 bits_per_weight: packed.bits_per_weight(),
                 name: shape.prefix,

@@ -5,6 +5,7 @@
 
 use super::folder::{INDEX, SINGLE};
 use super::json::show;
+use super::plan::Planned;
 use super::staging::{Destination, Replaced, Staging};
 use crate::error::{Error, Result};
 use crate::model::Dtype;
@@ -25,6 +26,12 @@ pub struct Spec {
 }
 
 impl Spec {
+    /// What a file holds of a planned tensor: the tensor, or its halves.
+    pub fn of(planned: &Planned, dtype: Dtype) -> impl Iterator<Item = Self> {
+        let stored = planned.stored().into_iter();
+        stored.map(move |(name, shape)| Self { name, dtype, shape })
+    }
+
     fn bytes(&self) -> u64 {
         let elements: u64 = self.shape.iter().map(|&d| d as u64).product();
         elements * self.dtype.bytes() as u64
@@ -118,6 +125,21 @@ impl Checkpoint {
             .and_then(|_| file.write_all(bytes));
         written.map_err(|e| Error::io(self.staging.path().join(shard), e))?;
         place.written = true;
+        Ok(())
+    }
+
+    /// Writes the elements of a planned tensor, or of its halves.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::put`].
+    pub fn put_planned(&mut self, planned: &Planned, dtype: Dtype, bytes: &[u8]) -> Result<()> {
+        let Some(halves) = planned.halves else {
+            return self.put(&planned.name, bytes);
+        };
+        let split = halves.split(&planned.shape, dtype, bytes);
+        for (name, half) in halves.names(&planned.name).iter().zip(&split) {
+            self.put(name, half)?;
+        }
         Ok(())
     }
 

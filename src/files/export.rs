@@ -42,11 +42,7 @@ impl Writer {
         let planned = plan::plan(&config, None);
         let specs: Vec<Spec> = planned
             .iter()
-            .map(|planned| Spec {
-                name: planned.name.clone(),
-                dtype,
-                shape: planned.shape.clone(),
-            })
+            .flat_map(|planned| Spec::of(planned, dtype))
             .collect();
         let fields = config::to_json(&config, None, dtype, original.fields);
         let inputs = original.read_beside(destination.inputs);
@@ -78,7 +74,10 @@ impl Writer {
     pub fn tensor(&mut self, name: &str, values: &[f32]) -> Result<()> {
         finite::check_values(name, 0, values, self.allow_nonfinite)?;
         let bytes = encode(name, 0, values, self.dtype)?;
-        self.checkpoint.put(name, &bytes)
+        match self.planned.iter().find(|planned| planned.name == name) {
+            Some(planned) => self.checkpoint.put_planned(planned, self.dtype, &bytes),
+            None => self.checkpoint.put(name, &bytes),
+        }
     }
 
     /// Writes another file of the folder.

@@ -1,5 +1,6 @@
 //! The tensors of a model folder, checked against the plan.
 
+use super::halves::Halves;
 use super::head;
 use super::json::show;
 use super::plan::{self, Planned, Role};
@@ -19,9 +20,16 @@ const MOST_PROBLEMS: usize = 2000;
 /// The validated tensors of a folder, borrowed from its files.
 pub struct Folder {
     files: Vec<Bytes>,
-    tensors: BTreeMap<String, Place>,
+    tensors: BTreeMap<String, Stored>,
     recipe: Recipe,
     tied: bool,
+}
+
+/// Where a tensor is.
+enum Stored {
+    Whole(Place),
+    /// Its real and its imaginary half, which lie together as this says in a tensor of this shape.
+    Halves([Place; 2], Halves, Vec<usize>),
 }
 
 struct Place {
@@ -32,10 +40,21 @@ struct Place {
 
 impl Weights for Folder {
     fn tensor(&self, name: &str) -> Result<Option<Tensor<'_>>> {
-        Ok(self.tensors.get(name).map(|place| Tensor {
-            dtype: place.dtype,
-            shape: place.entry.shape.clone(),
-            bytes: Cow::Borrowed(&self.files[place.file][place.entry.range.clone()]),
+        Ok(self.tensors.get(name).map(|stored| match stored {
+            Stored::Whole(place) => Tensor {
+                dtype: place.dtype,
+                shape: place.entry.shape.clone(),
+                bytes: Cow::Borrowed(self.bytes(place)),
+            },
+            Stored::Halves(places, halves, shape) => {
+                let dtype = places[0].dtype;
+                let bytes = places.each_ref().map(|place| self.bytes(place));
+                Tensor {
+                    dtype,
+                    shape: shape.clone(),
+                    bytes: Cow::Owned(halves.join(shape, dtype, bytes)),
+                }
+            }
         }))
     }
 
@@ -59,9 +78,16 @@ impl Folder {
         let mut shards = Shards::open(source)?;
         let mut notes = Vec::new();
         let planned = plan::plan(config, recipe);
-        shards.follow_aliases(planned.iter().map(|planned| planned.name.as_str()));
+        let names: Vec<String> = planned
+            .iter()
+            .flat_map(Planned::stored)
+            .map(|s| s.0)
+            .collect();
+        shards.without_wrapper(&names);
+        shards.follow_aliases(names.iter().map(String::as_str));
         let packed = plan::packs_head(recipe);
-        let tied = config.tied && head::is_tied(&mut shards, packed, &mut notes);
+        let tied =
+            config.tied && head::is_tied(&mut shards, &config.embed_name(), packed, &mut notes);
         let spare = |name: &str| plan::is_buffer(name) || tied && name == Config::HEAD_WEIGHT;
         let mut problems = shards.problems(spare);
         let mut folder = Self {
@@ -76,16 +102,20 @@ impl Folder {
         };
         for planned in plan::plan(&config, recipe) {
             match take(&mut shards, &planned) {
-                Ok(place) => {
-                    folder.tensors.insert(planned.name, place);
+                Ok(stored) => {
+                    folder.tensors.insert(planned.name, stored);
                 }
-                Err(problem) => problems.push(problem),
+                Err(found) => problems.extend(found),
             }
         }
         problems.extend(strangers(&shards));
         problems.extend(folder.bad_scales());
         report(source, problems)?;
         Ok((folder, notes))
+    }
+
+    fn bytes(&self, place: &Place) -> &[u8] {
+        &self.files[place.file][place.entry.range.clone()]
     }
 
     /// Whether the head is the embedding matrix: the configuration says so, and no file holds another one.
@@ -97,8 +127,11 @@ impl Folder {
     fn bad_scales(&self) -> Vec<String> {
         let scales = self.tensors.iter().filter(|(n, _)| n.ends_with(".scales"));
         scales
-            .filter_map(|(name, place)| {
-                let bytes = &self.files[place.file][place.entry.range.clone()];
+            .filter_map(|(name, stored)| {
+                let Stored::Whole(place) = stored else {
+                    return None; // scales have no halves
+                };
+                let bytes = self.bytes(place);
                 let values = bytes.chunks_exact(4).map(|b| {
                     f32::from_le_bytes([b[0], b[1], b[2], b[3]]) // checked to be F32
                 });
@@ -109,16 +142,44 @@ impl Folder {
     }
 }
 
-/// The place of a planned tensor, or why there is none.
-fn take(shards: &mut Shards, planned: &Planned) -> Result<Place, String> {
-    let name = &planned.name;
+/// Where a planned tensor is, or what is wrong with it.
+fn take(shards: &mut Shards, planned: &Planned) -> Result<Stored, Vec<String>> {
+    let role = planned.role;
+    let (mut places, mut problems) = (Vec::new(), Vec::new());
+    for (name, shape) in planned.stored() {
+        match take_one(shards, role, &name, &shape) {
+            Ok(place) => places.push(place),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    match (planned.halves, <[Place; 2]>::try_from(places)) {
+        (Some(_), Ok([re, im])) if re.dtype != im.dtype => Err(vec![format!(
+            "the halves of `{}` have types {:?} and {:?}, expected the same",
+            planned.name, re.dtype, im.dtype
+        )]),
+        (Some(halves), Ok(places)) => Ok(Stored::Halves(places, halves, planned.shape.clone())),
+        (_, Ok([place, _])) => Ok(Stored::Whole(place)),
+        (_, Err(mut places)) => Ok(Stored::Whole(places.remove(0))),
+    }
+}
+
+/// The place of one tensor of a file, or why there is none.
+fn take_one(
+    shards: &mut Shards,
+    role: Role,
+    name: &str,
+    expected: &[usize],
+) -> Result<Place, String> {
     if let Some((dtype, _)) = shards.unreadable.remove(name) {
-        return Err(unexpected(planned, &show(&dtype)));
+        return Err(unexpected(role, name, &show(&dtype)));
     }
     match shards.tensors.remove(name) {
-        None => Err(format!("`{name}` {} is missing", shape(&planned.shape))),
+        None => Err(format!("`{name}` {} is missing", shape(expected))),
         Some((file, entry)) => {
-            let dtype = fits(planned, &entry)?;
+            let dtype = fits(role, name, expected, &entry)?;
             Ok(Place { file, dtype, entry })
         }
     }
@@ -141,28 +202,27 @@ fn strangers(shards: &Shards) -> impl Iterator<Item = String> {
 }
 
 /// The element type, or why the tensor is not the planned one.
-fn fits(planned: &Planned, entry: &Entry) -> Result<Dtype, String> {
-    let name = &planned.name;
-    if entry.shape != planned.shape {
+fn fits(role: Role, name: &str, expected: &[usize], entry: &Entry) -> Result<Dtype, String> {
+    if entry.shape != expected {
         return Err(format!(
             "`{name}` has shape {}, expected {}",
             shape(&entry.shape),
-            shape(&planned.shape)
+            shape(expected)
         ));
     }
     head::dtype(entry.dtype)
-        .filter(|dtype| planned.role.dtypes().contains(dtype))
-        .ok_or_else(|| unexpected(planned, &format!("{:?}", entry.dtype)))
+        .filter(|dtype| role.dtypes().contains(dtype))
+        .ok_or_else(|| unexpected(role, name, &format!("{:?}", entry.dtype)))
 }
 
 /// That a tensor is of type `found`.
-fn unexpected(planned: &Planned, found: &str) -> String {
-    let expected = match planned.role {
+fn unexpected(role: Role, name: &str, found: &str) -> String {
+    let expected = match role {
         Role::Dense | Role::Norm => "F32, F16 or BF16",
         Role::Codes => "U32",
         Role::Scales => "F32",
     };
-    format!("`{}` has type {found}, expected {expected}", planned.name)
+    format!("`{name}` has type {found}, expected {expected}")
 }
 
 /// A shape for messages: `[4096, 384]`.

@@ -22,7 +22,12 @@ pub(super) fn dtype(stored: Stored) -> Option<Dtype> {
 /// Whether the head of a model that is configured to be tied is the embedding matrix: not if `shards` hold one with
 /// other values, as transformers 5 decides it. What is not needed then is taken out of `shards`; `packed` heads are
 /// stored otherwise, and leave no place for another one.
-pub(super) fn is_tied(shards: &mut Shards, packed: bool, notes: &mut Vec<String>) -> bool {
+pub(super) fn is_tied(
+    shards: &mut Shards,
+    embed_name: &str,
+    packed: bool,
+    notes: &mut Vec<String>,
+) -> bool {
     let empty = |bytes: usize| bytes == 0;
     if shards.unreadable.get(HEAD).is_some_and(|t| empty(t.1)) {
         shards.unreadable.remove(HEAD);
@@ -31,10 +36,10 @@ pub(super) fn is_tied(shards: &mut Shards, packed: bool, notes: &mut Vec<String>
     let Some(head) = shards.tensors.get(HEAD) else {
         return true;
     };
-    let Some(embed) = shards.tensors.get(Config::EMBED) else {
+    let Some(embed) = shards.tensors.get(embed_name) else {
         // Tied means one matrix, whichever of its names it was saved under.
         if !packed {
-            shards.rename(HEAD, Config::EMBED);
+            shards.rename(HEAD, embed_name);
             notes.push(format!("`{HEAD}` is read as the embedding as well"));
         }
         return true;

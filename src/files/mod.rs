@@ -8,6 +8,7 @@ pub mod corpus;
 pub mod digest;
 pub mod export;
 pub mod folder;
+mod halves;
 mod head;
 pub mod inputs;
 mod json;

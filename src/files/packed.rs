@@ -46,11 +46,15 @@
 //! rounded.
 //!
 //! **`method` = `fairy2i`**
-//! - `codes` `[n, 2, T, ceil(m / 16)]`: row, U (0) or W (1), stage, word. A word holds 16 columns; the two bits at
+//! - `codes` `[n, M, T, ceil(m / 16)]`: row, matrix (U, then W: M = 2), stage, word. A word holds 16 columns; the two bits at
 //!   `8 (j % 4) + 2 (j / 4)` (j = column mod 16) are the symbol `k ^ (k >> 1)`, so 0, 1, 3, 2 for k = 0, 1, 2, 3.
 //!   Every bit pattern is valid. Columns beyond m are 0 and are ignored.
-//! - `scales` `[cells, groups, 2, T, 2]`: cell (1 for `tensor`, ceil(n / tile_rows) for `tile`: row i is in cell
-//!   i / tile_rows, else n: the row), group of columns (1, or ceil(m / group_size) for `group` and `tile`), U or W, stage, then (s_re, s_im). Finite and positive.
+//! - `scales` `[cells, groups, M, T, 2]`: cell (1 for `tensor`, ceil(n / tile_rows) for `tile`: row i is in cell
+//!   i / tile_rows, else n: the row), group of columns (1, or ceil(m / group_size) for `group` and `tile`), matrix, stage, then (s_re, s_im). Finite and positive.
+//!
+//! Layers of a model with `model_type` `complexnet` (iFairy) are `y = W conj(x)` for n complex outputs and m complex inputs:
+//! they have W alone, M = 1, and their scales are at least 1e-5. Such a folder has the family's own names, its other tensors in
+//! halves (`layer.0.pre_layernorm.weight_real`, `token_embeddings_imag.weight`) and a dense head (`skip_lm_head` true).
 //!
 //! **`method` = `bitnet`**
 //! - `codes` `[out, ceil(in / 32)]`: bit `j % 32` of word `j / 32` is 1 where the weight is +s, 0 where it is -s;
@@ -69,7 +73,7 @@ use super::staging::{Destination, Replaced};
 use super::{CONFIG, config};
 use crate::error::{Error, Result};
 use crate::model::weights::bad_scale;
-use crate::model::{Config, Dtype, Granularity, Method, Packed, Recipe};
+use crate::model::{Dtype, Granularity, Method, Packed, Recipe};
 use std::borrow::Cow;
 
 /// Files are cut where they would grow beyond this.
@@ -108,17 +112,14 @@ impl Writer {
                         (Role::Dense, Dtype::F32) => Dtype::F16,
                         _ => stored,
                     };
-                    dense.push((planned.name.clone(), dtype));
+                    dense.push((planned.clone(), dtype));
                     dtype
                 }
             };
-            specs.push(Spec {
-                name: planned.name,
-                dtype,
-                shape: planned.shape,
-            });
+            specs.extend(Spec::of(&planned, dtype));
         }
-        let kind = dense.iter().find(|(name, _)| name == Config::EMBED);
+        let embed = original.config.embed_name();
+        let kind = dense.iter().find(|(planned, _)| planned.name == embed);
         let kind = kind.map_or(Dtype::F16, |(_, dtype)| *dtype);
         let fields = config::to_json(original.config, Some(&recipe), kind, original.fields);
         let inputs = original.read_beside(destination.inputs);
@@ -127,9 +128,10 @@ impl Writer {
             ..*destination
         };
         let mut checkpoint = Checkpoint::create(&destination, &specs, shard_bytes)?;
-        for (name, dtype) in dense {
-            let tensor = original.dense(&name)?;
-            checkpoint.put(&name, &original.convert(&name, &tensor, dtype)?)?;
+        for (planned, dtype) in dense {
+            let tensor = original.dense(&planned.name)?;
+            let bytes = original.convert(&planned.name, &tensor, dtype)?;
+            checkpoint.put_planned(&planned, dtype, &bytes)?;
         }
         original.carry(|name, bytes| checkpoint.write(name, bytes))?;
         Ok(Self {

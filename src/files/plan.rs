@@ -1,8 +1,9 @@
 //! Which tensors a model has, by name, shape and type: one list that the readers check against and the writers
 //! lay files out by.
 
+use super::halves::Halves;
 use crate::model::blueprint::WeightShape;
-use crate::model::{Config, Dtype, Method, Packed, Recipe};
+use crate::model::{Config, Dtype, Form, Method, Packed, Recipe};
 
 /// A tensor that a folder must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,6 +14,22 @@ pub struct Planned {
     pub shape: Vec<usize>,
     /// What it is, which decides the element types it may have.
     pub role: Role,
+    /// How the halves lie together that files hold apart, if they do.
+    pub halves: Option<Halves>,
+}
+
+impl Planned {
+    /// Names and shapes of what files hold: the tensor, or its halves.
+    pub fn stored(&self) -> Vec<(String, Vec<usize>)> {
+        match self.halves {
+            None => vec![(self.name.clone(), self.shape.clone())],
+            Some(halves) => {
+                let shape = halves.shape(&self.shape);
+                let names = halves.names(&self.name).into_iter();
+                names.map(|name| (name, shape.clone())).collect()
+            }
+        }
+    }
 }
 
 /// What a tensor is.
@@ -42,35 +59,50 @@ impl Role {
 /// All tensors of a model of shape `config`, its linear layers stored as `recipe` says, in forward
 /// order: a file is read from front to back.
 pub fn plan(config: &Config, recipe: Option<&Recipe>) -> Vec<Planned> {
-    let tensor = |name: String, shape, role| Planned { name, shape, role };
+    let complex = config.blueprint().complex;
+    let tensor = |name: String, shape, role, halves: Option<Halves>| Planned {
+        name,
+        shape,
+        role,
+        halves: halves.filter(|_| complex),
+    };
     let mut all = vec![tensor(
-        Config::EMBED.to_owned(),
+        config.embed_name(),
         vec![config.vocab, config.hidden],
         Role::Dense,
+        Some(Halves::Beside),
     )];
     for weight in config.weights() {
         let linear = match weight {
             WeightShape::Linear(linear) => linear,
             WeightShape::Norm { name, width } => {
-                all.push(tensor(name, vec![width], Role::Norm));
+                all.push(tensor(name, vec![width], Role::Norm, Some(Halves::Below)));
                 continue;
             }
         };
         let (rows, columns) = (linear.out_features, linear.in_features);
+        let halves = Some(Halves::Below).filter(|_| linear.form == Form::Conjugate);
+        let stored_columns = linear.columns();
         let prefix = linear.prefix;
         match stored(config, recipe, &prefix) {
             Stored::Nowhere => {}
             Stored::Dense => all.push(tensor(
                 format!("{prefix}.weight"),
-                vec![rows, columns],
+                vec![rows, stored_columns],
                 Role::Dense,
+                halves,
             )),
             Stored::Packed(recipe) => {
                 let method = recipe.method.of(&prefix);
                 let (codes, scales) =
                     Packed::shapes(method, linear.form, recipe.granularity, rows, columns);
-                all.push(tensor(format!("{prefix}.codes"), codes, Role::Codes));
-                all.push(tensor(format!("{prefix}.scales"), scales, Role::Scales));
+                all.push(tensor(format!("{prefix}.codes"), codes, Role::Codes, None));
+                all.push(tensor(
+                    format!("{prefix}.scales"),
+                    scales,
+                    Role::Scales,
+                    None,
+                ));
             }
         }
     }

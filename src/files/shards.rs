@@ -5,6 +5,7 @@ use super::plan;
 use super::safetensors::{self, Entry};
 use super::source::{Bytes, Source, is_plain};
 use crate::error::{Error, Result};
+use crate::model::Config;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use std::collections::{BTreeMap, BTreeSet};
@@ -150,6 +151,24 @@ impl Shards {
             let other = self.aliases.get(name).and_then(|n| self.tensors.get(n));
             if let Some(place) = other.filter(|_| !self.tensors.contains_key(name)).cloned() {
                 self.tensors.insert(name.to_owned(), place);
+            }
+        }
+    }
+
+    /// Drops `model.` in front of all names, where a file has none of `names` and would have some of them without it: a
+    /// model that was saved inside another module.
+    pub(super) fn without_wrapper(&mut self, names: &[String]) {
+        const WRAPPER: &str = "model.";
+        let wrapped = |name: &String| self.tensors.contains_key(&format!("{WRAPPER}{name}"));
+        let plain = |name: &String| self.tensors.contains_key(name);
+        let head = |name: &&String| name.as_str() != Config::HEAD_WEIGHT;
+        if names.iter().filter(head).any(plain) || !names.iter().any(wrapped) {
+            return;
+        }
+        let inner: Vec<String> = self.tensors.keys().cloned().collect();
+        for name in inner {
+            if let Some(plain) = name.strip_prefix(WRAPPER) {
+                self.rename(&name, plain);
             }
         }
     }

@@ -234,7 +234,7 @@ impl ModelFiles {
                 "quantize the full-precision model instead",
             )),
             (Some(packed), asked) => Ok(asked.unwrap_or(packed)),
-            (None, asked) => Ok(asked.unwrap_or(Recipe::FULL)),
+            (None, asked) => Ok(asked.unwrap_or(Recipe::FULL).in_family(&self.opened.config)),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! What its tensors are follows from its family: see [`blueprint`](super::blueprint).
 
 use super::Form;
+use crate::error::{Error, Result};
 
 /// Hyper-parameters of a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,6 +70,23 @@ pub enum RopeScaling {
     },
 }
 
+/// Refuses a model of complex layers for `what`, which works on real ones alone.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn refuse_complex(config: &Config, what: &str) -> Result<()> {
+    match config.blueprint().complex {
+        false => Ok(()),
+        true => Err(Error::usage(
+            format!(
+                "{what} of a {}, which has complex layers",
+                config.architecture
+            ),
+            "train it instead, or take a model of real layers",
+        )),
+    }
+}
+
 /// Name and size of a linear layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinearShape {
@@ -90,12 +108,6 @@ impl LinearShape {
 }
 
 impl Config {
-    /// Name of the embedding matrix.
-    pub const EMBED: &str = "model.embed_tokens.weight";
-    /// Name of the norm before the head.
-    pub const NORM: &str = "model.norm.weight";
-    /// What the names of all tensors of blocks begin with; the block's number follows.
-    pub const BLOCKS: &str = "model.layers.";
     /// Prefix of the output head.
     pub const HEAD: &str = "lm_head";
     /// Name of the weight of a dense head that is not tied.
@@ -104,9 +116,19 @@ impl Config {
     /// Name of the dense weight of the linear layer `prefix`: the embedding, for a tied head.
     pub fn dense_name(&self, prefix: &str) -> String {
         if self.tied && prefix == Self::HEAD {
-            return Self::EMBED.to_owned();
+            return self.embed_name();
         }
         format!("{prefix}.weight")
+    }
+
+    /// Name of the embedding matrix.
+    pub fn embed_name(&self) -> String {
+        format!("{}.weight", self.blueprint().names.embed)
+    }
+
+    /// Name of the norm before the head.
+    pub fn norm_name(&self) -> String {
+        format!("{}.weight", self.blueprint().names.norm)
     }
 
     /// Values of all query heads of a token.

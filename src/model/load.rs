@@ -7,11 +7,13 @@ use super::memory::Memory;
 use super::options::LoadOptions;
 use super::rows::{Rows, Shard, float_rows, host_rows, padded_rows, upload_rows};
 use super::weights::{packed_view, required};
-use super::{Config, Method, PackedView, Tensor, Weights, dequantize, finite, quantize};
+use super::{Config, Form, Method, PackedView, Tensor, Weights, dequantize, finite, quantize};
 use crate::backend::{Backend, upload_new};
 use crate::error::{Error, Result};
 use crate::ops::MatrixDtype;
 use crate::ops::memory::Noise;
+use crate::ops::quantize::{ConjugateExpand, ConjugateWeight};
+use crate::ops::{Bindings, Op};
 
 impl<B: Backend> Model<B> {
     /// Loads (and quantizes, if `options.recipe` asks for it) every tensor. `progress` hears the name of each
@@ -27,6 +29,9 @@ impl<B: Backend> Model<B> {
         options: LoadOptions,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self> {
+        for recipe in [options.recipe, weights.recipe()] {
+            recipe.check_blocks(config)?;
+        }
         Memory::of(&backend, config, Some(weights), &options, 1)?.check(&backend)?;
         let mut loader = Loader {
             backend: &backend,
@@ -48,6 +53,7 @@ impl<B: Backend> Model<B> {
                 "ask for stages of the method fairy2i",
             ));
         };
+        options.recipe.check_blocks(config)?;
         Memory::of(&backend, config, None, &options, 1)?.check(&backend)?;
         let weights = synthetic_weights(&backend, config, options, stages).await?;
         Self::from_weights(backend, config, options, weights)
@@ -67,8 +73,8 @@ pub(crate) struct Loader<'a, B: Backend> {
 enum Layer<'a> {
     /// As a checkpoint has it.
     Dense(Tensor<'a>),
-    /// Dense rows that were made here.
-    Made(Rows<'static>),
+    /// Dense rows of this type that were made here.
+    Made(Rows<'static>, MatrixDtype),
     /// Codes and scales.
     Phase(PackedView<'a>),
 }
@@ -84,18 +90,19 @@ impl<'a, B: Backend> Loader<'a, B> {
             embed,
             embed_dtype,
             blocks,
-            norm: self.vector(Config::NORM)?,
-            head: self.linear(&[self.config.head()]).await?,
+            norm: self.vector(&self.config.norm_name())?,
+            head: self.linear(&[self.config.head()], 0).await?,
         })
     }
 
     /// The embedding, and the type of its elements.
     pub(crate) fn embedding(&self) -> Result<(Vec<Shard<B>>, MatrixDtype)> {
-        let embed = self.dense(Config::EMBED)?;
+        let name = self.config.embed_name();
+        let embed = self.dense(&name)?;
         let dtype = embed.dtype.in_buffers();
         let row_words = dtype.words(self.config.hidden);
         let rows = [padded_rows(embed, row_words)];
-        let shards = upload_rows(self.backend, Config::EMBED, &rows, row_words)?;
+        let shards = upload_rows(self.backend, &name, &rows, row_words)?;
         Ok((shards, dtype))
     }
 
@@ -105,8 +112,15 @@ impl<'a, B: Backend> Loader<'a, B> {
         let norms = norms.iter().map(|name| self.vector(name));
         let norms = norms.collect::<Result<_>>()?;
         let mut stacks = Vec::new();
-        for layers in self.config.stacks(l) {
-            stacks.push(self.linear(&layers).await?);
+        for (stack, layers) in self
+            .config
+            .blueprint()
+            .stacks
+            .iter()
+            .zip(self.config.stacks(l))
+        {
+            let half_run = self.config.half_run(stack);
+            stacks.push(self.linear(&layers, half_run).await?);
         }
         Ok(Block { norms, stacks })
     }
@@ -124,11 +138,11 @@ impl<'a, B: Backend> Loader<'a, B> {
         upload_new(self.backend, name, bytemuck::cast_slice(&values))
     }
 
-    /// A stack of layers with the same input.
-    async fn linear(&mut self, shapes: &[LinearShape]) -> Result<Linear<B>> {
+    /// A stack of layers with the same input; outputs lie together in runs of `half_run` complex rows.
+    async fn linear(&mut self, shapes: &[LinearShape], half_run: usize) -> Result<Linear<B>> {
         let mut layers = Vec::with_capacity(shapes.len());
         for shape in shapes {
-            layers.push(self.layer(shape).await?);
+            layers.push(self.layer(shape, half_run).await?);
             (self.progress)(&shape.prefix);
         }
         let name = joined(shapes);
@@ -138,7 +152,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         for layer in layers {
             match layer {
                 Layer::Phase(packed) => phase.push(packed),
-                Layer::Made(rows) => dense.push(rows),
+                Layer::Made(rows, _) => dense.push(rows),
                 Layer::Dense(tensor) if tensor.dtype.in_buffers() == dtype => {
                     dense.push(padded_rows(tensor, dtype.row_words(columns)));
                 }
@@ -152,12 +166,15 @@ impl<'a, B: Backend> Loader<'a, B> {
                 _ => packed,
             };
             let linear = Linear::phase(self.backend, name, &phase, self.options.activations)?;
-            return Ok(linear.rotated(recipe.rotated));
+            return Ok(linear.rotated(recipe.rotated).in_runs(half_run));
         }
-        Linear::dense(self.backend, name, columns, dtype, &dense)
+        let linear = Linear::dense(self.backend, name, columns, dtype, &dense)?;
+        let is_head = shapes[0].prefix == Config::HEAD;
+        let unrounded = is_head && self.config.blueprint().dense_head;
+        Ok(linear.of_form(shapes[0].form).unrounded(unrounded))
     }
 
-    async fn layer(&self, shape: &LinearShape) -> Result<Layer<'a>> {
+    async fn layer(&self, shape: &LinearShape, half_run: usize) -> Result<Layer<'a>> {
         let packed = self.weights.recipe();
         let is_head = shape.prefix == Config::HEAD;
         if packed.method != Method::Full && !(is_head && packed.skip_head) {
@@ -172,12 +189,15 @@ impl<'a, B: Backend> Loader<'a, B> {
             || is_head && recipe.skip_head;
         if keep {
             // A tied head was checked when it was loaded as the embedding.
-            let checked = name == Config::EMBED && !self.weights.allow_nonfinite();
+            let checked = name == self.config.embed_name() && !self.weights.allow_nonfinite();
             let tensor = match checked {
                 true => required(self.weights, &name),
                 false => self.dense(&name),
             };
-            return tensor.map(Layer::Dense);
+            return Ok(match shape.form {
+                Form::WidelyLinear => Layer::Dense(tensor?),
+                Form::Conjugate => expanded(&tensor?, half_run),
+            });
         }
         let tensor = required(self.weights, &name)?;
         let values = tensor.to_f32(0..tensor.elements());
@@ -208,8 +228,31 @@ impl<'a, B: Backend> Loader<'a, B> {
             MatrixDtype::F32.row_words(shape.in_features),
         );
         let rows = MatrixDtype::F32.encode_rows(&values, columns, row_words);
-        Ok(Layer::Made(host_rows(rows, row_words)))
+        Ok(Layer::Made(host_rows(rows, row_words), MatrixDtype::F32))
     }
+}
+
+/// The real matrix of a dense complex layer, whose stored weight has half as many columns.
+fn expanded(tensor: &Tensor<'_>, half_run: usize) -> Layer<'static> {
+    let (rows, columns) = (tensor.shape[0] / 2, tensor.shape[1]);
+    let expand = ConjugateExpand {
+        weight: ConjugateWeight {
+            rows,
+            columns,
+            half_run,
+        },
+        dtype: MatrixDtype::F32,
+    };
+    let values = tensor.to_f32(0..tensor.elements());
+    let mut matrix = vec![0.0f32; 2 * values.len()];
+    let mut b = Bindings::new();
+    b.push_read(bytemuck::cast_slice(&values));
+    b.push_write(bytemuck::cast_slice_mut(&mut matrix));
+    expand.host(&mut b);
+    let dtype = tensor.dtype.in_buffers();
+    let row_words = dtype.row_words(2 * columns);
+    let rows = dtype.encode_rows(&matrix, 2 * columns, row_words);
+    Layer::Made(host_rows(rows, row_words), dtype)
 }
 
 /// The element type of a stack of dense layers: the one that all have, or the one that holds the values of all.
@@ -217,7 +260,8 @@ impl<'a, B: Backend> Loader<'a, B> {
 fn common_type(layers: &[Layer<'_>]) -> MatrixDtype {
     let mut types = layers.iter().map(|layer| match layer {
         Layer::Dense(tensor) => tensor.dtype.in_buffers(),
-        Layer::Made(_) | Layer::Phase(_) => MatrixDtype::F32,
+        Layer::Made(_, dtype) => *dtype,
+        Layer::Phase(_) => MatrixDtype::F32,
     });
     let first = types.next().unwrap_or(MatrixDtype::F32);
     if types.all(|dtype| dtype == first) {
@@ -253,8 +297,8 @@ async fn synthetic_weights<B: Backend>(
         let norms = norms.map(|norm| ones((norm.width)(config)));
         let norms = norms.collect::<Result<_>>()?;
         let mut stacks = Vec::new();
-        for layers in config.stacks(l) {
-            stacks.push(stack(&layers).await?);
+        for (of, layers) in config.blueprint().stacks.iter().zip(config.stacks(l)) {
+            stacks.push(stack(&layers).await?.in_runs(config.half_run(of)));
         }
         blocks.push(Block { norms, stacks });
     }
@@ -263,18 +307,37 @@ async fn synthetic_weights<B: Backend>(
         embed_dtype: MatrixDtype::F16,
         blocks,
         norm: ones(config.hidden)?,
-        head: stack(&[config.head()]).await?,
+        head: match options.recipe.skip_head {
+            false => stack(&[config.head()]).await?,
+            true => synthetic_head(backend, config).await?,
+        },
     })
+}
+
+/// A dense head in f16 made from noise.
+async fn synthetic_head<B: Backend>(backend: &B, config: &Config) -> Result<Linear<B>> {
+    let row_words = MatrixDtype::F16.row_words(config.hidden);
+    let shards = noise_rows(backend, config.vocab, row_words).await?;
+    let head = Linear::dense_on_device(config.head(), MatrixDtype::F16, shards);
+    Ok(head.unrounded(config.blueprint().dense_head))
 }
 
 /// An embedding in f16 made from noise.
 async fn synthetic_embedding<B: Backend>(backend: &B, config: &Config) -> Result<Vec<Shard<B>>> {
-    let row_words = MatrixDtype::F16.words(config.hidden);
+    noise_rows(backend, config.vocab, MatrixDtype::F16.words(config.hidden)).await
+}
+
+/// Rows of f16 noise in as few buffers as bindings allow.
+async fn noise_rows<B: Backend>(
+    backend: &B,
+    count: usize,
+    row_words: usize,
+) -> Result<Vec<Shard<B>>> {
     let per_shard = backend.facts().max_words / row_words;
     let mut embed = Vec::new();
-    for first in (0..config.vocab).step_by(per_shard) {
-        let rows = per_shard.min(config.vocab - first);
-        let buffer = backend.alloc(Config::EMBED, rows * row_words)?;
+    for first in (0..count).step_by(per_shard) {
+        let rows = per_shard.min(count - first);
+        let buffer = backend.alloc("noise", rows * row_words)?;
         let noise = Noise::halves(rows * row_words, 77);
         backend.run(&noise, &[&buffer]).await?;
         embed.push(Shard {

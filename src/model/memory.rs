@@ -85,7 +85,10 @@ fn weight_words<B: Backend>(
         let tensor = weights.tensor(name)?;
         Ok(tensor.map_or(MatrixDtype::F32, |t| t.dtype.in_buffers()))
     };
-    let mut all = product(&[config.vocab, dtype(Config::EMBED)?.words(config.hidden)]);
+    let mut all = product(&[
+        config.vocab,
+        dtype(&config.embed_name())?.words(config.hidden),
+    ]);
     for weight in config.weights() {
         let layer = match weight {
             WeightShape::Linear(layer) => layer,

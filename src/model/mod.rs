@@ -22,7 +22,7 @@ pub mod tap;
 pub mod weights;
 
 pub use choice::{MAX_TOP_K, Sampling};
-pub use config::{Config, Rope, RopeScaling};
+pub use config::{Config, Rope, RopeScaling, refuse_complex};
 pub use kv_cache::KvCache;
 pub use loaded::Model;
 pub use memory::Memory;

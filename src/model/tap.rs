@@ -5,7 +5,7 @@ use super::linear::{Input, Linear, Run, tile_rows};
 use super::loaded::Model;
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::ops::norm::RmsNorm;
+use crate::ops::norm::{Rms, RmsNorm};
 use crate::ops::quantize::{Activations, FakeQuant};
 
 /// Something that looks at a forward pass.
@@ -35,8 +35,8 @@ pub struct Tapped<'a, B: Backend> {
     pub rows: usize,
     /// The input, [rows, columns] f32, before the norm.
     pub x: &'a B::Buffer,
-    /// The norm that stands before the stack, if one does: its weights and its epsilon.
-    pub norm: Option<(&'a B::Buffer, f32)>,
+    /// The norm that stands before the stack, if one does: its weights, and what it divides by.
+    pub norm: Option<(&'a B::Buffer, Rms)>,
 }
 
 impl<B: Backend> Tapped<'_, B> {
@@ -115,7 +115,7 @@ impl<B: Backend> Tapped<'_, B> {
 
     /// The input after the norm, where there is one.
     async fn normalized(&self) -> Result<Option<B::Buffer>> {
-        let Some((weight, eps)) = self.norm else {
+        let Some((weight, rms)) = self.norm else {
             return Ok(None);
         };
         let backend = &self.model.backend;
@@ -124,7 +124,7 @@ impl<B: Backend> Tapped<'_, B> {
         let norm = RmsNorm {
             tokens: rows,
             n,
-            eps,
+            rms,
         };
         backend.run(&norm, &[self.x, weight, &normalized]).await?;
         Ok(Some(normalized))

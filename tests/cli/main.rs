@@ -12,6 +12,7 @@ mod devices;
 mod eval;
 mod folders;
 mod generate;
+mod ifairy;
 mod memory;
 #[cfg(unix)]
 mod paths;

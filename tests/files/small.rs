@@ -39,25 +39,29 @@ pub fn parse(json: &Value) -> Result<Config> {
 
 /// Every tensor of the model, filled by a formula: values 0.5 to 1.5, any bits for codes.
 pub fn tensors(config: &Config, recipe: Option<&Recipe>) -> Vec<StoredTensor> {
-    plan(config, recipe).iter().map(stored).collect()
+    plan(config, recipe).iter().flat_map(stored).collect()
 }
 
-fn stored(planned: &Planned) -> StoredTensor {
-    let n: usize = planned.shape.iter().product();
+/// A tensor, or its halves.
+fn stored(planned: &Planned) -> Vec<StoredTensor> {
+    let names = planned.stored().into_iter();
+    names
+        .map(|(name, shape)| filled(planned.role, name, shape))
+        .collect()
+}
+
+fn filled(role: Role, name: String, shape: Vec<usize>) -> StoredTensor {
+    let n: usize = shape.iter().product();
     let word = |i: usize| (i as u32).wrapping_mul(0x9E37_79B1);
     let value = |i: usize| 0.5 + (word(i) >> 8) as f32 / (1 << 24) as f32;
-    let bytes = (0..n).flat_map(|i| match planned.role {
+    let bytes = (0..n).flat_map(|i| match role {
         Role::Codes => word(i).to_le_bytes(),
         _ => value(i).to_le_bytes(),
     });
     StoredTensor {
-        name: planned.name.clone(),
-        dtype: if planned.role == Role::Codes {
-            "U32"
-        } else {
-            "F32"
-        },
-        shape: planned.shape.clone(),
+        name,
+        dtype: if role == Role::Codes { "U32" } else { "F32" },
+        shape,
         bytes: bytes.collect(),
     }
 }

@@ -61,7 +61,7 @@ fn shapes(config: &Config) -> HashMap<String, Vec<usize>> {
         )
     });
     let norms = config.norms().into_iter().map(|n| (n, vec![config.hidden]));
-    let embed = (Config::EMBED.to_owned(), vec![config.vocab, config.hidden]);
+    let embed = (config.embed_name(), vec![config.vocab, config.hidden]);
     linears.chain(norms).chain([embed]).collect()
 }
 

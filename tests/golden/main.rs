@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod evaluation;
+mod ifairy;
 mod llama;
 mod models;
 mod packing;
@@ -159,6 +160,13 @@ fn inference_and_training_of_a_block_are_transformers() {
 }
 
 #[test]
+fn a_complex_model_is_the_papers() {
+    meets("ifairy", false, |value, folder| {
+        ifairy::judge(value, folder, &devices())
+    });
+}
+
+#[test]
 fn a_chat_models_tokens_are_transformers() {
     meets("smollm2", true, |value, _| smollm2::judge(value, devices));
 }
@@ -173,11 +181,12 @@ fn real_checkpoints_are_transformers() {
 /// What a set of fixtures has beyond the kinds above is said, and not passed over in silence.
 #[test]
 fn every_fixture_is_known() {
-    const KNOWN: [&str; 6] = [
+    const KNOWN: [&str; 7] = [
         "quantizer",
         "schedules",
         "packing",
         "llama",
+        "ifairy",
         "smollm2",
         "models",
     ];

@@ -166,7 +166,7 @@ fn a_block_comes_closer_and_runs_as_it_is_packed() -> Result<()> {
 /// Residual streams of the full-precision model behind its last block.
 fn last_streams<B: Backend>(device: &B, weights: &Taken, ids: &[u32]) -> Result<Vec<B::Buffer>> {
     let config = config();
-    let embed = weights.tensor(Config::EMBED)?.expect("an embedding");
+    let embed = weights.tensor(&config.embed_name())?.expect("an embedding");
     let row = |&id: &u32| {
         let first = id as usize * config.hidden;
         embed.to_f32(first..first + config.hidden)

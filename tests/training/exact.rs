@@ -1,7 +1,10 @@
 //! A LLaMA in f64, forward only and as plainly as it can be written: what finite differences are taken of.
 
 use fairy2i_gpu::model::{Config, rope};
+use fairy2i_gpu::ops::norm::Rms;
 use std::collections::HashMap;
+
+const EMBED: &str = "model.embed_tokens.weight";
 
 /// Parameters by name, row-major.
 pub type Parameters = HashMap<String, Vec<f64>>;
@@ -16,9 +19,10 @@ fn linear(x: &[f64], w: &[f64], columns: usize) -> Vec<f64> {
 }
 
 /// RMS norm of every row.
-pub fn norm(x: &[f64], weight: &[f64], eps: f64) -> Vec<f64> {
+pub fn norm(x: &[f64], weight: &[f64], rms: Rms) -> Vec<f64> {
     let row = |x: &[f64]| -> Vec<f64> {
-        let mean = x.iter().map(|v| v * v).sum::<f64>() / x.len() as f64;
+        let mean = x.iter().map(|v| v * v).sum::<f64>() / rms.count(x.len()) as f64;
+        let eps = f64::from(rms.eps);
         let scaled = x.iter().zip(weight);
         scaled.map(|(v, w)| v / (mean + eps).sqrt() * w).collect()
     };
@@ -70,6 +74,15 @@ fn attention(q: &[f64], k: &[f64], v: &[f64], c: &Config) -> Vec<f64> {
     out
 }
 
+/// `conj(a) * up` with `a = (re(gate)^2, im(gate)^2)`, or 0 where both parts of the gate are negative.
+pub fn squared_gated(gate: [f64; 2], up: [f64; 2]) -> [f64; 2] {
+    let a = match gate {
+        [re, im] if re < 0.0 && im < 0.0 => [0.0; 2],
+        parts => parts.map(|part| part * part),
+    };
+    [a[0] * up[0] + a[1] * up[1], a[0] * up[1] - a[1] * up[0]]
+}
+
 /// `silu(gate) up`.
 pub fn gated(gate: f64, up: f64) -> f64 {
     gate / (1.0 + (-gate).exp()) * up
@@ -82,8 +95,8 @@ fn add(x: &mut [f64], y: &[f64]) {
 /// One block on one text.
 pub fn block(x: &mut [f64], p: &Parameters, l: usize, c: &Config) {
     let weight = |name: &str| &p[&format!("model.layers.{l}.{name}.weight")][..];
-    let eps = f64::from(c.norm_eps);
-    let n = norm(x, weight("input_layernorm"), eps);
+    let rms = c.rms();
+    let n = norm(x, weight("input_layernorm"), rms);
     let mut q = linear(&n, weight("self_attn.q_proj"), c.hidden);
     let mut k = linear(&n, weight("self_attn.k_proj"), c.hidden);
     let v = linear(&n, weight("self_attn.v_proj"), c.hidden);
@@ -94,7 +107,7 @@ pub fn block(x: &mut [f64], p: &Parameters, l: usize, c: &Config) {
     }
     let attended = attention(&q, &k, &v, c);
     add(x, &linear(&attended, weight("self_attn.o_proj"), q_row));
-    let n = norm(x, weight("post_attention_layernorm"), eps);
+    let n = norm(x, weight("post_attention_layernorm"), rms);
     let gate = linear(&n, weight("mlp.gate_proj"), c.hidden);
     let up = linear(&n, weight("mlp.up_proj"), c.hidden);
     let inner: Vec<f64> = gate.iter().zip(&up).map(|(&g, &u)| gated(g, u)).collect();
@@ -103,17 +116,13 @@ pub fn block(x: &mut [f64], p: &Parameters, l: usize, c: &Config) {
 
 /// Sum of the losses of one text.
 pub fn loss(tokens: &[u32], labels: &[i32], p: &Parameters, c: &Config) -> f64 {
-    let row = |t: &u32| p[Config::EMBED][*t as usize * c.hidden..][..c.hidden].to_vec();
+    let row = |t: &u32| p[EMBED][*t as usize * c.hidden..][..c.hidden].to_vec();
     let mut x: Vec<f64> = tokens.iter().flat_map(row).collect();
     for l in 0..c.layers {
         block(&mut x, p, l, c);
     }
-    let n = norm(&x, &p["model.norm.weight"], f64::from(c.norm_eps));
-    let head = if c.tied {
-        Config::EMBED
-    } else {
-        "lm_head.weight"
-    };
+    let n = norm(&x, &p["model.norm.weight"], c.rms());
+    let head = if c.tied { EMBED } else { "lm_head.weight" };
     let logits = linear(&n, &p[head], c.hidden);
     let rows = logits.chunks(c.vocab).zip(&labels[1..]);
     rows.filter(|(_, label)| **label >= 0)

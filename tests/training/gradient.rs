@@ -8,9 +8,10 @@ use fairy2i_gpu::backend::{Backend, Cpu, block_on, upload_new};
 use fairy2i_gpu::model::Method;
 use fairy2i_gpu::ops::Op;
 use fairy2i_gpu::ops::noise;
+use fairy2i_gpu::ops::norm::Rms;
 use fairy2i_gpu::ops::train::{
     MatmulTrain, MatrixView, RmsNormBackward, RmsNormWeightBackward, RopeInPlace, Scores, Softmax,
-    SoftmaxBackward, SwigluBackward, TokenDistill, TokenLoss,
+    SoftmaxBackward, SquaredReluGluBackward, SwigluBackward, TokenDistill, TokenLoss,
 };
 use fairy2i_gpu::train::step::{Batch, Part};
 
@@ -18,7 +19,7 @@ use fairy2i_gpu::train::step::{Batch, Part};
 pub const STEP: f64 = 1e-5;
 
 /// Derivatives of `f` in every value of `x`.
-fn differences(x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+pub fn differences(x: &[f64], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
     let mut x = x.to_vec();
     (0..x.len())
         .map(|i| {
@@ -45,12 +46,12 @@ pub fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&v| f64::from(v)).collect()
 }
 
-fn dot(a: &[f64], b: &[f32]) -> f64 {
+pub fn dot(a: &[f64], b: &[f32]) -> f64 {
     a.iter().zip(b).map(|(a, &b)| a * f64::from(b)).sum()
 }
 
 /// Runs an op on its buffers and returns buffer `result`.
-fn run<O: Op>(op: &O, buffers: &[&[f32]], result: usize) -> Vec<f32> {
+pub fn run<O: Op>(op: &O, buffers: &[&[f32]], result: usize) -> Vec<f32> {
     let cpu = Cpu::reference();
     let held: Vec<_> = buffers
         .iter()
@@ -63,24 +64,29 @@ fn run<O: Op>(op: &O, buffers: &[&[f32]], result: usize) -> Vec<f32> {
 
 #[test]
 fn norms() {
-    let (rows, n, eps) = (3, 17, 1e-5f32);
+    norms_of(17, Rms::real(1e-5));
+    norms_of(18, Rms::complex(1e-5));
+}
+
+fn norms_of(n: usize, rms: Rms) {
+    let rows = 3;
     let (x, w) = (noise(1, rows * n, 2.0), noise(2, n, 1.5));
     let d_y = noise(3, rows * n, 1.0);
     let op = RmsNormBackward {
         tokens: rows,
         n,
-        eps,
+        rms,
         accumulate: false,
     };
     let out = vec![0.0; rows * n];
     let buffers: [&[f32]; 5] = [&x, &w, &d_y, &out, &vec![0.0; rows]];
-    let eps = f64::from(eps);
-    let want = differences(&wide(&x), |x| dot(&exact::norm(x, &wide(&w), eps), &d_y));
+    let norm = |x: &[f64], w: &[f64]| exact::norm(x, w, rms);
+    let want = differences(&wide(&x), |x| dot(&norm(x, &wide(&w)), &d_y));
     assert!(relative(&run(&op, &buffers, 3), &want) < 1e-6);
     let scale = run(&op, &buffers, 4);
     let op = RmsNormWeightBackward { tokens: rows, n };
     let got = run(&op, &[&x, &d_y, &scale, &vec![0.0; n]], 3);
-    let want = differences(&wide(&w), |w| dot(&exact::norm(&wide(&x), w, eps), &d_y));
+    let want = differences(&wide(&w), |w| dot(&norm(&wide(&x), w), &d_y));
     assert!(relative(&got, &want) < 1e-6);
 }
 
@@ -96,6 +102,27 @@ fn gated_activation() {
     let want = differences(&wide(&x), |x| dot(&forward(x), &d_y));
     let got = run(&SwigluBackward { tokens: rows, n }, &[&d_y, &x], 1);
     assert!(relative(&got, &want) < 1e-6);
+}
+
+#[test]
+fn complex_gated_activation() {
+    let (rows, n) = (2, 18);
+    let half = n / 2;
+    let (x, d_y) = (noise(4, rows * 2 * n, 3.0), noise(5, rows * n, 1.0));
+    let forward = |x: &[f64]| -> Vec<f64> {
+        let row = |x: &[f64]| -> Vec<f64> {
+            let of =
+                |i: usize| exact::squared_gated([x[i], x[half + i]], [x[n + i], x[n + half + i]]);
+            let values: Vec<[f64; 2]> = (0..half).map(of).collect();
+            let parts = [0, 1].map(|part| values.iter().map(move |value| value[part]));
+            parts.into_iter().flatten().collect()
+        };
+        x.chunks(2 * n).flat_map(row).collect()
+    };
+    let want = differences(&wide(&x), |x| dot(&forward(x), &d_y));
+    assert!(want.contains(&0.0) && want.iter().any(|d| d.abs() > 1.0));
+    let op = SquaredReluGluBackward { tokens: rows, n };
+    assert!(relative(&run(&op, &[&d_y, &x], 1), &want) < 1e-6);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod block8;
 mod blocks;
 #[path = "../common/mod.rs"]
 mod common;
+mod complex;
 mod exact;
 mod formats;
 mod gradient;

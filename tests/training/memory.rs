@@ -7,6 +7,7 @@ use fairy2i_gpu::backend::{Backend, Cpu, DeviceFacts, Wrapper};
 use fairy2i_gpu::model::config::{Rope, RopeScaling};
 use fairy2i_gpu::model::{Config, Granularity, Method, Recipe};
 use fairy2i_gpu::ops::Features;
+use fairy2i_gpu::ops::quantize::Activations;
 use fairy2i_gpu::train::step::{Masters, Memory, Moments, Scope, TrainOptions, Trainer};
 use std::cell::Cell;
 
@@ -79,6 +80,30 @@ fn parts_of_a_model_take_what_they_need() -> Result<()> {
         }
         counting.judge(announced);
         assert!(scope == Scope::Whole || announced.moments < all.moments / 2);
+    }
+    Ok(())
+}
+
+#[test]
+fn announced_memory_of_a_complex_model_is_what_is_allocated() -> Result<()> {
+    for (method, masters, activations) in [
+        (Method::Full, Masters::F32, Activations::Float),
+        (W2, Masters::F32, Activations::Int8),
+        (W2, Masters::Bf16, Activations::Float),
+    ] {
+        let mut config = config();
+        config.architecture = "ComplexNetForCausalLM".into();
+        (config.hidden, config.intermediate, config.vocab) = (64, 200, 500);
+        let mut options = options(method, true);
+        (options.n_seqs, options.length) = (3, 40);
+        (options.masters, options.activations) = (masters, activations);
+        options.distill = 0.5;
+        let counting = Counting::new();
+        let facts = &counting.facts;
+        let announced = Memory::of(&config, &options, facts.features, facts.max_words);
+        let mut trainer = Trainer::from_scratch(&counting, &config, options, 0)?;
+        trainer.teach(&Taken::from(&trainer)?)?;
+        counting.judge(announced);
     }
     Ok(())
 }

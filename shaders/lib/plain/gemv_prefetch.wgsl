@@ -1,11 +1,11 @@
 // The plain stand-in for ../gemv_prefetch.wgsl: loads stay where the compiler puts them.
 
-fn gemv_hold_first(ready: Row, seen: u32) {}
+fn gemv_hold_first(ready: Rows, seen: u32) {}
 
 fn gemv_seen(t: Token) -> u32 {
     return 0u;
 }
 
-fn gemv_hold(now: Row, next: Row) -> Row {
+fn gemv_hold(now: Rows, next: Rows) -> Rows {
     return now;
 }

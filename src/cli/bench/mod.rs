@@ -142,7 +142,7 @@ impl Bench {
             return Err(Error::usage("bench train needs a shape", "give --shape"));
         };
         let config = shapes::shape(&name)?;
-        let recipe = self.recipe.recipe(MethodName::Fairy2i, config.layers)?;
+        let recipe = self.recipe.recipe(MethodName::Fairy2i, &config)?;
         let options = TrainOptions {
             checkpoint: !self.keep_activations,
             exact: self.paths.exact,
@@ -164,7 +164,7 @@ impl Bench {
     fn model(self, progress: bool) -> Result<()> {
         if let (Some(folder), Some(shape)) = (&self.save_packed, &self.shape) {
             let config = shapes::shape(shape)?;
-            let recipe = self.recipe.recipe(MethodName::Fairy2i, config.layers)?;
+            let recipe = self.recipe.recipe(MethodName::Fairy2i, &config)?;
             let bar = out::progress(progress, config.linears().len());
             let file = Some(Path::new(shape)).filter(|path| path.is_file());
             let inputs = Inputs::of(file);
@@ -224,7 +224,7 @@ impl Bench {
         let (name, mut config, weights, recipe) = match &self.shape {
             Some(shape) => {
                 let config = shapes::shape(shape)?;
-                let recipe = self.recipe.recipe(MethodName::Fairy2i, config.layers)?;
+                let recipe = self.recipe.recipe(MethodName::Fairy2i, &config)?;
                 (shape.clone(), config, None, recipe)
             }
             None => {

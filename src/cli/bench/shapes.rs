@@ -9,7 +9,7 @@ use std::path::Path;
 const LONGEST: u64 = 16 << 20;
 
 /// Names of the shapes that need no file.
-pub(super) const NAMES: &str = "llama2-7b, llama3-8b, tinyllama-1.1b";
+pub(super) const NAMES: &str = "llama2-7b, llama3-8b, tinyllama-1.1b, ifairy-700m, ifairy-1.3b";
 
 /// The shape `name`: one of [`NAMES`], or a path to a `config.json`.
 pub(super) fn shape(name: &str) -> Result<Config> {
@@ -32,10 +32,22 @@ pub(super) fn shape(name: &str) -> Result<Config> {
         bos: Some(1),
         eos: vec![2],
     };
+    // Sizes are those of the real vectors: twice the complex ones.
+    let ifairy = |hidden: usize, intermediate: usize, heads: usize| Config {
+        architecture: "ComplexNetForCausalLM".to_owned(),
+        hidden: 2 * hidden,
+        intermediate: 2 * intermediate,
+        heads,
+        head_dim: 2 * hidden / heads,
+        ..llama(32_000, 2 * hidden, 2 * intermediate, 24, heads, 2048, 1e4)
+    };
     Ok(match name {
         "llama2-7b" => llama(32_000, 4096, 11_008, 32, 32, 4096, 1e4),
         "llama3-8b" => llama(128_256, 4096, 14_336, 32, 8, 8192, 5e5),
         "tinyllama-1.1b" => llama(32_000, 2048, 5632, 22, 4, 2048, 1e4),
+        "ifairy-700m" => ifairy(1536, 4096, 16),
+        // The paper has 5460: the next multiple of 64, which whole tiles of matrix units want.
+        "ifairy-1.3b" => ifairy(2048, 5504, 32),
         path if Path::new(path).is_file() => return from_file(path),
         _ => {
             return Err(Error::usage(
@@ -67,6 +79,9 @@ mod tests {
             ("llama2-7b", 6.738),
             ("llama3-8b", 8.030),
             ("tinyllama-1.1b", 1.100),
+            // Their names count complex weights of blocks; real numbers are counted here, embedding and head too.
+            ("ifairy-700m", 1.556),
+            ("ifairy-1.3b", 2.691),
         ] {
             let parameters = shape(name).expect("known").parameters() as f64 / 1e9;
             assert!((parameters - billions).abs() < 1e-3, "{name}: {parameters}");

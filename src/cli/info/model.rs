@@ -17,6 +17,8 @@ struct ModelInfo {
     model: String,
     architecture: String,
     vocabulary: usize,
+    /// Whether sizes count complex values.
+    complex: bool,
     hidden: usize,
     intermediate: usize,
     layers: usize,
@@ -90,6 +92,8 @@ fn gather(
     kv: Kv,
 ) -> Result<ModelInfo> {
     let config = &opened.config;
+    let complex = config.blueprint().complex;
+    let reals = if complex { 2 } else { 1 };
     let storage = Storage::of(opened, recipe)?;
     let kv = kv.for_heads(config.head_dim);
     let cache = 2 * config.layers * config.kv_heads * config.head_dim * kv.bytes();
@@ -98,12 +102,13 @@ fn gather(
         model: model.display().to_string(),
         architecture: config.architecture.clone(),
         vocabulary: config.vocab,
-        hidden: config.hidden,
-        intermediate: config.intermediate,
+        complex,
+        hidden: config.hidden / reals,
+        intermediate: config.intermediate / reals,
         layers: config.layers,
         heads: config.heads,
         kv_heads: config.kv_heads,
-        head_dim: config.head_dim,
+        head_dim: config.head_dim / reals,
         context: config.context,
         rope_theta: config.rope.theta,
         rope_scaling: match config.rope.scaling {
@@ -173,7 +178,7 @@ impl Storage {
             sum.all += bytes;
             let linear = match planned.role {
                 plan::Role::Codes | plan::Role::Scales => true,
-                plan::Role::Dense => !any_packed && planned.name != Config::EMBED,
+                plan::Role::Dense => !any_packed && planned.name != opened.config.embed_name(),
                 plan::Role::Norm => false,
             };
             sum.linear += if linear { bytes } else { 0 };
@@ -188,7 +193,7 @@ impl Storage {
                     !opened.config.tied
                 };
             if counted {
-                sum.weights += layer.out_features * layer.in_features;
+                sum.weights += layer.out_features * layer.columns();
             }
         }
         Ok(sum)
@@ -266,8 +271,14 @@ fn calibrated(c: &CalibrationReport) -> String {
 
 fn shape(info: &ModelInfo) -> String {
     format!(
-        "{} layers, hidden {}, intermediate {}, {} heads of {} ({} for keys and values)",
-        info.layers, info.hidden, info.intermediate, info.heads, info.head_dim, info.kv_heads
+        "{} layers, hidden {}{}, intermediate {}, {} heads of {} ({} for keys and values)",
+        info.layers,
+        info.hidden,
+        if info.complex { " (complex)" } else { "" },
+        info.intermediate,
+        info.heads,
+        info.head_dim,
+        info.kv_heads
     )
 }
 

@@ -93,8 +93,7 @@ impl Quantize {
     pub(super) fn run(self) -> Result<()> {
         let started = Instant::now();
         let files = ModelFiles::from(source::open(Some(&self.input))?);
-        let blocks = files.config().layers;
-        let recipe = self.recipe.recipe(MethodName::Fairy2i, blocks)?;
+        let recipe = self.recipe.recipe(MethodName::Fairy2i, files.config())?;
         files.require_full_precision()?;
         let options = QuantizeOptions {
             recipe,

@@ -97,6 +97,7 @@ pub fn analyze(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Analysis> {
     refuse_baselines(files)?;
+    crate::model::refuse_complex(files.config(), "an analysis")?;
     let linears = files.config().linears();
     let kinds = kinds(files.config());
     let steps = options.text.as_ref().map_or(0, TextOptions::steps);

@@ -13,7 +13,7 @@ pub use write::{plain, to_json};
 
 use super::json::{Strict, show};
 use crate::error::{Error, Result};
-use crate::model::blueprint::FAMILIES;
+use crate::model::blueprint::{Blueprint, FAMILIES};
 use crate::model::{Config, Recipe};
 use serde_json::{Map, Value};
 
@@ -160,8 +160,10 @@ impl<'a> Fields<'a> {
     }
 
     fn config(&self) -> Result<Config> {
-        let architecture = self.architecture()?;
-        self.refuse_variants(&architecture)?;
+        let (architecture, family) = self.architecture()?;
+        self.refuse_variants(&architecture, family)?;
+        // The sizes of complex vectors count complex values.
+        let reals = if family.complex { 2 } else { 1 };
         let vocab = self.size("vocab_size", None, 1 << 24)?;
         let hidden = self.size("hidden_size", None, 1 << 20)?;
         let heads = self.size("num_attention_heads", None, 1 << 16)?;
@@ -172,19 +174,19 @@ impl<'a> Fields<'a> {
         }
         let mistral = architecture.starts_with("Mistral");
         let context = if mistral { 4096 * 32 } else { 2048 };
-        let norm_eps = self.positive("rms_norm_eps", Some(1e-6))? as f32;
+        let norm_eps = self.positive("rms_norm_eps", Some(family.norm_eps))? as f32;
         if !norm_eps.is_normal() {
             return Err(self.error("rms_norm_eps", "is outside the range of 32-bit floats"));
         }
         let config = Config {
             architecture,
             vocab,
-            hidden,
-            intermediate: self.size("intermediate_size", None, 1 << 22)?,
+            hidden: reals * hidden,
+            intermediate: reals * self.size("intermediate_size", None, 1 << 22)?,
             layers: self.size("num_hidden_layers", None, 1 << 12)?,
             heads,
             kv_heads,
-            head_dim: self.head_dim(hidden, heads)?,
+            head_dim: reals * self.head_dim(hidden, heads)?,
             context: self.size("max_position_embeddings", Some(context), 1 << 30)?,
             rope: self.rope()?,
             norm_eps,
@@ -196,15 +198,21 @@ impl<'a> Fields<'a> {
             },
         };
         self.refuse_window(mistral, config.context)?;
-        self.refuse_scales(config.head_dim)?;
+        self.refuse_scales(config.head_dim / reals)?;
         self.refuse_absurd(&config)?;
         Ok(config)
     }
 
-    fn architecture(&self) -> Result<String> {
-        let known = || FAMILIES.iter().flat_map(|family| family.architectures);
+    /// Hugging Face's name of what it is, and its family.
+    fn architecture(&self) -> Result<(String, &'static Blueprint)> {
+        let known = || {
+            let all = FAMILIES.iter();
+            all.flat_map(|family| family.architectures.iter().map(|names| (*family, names)))
+        };
         let can = || {
-            let names: Vec<_> = known().map(|(architecture, _)| *architecture).collect();
+            let names: Vec<_> = known()
+                .map(|(_, (architecture, _))| *architecture)
+                .collect();
             format!("is not supported; {} are", names.join(" and "))
         };
         let kind = self.text("model_type")?;
@@ -214,19 +222,27 @@ impl<'a> Fields<'a> {
             Some(Value::Array(all)) if all.len() == 1 => Some(&all[0]),
             Some(v) => Some(v),
         };
-        let by_name = |name: &Value| known().find(|(a, _)| Some(*a) == name.as_str());
-        let by_kind = |kind: &str| known().find(|(_, k)| *k == kind);
+        let by_name = |name: &Value| known().find(|(_, (a, _))| Some(*a) == name.as_str());
+        let by_kind = |kind: &str| known().find(|(_, (_, k))| *k == kind);
         let found = match (named, kind) {
-            (Some(name), _) => by_name(name)
+            (Some(name), kind) => by_name(name)
+                // iFairy's code comes with its models, whatever they call its class.
+                .or_else(|| by_kind(kind?).filter(|found| found.0.complex))
                 .ok_or_else(|| self.error("architectures", format!("{} {}", brief(name), can())))?,
             (None, Some(kind)) => by_kind(kind)
                 .ok_or_else(|| self.error("model_type", format!("`{}` {}", show(kind), can())))?,
             (None, None) => return Err(self.error("architectures", "is missing")),
         };
-        if let Some(kind) = kind.filter(|k| by_kind(k).is_none()) {
-            return Err(self.error("model_type", format!("`{}` {}", show(kind), can())));
+        let (family, (name, _)) = found;
+        let same = |kind: &str| by_kind(kind).is_some_and(|named| std::ptr::eq(named.0, family));
+        if let Some(kind) = kind.filter(|kind| !same(kind)) {
+            let what = match by_kind(kind) {
+                None => can(),
+                Some(_) => format!("is not that of a {name}"),
+            };
+            return Err(self.error("model_type", format!("`{}` {what}", show(kind))));
         }
-        Ok(found.0.to_owned())
+        Ok((name.to_string(), family))
     }
 
     fn head_dim(&self, hidden: usize, heads: usize) -> Result<usize> {

@@ -3,6 +3,7 @@
 
 use super::{Fields, brief, show};
 use crate::error::Result;
+use crate::model::blueprint::Blueprint;
 use serde_json::Value;
 
 /// Fields that are harmless when they are off: false, 0, an empty string or list.
@@ -58,12 +59,9 @@ const ROTARY: [&str; 5] = [
     "rotary_dim",
 ];
 
-/// Names that transformers gives the activation function x * sigmoid(x).
-const SILU: [&str; 2] = ["silu", "swish"];
-
 impl Fields<'_> {
     /// Refuses variants of the family that compute something else.
-    pub(super) fn refuse_variants(&self, architecture: &str) -> Result<()> {
+    pub(super) fn refuse_variants(&self, architecture: &str, family: &Blueprint) -> Result<()> {
         for field in ["attention_bias", "mlp_bias"] {
             self.flag(field, false)?;
         }
@@ -89,9 +87,10 @@ impl Fields<'_> {
             }
         }
         for field in ["hidden_act", "hidden_activation", "activation_function"] {
-            let act = self.text(field)?.unwrap_or(SILU[0]);
-            if !SILU.contains(&act) {
-                let what = format!("`{}` is not supported; silu is", show(act));
+            let usual = family.hidden_act[0];
+            let act = self.text(field)?.unwrap_or(usual);
+            if !family.hidden_act.contains(&act) {
+                let what = format!("`{}` is not supported; {usual} is", show(act));
                 return Err(self.error(field, what));
             }
         }

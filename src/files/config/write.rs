@@ -42,6 +42,9 @@ pub fn plain(config: &Config) -> Map<String, Value> {
         [one] => one.into(),
         _ => config.eos.clone().into(),
     };
+    let blueprint = config.blueprint();
+    // The sizes of complex vectors count complex values.
+    let reals = if blueprint.complex { 2 } else { 1 };
     let mut map = Map::new();
     let mut put = |field: &str, value: Value| {
         map.insert(field.to_owned(), value);
@@ -49,12 +52,12 @@ pub fn plain(config: &Config) -> Map<String, Value> {
     put("architectures", json!([config.architecture]));
     put("model_type", model_type(config).into());
     put("vocab_size", config.vocab.into());
-    put("hidden_size", config.hidden.into());
-    put("intermediate_size", config.intermediate.into());
+    put("hidden_size", (config.hidden / reals).into());
+    put("intermediate_size", (config.intermediate / reals).into());
     put("num_hidden_layers", config.layers.into());
     put("num_attention_heads", config.heads.into());
     put("num_key_value_heads", config.kv_heads.into());
-    put("head_dim", config.head_dim.into());
+    put("head_dim", (config.head_dim / reals).into());
     put("max_position_embeddings", config.context.into());
     put("rope_theta", config.rope.theta.into());
     put("rope_scaling", rope_scaling(config.rope.scaling));
@@ -62,7 +65,7 @@ pub fn plain(config: &Config) -> Map<String, Value> {
     put("tie_word_embeddings", config.tied.into());
     put("bos_token_id", config.bos.into());
     put("eos_token_id", eos);
-    put("hidden_act", "silu".into());
+    put("hidden_act", blueprint.hidden_act[0].into());
     put("attention_bias", false.into());
     put("mlp_bias", false.into());
     if mistral {

@@ -6,7 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-/// The settings of a file (its name and text), where `command_line` says nothing else. Fields that neither has must
+/// The settings of a file (its name and text), where `command_line` says nothing else, and those of `base` (TOML), where
+/// the file says nothing either. Fields that none of them has must
 /// have a default in `T`; with `deny_unknown_fields` there, a misspelt field is an error.
 ///
 /// `command_line` serializes to those fields that were given: `Option`s that are `None` are left out.
@@ -14,6 +15,7 @@ use toml::{Table, Value};
 /// # Errors
 /// [`Error::File`] naming the file and the field.
 pub fn merged<T: DeserializeOwned>(
+    base: &str,
     file: Option<(&str, &str)>,
     command_line: &impl Serialize,
 ) -> Result<T> {
@@ -23,10 +25,9 @@ pub fn merged<T: DeserializeOwned>(
         let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
         Error::file(show(name), show(&line), "correct the field")
     };
-    let mut table: Table = match file {
-        Some((_, text)) => text.parse().map_err(|e: toml::de::Error| bad(&e))?,
-        None => Table::new(),
-    };
+    let parse = |text: &str| text.parse().map_err(|e: toml::de::Error| bad(&e));
+    let mut table: Table = parse(base)?;
+    override_with(&mut table, parse(file.map_or("", |(_, text)| text))?);
     let over = Table::try_from(command_line).map_err(|e| bad(&e))?;
     override_with(&mut table, over);
     table.try_into().map_err(|e: toml::de::Error| bad(&e))
@@ -153,7 +154,7 @@ mod tests {
             adam: Inner { eps: Some(1e-6) },
             ..NOTHING
         };
-        let config: Config = merged(Some(("a.toml", file)), &given).unwrap();
+        let config: Config = merged("", Some(("a.toml", file)), &given).unwrap();
         assert_eq!((config.lr, config.steps), (0.5, 8));
         assert_eq!(
             config.adam,
@@ -162,15 +163,21 @@ mod tests {
                 eps: 1e-6
             }
         );
-        assert_eq!(merged::<Config>(None, &NOTHING).unwrap(), Config::default());
-        let again: Config = merged(Some(("b", &text(&config).unwrap())), &NOTHING).unwrap();
+        assert_eq!(
+            merged::<Config>("", None, &NOTHING).unwrap(),
+            Config::default()
+        );
+        let config: Config =
+            merged("lr = 0.25\nsteps = 3", Some(("a.toml", file)), &NOTHING).unwrap();
+        assert_eq!((config.lr, config.steps), (0.5, 7));
+        let again: Config = merged("", Some(("b", &text(&config).unwrap())), &NOTHING).unwrap();
         assert_eq!(again, config);
     }
 
     #[test]
     fn mistakes_are_named_in_one_line() {
         for (file, word) in [("rl = 1", "rl"), ("lr = \"x\"", "lr"), ("lr = ", "a.toml")] {
-            let error = merged::<Config>(Some(("a.toml", file)), &NOTHING).unwrap_err();
+            let error = merged::<Config>("", Some(("a.toml", file)), &NOTHING).unwrap_err();
             let message = error.to_string();
             assert!(
                 message.contains("a.toml") && message.contains(word),

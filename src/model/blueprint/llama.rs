@@ -1,7 +1,9 @@
 //! LLaMA (arXiv 2302.13971, 2307.09288, 2407.21783) and Mistral without a sliding window (arXiv 2310.06825): grouped
 //! queries, rotary positions, a gated MLP, a norm before each half of a block, no biases.
 
-use super::{Blueprint, Config, Input, Layer, Norm, Output, Stack};
+use super::{Blueprint, Config, Input, Layer, Names, Norm, Output, Stack};
+use crate::model::Form;
+use crate::ops::activation::Gate;
 
 /// The family.
 pub static LLAMA: Blueprint = Blueprint {
@@ -9,6 +11,17 @@ pub static LLAMA: Blueprint = Blueprint {
         ("LlamaForCausalLM", "llama"),
         ("MistralForCausalLM", "mistral"),
     ],
+    complex: false,
+    gate: Gate::Silu,
+    hidden_act: &["silu", "swish"],
+    norm_eps: 1e-6,
+    dense_head: false,
+    stages: 2,
+    names: Names {
+        embed: "model.embed_tokens",
+        norm: "model.norm",
+        blocks: "model.layers.",
+    },
     norms: &[
         Norm {
             name: "input_layernorm",
@@ -22,7 +35,8 @@ pub static LLAMA: Blueprint = Blueprint {
     stacks: &[
         Stack {
             name: "qkv",
-            input: Input::Norm(0),
+            input: Input::Residual,
+            norm: Some(0),
             inputs: hidden,
             layers: &[
                 layer("q", "self_attn.q_proj", Config::queries),
@@ -34,13 +48,15 @@ pub static LLAMA: Blueprint = Blueprint {
         Stack {
             name: "o",
             input: Input::Attention,
+            norm: None,
             inputs: Config::queries,
             layers: &[layer("o", "self_attn.o_proj", hidden)],
             output: Output::Residual,
         },
         Stack {
             name: "gateup",
-            input: Input::Norm(1),
+            input: Input::Residual,
+            norm: Some(1),
             inputs: hidden,
             layers: &[
                 layer("gate", "mlp.gate_proj", intermediate),
@@ -51,6 +67,7 @@ pub static LLAMA: Blueprint = Blueprint {
         Stack {
             name: "down",
             input: Input::Activation,
+            norm: None,
             inputs: intermediate,
             layers: &[layer("down", "mlp.down_proj", hidden)],
             output: Output::Residual,
@@ -62,6 +79,7 @@ const fn layer(kind: &'static str, name: &'static str, outputs: super::Width) ->
     Layer {
         kind,
         name,
+        form: Form::WidelyLinear,
         outputs,
     }
 }

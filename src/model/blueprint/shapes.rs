@@ -3,6 +3,7 @@
 use super::{BlockTensor, Blueprint, FAMILIES, LLAMA, Output, Stack};
 use crate::model::Form;
 use crate::model::config::{Config, LinearShape};
+use crate::ops::norm::Rms;
 
 /// A tensor of a model beside its embedding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,17 +29,25 @@ impl Config {
         FAMILIES.iter().find(is).copied().unwrap_or(&LLAMA)
     }
 
+    /// What its norms divide by.
+    pub fn rms(&self) -> Rms {
+        Rms {
+            eps: self.norm_eps,
+            complex: self.blueprint().complex,
+        }
+    }
+
     /// What the names of all tensors of block `l` begin with, before a dot.
-    pub fn block_name(l: usize) -> String {
-        format!("{}{l}", Self::BLOCKS)
+    pub fn block_name(&self, l: usize) -> String {
+        format!("{}{l}", self.blueprint().names.blocks)
     }
 
     /// The layers of a stack of block `l`.
     fn stack(&self, l: usize, stack: &Stack) -> Vec<LinearShape> {
-        let block = Self::block_name(l);
+        let block = self.block_name(l);
         let layers = stack.layers.iter().map(|layer| LinearShape {
             prefix: format!("{block}.{}", layer.name),
-            form: Form::WidelyLinear,
+            form: layer.form,
             out_features: (layer.outputs)(self),
             in_features: (stack.inputs)(self),
         });
@@ -74,7 +83,7 @@ impl Config {
 
     /// Names of the norms of block `l`, in the order of [`Blueprint::norms`].
     pub fn block_norms(&self, l: usize) -> Vec<String> {
-        let block = Self::block_name(l);
+        let block = self.block_name(l);
         let norms = self.blueprint().norms.iter();
         norms
             .map(|norm| format!("{block}.{}.weight", norm.name))
@@ -96,7 +105,7 @@ impl Config {
             }));
         }
         all.push(WeightShape::Norm {
-            name: Self::NORM.to_owned(),
+            name: self.norm_name(),
             width: self.hidden,
         });
         all.push(WeightShape::Linear(self.head()));
@@ -117,7 +126,7 @@ impl Config {
         let count = |weight: WeightShape| match weight {
             WeightShape::Norm { width, .. } => width,
             WeightShape::Linear(l) if self.tied && l.prefix == Self::HEAD => 0,
-            WeightShape::Linear(l) => l.out_features * l.in_features,
+            WeightShape::Linear(l) => l.out_features * l.columns(),
         };
         let weights: usize = self.weights().into_iter().map(count).sum();
         weights + self.vocab * self.hidden
@@ -128,6 +137,22 @@ impl Config {
         let stacks = self.blueprint().stacks.iter();
         let widths = stacks.map(|stack| (stack.inputs)(self));
         widths.fold(self.hidden, usize::max)
+    }
+
+    /// Values of the widest norm, the one before the head included.
+    pub fn widest_norm(&self) -> usize {
+        let norms = self.blueprint().norms.iter();
+        let widths = norms.map(|norm| (norm.width)(self));
+        widths.fold(self.hidden, usize::max)
+    }
+
+    /// How many complex rows of a stack have their outputs together ([`PhaseShape`](crate::ops::phase::PhaseShape)): those of a
+    /// head, so that attention of complex heads is that of real ones with halves; 0 where real parts of a layer come first.
+    pub fn half_run(&self, stack: &Stack) -> usize {
+        match stack.output {
+            Output::Attention if self.blueprint().complex => self.head_dim / 2,
+            _ => 0,
+        }
     }
 
     /// Outputs of the widest stack of a block.

@@ -44,6 +44,7 @@ impl<B: Backend> Model<B> {
             heads: c.heads,
             kv_heads: c.kv_heads,
             head_dim: c.head_dim,
+            complex: c.blueprint().complex,
             kv: self.kv,
             capacity: cache.capacity,
             offset: 0,

@@ -39,7 +39,7 @@ impl<B: Backend> Model<B> {
         x: &'a B::Buffer,
         weight: Option<&'a B::Buffer>,
     ) -> Input<'a, B> {
-        let norm = weight.map(|w| (w, self.config.norm_eps));
+        let norm = weight.map(|w| (w, self.config.rms()));
         Input {
             x,
             norm,
@@ -109,12 +109,18 @@ impl<B: Backend> Model<B> {
         n_absmax_partials: usize,
     ) -> Input<'a, B> {
         let s = &self.scratch;
-        match stack.input {
-            blueprint::Input::Norm(norm) => self.input(&s.x, Some(&block.norms[norm])),
-            blueprint::Input::Attention => self.input(&s.attention, None),
-            blueprint::Input::Activation => Input {
+        let x = match stack.input {
+            blueprint::Input::Residual => &s.x,
+            blueprint::Input::Attention => &s.attention,
+            blueprint::Input::Activation => &s.activation,
+        };
+        let input = self.input(x, stack.norm.map(|norm| &block.norms[norm]));
+        match input.norm {
+            // the maxima are those of values that the norm has still to scale
+            Some(_) => input,
+            None => Input {
                 n_absmax_partials,
-                ..self.input(&s.activation, None)
+                ..input
             },
         }
     }
@@ -127,8 +133,9 @@ impl<B: Backend> Model<B> {
         rows: usize,
     ) -> Result<usize> {
         let (s, run) = (&self.scratch, self.run(rows, false));
+        let gate = (self.config.blueprint().gate, &s.activation);
         linear
-            .apply_swiglu(&self.backend, &s.linear, input, &s.activation, run)
+            .apply_gated(&self.backend, &s.linear, input, gate, run)
             .await
     }
 

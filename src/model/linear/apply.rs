@@ -4,22 +4,23 @@ use super::{Linear, LinearScratch, Phase, Shard, Weight};
 use crate::backend::{Backend, kernel_for};
 use crate::error::Result;
 use crate::ops::MatrixDtype;
+use crate::ops::activation::{Gate, SquaredReluGlu, SwiGlu};
 use crate::ops::matmul::{Dense, MatmulGemm, MatmulGemv};
-use crate::ops::norm::{RmsNormQuantize, roundable};
+use crate::ops::norm::RmsNorm;
+use crate::ops::norm::{Rms, RmsNormQuantize, roundable};
 use crate::ops::phase::{
     Outcome, PhaseGemm, PhaseGemmBits, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseGemvFused,
     PhaseShape,
 };
 use crate::ops::quantize::Hadamard;
 use crate::ops::quantize::{Activations, FakeQuant, QuantizeAct};
-use crate::ops::{activation::SwiGlu, norm::RmsNorm};
 
 /// What a layer reads: tokens of f32, which are normalized first if a norm is given.
 pub(crate) struct Input<'a, B: Backend> {
     /// The values, [tokens, in_features].
     pub x: &'a B::Buffer,
-    /// The weight of an RMS norm and its epsilon.
-    pub norm: Option<(&'a B::Buffer, f32)>,
+    /// The weight of an RMS norm, and what it divides by.
+    pub norm: Option<(&'a B::Buffer, Rms)>,
     /// How many partial maxima of each token's magnitudes the layer before has left in the scratch buffers: the largest of
     /// them is what the token is rounded by. 0 where there are none, and the layer must look for itself.
     pub n_absmax_partials: usize,
@@ -85,27 +86,33 @@ impl<B: Backend> Linear<B> {
         }
     }
 
-    /// `y = silu(gate) * up` for a stack of gate and up: `y` is [tokens, half of the outputs]. Returns how many partial maxima
-    /// of each token are in the scratch buffers now: see [`Input::n_absmax_partials`].
-    pub(crate) async fn apply_swiglu(
+    /// What `gate` makes of a stack of gate and up: `y` is [tokens, half of the outputs]. Returns how many partial maxima of
+    /// each token are in the scratch buffers now: see [`Input::n_absmax_partials`].
+    pub(crate) async fn apply_gated(
         &self,
         backend: &B,
         scratch: &LinearScratch<B>,
         input: Input<'_, B>,
-        y: &B::Buffer,
+        (gate, y): (Gate, &B::Buffer),
         run: Run,
     ) -> Result<usize> {
         backend.scope(&|| self.name.clone());
         let input = self.rotate(backend, scratch, input, run.tokens).await?;
-        let at_once = self.apply_at_once(backend, scratch, &input, y, run, Outcome::Gated);
+        let at_once = self.apply_at_once(backend, scratch, &input, y, run, Outcome::Gated(gate));
         if let Some(n_partials) = at_once.await? {
             return Ok(n_partials);
         }
         self.apply_rotated(backend, scratch, input, &scratch.pairs, run)
             .await?;
-        let (rows, n) = (run.tokens, self.outputs() / 2);
+        let (tokens, n) = (run.tokens, self.outputs() / 2);
         let buffers = [&scratch.pairs, y];
-        backend.run(&SwiGlu { tokens: rows, n }, &buffers).await?;
+        match gate {
+            Gate::Silu => backend.run(&SwiGlu { tokens, n }, &buffers).await?,
+            Gate::SquaredRelu => {
+                let gated = SquaredReluGlu { tokens, n };
+                backend.run(&gated, &buffers).await?;
+            }
+        }
         Ok(0)
     }
 
@@ -160,7 +167,7 @@ impl<B: Backend> Linear<B> {
         let product = |shard| PhaseGemvFused {
             shape: self.shape(phase, run, shard),
             mode: run.activations,
-            norm: input.norm.map(|(_, eps)| eps),
+            norm: input.norm.map(|(_, rms)| rms),
             outcome,
             n_absmax_partials: input.n_absmax_partials,
             processors: tuning.processors,
@@ -183,7 +190,7 @@ impl<B: Backend> Linear<B> {
             ];
             backend.run(product, &buffers).await?;
         }
-        let left = products.first().filter(|p| p.outcome == Outcome::Gated);
+        let left = products.first().filter(|p| p.outcome != Outcome::Plain);
         Ok(Some(left.map_or(0, PhaseGemvFused::absmax_partials)))
     }
 
@@ -209,11 +216,13 @@ impl<B: Backend> Linear<B> {
     ) -> Result<()> {
         let (rows, columns, mode) = (run.tokens, self.in_features, run.activations);
         let (q, absmax) = (&scratch.rounded, &scratch.absmax);
-        if let Some((weight, eps)) = input.norm.filter(|_| roundable(columns)) {
+        let form = self.form();
+        if let Some((weight, rms)) = input.norm.filter(|_| roundable(columns)) {
             let round = RmsNormQuantize {
                 tokens: rows,
                 columns,
-                eps,
+                rms,
+                form,
                 mode,
             };
             return backend.run(&round, &[input.x, weight, q, absmax]).await;
@@ -222,6 +231,7 @@ impl<B: Backend> Linear<B> {
         let round = QuantizeAct {
             tokens: rows,
             columns,
+            form,
             mode,
         };
         backend.run(&round, &[x, q, absmax]).await
@@ -234,7 +244,7 @@ impl<B: Backend> Linear<B> {
         input: Input<'a, B>,
         rows: usize,
     ) -> Result<&'a B::Buffer> {
-        let Some((weight, eps)) = input.norm else {
+        let Some((weight, rms)) = input.norm else {
             return Ok(input.x);
         };
         let n = self.in_features;
@@ -244,7 +254,7 @@ impl<B: Backend> Linear<B> {
                 &RmsNorm {
                     tokens: rows,
                     n,
-                    eps,
+                    rms,
                 },
                 &buffers,
             )
@@ -260,12 +270,14 @@ impl<B: Backend> Linear<B> {
         x: &'a B::Buffer,
         run: Run,
     ) -> Result<&'a B::Buffer> {
-        if run.activations == Activations::Float {
+        if run.activations == Activations::Float || self.unrounded {
             return Ok(x);
         }
+        // The halves of a token are rounded apart where the layers would do so that are quantized.
+        let scales = self.form().token_scales();
         let fake_quant = FakeQuant {
-            tokens: run.tokens,
-            columns: self.in_features,
+            tokens: run.tokens * scales,
+            columns: self.in_features / scales,
             mode: run.activations,
         };
         backend.run(&fake_quant, &[x, &scratch.prepared]).await?;
@@ -309,7 +321,7 @@ impl<B: Backend> Linear<B> {
             segments: self.segments.clone(),
             in_features: self.in_features,
             stages: phase.stages,
-            form: phase.form,
+            form: self.form,
             half_run: self.half_run,
             per_row: phase.per_row,
             group_words: phase.group_words,

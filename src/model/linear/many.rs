@@ -46,7 +46,8 @@ impl<B: Backend> Linear<B> {
         y: &B::Buffer,
         run: Run,
     ) -> Result<()> {
-        if matches!(self.weight, Weight::Dense { .. }) && run.activations != Activations::Float {
+        let rounds = run.activations != Activations::Float && !self.unrounded;
+        if rounds && matches!(self.weight, Weight::Dense { .. }) {
             let x = self.normalize(backend, scratch, input, run.tokens).await?;
             let x = self.fake_quant(backend, scratch, x, run).await?;
             input = Input {
@@ -58,7 +59,7 @@ impl<B: Backend> Linear<B> {
         let cast = RmsNormF16 {
             tokens: run.tokens,
             n: self.in_features,
-            norm: input.norm.map(|(_, eps)| eps),
+            norm: input.norm.map(|(_, rms)| rms),
         };
         let weight = input.norm.map_or(input.x, |(w, _)| w);
         let buffers = [input.x, weight, &scratch.inputs_f16];

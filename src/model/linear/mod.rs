@@ -30,8 +30,12 @@ pub(crate) struct Linear<B: Backend> {
     name: String,
     in_features: usize,
     segments: Vec<usize>,
+    /// Which matrices it has where it is quantized; dense or not, halves of a token are rounded accordingly.
+    form: Form,
     /// Complex rows whose outputs lie together, as [`PhaseShape`](crate::ops::phase::PhaseShape) has it; 0 for none.
     half_run: usize,
+    /// Whether its inputs stay floats though those of other layers are rounded.
+    unrounded: bool,
     weight: Weight<B>,
 }
 
@@ -45,7 +49,6 @@ enum Weight<B: Backend> {
 
 /// A quantized stack.
 struct Phase<B: Backend> {
-    form: Form,
     stages: usize,
     /// Whether each row has scales of its own.
     per_row: bool,
@@ -107,10 +110,10 @@ impl<B: Backend> LinearScratch<B> {
         [
             expanded,
             product(&[tokens, integers]),
-            tokens,
+            product(&[tokens, c.blueprint().token_scales()]),
             product(&[tokens, widest]),
             product(&[tokens, widest]) / 2,
-            product(&[tokens, c.hidden]),
+            product(&[tokens, c.widest_norm()]),
             tokens.min(tuning.gemv_tokens)
                 * PhaseGemvFused::most_absmax_partials(c.intermediate, tuning.processors),
             product(&[tokens, c.outputs(Output::Gated)]),
@@ -155,13 +158,32 @@ impl<B: Backend> Linear<B> {
         Ok(Self {
             in_features,
             segments: rows.iter().map(|r| r.count).collect(),
+            form: Form::WidelyLinear,
             half_run: 0,
+            unrounded: false,
             weight: Weight::Dense {
                 dtype,
                 shards: upload_rows(backend, &name, rows, row_words)?,
             },
             name,
         })
+    }
+
+    /// A dense layer whose weight is on the device.
+    pub(crate) fn dense_on_device(
+        shape: LinearShape,
+        dtype: MatrixDtype,
+        shards: Vec<Shard<B>>,
+    ) -> Self {
+        Self {
+            in_features: shape.in_features,
+            segments: vec![shape.out_features],
+            form: Form::WidelyLinear,
+            half_run: 0,
+            unrounded: false,
+            weight: Weight::Dense { dtype, shards },
+            name: shape.prefix,
+        }
     }
 
     /// A stack of layers quantized with the same phase recipe.
@@ -204,9 +226,10 @@ impl<B: Backend> Linear<B> {
         Ok(Self {
             in_features: first.in_features,
             segments: layers.iter().map(|l| l.out_features).collect(),
+            form,
             half_run: 0,
+            unrounded: false,
             weight: Weight::Phase(Phase {
-                form,
                 stages,
                 per_row: first.granularity != Granularity::Tensor,
                 group_words,
@@ -266,9 +289,10 @@ impl<B: Backend> Linear<B> {
         Ok(Self {
             in_features,
             segments,
+            form,
             half_run: 0,
+            unrounded: false,
             weight: Weight::Phase(Phase {
-                form,
                 stages,
                 per_row: false,
                 group_words: words,
@@ -309,6 +333,25 @@ impl<B: Backend> Linear<B> {
         self
     }
 
+    /// Of dense layers that stand for layers of this form.
+    #[must_use]
+    pub(crate) fn of_form(mut self, form: Form) -> Self {
+        self.form = form;
+        self
+    }
+
+    /// With inputs that are not rounded, where it is dense.
+    #[must_use]
+    pub(crate) fn unrounded(mut self, unrounded: bool) -> Self {
+        self.unrounded = unrounded;
+        self
+    }
+
+    /// Which matrices it has where it is quantized.
+    pub(crate) fn form(&self) -> Form {
+        self.form
+    }
+
     /// Real inputs.
     pub(crate) fn in_features(&self) -> usize {
         self.in_features
@@ -330,7 +373,7 @@ impl<B: Backend> Linear<B> {
         4 * match &self.weight {
             Weight::Dense { dtype, shards } => rows(shards) * dtype.row_words(self.in_features),
             Weight::Phase(phase) => {
-                let planes = phase.form.matrices() * phase.stages;
+                let planes = self.form.matrices() * phase.stages;
                 rows(&phase.shards) * planes * words_for(self.in_features.div_ceil(2))
             }
         }

@@ -5,7 +5,7 @@ use crate::backend::{Backend, upload_new};
 use crate::error::Result;
 use crate::model::Granularity;
 use crate::ops::calibrate::{PhaseNearest, PhaseProject};
-use crate::ops::quantize::{LEAST_SCALE, PhaseUnpack, WeightShard};
+use crate::ops::quantize::{PhaseUnpack, WeightShard};
 
 /// Buffers of a weight whose scales are fitted; [`Fitting::words`] says how long `sums` and `unit` are.
 pub(crate) struct Fitting<'a, B: Backend> {
@@ -138,7 +138,7 @@ impl<B: Backend> Fitting<'_, B> {
 
     /// Least-squares scales of the present codes, each axis of U and of W by itself.
     pub(crate) async fn fit(&self) -> Result<()> {
-        let stages = self.shard.stages;
+        let (stages, least) = (self.shard.stages, self.shard.form.least_scale());
         let b = self.by_scale_block(self.project(self.target).await?);
         let mut a = Vec::with_capacity(stages);
         for stage in 0..stages {
@@ -154,7 +154,7 @@ impl<B: Backend> Fitting<'_, B> {
                 let sums = (0..stages).flat_map(|t| a.iter().map(move |a| (t, a)));
                 let sums: Vec<f64> = sums.map(|(t, a)| a[index(t)] / 2.0).collect();
                 let b: Vec<f64> = (0..stages).map(|t| b[index(t)] / 2.0).collect();
-                for (t, s) in least_squares(&sums, &b, self.nested)
+                for (t, s) in least_squares(&sums, &b, self.nested, least)
                     .into_iter()
                     .enumerate()
                 {
@@ -173,8 +173,8 @@ const SWEEPS: usize = 6;
 const LEAST_SUM: f64 = 1e-12;
 
 /// Least-squares scales of one axis: `a` [stages, stages] the sums `c_t c_u`, `b` [stages] the sums `c_t z`. Those of
-/// `nested` stages are fitted to what the stages before them leave.
-fn least_squares(a: &[f64], b: &[f64], nested: bool) -> Vec<f32> {
+/// `nested` stages are fitted to what the stages before them leave. No scale is below `least`.
+fn least_squares(a: &[f64], b: &[f64], nested: bool, least: f32) -> Vec<f32> {
     let stages = b.len();
     let own = |t: usize| a[t * stages + t].max(LEAST_SUM);
     let mut s: Vec<f64> = (0..stages).map(|t| b[t] / own(t)).collect();
@@ -190,7 +190,7 @@ fn least_squares(a: &[f64], b: &[f64], nested: bool) -> Vec<f32> {
             s[t] = (b[t] - known) / own(t);
         }
     }
-    let scale = |s: f64| (s.abs() as f32).max(LEAST_SCALE);
+    let scale = |s: f64| (s.abs() as f32).max(least);
     s.into_iter().map(scale).collect()
 }
 
@@ -201,17 +201,17 @@ mod tests {
     #[test]
     fn scales_of_orthogonal_stages_are_means() {
         assert_eq!(
-            least_squares(&[4.0, 0.0, 0.0, 2.0], &[2.0, -1.0], false),
+            least_squares(&[4.0, 0.0, 0.0, 2.0], &[2.0, -1.0], false, 1e-6),
             [0.5, 0.5]
         );
-        assert_eq!(least_squares(&[0.0], &[0.0], false), [LEAST_SCALE]);
+        assert_eq!(least_squares(&[0.0], &[0.0], false, 1e-6), [1e-6]);
     }
 
     #[test]
     fn nested_scales_do_not_know_later_stages() {
         let (a, b) = ([4.0, 1.0, 1.0, 2.0], [2.0, 1.5]);
-        assert_eq!(least_squares(&a, &b, true), [0.5, 0.5]);
-        let joint = least_squares(&a, &b, false);
+        assert_eq!(least_squares(&a, &b, true, 1e-6), [0.5, 0.5]);
+        let joint = least_squares(&a, &b, false, 1e-6);
         assert!(joint[0] < 0.4 && joint[1] > 0.5, "{joint:?}");
     }
 }

@@ -1,12 +1,10 @@
-//! Fairy2i weights, shard by shard.
+//! Codes of the phase quantizer, shard by shard.
 
 use super::shards::{self, Shards};
 use super::{Granularity, Packed, Quantized, Shape, add_errors};
 use crate::backend::{Backend, upload_new};
 use crate::error::Result;
-use crate::ops::quantize::{
-    LEAST_SCALE, PhaseMean, PhasePack, PhaseScale, PhaseUnpack, WeightShard,
-};
+use crate::ops::quantize::{PhaseMean, PhasePack, PhaseScale, PhaseUnpack, WeightShard};
 use std::ops::Range;
 
 /// Quantizes a weight in `stages` residual stages.
@@ -17,14 +15,13 @@ pub(super) async fn pack<B: Backend>(
     stages: usize,
     granularity: Granularity,
 ) -> Result<Quantized> {
-    let whole = WeightShard::whole(
-        shape.out_features,
-        shape.in_features,
-        granularity,
-        stages,
-        shape.exponent,
-    );
-    let mut shards = Shards::new(backend, r, shape.out_features, shape.in_features, true)?;
+    let (form, out) = (shape.form, shape.out_features);
+    let columns = form.columns(shape.in_features);
+    let whole = WeightShard {
+        form,
+        ..WeightShard::whole(out, columns, granularity, stages, shape.exponent)
+    };
+    let mut shards = Shards::new(backend, r, out, columns, true)?;
     // Shards that share no scales are quantized as weights of their own.
     let together = if whole.by_row() { 1 } else { shards.len() };
     let mut result = (Vec::new(), Vec::new(), [0.0; 2]);
@@ -38,7 +35,7 @@ pub(super) async fn pack<B: Backend>(
                 total_rows,
                 first_row: rows.start - first,
                 rows: rows.len(),
-                lower_rows: lower_rows(shape.out_features, &rows),
+                lower_rows: lower_rows(out, &rows),
                 ..whole
             })
             .collect();
@@ -60,7 +57,7 @@ pub(crate) async fn encode<B: Backend>(
         let mean = PhaseMean {
             shard,
             stage,
-            least: LEAST_SCALE,
+            least: shard.form.least_scale(),
         };
         backend.run(&mean, &[sums, scales]).await?;
     }
@@ -71,7 +68,7 @@ pub(crate) async fn encode<B: Backend>(
     backend.run(&pack, &[r, scales, codes, errors]).await
 }
 
-/// Lower real rows that belong to complex rows `rows`.
+/// Lower real rows that belong to complex rows `rows`, or their imaginary parts.
 fn lower_rows(out_features: usize, rows: &Range<usize>) -> usize {
     rows.end.min(out_features / 2) - rows.start
 }
@@ -97,7 +94,7 @@ async fn pack_run<B: Backend>(
         let mean = PhaseMean {
             shard: largest,
             stage,
-            least: LEAST_SCALE,
+            least: largest.form.least_scale(),
         };
         backend.run(&mean, &[&sums, &scale]).await?;
     }
@@ -116,15 +113,19 @@ async fn pack_run<B: Backend>(
     Ok(())
 }
 
-/// The dense weight of codes, into `r`.
+/// The weight of codes as it is stored, into `r`.
 pub(super) async fn unpack<B: Backend>(
     backend: &B,
     packed: &Packed,
     stages: usize,
     r: &mut [f32],
 ) -> Result<()> {
-    let (out, columns) = (packed.out_features, packed.in_features);
-    let whole = WeightShard::whole(out, columns, packed.granularity, stages, 0);
+    let (form, out) = (packed.form, packed.out_features);
+    let columns = form.columns(packed.in_features);
+    let whole = WeightShard {
+        form,
+        ..WeightShard::whole(out, columns, packed.granularity, stages, 0)
+    };
     let row_codes = whole.codes() / whole.rows;
     let per_shard = shards::rows_per_shard(backend, columns, true)?;
     for rows in shards::ranges(whole.rows, per_shard) {

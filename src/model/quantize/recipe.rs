@@ -99,6 +99,16 @@ impl Recipe {
         }
     }
 
+    /// The same for a model of a family whose head may have to stay dense.
+    #[must_use]
+    pub fn in_family(self, config: &Config) -> Self {
+        let dense = config.blueprint().dense_head && self.method != Method::Full;
+        Self {
+            skip_head: self.skip_head || dense,
+            ..self
+        }
+    }
+
     /// Stages of the layer that has most of them; 0 for a method without stages.
     pub fn most_stages(self) -> usize {
         match self.method {
@@ -139,11 +149,20 @@ impl Recipe {
         all
     }
 
-    /// Refuses stages of blocks that a model does not have.
+    /// Refuses stages of blocks that a model does not have, and rotated inputs of complex layers.
     ///
     /// # Errors
-    /// [`Error::Usage`] naming the block.
+    /// [`Error::Usage`] naming the block, or what the model is.
     pub fn check_blocks(&self, config: &Config) -> Result<()> {
+        if config.blueprint().complex && self.rotated {
+            return Err(Error::usage(
+                format!(
+                    "a {} has complex layers, which are not rotated",
+                    config.architecture
+                ),
+                "leave the rotation out",
+            ));
+        }
         let Method::Mixed(stages) = self.method else {
             return Ok(());
         };

@@ -9,8 +9,8 @@ use std::ops::Range;
 /// Words of device memory that shards of one weight may hold at a time; beyond it they are uploaded again.
 const RESIDENT: usize = 1 << 28;
 
-/// A real weight in shards of neighbouring rows. A shard of complex rows holds its upper real rows, then those
-/// half the weight below; a last lower row that does not exist is left out.
+/// A stored weight in shards of neighbouring rows. A shard of complex rows holds its upper real rows (or real parts), then
+/// those half the weight below; a last lower row that does not exist is left out.
 pub(super) struct Shards<'a, B: Backend> {
     backend: &'a B,
     r: &'a [f32],

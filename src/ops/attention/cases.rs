@@ -50,6 +50,7 @@ pub(super) fn run([tokens, heads, kv_heads, head_dim]: [usize; 4], first: usize)
         heads,
         kv_heads,
         head_dim,
+        complex: false,
         kv: Kv::F32,
         capacity: first + tokens + 2,
         offset: 0,
@@ -69,6 +70,11 @@ pub(super) fn mixed(sizes: [usize; 4], end: usize, kv: Kv) -> Heads {
         },
         ..h
     }
+}
+
+/// The same heads of complex values.
+pub(super) fn complex(h: Heads) -> Heads {
+    Heads { complex: true, ..h }
 }
 
 /// The shapes that `rope`, `attention` and `attention_split` are checked on.
@@ -129,6 +135,7 @@ pub(super) fn step_heads(tokens: usize, kv_heads: usize, first: usize) -> Heads 
         heads: 32,
         kv_heads,
         head_dim: 128,
+        complex: false,
         kv: Kv::F16,
         capacity: first + tokens,
         offset: 0,

@@ -42,6 +42,11 @@ pub struct Heads {
     pub kv_heads: usize,
     /// Values of a head; even, at most [`LARGEST_HEAD`].
     pub head_dim: usize,
+    /// Whether heads hold complex values, the real parts of a head before its imaginary parts; `head_dim` is then a multiple of
+    /// four. A score is the real part of `q conj(k)`, which is the dot product of the halves that lie so, and is divided by the
+    /// root of the number of complex values. What attention gives is `[re | im]` as a whole: the real parts of all heads, then
+    /// the imaginary parts of all.
+    pub complex: bool,
     /// How the caches hold their values.
     pub kv: Kv,
     /// Positions of a slot of the caches, which are `[slots, capacity, kv_heads, head_dim]`.
@@ -66,6 +71,60 @@ impl Heads {
     /// Values of a token's queries, or of what attention makes of them.
     pub(super) fn q_row(&self) -> usize {
         self.heads * self.head_dim
+    }
+
+    /// The number by whose root scores are divided: values of a head, complex ones counted once.
+    pub(super) fn scored(&self) -> usize {
+        if self.complex {
+            self.head_dim / 2
+        } else {
+            self.head_dim
+        }
+    }
+
+    /// What scores are multiplied by.
+    pub(super) fn scale(&self) -> f64 {
+        (self.scored() as f64).powf(-0.5)
+    }
+
+    /// Index in `out` of value `j` of a head in row `row`.
+    pub(super) fn out_index(&self, (row, head): (usize, usize), j: usize) -> usize {
+        let [pitch, gap] = self.out_strides();
+        let gap = if j < self.head_dim / 2 { 0 } else { gap };
+        row * self.q_row() + head * pitch + j + gap
+    }
+
+    /// How heads lie in a row of `out`, in values: from head to head, and between the halves of a head.
+    pub(super) fn out_strides(&self) -> [usize; 2] {
+        let half = self.head_dim / 2;
+        match self.complex {
+            false => [self.head_dim, 0],
+            true => [half, (self.heads - 1) * half],
+        }
+    }
+
+    /// [`Heads::out_strides`] for kernels that write `piece` values at a time.
+    pub(super) fn out_params(&self, piece: usize) -> [u32; 2] {
+        debug_assert!(!self.complex || self.head_dim.is_multiple_of(2 * piece));
+        self.out_strides().map(|stride| (stride / piece) as u32)
+    }
+
+    /// The halves of every head of every token in `out`, heads of a token side by side.
+    pub(super) fn out_halves<'a>(&self, out: &'a mut [f32]) -> Vec<[&'a mut [f32]; 2]> {
+        let half = self.head_dim / 2;
+        let rows = out.chunks_exact_mut(self.q_row());
+        let mut all = Vec::with_capacity(self.tokens * self.heads);
+        for row in rows.skip(self.offset).take(self.tokens) {
+            if self.complex {
+                let (re, im) = row.split_at_mut(self.heads * half);
+                let heads = re.chunks_exact_mut(half).zip(im.chunks_exact_mut(half));
+                all.extend(heads.map(|(re, im)| [re, im]));
+            } else {
+                let heads = row.chunks_exact_mut(self.head_dim);
+                all.extend(heads.map(|head| head.split_at_mut(half).into()));
+            }
+        }
+        all
     }
 
     /// Rows that `qkv` must at least have.
@@ -187,7 +246,8 @@ impl Heads {
         let kv = head / (self.heads / self.kv_heads) * d;
         let (begin, end) = (range.start * self.cache_row(), range.end * self.cache_row());
         let [k, v] = [k, v].map(|cache| &cache[begin..end][kv..]);
-        crate::ops::cpu::attended(q, k, v, self.cache_row(), out)
+        let scale = self.scale() as f32;
+        crate::ops::cpu::attended(q, scale, [k, v], self.cache_row(), out)
     }
 
     /// About how long [`Heads::attend`] takes over `positions` positions.
@@ -214,9 +274,15 @@ impl Heads {
             offset,
             ..
         } = self;
+        let complex = self.complex_suffix();
         format!(
-            "tokens={tokens},heads={heads},kv_heads={kv_heads},head_dim={head_dim},kv={kv},capacity={capacity},{place},offset={offset}"
+            "tokens={tokens},heads={heads},kv_heads={kv_heads},head_dim={head_dim},kv={kv},capacity={capacity},{place},offset={offset}{complex}"
         )
+    }
+
+    /// What the shapes of complex heads end with.
+    pub(super) fn complex_suffix(&self) -> &'static str {
+        if self.complex { ",complex=1" } else { "" }
     }
 }
 

@@ -35,7 +35,7 @@ impl PhaseNearest {
                 };
                 cached = (first, [of(0), of(1)]);
             }
-            for (u_or_w, z) in p.u_and_w(r, row, c).into_iter().enumerate() {
+            for (u_or_w, z) in p.complex(r, row, c).enumerate() {
                 let code = match self.nested {
                     true => cached.1[u_or_w].nested(z),
                     false => cached.1[u_or_w].nearest(z).code,
@@ -178,7 +178,7 @@ mod tests {
             let scales = cases::scales(&shard, 172);
             for row in 0..shard.rows {
                 for c in 0..shard.complex_columns() {
-                    for (u_or_w, z) in shard.u_and_w(&r, row, c).into_iter().enumerate() {
+                    for (u_or_w, z) in shard.complex(&r, row, c).enumerate() {
                         let first = shard.scale_index(row, c) + u_or_w * 2 * shard.stages;
                         let scales = &scales[first..][..2 * shard.stages];
                         let mut left = z;

@@ -1,5 +1,7 @@
 //! What an RMS norm divides by.
 
+use std::fmt;
+
 /// What an RMS norm divides by: the root of the mean square of a token's values plus `eps`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rms {
@@ -27,5 +29,13 @@ impl Rms {
     /// By how many the sum of the squares of `n` reals is divided.
     pub const fn count(self, n: usize) -> usize {
         if self.complex { n / 2 } else { n }
+    }
+}
+
+/// In the form of [`Op::shape`](crate::ops::Op::shape): `eps=0.00001`, and `complex=1` where that holds.
+impl fmt::Display for Rms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "eps={}", self.eps)?;
+        f.write_str(if self.complex { ",complex=1" } else { "" })
     }
 }

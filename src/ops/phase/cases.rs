@@ -3,7 +3,7 @@
 use super::PhaseShape;
 use super::scale_blocks::{float_scale_blocks, integer_scale_blocks};
 use crate::ops::bench;
-use crate::ops::quantize::{Activations, QuantizeAct};
+use crate::ops::quantize::{Activations, Form, QuantizeAct};
 use crate::ops::*;
 
 /// Shapes on which all products are checked.
@@ -49,6 +49,61 @@ pub(super) fn shapes() -> Vec<PhaseShape> {
     ]
 }
 
+/// Shapes of the conjugate form on which products are checked: every number of planes, outputs in halves and in runs of them.
+pub(super) fn conjugate_shapes() -> Vec<PhaseShape> {
+    let whole = |segments: &[usize], tokens, in_features, stages, half_run| PhaseShape {
+        form: Form::Conjugate,
+        half_run,
+        ..PhaseShape::whole(segments, tokens, in_features, stages)
+    };
+    let stacked = whole(&[72, 24, 48], 2, 130, 1, 0);
+    let runs = whole(&[120, 40, 40], 3, 160, 1, 5);
+    let long_rows = whole(&[10], 1, 5000, 3, 0);
+    vec![
+        whole(&[2], 1, 2, 1, 0),
+        whole(&[96], 1, 384, 1, 0),
+        whole(&[40], 2, 160, 2, 0),
+        whole(&[36], 3, 150, 3, 0),
+        whole(&[32], 3, 96, 4, 0),
+        whole(&[70], 37, 100, 1, 0),
+        whole(&[192, 64], 2, 66, 2, 16),
+        whole(&[84], 2, 96, 3, 7),
+        whole(&[64], 1, 64, 4, 32),
+        runs.clone(),
+        PhaseShape {
+            per_row: true,
+            group_words: 2,
+            ..stacked.clone()
+        },
+        // the last group of a row is shorter
+        PhaseShape {
+            per_row: true,
+            group_words: 4,
+            ..long_rows
+        },
+        PhaseShape {
+            accumulate: true,
+            ..stacked.clone()
+        },
+        PhaseShape {
+            accumulate: true,
+            per_row: true,
+            ..runs.clone()
+        },
+        PhaseShape {
+            first_row: 20,
+            shard_rows: 40,
+            ..stacked
+        },
+        // neither end of the shard is that of a run
+        PhaseShape {
+            first_row: 13,
+            shard_rows: 71,
+            ..runs
+        },
+    ]
+}
+
 /// Shapes and activations on which the products with cooperative matrices in f16 are checked.
 pub(super) fn coop() -> Vec<(PhaseShape, Activations)> {
     let whole = PhaseShape::whole;
@@ -75,7 +130,17 @@ pub(super) fn coop() -> Vec<(PhaseShape, Activations)> {
     ];
     let others = [Activations::Float, Activations::Int8].map(|mode| (stacked.clone(), mode));
     let of_16_bits = of_16_bits.map(|shape| (shape, Activations::Int16));
-    of_16_bits.into_iter().chain(others).collect()
+    let conjugate = (1..=4).flat_map(|stages| {
+        let shape = |half_run| PhaseShape {
+            form: Form::Conjugate,
+            half_run,
+            per_row: stages == 2,
+            ..whole(&[384, 128, 128], 130, 192, stages)
+        };
+        [0, 32, 16].map(|half_run| (shape(half_run), Activations::Int8))
+    });
+    let of_16_bits = of_16_bits.into_iter().chain(others);
+    of_16_bits.chain(conjugate).collect()
 }
 
 /// Codes, scale blocks and `y` of a case. `y` is noise where a product leaves some of it or adds to it.
@@ -99,11 +164,11 @@ pub(super) fn stack(shape: &PhaseShape, mode: Activations) -> [Data; 3] {
     [Data::Words(codes), Data::Words(blocks), y]
 }
 
-/// Every shape with integers of 16 and of 8 bits.
+/// Every shape of both forms with integers of 16 and of 8 bits.
 pub(super) fn integer<O: Op>(op: impl Fn(PhaseShape, Activations) -> O) -> Vec<Case<O>> {
     let mut all = Vec::new();
     for mode in Activations::INTEGERS {
-        for shape in shapes() {
+        for shape in shapes().into_iter().chain(conjugate_shapes()) {
             let data = integer_data(&shape, mode);
             all.push(Case::new("", op(shape, mode), data));
         }
@@ -114,21 +179,22 @@ pub(super) fn integer<O: Op>(op: impl Fn(PhaseShape, Activations) -> O) -> Vec<C
 /// Contents of the bindings of an integer product.
 pub(super) fn integer_data(shape: &PhaseShape, mode: Activations) -> Vec<Data> {
     let x = noise(10, shape.tokens * shape.in_features, 3.0);
-    let [q, absmax] = rounded(&x, shape.tokens, mode).map(Data::Words);
+    let [q, absmax] = rounded(&x, shape.tokens, shape.form, mode).map(Data::Words);
     let [codes, blocks, y] = stack(shape, mode);
     vec![codes, q, absmax, blocks, y]
 }
 
 /// `q` and `absmax` of tokens.
-pub(super) fn rounded(x: &[f32], tokens: usize, mode: Activations) -> [Vec<u32>; 2] {
+pub(super) fn rounded(x: &[f32], tokens: usize, form: Form, mode: Activations) -> [Vec<u32>; 2] {
     let columns = x.len() / tokens;
     let round = QuantizeAct {
         tokens,
         columns,
+        form,
         mode,
     };
     let mut q = vec![0; tokens * mode.row_words(columns)];
-    let mut absmax = vec![0; tokens];
+    let mut absmax = vec![0; tokens * form.token_scales()];
     let mut b = Bindings::new();
     b.push_read(bytemuck::cast_slice(x));
     b.push_write(&mut q);
@@ -144,7 +210,8 @@ pub(super) fn float<O: Op>(op: impl Fn(PhaseShape) -> O) -> Vec<Case<O>> {
         let [codes, blocks, y] = stack(&shape, Activations::Float);
         Case::new("", op(shape), vec![codes, Data::f32(&x), blocks, y])
     };
-    shapes().into_iter().map(each).collect()
+    let all = shapes().into_iter().chain(conjugate_shapes());
+    all.map(each).collect()
 }
 
 /// Layers of a model with two stages and scales of whole tensors. The head sees one token of a prompt only.

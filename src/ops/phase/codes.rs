@@ -1,25 +1,27 @@
 //! Codes in the order in which the products read them.
 
 /// The WGSL that reads the codes of 16 columns, of all planes.
-pub(super) fn codes_prelude(stages: usize) -> &'static str {
-    match stages {
+pub(super) fn codes_prelude(planes: usize) -> &'static str {
+    match planes {
         1 => include_str!("../../../shaders/lib/codes_1.wgsl"),
-        2 => concat!(
-            include_str!("../../../shaders/lib/codes_2.wgsl"),
+        2 => include_str!("../../../shaders/lib/codes_2.wgsl"),
+        3 => include_str!("../../../shaders/lib/codes_3.wgsl"),
+        4 => concat!(
+            include_str!("../../../shaders/lib/codes_4.wgsl"),
             include_str!("../../../shaders/lib/transposed.wgsl")
         ),
-        3 => include_str!("../../../shaders/lib/codes_3.wgsl"),
+        6 => include_str!("../../../shaders/lib/codes_6.wgsl"),
         _ => concat!(
-            include_str!("../../../shaders/lib/codes_4.wgsl"),
+            include_str!("../../../shaders/lib/codes_8.wgsl"),
             include_str!("../../../shaders/lib/transposed.wgsl")
         ),
     }
 }
 
-/// Codes as the products read them: `[rows, words, 2 T]` instead of the packed format's `[rows, 2, T, words]`, so
+/// Codes as the products read them: `[rows, words, planes]` instead of the packed format's `[rows, matrices, T, words]`, so
 /// that what one invocation needs at a time lies together.
 ///
-/// With two or four stages every four words of the planes are transposed: a byte then has the symbols of one column in four
+/// With four or eight planes every four words of the planes are transposed: a byte then has the symbols of one column in four
 /// planes, and masks for the bits of any plane need no shift.
 pub fn interleaved(codes: &[u32], planes: usize, words: usize) -> Vec<u32> {
     let mut out = vec![0; codes.len()];
@@ -32,7 +34,9 @@ pub fn interleave(codes: &[u32], out: &mut [u32], planes: usize, words: usize) {
     let row = planes * words;
     for (packed, out) in codes.chunks_exact(row).zip(out.chunks_exact_mut(row)) {
         match planes {
+            1 => transpose::<1>(packed, out, words),
             2 => transpose::<2>(packed, out, words),
+            3 => transpose::<3>(packed, out, words),
             4 => transpose::<4>(packed, out, words),
             6 => transpose::<6>(packed, out, words),
             8 => transpose::<8>(packed, out, words),

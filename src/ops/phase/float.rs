@@ -15,6 +15,13 @@ pub(super) const BINDINGS: &[Binding] = &[
 /// f32 sums of up to 16384 products against sums in f64.
 pub(super) const AGREE: Agree = Agree::Nmse(1e-12);
 
+/// Overrides of kernels that tell the planes of U, which are the first ones, from those of W.
+pub(super) fn plane_overrides(shape: &PhaseShape) -> [(&'static str, f64); 2] {
+    let planes = 0..shape.planes();
+    let of_u = planes.filter(|&plane| !shape.conjugates(plane)).count();
+    [("PLANES", shape.planes() as f64), ("U_PLANES", of_u as f64)]
+}
+
 pub(super) fn lengths(shape: &PhaseShape) -> Vec<usize> {
     let mut all = shape.lengths([shape.tokens * shape.in_features, 0]);
     all.remove(2); // no absmax

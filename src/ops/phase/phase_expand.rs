@@ -5,7 +5,7 @@ use super::phase_gemm_coop::real_weight_overrides;
 use super::scale_blocks::float_scales;
 use super::{PhaseShape, cases};
 use crate::codebook::{COLUMNS_PER_WORD, unit};
-use crate::ops::quantize::Activations;
+use crate::ops::quantize::{Activations, Form};
 use crate::ops::*;
 use half::f16;
 
@@ -16,10 +16,10 @@ pub const LIFT: f32 = 64.0;
 const ROWS: usize = 8;
 
 /// The real weights `(R11 R12; R21 R22)` of one layer of a stack in f16, times [`LIFT`]: the same that
-/// [`super::PhaseGemmCoop`] makes for itself.
+/// [`super::PhaseGemmCoop`] makes for itself. Row r of them makes output r of the layer.
 ///
-/// Bindings: `codes` [shard rows, words, 2 T] u32 ([`super::interleaved`]), the whole stack; `scale_blocks` [scale blocks, 1 + 2 T * 2] u32 (as
-/// `mode` has them); `r` [outputs of the layer, in_features] f16.
+/// Bindings: `codes` [shard rows, words, planes] u32 ([`super::interleaved`]), the whole stack; `scale_blocks` [scale blocks,
+/// 1 + planes * 2] u32 (as `mode` has them); `r` [outputs of the layer, in_features] f16.
 #[derive(Debug, Clone)]
 pub struct PhaseExpand {
     /// The stack, in one shard, that [`super::PhaseGemmCoop`] takes; its tokens do not matter.
@@ -55,6 +55,7 @@ params! {
         words: u32,
         per_row: u32,
         layer: u32,
+        run: u32,
     }
 }
 
@@ -91,6 +92,10 @@ impl Op for PhaseExpand {
             words: self.shape.words() as u32,
             per_row: self.shape.per_row.into(),
             layer: self.layer as u32,
+            run: match self.shape.half_run {
+                0 => rows as u32,
+                run => run as u32,
+            },
         }
     }
 
@@ -99,7 +104,7 @@ impl Op for PhaseExpand {
     }
 
     fn prelude(&self) -> &'static str {
-        codes_prelude(self.shape.stages)
+        codes_prelude(self.shape.planes())
     }
 
     fn grid(&self) -> Grid {
@@ -133,21 +138,23 @@ impl Op for PhaseExpand {
         let blocks: &[f32] = bytemuck::cast_slice(&blocks);
         let r: &mut [u16] = b.write(2);
         let ((first, rows), half) = (self.rows(), s.in_features / 2);
+        let base: usize = s.segments[..self.layer].iter().sum();
         for row in 0..rows {
-            let block = s.outputs_of(first + row).0;
+            let (block, re, im) = s.outputs_of(first + row);
+            let outputs = [re, im.expect("layers are even")].map(|output| output - base);
             let block = &blocks[block * s.scale_block_words()..][..s.scale_block_words()];
             for column in 0..half {
                 let mut sums = [[0f64; 2]; 2];
                 for plane in 0..s.planes() {
                     let (re, im) = unit(s.code(codes, first + row, plane, column));
-                    let sum = &mut sums[plane / s.stages];
+                    let sum = &mut sums[usize::from(s.conjugates(plane))];
                     sum[0] += f64::from(re) * f64::from(block[1 + plane * 2]);
                     sum[1] += f64::from(im) * f64::from(block[2 + plane * 2]);
                 }
                 let [u, w] = sums;
                 let real = [u[0] + w[0], w[1] - u[1], u[1] + w[1], u[0] - w[0]];
                 for (i, value) in real.into_iter().enumerate() {
-                    let index = (row + i / 2 * rows) * s.in_features + i % 2 * half + column;
+                    let index = outputs[i / 2] * s.in_features + i % 2 * half + column;
                     r[index] = f16::from_f64(value * f64::from(LIFT)).to_bits();
                 }
             }
@@ -164,17 +171,28 @@ impl Op for PhaseExpand {
     }
 
     fn cases() -> Vec<Case<Self>> {
+        use Form::{Conjugate, WidelyLinear};
         let mut all = Vec::new();
-        for (stages, per_row, mode) in [
-            (1, false, Activations::Int16),
-            (2, false, Activations::Int16),
-            (2, false, Activations::Int8),
-            (2, true, Activations::Float),
-            (2, true, Activations::Int16),
+        for (form, stages, half_run, per_row, mode) in [
+            (WidelyLinear, 1, 0, false, Activations::Int16),
+            (WidelyLinear, 2, 0, false, Activations::Int16),
+            (WidelyLinear, 2, 0, false, Activations::Int8),
+            (WidelyLinear, 2, 0, true, Activations::Float),
+            (WidelyLinear, 2, 0, true, Activations::Int16),
+            (WidelyLinear, 2, 16, false, Activations::Int16),
+            (Conjugate, 1, 0, false, Activations::Int8),
+            (Conjugate, 1, 32, false, Activations::Int8),
+            (Conjugate, 2, 16, true, Activations::Int16),
+            (Conjugate, 3, 0, true, Activations::Float),
+            (Conjugate, 3, 64, false, Activations::Int8),
+            (Conjugate, 4, 0, false, Activations::Int16),
+            (Conjugate, 4, 32, true, Activations::Int8),
         ] {
             for layer in [0, 1] {
                 let shape = PhaseShape {
                     per_row,
+                    form,
+                    half_run,
                     ..PhaseShape::whole(&[128, 256, 128], 1, 192, stages)
                 };
                 let [codes, blocks, _] = cases::stack(&shape, mode);

@@ -23,6 +23,7 @@ impl Op for PhaseGemm {
     const SHADERS: &'static [Shader] = &[shader!(
         Features::NONE,
         phase / "phase_gemm",
+        "form",
         "wide",
         "bits",
         "accumulate",
@@ -46,10 +47,12 @@ impl Op for PhaseGemm {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
+        let constants = [
             ("PLANES", self.shape.planes() as f64),
             ("BYTES", self.mode.byte_planes() as f64),
-        ]
+            self.shape.form.constant(),
+        ];
+        constants.into_iter().chain(self.shape.runs()).collect()
     }
 
     fn grid(&self) -> Grid {

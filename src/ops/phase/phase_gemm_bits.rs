@@ -3,7 +3,7 @@
 use super::codes::codes_prelude;
 use super::{PhaseParams, PhaseShape, cases, integer};
 use crate::ops::bench::{BENCH_PROCESSORS, PROMPT};
-use crate::ops::quantize::Activations;
+use crate::ops::quantize::{Activations, Form};
 use crate::ops::*;
 
 /// Complex rows of a subgroup.
@@ -65,9 +65,12 @@ pub struct PhaseGemmBits {
 }
 
 impl PhaseGemmBits {
-    /// Whether the kernel takes the stack: two stages, no groups of scales.
+    /// Whether the kernel takes the stack: two stages of the widely-linear form, no groups of scales.
     pub fn fits(shape: &PhaseShape) -> bool {
-        shape.stages == 2 && shape.groups() == 1
+        shape.form == Form::WidelyLinear
+            && shape.half_run == 0
+            && shape.stages == 2
+            && shape.groups() == 1
     }
 
     /// Byte planes of all tokens.
@@ -137,7 +140,7 @@ impl Op for PhaseGemmBits {
     }
 
     fn prelude(&self) -> &'static str {
-        codes_prelude(self.shape.stages)
+        codes_prelude(self.shape.planes())
     }
 
     fn grid(&self) -> Grid {

@@ -12,11 +12,11 @@ use half::f16;
 /// Complex rows of a tile.
 const ROWS: usize = 64;
 
-/// Product of a stack with many tokens in f16: the codes of U and W become real weights
+/// Product of a stack with many tokens in f16: the codes of U and W, or of W alone, become real weights
 /// `(R11 R12; R21 R22)` in f16 (by tables of each row's scales), so that a complex product costs one real one.
 ///
-/// Bindings: `codes` [shard rows, words, 2 T] u32 ([`super::interleaved`]); `x` [tokens, in_features] f16; `scale_blocks`
-/// [scale blocks, 1 + 2 T * 2] u32 (as `mode` has them); `y` [tokens, outputs] f32; `tokens` is rounded up to
+/// Bindings: `codes` [shard rows, words, planes] u32 ([`super::interleaved`]); `x` [tokens, in_features] f16; `scale_blocks`
+/// [scale blocks, 1 + planes * 2] u32 (as `mode` has them); `y` [tokens, outputs] f32; `tokens` is rounded up to
 /// [`COOP_TOKENS`], and all of them are computed.
 #[derive(Debug, Clone)]
 pub struct PhaseGemmCoop {
@@ -27,10 +27,12 @@ pub struct PhaseGemmCoop {
 }
 
 impl PhaseGemmCoop {
-    /// Whether the kernel takes the stack: whole tiles, one or two stages, no groups of scales.
+    /// Whether the kernel takes the stack: whole tiles, at most four planes, no groups of scales, and runs of outputs that a
+    /// cooperative matrix writes at once.
     pub fn fits(shape: &PhaseShape) -> bool {
         let tiles = |rows: usize| rows.is_multiple_of(ROWS);
-        shape.stages <= 2
+        shape.planes() <= 4
+            && shape.half_run.is_multiple_of(16)
             && shape.groups() == 1
             && shape.in_features.is_multiple_of(64)
             && shape.segments.iter().all(|s| s.is_multiple_of(2 * ROWS))
@@ -55,10 +57,9 @@ pub(super) fn real_weight_overrides(
         Activations::Float => 0,
         mode => mode.levels(),
     };
-    vec![
-        ("PLANES", shape.planes() as f64),
-        ("LEVELS", f64::from(levels)),
-    ]
+    let planes = float::plane_overrides(shape);
+    let levels = ("LEVELS", f64::from(levels));
+    planes.into_iter().chain([levels]).collect()
 }
 
 impl Op for PhaseGemmCoop {
@@ -92,11 +93,12 @@ impl Op for PhaseGemmCoop {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        real_weight_overrides(&self.shape, self.mode)
+        let weights = real_weight_overrides(&self.shape, self.mode).into_iter();
+        weights.chain(self.shape.runs()).collect()
     }
 
     fn prelude(&self) -> &'static str {
-        codes_prelude(self.shape.stages)
+        codes_prelude(self.shape.planes())
     }
 
     fn grid(&self) -> Grid {

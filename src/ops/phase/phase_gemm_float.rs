@@ -31,7 +31,8 @@ impl Op for PhaseGemmFloat {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("PLANES", self.shape.planes() as f64)]
+        let planes = float::plane_overrides(&self.shape).into_iter();
+        planes.chain(self.shape.runs()).collect()
     }
 
     fn grid(&self) -> Grid {

@@ -6,8 +6,8 @@ use crate::ops::*;
 
 /// Product of a stack with few tokens: a team of invocations per complex row.
 ///
-/// Bindings: `codes` [shard rows, words, 2 T] u32 ([`super::interleaved`]); `q` and `absmax` as [`crate::ops::quantize::QuantizeAct`] writes them; `scale_blocks`
-/// [scale blocks, 1 + groups * 2 T * 2] u32 ([`super::integer_scale_blocks`]); `y` [tokens, outputs] f32.
+/// Bindings: `codes` [shard rows, words, planes] u32 ([`super::interleaved`]); `q` and `absmax` as [`crate::ops::quantize::QuantizeAct`] writes them; `scale_blocks`
+/// [scale blocks, 1 + groups * planes * 2] u32 ([`super::integer_scale_blocks`]); `y` [tokens, outputs] f32.
 #[derive(Debug, Clone)]
 pub struct PhaseGemv {
     /// The stack.
@@ -24,6 +24,7 @@ impl Op for PhaseGemv {
     const SHADERS: &'static [Shader] = &[shader!(
         Features::NONE,
         phase / "phase_gemv",
+        "form",
         "wide",
         "bits",
         "accumulate",
@@ -46,11 +47,13 @@ impl Op for PhaseGemv {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
+        let constants = [
             ("PLANES", self.shape.planes() as f64),
             ("BYTES", self.mode.byte_planes() as f64),
+            self.shape.form.constant(),
             ("LANES", integer::lanes(self.shape.words()) as f64),
-        ]
+        ];
+        constants.into_iter().chain(self.shape.runs()).collect()
     }
 
     fn grid(&self) -> Grid {

@@ -6,8 +6,8 @@ use crate::ops::*;
 
 /// Product of a stack with few tokens, f32 activations.
 ///
-/// Bindings: `codes` [shard rows, words, 2 T] u32 ([`super::interleaved`]); `x` [tokens, in_features] f32; `scale_blocks`
-/// [scale blocks, 1 + groups * 2 T * 2] u32 ([`super::float_scale_blocks`]); `y` [tokens, outputs] f32.
+/// Bindings: `codes` [shard rows, words, planes] u32 ([`super::interleaved`]); `x` [tokens, in_features] f32; `scale_blocks`
+/// [scale blocks, 1 + groups * planes * 2] u32 ([`super::float_scale_blocks`]); `y` [tokens, outputs] f32.
 #[derive(Debug, Clone)]
 pub struct PhaseGemvFloat {
     /// The stack.
@@ -35,14 +35,14 @@ impl Op for PhaseGemvFloat {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
-            ("PLANES", self.shape.planes() as f64),
-            ("LANES", integer::lanes(self.shape.words()) as f64),
-        ]
+        let lanes = integer::lanes(self.shape.words()) as f64;
+        let planes = float::plane_overrides(&self.shape);
+        let constants = planes.into_iter().chain([("LANES", lanes)]);
+        constants.chain(self.shape.runs()).collect()
     }
 
     fn prelude(&self) -> &'static str {
-        codes_prelude(self.shape.stages)
+        codes_prelude(self.shape.planes())
     }
 
     fn grid(&self) -> Grid {

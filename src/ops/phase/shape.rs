@@ -104,8 +104,8 @@ impl PhaseShape {
             if row < start + half {
                 let local = row - start;
                 let block = if self.per_row { row } else { s };
-                if self.half_run > 0 {
-                    let re = base + local + local / self.half_run * self.half_run;
+                if let Some(run) = local.checked_div(self.half_run) {
+                    let re = base + local + run * self.half_run;
                     return (block, re, Some(re + self.half_run));
                 }
                 let im = (half + local < outs).then_some(base + half + local);
@@ -115,6 +115,11 @@ impl PhaseShape {
             base += outs;
         }
         unreachable!("row {row} beyond the stack")
+    }
+
+    /// The constant of kernels whose outputs lie in runs, which others do not have: where a row goes is asked often.
+    pub(super) fn runs(&self) -> Option<(&'static str, f64)> {
+        (self.half_run > 0).then_some(("RUNS", 1.0))
     }
 
     /// Whether a plane acts on the conjugate of the input.

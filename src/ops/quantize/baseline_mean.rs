@@ -1,7 +1,7 @@
 //! The scale of a weight from the sums of its rows.
 
+use super::baseline_cases;
 use super::baseline_shard::{BaselineShard, TERNARY_EPSILON};
-use super::cases;
 use crate::fixed;
 use crate::ops::*;
 
@@ -85,10 +85,10 @@ impl Op for BaselineMean {
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        cases::bench_baseline(&[Made::Zeros, Made::Zeros], Self)
+        baseline_cases::bench_baseline(&[Made::Zeros, Made::Zeros], Self)
     }
 
     fn cases() -> Vec<Case<Self>> {
-        cases::baseline_mean(Self)
+        baseline_cases::baseline_mean(Self)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::baseline_shard::{BaselineShard, BaselineShardParams};
 use super::phase_host::{power_of_two, square};
-use super::{cases, flush};
+use super::{baseline_cases, flush};
 use crate::fixed;
 use crate::ops::cpu::each_pair;
 use crate::ops::*;
@@ -106,13 +106,13 @@ impl Op for BaselinePack {
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        cases::bench_baseline(
+        baseline_cases::bench_baseline(
             &[Made::Floats, Made::Floats, Made::Zeros, Made::Zeros],
             Self,
         )
     }
 
     fn cases() -> Vec<Case<Self>> {
-        cases::baseline_pack(Self)
+        baseline_cases::baseline_pack(Self)
     }
 }

@@ -1,7 +1,7 @@
 //! Sums of the magnitudes of a row.
 
+use super::baseline_cases;
 use super::baseline_shard::{BaselineShard, BaselineShardParams};
-use super::cases;
 use super::phase_host::power_of_two;
 use crate::fixed;
 use crate::ops::cpu::each_chunk;
@@ -86,10 +86,10 @@ impl Op for BaselineSum {
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        cases::bench_baseline(&[Made::Floats, Made::Zeros], Self)
+        baseline_cases::bench_baseline(&[Made::Floats, Made::Zeros], Self)
     }
 
     fn cases() -> Vec<Case<Self>> {
-        cases::baseline_sum(Self)
+        baseline_cases::baseline_sum(Self)
     }
 }

@@ -1,7 +1,7 @@
 //! Weights from codes.
 
+use super::baseline_cases;
 use super::baseline_shard::{BaselineShard, BaselineShardParams};
-use super::cases;
 use crate::ops::*;
 
 /// The dense weight of codes.
@@ -62,10 +62,10 @@ impl Op for BaselineUnpack {
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
-        cases::bench_baseline(&[Made::Zeros, Made::Floats, Made::Zeros], Self)
+        baseline_cases::bench_baseline(&[Made::Zeros, Made::Floats, Made::Zeros], Self)
     }
 
     fn cases() -> Vec<Case<Self>> {
-        cases::baseline_unpack(Self)
+        baseline_cases::baseline_unpack(Self)
     }
 }

@@ -1,14 +1,13 @@
 //! Inputs on which the quantizers are checked and timed.
 
-use super::baseline_shard::BaselineShard;
-use super::weight_shard::{LEAST_SCALE, WeightShard};
-use super::{Activations, Granularity};
+use super::weight_shard::WeightShard;
+use super::{Activations, Form, Granularity};
 use crate::fixed;
 use crate::ops::bench::{self, HIDDEN, INTERMEDIATE, PROMPT};
 use crate::ops::*;
 
 /// Noise with subnormals, tiny and large values in it.
-fn spiced(seed: u32, len: usize, amplitude: f32) -> Vec<f32> {
+pub(super) fn spiced(seed: u32, len: usize, amplitude: f32) -> Vec<f32> {
     let mut values = noise(seed, len, amplitude);
     for (i, v) in values.iter_mut().enumerate() {
         match hash32(i as u32, seed ^ 0x5eed) % 23 {
@@ -25,7 +24,7 @@ fn spiced(seed: u32, len: usize, amplitude: f32) -> Vec<f32> {
 }
 
 /// `inputs` first, then outputs as long as the op asks.
-fn case<O: Op>(note: &str, op: O, inputs: Vec<Data>) -> Case<O> {
+pub(super) fn case<O: Op>(note: &str, op: O, inputs: Vec<Data>) -> Case<O> {
     let lengths = op.lengths();
     let outputs = lengths[inputs.len()..].iter().map(|&n| Data::Out(n));
     let data = inputs.into_iter().chain(outputs).collect();
@@ -58,6 +57,26 @@ pub(super) fn tokens<O: Op>(op: impl Fn(usize, usize, Activations) -> O) -> Vec<
     all
 }
 
+/// Tokens whose halves are rounded apart, among them halves of different sizes and one that is zero.
+pub(super) fn tokens_in_halves<O: Op>(op: impl Fn(usize, usize, Activations) -> O) -> Vec<Case<O>> {
+    let halves = [noise(7, 32, 1e-3), noise(8, 32, 40.0), vec![0.0; 32]].concat();
+    let values = [
+        ("", 3, noise(1, 3 * 384, 4.0)),
+        ("", 2, noise(2, 148, 0.01)),
+        ("", 1, noise(3, 5000, 100.0)),
+        ("", 1, vec![-3.0, 0.25]),
+        ("data=halves", 2, halves),
+    ];
+    let mut all = Vec::new();
+    for mode in Activations::INTEGERS {
+        for (note, tokens, x) in &values {
+            let op = op(*tokens, x.len() / tokens, mode);
+            all.push(case(note, op, vec![Data::f32(x)]));
+        }
+    }
+    all
+}
+
 /// Tokens of a step of decoding and of a prompt.
 pub(super) fn bench_tokens<O: Op>(
     data: &[Made],
@@ -74,8 +93,44 @@ pub(super) fn bench_tokens<O: Op>(
     all
 }
 
-/// Shards that are whole weights or not, odd in either direction, in all granularities.
+/// Shards that are whole weights or not, odd in either direction, in all granularities and both forms.
 fn shards() -> Vec<WeightShard> {
+    [widely_linear_shards(), conjugate_shards()].concat()
+}
+
+/// Shards of stored weights of the conjugate form.
+fn conjugate_shards() -> Vec<WeightShard> {
+    let whole = |rows: usize, columns, granularity, stages| WeightShard {
+        form: Form::Conjugate,
+        ..WeightShard::whole(2 * rows, columns, granularity, stages, 0)
+    };
+    let tensor = Granularity::Tensor;
+    vec![
+        whole(1, 1, tensor, 1),
+        whole(12, 32, tensor, 1),
+        whole(7, 39, tensor, 2),
+        whole(3, 2222, tensor, 1),
+        whole(11, 66, Granularity::Row, 3),
+        whole(5, 103, Granularity::Group(16), 4),
+        whole(5, 200, Granularity::Group(64), 1),
+        whole(2, 50, Granularity::Group(128), 1),
+        // rows that are longer than the columns which a workgroup reads at a time
+        whole(2, 4356, tensor, 2),
+        whole(1, 4107, tensor, 1),
+        WeightShard {
+            total_rows: 17,
+            first_row: 5,
+            ..whole(6, 45, tensor, 1)
+        },
+        WeightShard {
+            total_rows: 12,
+            first_row: 6,
+            ..whole(6, 52, Granularity::Group(32), 2)
+        },
+    ]
+}
+
+fn widely_linear_shards() -> Vec<WeightShard> {
     let whole = WeightShard::whole;
     let tensor = Granularity::Tensor;
     vec![
@@ -117,7 +172,10 @@ fn weights(shard: WeightShard, seed: u32) -> (WeightShard, Vec<f32>) {
 fn scales(shard: &WeightShard, seed: u32) -> Data {
     let amplitude = 2f32.powi(shard.exponent - 1);
     let noise = noise(seed, shard.scales(), amplitude);
-    let scales: Vec<f32> = noise.iter().map(|s| s.abs() + LEAST_SCALE).collect();
+    let scales: Vec<f32> = noise
+        .iter()
+        .map(|s| s.abs() + shard.form.least_scale())
+        .collect();
     Data::f32(&scales)
 }
 
@@ -151,7 +209,7 @@ pub(super) fn phase_unpack<O: Op>(op: impl Fn(WeightShard) -> O) -> Vec<Case<O>>
         codes[0] = 0;
         let scales: Vec<f32> = noise(9, shard.scales(), 0.5)
             .iter()
-            .map(|s| s.abs() + LEAST_SCALE)
+            .map(|s| s.abs() + shard.form.least_scale())
             .collect();
         case("", op(shard), vec![Data::u32(&codes), Data::f32(&scales)])
     };
@@ -199,89 +257,36 @@ pub(super) fn phase_mean<O: Op>(op: impl Fn(WeightShard, usize, f32) -> O) -> Ve
     let group = WeightShard::whole(9, 203, Granularity::Group(16), 3, 100);
     let tensor = WeightShard::whole(2001, 8, Granularity::Tensor, 2, 0);
     let one = WeightShard::whole(2, 2, Granularity::Tensor, 1, 127);
+    let conjugate = |rows: usize, columns, granularity, stages| WeightShard {
+        form: Form::Conjugate,
+        ..WeightShard::whole(2 * rows, columns, granularity, stages, -2)
+    };
+    let conjugate_group = conjugate(9, 103, Granularity::Group(16), 2);
+    let conjugate_tensor = conjugate(1001, 8, Granularity::Tensor, 1);
     let edge = |exponent| WeightShard::whole(6, 2, Granularity::Row, 1, exponent);
     vec![
         case("", row, 1, 1e-6, random_sums(&row, 1, 64, 32)),
         case("", group, 0, 1e-5, random_sums(&group, 2, 64, 30)),
         case("", tensor, 1, 1e-6, random_sums(&tensor, 3, 53, 21)),
         case("", one, 0, 1e-6, random_sums(&one, 4, 60, 8)),
+        case(
+            "",
+            conjugate_group,
+            1,
+            1e-5,
+            random_sums(&conjugate_group, 5, 64, 30),
+        ),
+        case(
+            "",
+            conjugate_tensor,
+            0,
+            1e-5,
+            random_sums(&conjugate_tensor, 6, 53, 21),
+        ),
         case("data=edges", edge(0), 0, 1e-30, edge_sums()),
         case("data=edges", edge(-100), 0, 1e-38, edge_sums()),
         case("data=edges", edge(110), 0, 1e-6, edge_sums()),
     ]
-}
-
-/// Whole weights and a shard, odd and even.
-fn baseline_shards() -> Vec<BaselineShard> {
-    let shard = BaselineShard {
-        total_rows: 20,
-        first_row: 7,
-        ..BaselineShard::whole(true, 9, 50, 0)
-    };
-    vec![
-        BaselineShard::whole(false, 1, 1, 0),
-        BaselineShard::whole(false, 24, 64, 0),
-        BaselineShard::whole(false, 7, 2077, 0),
-        BaselineShard::whole(true, 1, 1, 0),
-        BaselineShard::whole(true, 300, 48, 0),
-        BaselineShard::whole(true, 5, 1999, 0),
-        shard,
-    ]
-}
-
-/// Weights of a case's shard, and the shard with their exponent.
-fn baseline_weights(shard: BaselineShard, seed: u32) -> (BaselineShard, Vec<f32>) {
-    let amplitude = [0.05, 1.0, 2e-6, 3e20][seed as usize % 4];
-    let r = spiced(seed, shard.reals(), amplitude);
-    let exponent = fixed::exponent_of(r.iter().copied());
-    (BaselineShard { exponent, ..shard }, r)
-}
-
-fn each_baseline<O: Op>(case: impl Fn(usize, BaselineShard) -> Case<O>) -> Vec<Case<O>> {
-    let shards = baseline_shards().into_iter().enumerate();
-    shards.map(|(i, shard)| case(i, shard)).collect()
-}
-
-pub(super) fn baseline_sum<O: Op>(op: impl Fn(BaselineShard) -> O) -> Vec<Case<O>> {
-    each_baseline(|i, shard| {
-        let (shard, r) = baseline_weights(shard, i as u32);
-        case("", op(shard), vec![Data::f32(&r)])
-    })
-}
-
-pub(super) fn baseline_mean<O: Op>(op: impl Fn(BaselineShard) -> O) -> Vec<Case<O>> {
-    each_baseline(|i, shard| {
-        let shard = BaselineShard {
-            exponent: i as i32 * 9 - 40,
-            ..shard
-        };
-        let mut sums = noise_u32(i as u32, 4 * shard.total_rows);
-        for words in sums.chunks_mut(2) {
-            words[1] >>= 18;
-        }
-        if i == 0 {
-            sums.fill(0);
-        }
-        case("", op(shard), vec![Data::u32(&sums)])
-    })
-}
-
-pub(super) fn baseline_pack<O: Op>(op: impl Fn(BaselineShard) -> O) -> Vec<Case<O>> {
-    each_baseline(|i, shard| {
-        let (shard, r) = baseline_weights(shard, i as u32);
-        // in every other case some weights equal the threshold
-        let threshold = if i % 2 == 0 { r[0].abs() } else { 0.0 };
-        let stats = [0.3 * 2f32.powi(shard.exponent), threshold];
-        case("", op(shard), vec![Data::f32(&r), Data::f32(&stats)])
-    })
-}
-
-pub(super) fn baseline_unpack<O: Op>(op: impl Fn(BaselineShard) -> O) -> Vec<Case<O>> {
-    each_baseline(|i, shard| {
-        let codes = noise_u32(i as u32, shard.rows * shard.words());
-        let scale = [0.02 * i as f32];
-        case("", op(shard), vec![Data::u32(&codes), Data::f32(&scale)])
-    })
 }
 
 /// `op(out_features, in_features)` on values of this amplitude.
@@ -316,7 +321,7 @@ pub(super) fn bench_phase_mean<O: Op>(
     op: impl Fn(WeightShard, usize, f32) -> O,
 ) -> Vec<BenchCase<O>> {
     let data = [Made::Zeros, Made::Zeros];
-    let each = |shard| bench::case("", op(shard, 0, LEAST_SCALE), &data);
+    let each = |shard| bench::case("", op(shard, 0, shard.form.least_scale()), &data);
     bench_shards().map(each).into()
 }
 
@@ -330,17 +335,5 @@ pub(super) fn bench_phase_unpack<O: Op>(op: impl Fn(WeightShard) -> O) -> Vec<Be
     let data = [Made::Bits, Made::Floats, Made::Zeros];
     bench_shards()
         .map(|shard| bench::case("", op(shard), &data))
-        .into()
-}
-
-pub(super) fn bench_baseline<O: Op>(
-    data: &[Made],
-    op: impl Fn(BaselineShard) -> O,
-) -> Vec<BenchCase<O>> {
-    [false, true]
-        .map(|ternary| {
-            let shard = BaselineShard::whole(ternary, HIDDEN, HIDDEN, -4);
-            bench::case("", op(shard), data)
-        })
         .into()
 }

@@ -1,5 +1,7 @@
 //! Which matrices a quantized layer applies to a complex vector.
 
+use super::weight_shard::LEAST_SCALE;
+
 /// Which matrices a quantized layer applies to a complex vector.
 ///
 /// Both forms are real layers between vectors of twice the size, whose first half holds the real parts: the weight is
@@ -33,6 +35,14 @@ impl Form {
         }
     }
 
+    /// The kernels' constant CONJ: 1 in the conjugate form.
+    pub(in crate::ops) const fn constant(self) -> (&'static str, f64) {
+        match self {
+            Self::WidelyLinear => ("CONJ", 0.0),
+            Self::Conjugate => ("CONJ", 1.0),
+        }
+    }
+
     /// Columns of the weight as it is stored: the real columns, or the complex ones.
     pub const fn columns(self, in_features: usize) -> usize {
         match self {
@@ -46,6 +56,14 @@ impl Form {
         match self {
             Self::WidelyLinear => plane >= stages,
             Self::Conjugate => true,
+        }
+    }
+
+    /// The least scale that the papers' quantizer gives its codes.
+    pub const fn least_scale(self) -> f32 {
+        match self {
+            Self::WidelyLinear => LEAST_SCALE,
+            Self::Conjugate => 1e-5,
         }
     }
 }

@@ -8,12 +8,16 @@
 //! count as 0.
 
 mod activations;
+mod baseline_cases;
 mod baseline_mean;
 mod baseline_pack;
 mod baseline_shard;
 mod baseline_sum;
 mod baseline_unpack;
 mod cases;
+mod conjugate_expand;
+mod conjugate_fold;
+mod conjugate_weight;
 mod fake_quant;
 mod form;
 mod granularity;
@@ -36,6 +40,9 @@ pub use baseline_pack::BaselinePack;
 pub use baseline_shard::{BaselineShard, BaselineShardParams, TERNARY_EPSILON};
 pub use baseline_sum::BaselineSum;
 pub use baseline_unpack::BaselineUnpack;
+pub use conjugate_expand::ConjugateExpand;
+pub use conjugate_fold::ConjugateFold;
+pub use conjugate_weight::{ConjugateWeight, ConjugateWeightParams};
 pub use fake_quant::{FakeQuant, FakeQuantParams};
 pub use form::Form;
 pub use granularity::Granularity;

@@ -1,5 +1,6 @@
 //! What the CPU backend runs: rows in parallel, 16 columns at a time, without branches on the weights.
 
+use super::Form;
 use super::weight_shard::WeightShard;
 use super::widely_linear::{flush, merge, split};
 use crate::codebook::{COLUMNS_PER_WORD, shift_of, symbol, words_for};
@@ -54,7 +55,7 @@ fn step([re, im]: &mut [Lanes; 2], s: [f32; 2]) -> [u32; WIDE] {
     codes
 }
 
-/// The four real weights of 16 columns; 0 where there is none.
+/// The four real weights of 16 columns, or Re W and Im W; 0 where there is none.
 fn load(p: &WeightShard, r: &[f32], row: usize, first: usize) -> [Lanes; 4] {
     let (columns, half) = (p.columns, p.complex_columns());
     let upper = &r[row * columns..][..columns];
@@ -63,13 +64,21 @@ fn load(p: &WeightShard, r: &[f32], row: usize, first: usize) -> [Lanes; 4] {
     } else {
         &[]
     };
-    [
-        (upper, first, half),
-        (upper, first + half, columns),
-        (lower, first, half),
-        (lower, first + half, columns),
-    ]
-    .map(|(source, start, end)| {
+    let places: [(&[f32], _, _); 4] = match p.form {
+        Form::WidelyLinear => [
+            (upper, first, half),
+            (upper, first + half, columns),
+            (lower, first, half),
+            (lower, first + half, columns),
+        ],
+        Form::Conjugate => [
+            (upper, first, half),
+            (lower, first, half),
+            (&[], 0, 0),
+            (&[], 0, 0),
+        ],
+    };
+    places.map(|(source, start, end)| {
         let left = source.get(start..end.min(source.len())).unwrap_or_default();
         left.first_chunk().copied().unwrap_or_else(|| {
             let mut lanes = [0.0; WIDE];
@@ -79,8 +88,12 @@ fn load(p: &WeightShard, r: &[f32], row: usize, first: usize) -> [Lanes; 4] {
     })
 }
 
-/// U and W of loaded blocks.
-fn u_and_w(blocks: &[Lanes; 4]) -> [[Lanes; 2]; 2] {
+/// U and W of loaded blocks; where there is no U, W and zeros.
+fn complex(p: &WeightShard, blocks: &[Lanes; 4]) -> [[Lanes; 2]; 2] {
+    if p.form == Form::Conjugate {
+        let [re, im, ..] = blocks.map(|lanes| lanes.map(flush));
+        return [[re, im], [[0.0; WIDE]; 2]];
+    }
     let mut z = [[[0.0; WIDE]; 2]; 2];
     for j in 0..WIDE {
         let [u_re, u_im, w_re, w_im] = split([0, 1, 2, 3].map(|k| blocks[k][j]));
@@ -135,28 +148,27 @@ pub(super) fn scale(p: &WeightShard, stage: usize, b: &mut Bindings<'_>) {
     let (r, scales): (&[f32], &[f32]) = (b.read(0), b.read(1));
     let sums: &mut [u32] = b.write(2);
     let unit = power_of_two(fixed::MAGNITUDE_BITS - p.exponent);
-    let row_words = p.groups() * 12;
+    let matrices = p.form.matrices();
+    let row_words = p.groups() * matrices * 6;
     let sums = &mut sums[p.first_row * row_words..][..p.rows * row_words];
     each_chunk(sums, row_words, |row, sums| {
-        for (group, sums) in sums.chunks_mut(12).enumerate() {
+        for (group, sums) in sums.chunks_mut(matrices * 6).enumerate() {
             let first = group * p.group();
             let end = p.complex_columns().min(first + p.group());
             let first_scale = p.scale_index(row, first);
             let mut tallies = [Tally::default(); 2];
             for c in (first..end).step_by(WIDE) {
-                let mut z = u_and_w(&load(p, r, row, c));
-                for (u_or_w, z) in z.iter_mut().enumerate() {
+                let mut z = complex(p, &load(p, r, row, c));
+                for (i, z) in z[..matrices].iter_mut().enumerate() {
                     for t in 0..stage {
-                        step(
-                            z,
-                            scale_pair(scales, first_scale + 2 * (u_or_w * p.stages + t)),
-                        );
+                        step(z, scale_pair(scales, first_scale + 2 * (i * p.stages + t)));
                     }
-                    tallies[u_or_w].add(z, WIDE.min(end - c), unit);
+                    tallies[i].add(z, WIDE.min(end - c), unit);
                 }
             }
-            sums[..6].copy_from_slice(&tallies[0].words(end - first));
-            sums[6..].copy_from_slice(&tallies[1].words(end - first));
+            for (sums, tally) in sums.chunks_mut(6).zip(tallies) {
+                sums.copy_from_slice(&tally.words(end - first));
+            }
         }
     });
 }
@@ -172,7 +184,7 @@ pub(super) fn pack(p: &WeightShard, measure: bool, b: &mut Bindings<'_>) {
         lanes.map(|&x| square(flush(x), unit)).sum()
     };
     each_pair(
-        (&mut codes[..p.codes()], 2 * p.stages * words),
+        (&mut codes[..p.codes()], p.planes() * words),
         (&mut errors[..4 * p.rows], 4),
         |row, codes, errors| {
             let (mut error, mut power) = (0, 0);
@@ -182,10 +194,10 @@ pub(super) fn pack(p: &WeightShard, measure: bool, b: &mut Bindings<'_>) {
                 if measure {
                     power += squares(&blocks);
                 }
-                let mut z = u_and_w(&blocks);
+                let mut z = complex(p, &blocks);
                 let first_scale = p.scale_index(row, first);
                 let mask = mask(WIDE.min(p.complex_columns() - first));
-                for plane in 0..2 * p.stages {
+                for plane in 0..p.planes() {
                     let found = step(
                         &mut z[plane / p.stages],
                         scale_pair(scales, first_scale + 2 * plane),
@@ -214,19 +226,33 @@ fn packed(codes: &[u32; WIDE]) -> u32 {
     codes.iter().enumerate().fold(0, pack)
 }
 
+/// What is stored of 16 columns, from the complex weights of the matrices.
+fn stored(p: &WeightShard, z: &[[Lanes; 2]; 2]) -> [Lanes; 4] {
+    if p.form == Form::Conjugate {
+        let [re, im] = z[0].map(|lanes| lanes.map(flush));
+        return [re, im, [0.0; WIDE], [0.0; WIDE]];
+    }
+    let mut lanes = [[0.0; WIDE]; 4];
+    for j in 0..WIDE {
+        let v = merge([z[0][0][j], z[0][1][j], z[1][0][j], z[1][1][j]]);
+        for k in 0..4 {
+            lanes[k][j] = v[k];
+        }
+    }
+    lanes
+}
+
 /// `R - Rq` of 16 columns; 0 where there is no weight.
 fn rest(p: &WeightShard, row: usize, first: usize, z: &[[Lanes; 2]; 2]) -> [Lanes; 4] {
     let half = p.complex_columns();
     let left = WIDE.min(half - first);
+    let mut error = stored(p, z);
+    if p.form == Form::Conjugate {
+        error.iter_mut().for_each(|lanes| lanes[left..].fill(0.0));
+        return error;
+    }
     let right = left.min((p.columns - half).saturating_sub(first));
     let lower = usize::from(row < p.lower_rows);
-    let mut error = [[0.0; WIDE]; 4];
-    for j in 0..WIDE {
-        let merged = merge([z[0][0][j], z[0][1][j], z[1][0][j], z[1][1][j]]);
-        for k in 0..4 {
-            error[k][j] = merged[k];
-        }
-    }
     for (lanes, count) in error
         .iter_mut()
         .zip([left, right, left * lower, right * lower])
@@ -260,12 +286,12 @@ fn unpack_row(
     lower: &mut [f32],
 ) {
     let (half, words) = (p.complex_columns(), words_for(p.complex_columns()));
-    let codes = &codes[row * 2 * p.stages * words..][..2 * p.stages * words];
+    let codes = &codes[row * p.planes() * words..][..p.planes() * words];
     for word in 0..words {
         let first = word * WIDE;
         let first_scale = p.scale_index(row, first);
         let mut z = [[[0.0; WIDE]; 2]; 2];
-        for plane in 0..2 * p.stages {
+        for plane in 0..p.planes() {
             let s = scale_pair(scales, first_scale + 2 * plane);
             let [re, im] = &mut z[plane / p.stages];
             for j in 0..WIDE {
@@ -275,15 +301,11 @@ fn unpack_row(
                 im[j] += q[1];
             }
         }
-        let mut lanes = [[0.0; WIDE]; 4];
-        for j in 0..WIDE {
-            let v = merge([z[0][0][j], z[0][1][j], z[1][0][j], z[1][1][j]]);
-            for k in 0..4 {
-                lanes[k][j] = v[k];
-            }
-        }
-        store(upper, half, first, &lanes[..2]);
-        store(lower, half, first, &lanes[2..]);
+        let lanes = stored(p, &z);
+        // Blocks of a stored row: a left and a right half, or one.
+        let of_row = p.form.matrices();
+        store(upper, half, first, &lanes[..of_row]);
+        store(lower, half, first, &lanes[of_row..2 * of_row]);
     }
 }
 

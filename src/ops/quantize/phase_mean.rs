@@ -6,7 +6,7 @@ use crate::ops::*;
 
 /// `scale = max(sum / count, least)`, one division of exact sums, rounded once ([`fixed::mean`]).
 ///
-/// Bindings: `sums` [total rows, groups, 2, 2] of (low, high, count); `scales` [scale blocks, groups, 2, stages, 2]
+/// Bindings: `sums` [total rows, groups, matrices, 2] of (low, high, count); `scales` [scale blocks, groups, matrices, stages, 2]
 /// f32, of which those of `stage` are written.
 #[derive(Debug, Clone)]
 pub struct PhaseMean {
@@ -42,7 +42,7 @@ impl PhaseMean {
     /// Rows that share one scale, and scales of this stage.
     fn shares(&self) -> (usize, usize) {
         let rows = self.shard.total_rows;
-        let per_row = 4 * self.shard.groups();
+        let per_row = 2 * self.shard.form.matrices() * self.shard.groups();
         if self.shard.by_row() {
             (1, rows * per_row)
         } else {

@@ -1,15 +1,15 @@
 //! Codes from weights.
 
 use super::weight_shard::{columns_prelude, value};
-use super::{WeightShard, WeightShardParams, cases, merge, phase_host};
+use super::{WeightShard, WeightShardParams, cases, phase_host};
 use crate::codebook;
 use crate::fixed;
 use crate::ops::*;
 
 /// Codes of all stages of a shard, and how far the quantized weights are from it.
 ///
-/// Bindings: `r` the shard, f32; `scales` [scale blocks, groups, 2, stages, 2] f32; `codes` [rows, 2, stages, words]
-/// packed symbols; `errors` [rows, 2] 64-bit integers as (low, high): sums over the row's real weights of
+/// Bindings: `r` the shard, f32; `scales` [scale blocks, groups, matrices, stages, 2] f32; `codes` [rows, matrices, stages, words]
+/// packed symbols; `errors` [rows, 2] 64-bit integers as (low, high): sums over the row's stored weights of
 /// `|R - Rq|^2` and `|R|^2`, each term [`fixed::square`] with the exponent one higher.
 #[derive(Debug, Clone)]
 pub struct PhasePack {
@@ -46,6 +46,7 @@ impl Op for PhasePack {
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
         vec![
+            ("MATRICES", self.shard.form.matrices() as f64),
             ("STAGES", self.shard.stages as f64),
             ("MEASURE", f64::from(u8::from(self.measure))),
         ]
@@ -81,28 +82,28 @@ impl Op for PhasePack {
         let p = &self.shard;
         let words = codebook::words_for(p.complex_columns());
         for row in 0..p.rows {
-            let mut found = vec![Vec::new(); 2 * p.stages];
+            let mut found = vec![Vec::new(); p.planes()];
             let (mut error, mut power) = (0u64, 0u64);
             for c in 0..p.complex_columns() {
                 let mut rest = [0.0; 4];
-                for (plane, mut z) in p.u_and_w(r, row, c).into_iter().enumerate() {
-                    let first = p.scale_index(row, c) + plane * 2 * p.stages;
+                for (matrix, mut z) in p.complex(r, row, c).enumerate() {
+                    let first = p.scale_index(row, c) + matrix * 2 * p.stages;
                     for t in 0..p.stages {
                         let k = codebook::code(z[0], z[1]);
-                        found[plane * p.stages + t].push(k);
+                        found[matrix * p.stages + t].push(k);
                         let q = value(k, [scales[first + 2 * t], scales[first + 2 * t + 1]]);
                         z = [z[0] - q[0], z[1] - q[1]];
                     }
-                    rest[2 * plane..2 * plane + 2].copy_from_slice(&z);
+                    rest[2 * matrix..2 * matrix + 2].copy_from_slice(&z);
                 }
-                for (index, e) in p.indices(row, c).into_iter().zip(merge(rest)) {
+                for (index, e) in p.indices(row, c).into_iter().zip(p.stored(rest)) {
                     if let Some(i) = index.filter(|_| self.measure) {
                         error += fixed::square(e, p.exponent + 1);
                         power += fixed::square(r[i], p.exponent + 1);
                     }
                 }
             }
-            let out = &mut codes[row * 2 * p.stages * words..][..2 * p.stages * words];
+            let out = &mut codes[row * p.planes() * words..][..p.planes() * words];
             for (out, found) in out.chunks_mut(words).zip(&found) {
                 codebook::pack_row(found, out);
             }

@@ -6,10 +6,10 @@ use crate::codebook;
 use crate::fixed;
 use crate::ops::*;
 
-/// Exact sums of `|re|` over the weights of `E_stage` coded +-1 and of `|im|` over those coded +-i, for U and W.
+/// Exact sums of `|re|` over the weights of `E_stage` coded +-1 and of `|im|` over those coded +-i, for each matrix.
 ///
-/// Bindings: `r` the shard, f32; `scales` [scale blocks, groups, 2, stages, 2] f32, of which stages before this one
-/// are read; `sums` [total rows, groups, 2 (U, W), 2 (re, im)] of three words: low and high half of the sum
+/// Bindings: `r` the shard, f32; `scales` [scale blocks, groups, matrices, stages, 2] f32, of which stages before this one
+/// are read; `sums` [total rows, groups, matrices, 2 (re, im)] of three words: low and high half of the sum
 /// of [`fixed::magnitude`], number of weights. The rows of the shard are written.
 #[derive(Debug, Clone)]
 pub struct PhaseScale {
@@ -56,7 +56,10 @@ impl Op for PhaseScale {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("STAGE", self.stage as f64)]
+        vec![
+            ("MATRICES", self.shard.form.matrices() as f64),
+            ("STAGE", self.stage as f64),
+        ]
     }
 
     fn prelude(&self) -> &'static str {
@@ -77,8 +80,9 @@ impl Op for PhaseScale {
 
     fn cost(&self) -> Cost {
         let n = self.shard.reals() as f64;
+        let sums = self.shard.rows * self.shard.groups() * self.shard.form.matrices();
         Cost {
-            bytes: 4.0 * n + 48.0 * (self.shard.rows * self.shard.groups()) as f64,
+            bytes: 4.0 * n + 24.0 * sums as f64,
             ops: n * (10.0 + 5.0 * self.stage as f64),
         }
     }
@@ -89,21 +93,21 @@ impl Op for PhaseScale {
         let p = &self.shard;
         for row in 0..p.rows {
             for group in 0..p.groups() {
-                let mut totals = [(0u64, 0u32); 4];
+                let mut totals = vec![(0u64, 0u32); 2 * p.form.matrices()];
                 for c in group * p.group()..p.complex_columns().min((group + 1) * p.group()) {
-                    for (plane, mut z) in p.u_and_w(r, row, c).into_iter().enumerate() {
-                        let first = p.scale_index(row, c) + plane * 2 * p.stages;
+                    for (matrix, mut z) in p.complex(r, row, c).enumerate() {
+                        let first = p.scale_index(row, c) + matrix * 2 * p.stages;
                         for s in scales[first..].chunks(2).take(self.stage) {
                             let q = value(codebook::code(z[0], z[1]), [s[0], s[1]]);
                             z = [z[0] - q[0], z[1] - q[1]];
                         }
                         let axis = usize::from(codebook::code(z[0], z[1]) & 1);
-                        let total = &mut totals[2 * plane + axis];
+                        let total = &mut totals[2 * matrix + axis];
                         total.0 += fixed::magnitude(z[axis], p.exponent);
                         total.1 += 1;
                     }
                 }
-                let index = ((p.first_row + row) * p.groups() + group) * 12;
+                let index = ((p.first_row + row) * p.groups() + group) * 3 * totals.len();
                 for (out, (sum, count)) in sums[index..].chunks_mut(3).zip(totals) {
                     out.copy_from_slice(&[sum as u32, (sum >> 32) as u32, count]);
                 }

@@ -1,13 +1,13 @@
 //! Weights from codes.
 
 use super::weight_shard::value;
-use super::{WeightShard, WeightShardParams, cases, merge, phase_host};
+use super::{WeightShard, WeightShardParams, cases, phase_host};
 use crate::codebook;
 use crate::ops::*;
 
-/// The dense weight of codes: stages are added in their order, then U and W are merged.
+/// The weight of codes as it is stored: stages are added in their order, then U and W, if there is a U, are merged.
 ///
-/// Bindings: `codes` [rows, 2, stages, words] of the shard; `scales` [scale blocks, groups, 2, stages, 2] f32;
+/// Bindings: `codes` [rows, matrices, stages, words] of the shard; `scales` [scale blocks, groups, matrices, stages, 2] f32;
 /// `r` the shard, f32.
 #[derive(Debug, Clone)]
 pub struct PhaseUnpack {
@@ -40,6 +40,10 @@ impl Op for PhaseUnpack {
         self.shard.params()
     }
 
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        vec![("MATRICES", self.shard.form.matrices() as f64)]
+    }
+
     fn grid(&self) -> Grid {
         Grid {
             groups: self.shard.rows as u32,
@@ -66,18 +70,18 @@ impl Op for PhaseUnpack {
         let p = &self.shard;
         let words = codebook::words_for(p.complex_columns());
         for row in 0..p.rows {
-            let codes = &codes[row * 2 * p.stages * words..][..2 * p.stages * words];
+            let codes = &codes[row * p.planes() * words..][..p.planes() * words];
             for c in 0..p.complex_columns() {
                 let first = p.scale_index(row, c);
                 let mut z = [0.0; 4];
                 for (plane, codes) in codes.chunks(words).enumerate() {
                     let s = &scales[first + 2 * plane..];
                     let q = value(codebook::code_at(codes, c), [s[0], s[1]]);
-                    let u_or_w = 2 * (plane / p.stages);
-                    z[u_or_w] += q[0];
-                    z[u_or_w + 1] += q[1];
+                    let re = 2 * (plane / p.stages);
+                    z[re] += q[0];
+                    z[re + 1] += q[1];
                 }
-                for (index, v) in p.indices(row, c).into_iter().zip(merge(z)) {
+                for (index, v) in p.indices(row, c).into_iter().zip(p.stored(z)) {
                     if let Some(i) = index {
                         r[i] = v;
                     }

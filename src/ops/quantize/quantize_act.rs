@@ -1,12 +1,13 @@
 //! Rounding of tokens to integers.
 
 use super::activations::{Activations, absmax_of, round};
-use super::cases;
 use super::round_rows::round_rows;
+use super::{Form, cases};
 use crate::codebook::{COLUMNS_PER_WORD, words_for};
 use crate::ops::*;
 
-/// Rounds tokens: `q = round_half_even(x * levels / max(absmax, 1e-5))`, bit-exact.
+/// Rounds tokens: `q = round_half_even(x * levels / max(absmax, 1e-5))`, bit-exact. `absmax` is that of the token, or of the half
+/// of the token that the value is in ([`Form::token_scales`]).
 ///
 /// A token of `columns` real values is a complex vector: the first half (rounded up) are real parts, the rest
 /// imaginary parts, a missing last one is 0. Complex column `c` lies in byte `c` of its plane; planes follow
@@ -14,38 +15,52 @@ use crate::ops::*;
 /// signed, low unsigned), each padded with zeros to whole packed words of weights.
 ///
 /// Bindings: `x` [tokens, columns] f32; `q` [tokens, 2 * byte planes, words, 4] u32 of four bytes;
-/// `absmax` `[tokens]` f32 (after the clamp).
+/// `absmax` [tokens, [`Form::token_scales`]] f32 (after the clamp).
 #[derive(Debug, Clone)]
 pub struct QuantizeAct {
     /// Tokens.
     pub tokens: usize,
-    /// Real values of a token.
+    /// Real values of a token; an even number in the conjugate form.
     pub columns: usize,
+    /// Of the layers that read the tokens: whether a token has one scale, or one for each half.
+    pub form: Form,
     /// [`Activations::Int16`] or [`Activations::Int8`].
     pub mode: Activations,
 }
 
 impl QuantizeAct {
-    fn new(tokens: usize, columns: usize, mode: Activations) -> Self {
+    fn new(tokens: usize, columns: usize, form: Form, mode: Activations) -> Self {
         Self {
             tokens,
             columns,
+            form,
             mode,
         }
     }
 
-    /// Workgroups that share a token: one per 256 words of its real and imaginary halves.
+    /// What has one scale: tokens, or their halves.
+    fn rows(&self) -> usize {
+        self.tokens * self.form.token_scales()
+    }
+
+    /// Halves of a token in a row.
+    fn parts(&self) -> usize {
+        2 / self.form.token_scales()
+    }
+
+    /// Workgroups that share a row: one per 256 words of its halves.
     fn slices(&self) -> usize {
         let words = words_for(self.columns.div_ceil(2)) * (COLUMNS_PER_WORD / 4);
-        (2 * words).div_ceil(256)
+        (self.parts() * words).div_ceil(256)
     }
 }
 
 params! {
     /// Uniform block of [`QuantizeAct`].
     pub struct QuantizeActParams {
-        tokens: u32,
+        rows: u32,
         columns: u32,
+        parts: u32,
         half: u32,
         plane_words: u32,
         slices: u32,
@@ -70,14 +85,21 @@ impl Op for QuantizeAct {
     type Params = QuantizeActParams;
 
     fn shape(&self) -> String {
-        format!("n={},k={},act={}", self.tokens, self.columns, self.mode)
+        let shape = format!("n={},k={},act={}", self.tokens, self.columns, self.mode);
+        match self.form {
+            Form::WidelyLinear => shape,
+            Form::Conjugate => shape + ",form=conjugate",
+        }
     }
 
     fn params(&self) -> QuantizeActParams {
+        let scales = self.form.token_scales();
+        debug_assert!(self.columns.is_multiple_of(scales), "{}", self.shape());
         let half = self.columns.div_ceil(2);
         QuantizeActParams {
-            tokens: self.tokens as u32,
-            columns: self.columns as u32,
+            rows: self.rows() as u32,
+            columns: (self.columns / scales) as u32,
+            parts: self.parts() as u32,
             half: half as u32,
             plane_words: (words_for(half) * COLUMNS_PER_WORD / 4) as u32,
             slices: self.slices() as u32,
@@ -87,7 +109,7 @@ impl Op for QuantizeAct {
 
     fn grid(&self) -> Grid {
         Grid {
-            groups: (self.tokens * self.slices()) as u32,
+            groups: (self.rows() * self.slices()) as u32,
             batch: 1,
         }
     }
@@ -96,7 +118,7 @@ impl Op for QuantizeAct {
         vec![
             self.tokens * self.columns,
             self.tokens * self.mode.row_words(self.columns),
-            self.tokens,
+            self.rows(),
         ]
     }
 
@@ -114,13 +136,18 @@ impl Op for QuantizeAct {
         let complex_columns = self.columns.div_ceil(2);
         let plane = words_for(complex_columns) * COLUMNS_PER_WORD;
         let planes = self.mode.byte_planes();
+        let scales = self.form.token_scales();
         for token in 0..self.tokens {
             let x = &x[token * self.columns..][..self.columns];
             let q = &mut q[token * 2 * planes * plane..][..2 * planes * plane];
+            let absmax = &mut absmax[token * scales..][..scales];
+            let shared = self.columns / scales;
             q.fill(0);
-            absmax[token] = absmax_of(x);
+            for (absmax, x) in absmax.iter_mut().zip(x.chunks_exact(shared)) {
+                *absmax = absmax_of(x);
+            }
             for (i, &v) in x.iter().enumerate() {
-                let value = round(v, absmax[token], self.mode);
+                let value = round(v, absmax[i / shared], self.mode);
                 let (half, column) = (i / complex_columns, i % complex_columns);
                 let index = half * planes * plane + column;
                 if planes == 2 {
@@ -136,15 +163,27 @@ impl Op for QuantizeAct {
     fn host(&self, b: &mut Bindings<'_>) {
         let x: &[f32] = b.read(0);
         let x = &x[..self.tokens * self.columns];
-        round_rows(x, self.columns, self.mode, b.write(1), b.write(2));
+        round_rows(
+            x,
+            self.columns,
+            self.form,
+            self.mode,
+            b.write(1),
+            b.write(2),
+        );
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
         let data = [Made::Floats, Made::Zeros, Made::Zeros];
-        cases::bench_tokens(&data, Self::new)
+        cases::bench_tokens(&data, |tokens, columns, mode| {
+            Self::new(tokens, columns, Form::WidelyLinear, mode)
+        })
     }
 
     fn cases() -> Vec<Case<Self>> {
-        cases::tokens(Self::new)
+        let of = |form| move |tokens, columns, mode| Self::new(tokens, columns, form, mode);
+        let mut all = cases::tokens(of(Form::WidelyLinear));
+        all.extend(cases::tokens_in_halves(of(Form::Conjugate)));
+        all
     }
 }

@@ -1,5 +1,6 @@
 //! Rounding of tokens on the host, in loops that the compiler turns into vector instructions.
 
+use super::Form;
 use super::activations::{Activations, LEAST_ABSMAX};
 use crate::codebook::{COLUMNS_PER_WORD, words_for};
 use crate::ops::cpu;
@@ -16,11 +17,15 @@ const ROUND: f64 = (3u64 << 51) as f64;
 pub(super) fn round_rows(
     x: &[f32],
     columns: usize,
+    form: Form,
     mode: Activations,
     q: &mut [u32],
     absmax: &mut [f32],
 ) {
-    let words = mode.row_words(columns).max(1);
+    // a row is what has one scale: a token, or one of its halves
+    let half = columns.div_ceil(2);
+    let words = (mode.row_words(columns) / form.token_scales()).max(1);
+    let columns = columns / form.token_scales();
     let rows: Vec<_> = x
         .chunks_exact(columns.max(1))
         .zip(q.chunks_exact_mut(words))
@@ -29,15 +34,14 @@ pub(super) fn round_rows(
     let nanoseconds = columns; // about one per value
     cpu::each_worth(rows, nanoseconds, |((x, q), absmax)| {
         let q: &mut [u8] = bytemuck::cast_slice_mut(q);
-        *absmax = dispatch!(Level::new(), simd => round_row(simd, x, mode, q));
+        *absmax = dispatch!(Level::new(), simd => round_row(simd, x, half, mode, q));
     });
 }
 
-/// Rounds one token and returns its largest magnitude.
+/// Rounds one token or one half of it, where `half` is the size of a half, and returns its largest magnitude.
 #[inline(always)]
-fn round_row<S: Simd>(_: S, x: &[f32], mode: Activations, q: &mut [u8]) -> f32 {
+fn round_row<S: Simd>(_: S, x: &[f32], half: usize, mode: Activations, q: &mut [u8]) -> f32 {
     let absmax = absmax(x);
-    let half = x.len().div_ceil(2);
     let plane = words_for(half) * COLUMNS_PER_WORD;
     let (levels, divisor) = (f64::from(mode.levels()), f64::from(absmax));
     let halves = x
@@ -66,10 +70,8 @@ fn round_row<S: Simd>(_: S, x: &[f32], mode: Activations, q: &mut [u8]) -> f32 {
         }
     }
     // a token of one value has no imaginary part at all
-    if x.len() < 2 {
-        let written = mode.byte_planes() * plane * x.len();
-        q[written..].fill(0);
-    }
+    let written = mode.byte_planes() * plane * x.len().div_ceil(half.max(1));
+    q[written..].fill(0);
     absmax
 }
 

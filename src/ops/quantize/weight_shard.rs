@@ -1,11 +1,11 @@
 //! Rows of a weight that one run quantizes, and what the references of its ops share.
 
-use super::{Granularity, split};
+use super::{Form, Granularity, flush, merge, split};
 use crate::codebook;
 #[allow(unused_imports)] // links of the documentation
 use crate::fixed;
 
-/// Least scale of the Fairy2i quantizer (iFairy's is 1e-5).
+/// Least scale of the Fairy2i quantizer ([`Form::least_scale`] has iFairy's, too).
 pub const LEAST_SCALE: f32 = 1e-6;
 
 /// Most residual stages.
@@ -16,17 +16,22 @@ pub const MAX_STAGES: usize = 4;
 /// Its buffer holds `rows` real rows of the upper half of R, then the `lower_rows` real rows that lie
 /// ceil(out / 2) below them: `rows`, or one less if the last one would be the padding of an odd `out`.
 /// R as a whole is a shard too.
+///
+/// In the conjugate form the buffer is the weight as it is stored: `rows` rows of Re W, then as many of Im W, and the columns
+/// are complex.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WeightShard {
+    /// Which matrices the weight has.
+    pub form: Form,
     /// Complex rows that share the buffers of sums and scales.
     pub total_rows: usize,
     /// The shard's first row among them.
     pub first_row: usize,
     /// Complex rows of the shard.
     pub rows: usize,
-    /// Lower real rows of the shard.
+    /// Lower real rows of the shard, or rows of Im W.
     pub lower_rows: usize,
-    /// Real columns.
+    /// Real columns of R, or complex columns of W: those of the buffer.
     pub columns: usize,
     /// Which weights share scales.
     pub granularity: Granularity,
@@ -37,21 +42,22 @@ pub struct WeightShard {
 }
 
 impl WeightShard {
-    /// A whole `[out, in]` weight.
+    /// A whole weight of the widely-linear form: `[out_features, columns]`.
     pub fn whole(
         out_features: usize,
-        in_features: usize,
+        columns: usize,
         granularity: Granularity,
         stages: usize,
         exponent: i32,
     ) -> Self {
         let rows = out_features.div_ceil(2);
         Self {
+            form: Form::WidelyLinear,
             total_rows: rows,
             first_row: 0,
             rows,
             lower_rows: out_features - rows,
-            columns: in_features,
+            columns,
             granularity,
             stages,
             exponent,
@@ -60,7 +66,15 @@ impl WeightShard {
 
     /// Complex columns.
     pub fn complex_columns(&self) -> usize {
-        self.columns.div_ceil(2)
+        match self.form {
+            Form::WidelyLinear => self.columns.div_ceil(2),
+            Form::Conjugate => self.columns,
+        }
+    }
+
+    /// Planes of codes: the stages of U, if there is one, then those of W.
+    pub fn planes(&self) -> usize {
+        self.form.matrices() * self.stages
     }
 
     /// Complex columns that share scales.
@@ -88,36 +102,39 @@ impl WeightShard {
         (self.rows + self.lower_rows) * self.columns
     }
 
-    /// Words of the sums of all rows: (low, high, count) by row, group, U or W, axis.
+    /// Words of the sums of all rows: (low, high, count) by row, group, matrix, axis.
     pub fn sums(&self) -> usize {
-        self.total_rows * self.groups() * 12
+        self.total_rows * self.groups() * self.form.matrices() * 6
     }
 
-    /// Scales of all rows, by scale block, group, U or W, stage, axis.
+    /// Scales of all rows, by scale block, group, matrix, stage, axis.
     pub fn scales(&self) -> usize {
         let blocks = if self.by_row() { self.total_rows } else { 1 };
-        blocks * self.groups() * 4 * self.stages
+        blocks * self.groups() * 2 * self.planes()
     }
 
     /// Words of the codes of the shard.
     pub fn codes(&self) -> usize {
-        self.rows * 2 * self.stages * codebook::words_for(self.complex_columns())
+        self.rows * self.planes() * codebook::words_for(self.complex_columns())
     }
 
-    /// Index of the first scale of a row's group: its stages of U follow, then those of W.
+    /// Index of the first scale of a row's group: its stages of U follow, if there is one, then those of W.
     pub(in crate::ops) fn scale_index(&self, row: usize, column: usize) -> usize {
         let block = if self.by_row() {
             self.first_row + row
         } else {
             0
         };
-        (block * self.groups() + column / self.group()) * 4 * self.stages
+        (block * self.groups() + column / self.group()) * 2 * self.planes()
     }
 
-    /// Indices in the buffer of the four real weights behind a complex one; `None` is padding.
+    /// Indices in the buffer of the four real weights behind complex ones, or of Re W and Im W; `None` is padding.
     pub(in crate::ops) fn indices(&self, row: usize, column: usize) -> [Option<usize>; 4] {
         let upper = row * self.columns + column;
         let lower = upper + self.rows * self.columns;
+        if self.form == Form::Conjugate {
+            return [Some(upper), Some(lower), None, None];
+        }
         let half = self.complex_columns();
         let right = column + half < self.columns;
         let below = row < self.lower_rows;
@@ -129,13 +146,30 @@ impl WeightShard {
         ]
     }
 
-    /// The complex weights of U and of W, as (re, im).
-    pub(in crate::ops) fn u_and_w(&self, r: &[f32], row: usize, column: usize) -> [[f32; 2]; 2] {
+    /// The complex weights of each matrix, as (re, im).
+    pub(in crate::ops) fn complex(
+        &self,
+        r: &[f32],
+        row: usize,
+        column: usize,
+    ) -> impl Iterator<Item = [f32; 2]> {
         let blocks = self
             .indices(row, column)
             .map(|index| index.map_or(0.0, |i| r[i]));
-        let [u_re, u_im, w_re, w_im] = split(blocks);
-        [[u_re, u_im], [w_re, w_im]]
+        let [a_re, a_im, b_re, b_im] = match self.form {
+            Form::WidelyLinear => split(blocks),
+            Form::Conjugate => blocks.map(flush),
+        };
+        let matrices = [[a_re, a_im], [b_re, b_im]];
+        matrices.into_iter().take(self.form.matrices())
+    }
+
+    /// What lies at [`WeightShard::indices`], from the complex weights of the matrices.
+    pub(in crate::ops) fn stored(&self, complex: [f32; 4]) -> [f32; 4] {
+        match self.form {
+            Form::WidelyLinear => merge(complex),
+            Form::Conjugate => complex.map(flush),
+        }
     }
 
     /// As [`Op::shape`] prints it.
@@ -146,6 +180,9 @@ impl WeightShard {
             let end = self.first_row + self.rows;
             shape += &format!(",shard={}..{end}/{}", self.first_row, self.total_rows);
         }
+        if self.form == Form::Conjugate {
+            shape += ",form=conjugate";
+        }
         let scales = self.granularity.setting();
         shape + &format!(",scales={scales},stages={}", self.stages)
     }
@@ -153,7 +190,8 @@ impl WeightShard {
     pub(in crate::ops) fn params(&self) -> WeightShardParams {
         debug_assert!((1..=MAX_STAGES).contains(&self.stages), "{}", self.shape());
         debug_assert!(self.lower_rows <= self.rows, "{}", self.shape());
-        debug_assert!(self.rows <= self.lower_rows + 1, "{}", self.shape());
+        let odd = usize::from(self.form == Form::WidelyLinear);
+        debug_assert!(self.rows <= self.lower_rows + odd, "{}", self.shape());
         debug_assert!(
             self.first_row + self.rows <= self.total_rows,
             "{}",
@@ -181,7 +219,9 @@ impl WeightShard {
 
 /// The WGSL that reads four columns of a shard at once.
 pub(super) fn columns_prelude(shard: &WeightShard) -> &'static str {
-    if shard.columns.is_multiple_of(8) {
+    let reals = 2 * shard.complex_columns();
+    let even = shard.form == Form::Conjugate || shard.columns == reals;
+    if even && reals.is_multiple_of(8) {
         include_str!("../../../shaders/lib/columns_four.wgsl")
     } else {
         include_str!("../../../shaders/lib/columns_any.wgsl")

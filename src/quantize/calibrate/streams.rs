@@ -4,7 +4,6 @@
 use super::moments::{Moments, Scratch, copy};
 use crate::backend::{Backend, upload_new};
 use crate::error::Result;
-use crate::model::Config;
 use crate::model::blueprint::{Input, Output, Stack};
 use crate::model::forward::{Cache, Span, Tokens};
 use crate::model::linear::{Linear, tile_rows};
@@ -89,7 +88,7 @@ impl<'a, B: Backend> Streams<'a, B> {
             embed,
             embed_dtype,
             blocks: Vec::new(),
-            norm: loader.vector(Config::NORM)?,
+            norm: loader.vector(&loader.config.norm_name())?,
             head: Linear::dense(&backend, "none".into(), c.hidden, embed_dtype, &[])?,
         };
         let model = Model::from_weights(backend, c, options, weights)?;
@@ -248,17 +247,26 @@ impl<'a, B: Backend> Streams<'a, B> {
         let (m, rows) = (&self.model, batch.rows);
         let (stream, dst) = (&batch.streams[which], &self.inputs[which]);
         let Reads::Stack(i, (full, made)) = reads else {
-            return self.normalize(stream, &m.weights.norm, rows, dst).await;
+            return self
+                .normalize(reads, stream, &m.weights.norm, rows, dst)
+                .await;
         };
-        let src = match self.stack(i).input {
-            Input::Norm(norm) => {
-                return self.normalize(stream, &full.norms[norm], rows, dst).await;
-            }
+        let stack = self.stack(i);
+        let src = match stack.input {
+            Input::Residual => stream,
             Input::Attention => &m.scratch.attention,
             Input::Activation => &m.scratch.activation,
         };
-        self.run_before(i, (full, made), which, batch).await?;
-        copy(m.backend, rows * self.columns(reads), src, dst).await
+        if stack.input != Input::Residual {
+            self.run_before(i, (full, made), which, batch).await?;
+        }
+        match stack.norm {
+            Some(norm) => {
+                self.normalize(reads, src, &full.norms[norm], rows, dst)
+                    .await
+            }
+            None => copy(m.backend, rows * self.columns(reads), src, dst).await,
+        }
     }
 
     /// Runs the stack before stack `i`, which reads what becomes of its outputs.
@@ -275,7 +283,7 @@ impl<'a, B: Backend> Streams<'a, B> {
         };
         let stack = self.stack(before);
         let linear = chosen(which, before, (full, made));
-        let norm = stack.norm().map(|norm| &full.norms[norm]);
+        let norm = stack.norm.map(|norm| &full.norms[norm]);
         let input = m.input(&batch.streams[which], norm);
         match stack.output {
             Output::Attention => {
@@ -289,18 +297,18 @@ impl<'a, B: Backend> Streams<'a, B> {
 
     async fn normalize(
         &self,
-        stream: &B::Buffer,
+        reads: Reads<'_, 'a, B>,
+        x: &B::Buffer,
         weight: &B::Buffer,
         rows: usize,
         dst: &B::Buffer,
     ) -> Result<()> {
-        let (n, eps) = (self.model.config.hidden, self.model.config.norm_eps);
         let norm = RmsNorm {
             tokens: rows,
-            n,
-            eps,
+            n: self.columns(reads),
+            rms: self.model.config.rms(),
         };
-        let buffers = [stream, weight, dst];
+        let buffers = [x, weight, dst];
         self.model.backend.run(&norm, &buffers).await
     }
 

@@ -6,7 +6,7 @@ use super::moments::{Moments, Scratch};
 use super::options::CalibrateOptions;
 use crate::backend::{Backend, upload_new};
 use crate::error::{Error, Result};
-use crate::model::{Packed, quantize};
+use crate::model::{Form, Packed, quantize};
 
 /// What enters a layer: tokens of the full-precision model and of the one that is quantized so far, beside each other.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +35,14 @@ pub async fn calibrate_weight<B: Backend>(
 ) -> Result<(Packed, LayerErrors)> {
     let (n, recipe) = (seen.columns, options.recipe);
     let method = recipe.method.of("weight");
-    quantize::check("weight", out_features, n, method, recipe.granularity)?;
+    quantize::check(
+        "weight",
+        Form::WidelyLinear,
+        out_features,
+        n,
+        method,
+        recipe.granularity,
+    )?;
     let stages = options.stages("weight")?;
     let tokens = seen.full.len() / n;
     let width = |rows: &[f32], width: usize| tokens > 0 && rows.len() == tokens * width;

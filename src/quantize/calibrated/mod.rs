@@ -123,6 +123,7 @@ impl Calibration {
     /// Refuses what cannot be done with a model before any work.
     fn check(&self, files: &ModelFiles, recipe: Recipe) -> Result<()> {
         files.require_full_precision()?;
+        crate::model::refuse_complex(files.config(), "calibration")?;
         CalibrateOptions::new(recipe).stages(Config::HEAD)?;
         self.tuning.map_or(Ok(()), |tuning| tuning.check())?;
         if self.nested() && recipe.most_stages() < 2 {

@@ -29,7 +29,8 @@ impl Run {
         let base = self.base(events)?;
         let corpus = Corpus::open(&self.settings.data)?;
         let length = self.length(&base, &corpus)?;
-        let options = self.settings.options(length)?;
+        let mut options = self.settings.options(length)?;
+        options.recipe = options.recipe.in_family(&base.config);
         let micro_batches = self.settings.micro_batches(length)?;
         let checkpoints = Checkpoints::open(&self.out, self.settings.keep)?;
         let saved = self.newest(&checkpoints, events)?;

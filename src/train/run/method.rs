@@ -1,5 +1,6 @@
 //! How linear layers are represented, by name.
 
+use crate::ops::quantize::Activations;
 use serde::{Deserialize, Serialize};
 
 /// Representations by the names the papers' code gives them.
@@ -17,6 +18,41 @@ pub enum MethodName {
     Bitnet158,
     /// As stored
     Full,
+}
+
+/// How activations enter quantized layers on the way forward; gradients pass as if they were not rounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum RoundedTo {
+    /// As floats, as Fairy2i is trained
+    #[default]
+    #[serde(rename = "float")]
+    Float,
+    /// Rounded to 16 bits
+    #[cfg_attr(feature = "cli", value(name = "16"))]
+    #[serde(rename = "16")]
+    Int16,
+    /// Rounded to 8 bits, as iFairy is trained
+    #[cfg_attr(feature = "cli", value(name = "8"))]
+    #[serde(rename = "8")]
+    Int8,
+}
+
+impl RoundedTo {
+    /// Whether it is what runs have that say nothing.
+    pub(super) fn is_usual(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl From<RoundedTo> for Activations {
+    fn from(rounded: RoundedTo) -> Self {
+        match rounded {
+            RoundedTo::Float => Self::Float,
+            RoundedTo::Int16 => Self::Int16,
+            RoundedTo::Int8 => Self::Int8,
+        }
+    }
 }
 
 /// Where the scales of fairy2i come from.

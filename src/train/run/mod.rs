@@ -36,13 +36,15 @@ mod execute;
 mod method;
 mod opened;
 mod outputs;
+mod preset;
 mod room;
 mod settings;
 mod steps;
 
 pub use evaluate::Protocol;
 pub use execute::fits;
-pub use method::{MethodName, ScaleRule};
+pub use method::{MethodName, RoundedTo, ScaleRule};
+pub use preset::Preset;
 pub use settings::{FREE, Settings};
 
 /// A run to be made.
@@ -81,7 +83,7 @@ impl Job {
         let path = out.join(RUN_CONFIG);
         let (name, text) = (path.display().to_string(), read_settings(&path)?);
         let nothing = std::collections::BTreeMap::<String, String>::new();
-        let settings = config::merged(Some((&name, &text)), &nothing)?;
+        let settings = config::merged("", Some((&name, &text)), &nothing)?;
         Ok(Self {
             resume: true,
             ..Self::new(out, settings)

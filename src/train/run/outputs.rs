@@ -9,6 +9,7 @@ use crate::files::corpus::Corpus;
 use crate::files::run::{Before, CARD, CURVES, Card, MODELS, Step};
 use crate::files::{self, CopyFrom, ModelFolder, Source, export};
 use crate::model::{Dtype, Method, Recipe};
+use crate::ops::quantize::Activations;
 use crate::train::Event;
 use crate::train::step::{Kind, Part, Trainer};
 use std::collections::BTreeMap;
@@ -37,7 +38,7 @@ impl<B: Backend> Finished<'_, '_, B> {
 
 /// Writes `model` and `packed`, and returns their card.
 pub(super) fn write<B: Backend>(run: &mut Finished<'_, '_, B>) -> Result<String> {
-    let recipe = run.settings().recipe()?;
+    let recipe = run.trainer.options().recipe;
     let [model, packed] = MODELS.map(|name| run.run.out.join(name));
     let text = card(run, recipe);
     masters(run, &model, recipe, &text)?;
@@ -163,6 +164,11 @@ fn told(s: &Settings) -> Vec<(String, String)> {
         steps == usual.quant_warmup,
         "steps until all is quantized",
         steps.to_string(),
+    );
+    unless(
+        s.activations == usual.activations,
+        "activations on the way forward",
+        Activations::from(s.activations).to_string(),
     );
     unless(s.scales == usual.scales, "scales", "learned".to_owned());
     let (moments, masters) = (s.moments == usual.moments, s.masters == usual.masters);

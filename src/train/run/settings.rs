@@ -2,7 +2,7 @@
 
 use super::corner::corner;
 use super::evaluate::Protocol;
-use super::method::{MethodName, ScaleRule};
+use super::method::{MethodName, RoundedTo, ScaleRule};
 use crate::error::{Error, Result};
 use crate::files::run::Step;
 use crate::model::{Granularity, Method, Recipe};
@@ -44,6 +44,9 @@ pub struct Settings {
     pub stages: u8,
     /// `tensor`, `row` or `group:N`.
     pub granularity: String,
+    /// How activations enter quantized layers on the way forward. Runs that began before there was a choice do not name it.
+    #[serde(skip_serializing_if = "RoundedTo::is_usual")]
+    pub activations: RoundedTo,
     /// Where scales come from.
     pub scales: ScaleRule,
     /// Probability that a step runs with one stage.
@@ -121,6 +124,7 @@ impl Default for Settings {
             method: MethodName::Fairy2i,
             stages: 2,
             granularity: "tensor".into(),
+            activations: RoundedTo::Float,
             scales: ScaleRule::Means,
             nested: 0.0,
             quant_warmup: 0,
@@ -306,6 +310,7 @@ impl Settings {
                     .map(|d| corner(d))
                     .collect::<Result<_>>()?,
             },
+            "two_stage_linear" => Schedule::TwoStageLinear { warmup, steps },
             "fairy2i_w2" => Schedule::fairy2i_w2(),
             name => Schedule::papers(name, steps)?,
         })
@@ -335,6 +340,7 @@ impl Settings {
             clip: self.clip,
             exact: self.exact,
             distill: self.distill,
+            activations: self.activations.into(),
             learned_scales: self.scales == ScaleRule::Learned,
             moments: self.moments,
             masters: self.masters,

@@ -6,11 +6,20 @@ use crate::backend::Backend;
 use crate::error::Result;
 use crate::model::blueprint::Output;
 use crate::ops::train::RopeInPlace;
-use crate::ops::train::{Causal, MatmulTrain, MatrixView};
+use crate::ops::train::{Causal, MatmulTrain, MatmulTrainCoop, MatrixView};
 use crate::ops::train::{Scores, Softmax, SoftmaxBackward};
 
 /// Both factors are in f32.
 const WIDE: [bool; 2] = [false; 2];
+
+/// Columns of heads that lie together both in their values and in what attention gives.
+struct Piece {
+    columns: usize,
+    /// In rows of q, k and v.
+    v: MatrixView,
+    /// In rows of attention outputs.
+    out: MatrixView,
+}
 
 /// Heads of some sequences, and where their values lie.
 struct Heads {
@@ -23,9 +32,9 @@ struct Heads {
     /// In rows of q, k and v.
     q: MatrixView,
     k: MatrixView,
-    v: MatrixView,
-    /// In rows of attention outputs.
-    out: MatrixView,
+    /// All columns, or those of the real and those of the imaginary half of complex heads, which lie together in q, k and v but
+    /// not in attention outputs.
+    pieces: Vec<Piece>,
     weights: MatrixView,
 }
 
@@ -40,7 +49,7 @@ impl Heads {
             batch: self.n_seqs * self.queries(),
             tokens: self.length,
             stride: score_stride(self.length),
-            head_dim: self.head_dim,
+            head_dim: self.head_dim / self.pieces.len(),
         }
     }
 
@@ -55,26 +64,26 @@ impl Heads {
         }
     }
 
-    /// `scores = a * b^T` over the values of a head.
-    fn inner(&self, a: MatrixView, b: MatrixView) -> MatmulTrain {
-        let size = [self.length, self.length, self.head_dim];
+    /// `scores = a * b^T` over so many values of a head.
+    fn inner(&self, columns: usize, a: MatrixView, b: MatrixView) -> MatmulTrain {
+        let size = [self.length, self.length, columns];
         self.each(size, [a, b, self.weights], Causal::Result)
     }
 
-    /// `c = weights * b`, for every query head.
-    fn outer(&self, b: MatrixView, c: MatrixView) -> MatmulTrain {
-        let size = [self.length, self.head_dim, self.length];
+    /// `c = weights * b` of so many columns, for every query head.
+    fn outer(&self, columns: usize, b: MatrixView, c: MatrixView) -> MatmulTrain {
+        let size = [self.length, columns, self.length];
         self.each(size, [self.weights, b.transposed(), c], Causal::Lower)
     }
 
-    /// `c (+)= weights^T * b`, for the query head `member` of every key/value head.
-    fn gathered(&self, member: usize, b: MatrixView, c: MatrixView) -> MatmulTrain {
+    /// `c (+)= weights^T * b` of so many columns, for the query head `member` of every key/value head.
+    fn gathered(&self, member: usize, columns: usize, b: MatrixView, c: MatrixView) -> MatmulTrain {
         let one = |place: MatrixView| MatrixView {
             offset: place.offset + member * place.head_stride,
             head_stride: place.head_stride * self.group,
             ..place
         };
-        let size = [self.length, self.head_dim, self.length];
+        let size = [self.length, columns, self.length];
         MatmulTrain {
             sequences: self.n_seqs,
             heads: self.kv_heads,
@@ -107,27 +116,38 @@ impl<B: Backend> Trainer<B> {
         let group = c.heads / c.kv_heads;
         let (d, length, row) = (c.head_dim, shape.length, c.outputs(Output::Attention));
         let square = length * score_stride(length);
+        let pieces = if c.blueprint().complex { 2 } else { 1 };
+        let columns = d / pieces;
         let mut all = Vec::new();
         for seq in (0..shape.n_seqs).step_by(portion.n_seqs) {
             for kv in (0..c.kv_heads).step_by(portion.kv_heads) {
                 let kv_heads = portion.kv_heads.min(c.kv_heads - kv);
-                let of = |stride: usize, head: usize| MatrixView {
-                    offset: seq * length * stride + head * d,
+                let of = |stride: usize, first: usize, head_stride: usize| MatrixView {
+                    offset: seq * length * stride + first,
                     stride,
-                    head_stride: d,
+                    head_stride,
                     sequence_stride: length * stride,
                     transposed: false,
                 };
+                let [k, v] = [c.heads, c.heads + c.kv_heads].map(|heads| (heads + kv) * d);
+                let pieces = (0..pieces).map(|piece| Piece {
+                    columns,
+                    v: of(row, v + piece * columns, d),
+                    out: of(
+                        c.queries(),
+                        (piece * c.heads + kv * group) * columns,
+                        columns,
+                    ),
+                });
                 all.push(Heads {
                     length,
                     head_dim: d,
                     n_seqs: portion.n_seqs.min(shape.n_seqs - seq),
                     kv_heads,
                     group,
-                    q: of(row, kv * group),
-                    k: of(row, c.heads + kv),
-                    v: of(row, c.heads + c.kv_heads + kv),
-                    out: of(c.heads * d, kv * group),
+                    q: of(row, kv * group * d, d),
+                    k: of(row, k, d),
+                    pieces: pieces.collect(),
                     weights: MatrixView {
                         offset: 0,
                         stride: score_stride(length),
@@ -141,17 +161,26 @@ impl<B: Backend> Trainer<B> {
         all
     }
 
+    /// A product of factors in f32, by matrix units where products go there and this one fits: halves of heads may be too narrow.
+    async fn wide_product(&self, op: MatmulTrain, buffers: [&B::Buffer; 3]) -> Result<()> {
+        match MatmulTrainCoop::fits(&op) {
+            true => self.product(op, buffers, WIDE).await,
+            false => self.backend.run(&op, &buffers).await,
+        }
+    }
+
     /// Attention weights of some heads, into `scratch.scores`.
     async fn attention_weights(&self, heads: &Heads, qkv: &B::Buffer) -> Result<()> {
         let s = &self.scratch;
-        let scores = heads.inner(heads.q, heads.k);
-        self.product(scores, [qkv, qkv, &s.scores], WIDE).await?;
+        let scores = heads.inner(heads.head_dim, heads.q, heads.k);
+        self.wide_product(scores, [qkv, qkv, &s.scores]).await?;
         self.backend
             .run(&Softmax(heads.scores()), &[&s.scores])
             .await
     }
 
-    /// `out = softmax(q * k^T / sqrt(head_dim)) * v`, causal, for all heads.
+    /// `out = softmax(q * k^T / sqrt(head_dim)) * v`, causal, for all heads; complex heads are divided by the root of their
+    /// complex values.
     pub(super) async fn attend(
         &self,
         shape: Shape,
@@ -160,9 +189,11 @@ impl<B: Backend> Trainer<B> {
     ) -> Result<()> {
         for heads in self.portions(shape) {
             self.attention_weights(&heads, qkv).await?;
-            let values = heads.outer(heads.v, heads.out);
-            self.product(values, [&self.scratch.scores, qkv, out], WIDE)
-                .await?;
+            for piece in &heads.pieces {
+                let values = heads.outer(piece.columns, piece.v, piece.out);
+                self.wide_product(values, [&self.scratch.scores, qkv, out])
+                    .await?;
+            }
         }
         Ok(())
     }
@@ -178,20 +209,26 @@ impl<B: Backend> Trainer<B> {
         let s = &self.scratch;
         for heads in self.portions(shape) {
             self.attention_weights(&heads, qkv).await?;
-            for member in 0..heads.group {
-                let d_v = heads.gathered(member, heads.out, heads.v);
-                self.product(d_v, [&s.scores, d_out, d_qkv], WIDE).await?;
+            for (i, piece) in heads.pieces.iter().enumerate() {
+                let (columns, v, out) = (piece.columns, piece.v, piece.out);
+                for member in 0..heads.group {
+                    let d_v = heads.gathered(member, columns, out, v);
+                    self.wide_product(d_v, [&s.scores, d_out, d_qkv]).await?;
+                }
+                let d_weights = MatmulTrain {
+                    accumulate: i > 0,
+                    ..heads.inner(columns, out, v)
+                };
+                self.wide_product(d_weights, [d_out, qkv, &s.d_scores])
+                    .await?;
             }
-            let d_weights = heads.inner(heads.out, heads.v);
-            self.product(d_weights, [d_out, qkv, &s.d_scores], WIDE)
-                .await?;
             let back = SoftmaxBackward(heads.scores());
             self.backend.run(&back, &[&s.scores, &s.d_scores]).await?;
-            let d_q = heads.outer(heads.k, heads.q);
-            self.product(d_q, [&s.d_scores, qkv, d_qkv], WIDE).await?;
+            let d_q = heads.outer(heads.head_dim, heads.k, heads.q);
+            self.wide_product(d_q, [&s.d_scores, qkv, d_qkv]).await?;
             for member in 0..heads.group {
-                let d_k = heads.gathered(member, heads.q, heads.k);
-                self.product(d_k, [&s.d_scores, qkv, d_qkv], WIDE).await?;
+                let d_k = heads.gathered(member, heads.head_dim, heads.q, heads.k);
+                self.wide_product(d_k, [&s.d_scores, qkv, d_qkv]).await?;
             }
         }
         Ok(())

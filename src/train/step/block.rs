@@ -7,9 +7,12 @@ use super::scratch::{Acts, Shape};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::model::blueprint::{BlockTensor, Input, Output, Stack};
+use crate::ops::activation::{Gate, SquaredReluGlu, SwiGlu};
 use crate::ops::memory::Copy;
-use crate::ops::train::{RmsNormBackward, RmsNormWeightBackward, SwigluBackward};
-use crate::ops::{activation::SwiGlu, norm::RmsNorm};
+use crate::ops::norm::RmsNorm;
+use crate::ops::train::{
+    RmsNormBackward, RmsNormWeightBackward, SquaredReluGluBackward, SwigluBackward,
+};
 
 impl<B: Backend> Trainer<B> {
     /// The buffers for the activations of block `l`.
@@ -28,33 +31,34 @@ impl<B: Backend> Trainer<B> {
         self.backend.scope(&|| self.list[parameter].name.clone());
         let norm = RmsNorm {
             tokens: rows,
-            n: self.config.hidden,
-            eps: self.config.norm_eps,
+            n: self.list[parameter].columns,
+            rms: self.config.rms(),
         };
         self.backend
             .run(&norm, &[x, &self.tensors[parameter].value, y])
             .await
     }
 
-    /// Adds the gradient of a norm to that of its weight, and adds to that of the residual stream (`accumulate`) or begins it.
+    /// Adds the gradient of a norm to that of its weight, and adds to that of what it reads (`accumulate`) or begins it.
     pub(super) async fn norm_backward(
         &self,
         parameter: usize,
         rows: usize,
         x: &B::Buffer,
-        d_y: &B::Buffer,
+        [d_y, d_x]: [&B::Buffer; 2],
         accumulate: bool,
     ) -> Result<()> {
-        let (tensors, s, n) = (&self.tensors[parameter], &self.scratch, self.config.hidden);
+        let (tensors, s) = (&self.tensors[parameter], &self.scratch);
+        let n = self.list[parameter].columns;
         self.backend
             .scope(&|| format!("{}, gradient", self.list[parameter].name));
         let back = RmsNormBackward {
             tokens: rows,
             n,
-            eps: self.config.norm_eps,
+            rms: self.config.rms(),
             accumulate,
         };
-        let buffers = [x, &tensors.value, d_y, &s.d_stream, &s.row_scale];
+        let buffers = [x, &tensors.value, d_y, d_x, &s.row_scale];
         self.backend.run(&back, &buffers).await?;
         let back = RmsNormWeightBackward { tokens: rows, n };
         let buffers = [x, d_y, &s.row_scale, &tensors.gradient];
@@ -75,24 +79,41 @@ impl<B: Backend> Trainer<B> {
         }
     }
 
-    /// What a stack of block `l` reads.
-    fn input(&self, l: usize, stack: &Stack) -> Columns<'_, B> {
-        let a = self.acts(l);
-        let x = match stack.input {
-            Input::Norm(norm) => &a.normed[norm],
+    /// What stack `i` of block `l` reads, before its norm.
+    fn source(&self, l: usize, i: usize) -> &B::Buffer {
+        let blueprint = self.config.blueprint();
+        match blueprint.stacks[i].input {
+            Input::Residual => self.stream(l, blueprint.additions(i)),
             Input::Attention => &self.scratch.attentions[l],
-            Input::Activation => &a.activation,
+            Input::Activation => &self.acts(l).activation,
+        }
+    }
+
+    /// What the layers of stack `i` of block `l` multiply.
+    fn input(&self, l: usize, i: usize) -> Columns<'_, B> {
+        let stack = &self.config.blueprint().stacks[i];
+        let x = match stack.norm {
+            Some(norm) => &self.acts(l).normed[norm],
+            None => self.source(l, i),
         };
         Columns::all(x, (stack.inputs)(&self.config))
     }
 
-    /// Where the gradient of what a stack reads goes.
-    fn input_gradient(&self, stack: &Stack) -> Columns<'_, B> {
+    /// The gradient of what a stack reads, before its norm.
+    fn source_gradient(&self, stack: &Stack) -> &B::Buffer {
         let s = &self.scratch;
-        let d_x = match stack.input {
-            Input::Norm(_) => &s.d_normed,
+        match stack.input {
+            Input::Residual => &s.d_stream,
             Input::Attention => &s.d_attention,
             Input::Activation => &s.d_activation,
+        }
+    }
+
+    /// Where the gradient of what the layers of a stack multiply goes.
+    fn input_gradient(&self, stack: &Stack) -> Columns<'_, B> {
+        let d_x = match stack.norm {
+            Some(_) => &self.scratch.d_normed,
+            None => self.source_gradient(stack),
         };
         Columns::all(d_x, (stack.inputs)(&self.config))
     }
@@ -108,15 +129,49 @@ impl<B: Backend> Trainer<B> {
         })
     }
 
+    /// The norm through which stack `i` of block `l` reads, if there is one.
+    async fn stack_norm(&self, l: usize, i: usize, rows: usize) -> Result<()> {
+        let c = &self.config;
+        let Some(norm) = c.blueprint().stacks[i].norm else {
+            return Ok(());
+        };
+        let parameter = in_block(c, l, BlockTensor::Norm(norm));
+        let y = &self.acts(l).normed[norm];
+        self.norm(parameter, rows, self.source(l, i), y).await
+    }
+
+    /// What becomes of gate and up: `[pairs, activation]`.
+    async fn gate(&self, rows: usize, buffers: [&B::Buffer; 2]) -> Result<()> {
+        let (tokens, n) = (rows, self.config.intermediate);
+        match self.config.blueprint().gate {
+            Gate::Silu => self.backend.run(&SwiGlu { tokens, n }, &buffers).await,
+            Gate::SquaredRelu => {
+                let gated = SquaredReluGlu { tokens, n };
+                self.backend.run(&gated, &buffers).await
+            }
+        }
+    }
+
+    /// Gate and up become their gradients: `[d_activation, pairs]`.
+    async fn gate_backward(&self, rows: usize, buffers: [&B::Buffer; 2]) -> Result<()> {
+        let (tokens, n) = (rows, self.config.intermediate);
+        match self.config.blueprint().gate {
+            Gate::Silu => {
+                let back = SwigluBackward { tokens, n };
+                self.backend.run(&back, &buffers).await
+            }
+            Gate::SquaredRelu => {
+                let back = SquaredReluGluBackward { tokens, n };
+                self.backend.run(&back, &buffers).await
+            }
+        }
+    }
+
     /// Stack number `i` of block `l`, and what becomes of its outputs; `again`: what attention gives is known.
     async fn stack(&self, l: usize, i: usize, shape: Shape, again: bool) -> Result<()> {
         let (c, s, a, rows) = (&self.config, &self.scratch, self.acts(l), shape.n_tokens());
         let (stack, before) = (&c.blueprint().stacks[i], c.blueprint().additions(i));
-        let x = self.stream(l, before);
-        if let Some(norm) = stack.norm() {
-            let parameter = in_block(c, l, BlockTensor::Norm(norm));
-            self.norm(parameter, rows, x, &a.normed[norm]).await?;
-        }
+        self.stack_norm(l, i, rows).await?;
         let y = match stack.output {
             Output::Attention => &a.qkv,
             Output::Gated => &a.pairs,
@@ -124,10 +179,11 @@ impl<B: Backend> Trainer<B> {
         };
         let adds = stack.output == Output::Residual;
         if adds {
+            let x = self.stream(l, before);
             self.copy(rows * c.hidden, x, y).await?;
         }
-        let input = self.input(l, stack);
-        let input = self.factor(Factor::Right, rows, input).await?;
+        let input = self.input(l, i);
+        let input = self.layer_input(stack.layers[0].form, rows, input).await?;
         let y = Columns::all(y, stack.outputs(c));
         for (parameter, first) in self.layers(l, i) {
             self.linear(parameter, rows, input, y.from(first), adds)
@@ -141,20 +197,16 @@ impl<B: Backend> Trainer<B> {
                     false => self.attend(shape, &a.qkv, &s.attentions[l]).await,
                 }
             }
-            Output::Gated => {
-                let n = c.intermediate;
-                let gated = SwiGlu { tokens: rows, n };
-                self.backend.run(&gated, &[&a.pairs, &a.activation]).await
-            }
+            Output::Gated => self.gate(rows, [&a.pairs, &a.activation]).await,
             Output::Residual => Ok(()),
         }
     }
 
-    /// The gradient of stack number `i` of block `l`, from that of what becomes of its outputs: of its weights, and of what
-    /// it reads; through a norm, that of the residual stream grows by its share.
+    /// The gradient of stack number `i` of block `l`, from that of what becomes of its outputs: of its weights, of its norm, and
+    /// of what it reads. That of the residual stream grows by its share.
     async fn stack_backward(&self, l: usize, i: usize, shape: Shape) -> Result<()> {
         let (c, s, a, rows) = (&self.config, &self.scratch, self.acts(l), shape.n_tokens());
-        let (stack, before) = (&c.blueprint().stacks[i], c.blueprint().additions(i));
+        let stack = &c.blueprint().stacks[i];
         let d_y = match stack.output {
             Output::Attention => {
                 self.attend_backward(shape, &a.qkv, &s.d_attention, &s.d_qkv)
@@ -163,10 +215,7 @@ impl<B: Backend> Trainer<B> {
                 &s.d_qkv
             }
             Output::Gated => {
-                let n = c.intermediate;
-                let back = SwigluBackward { tokens: rows, n };
-                self.backend
-                    .run(&back, &[&s.d_activation, &a.pairs])
+                self.gate_backward(rows, [&s.d_activation, &a.pairs])
                     .await?;
                 &a.pairs
             }
@@ -174,20 +223,22 @@ impl<B: Backend> Trainer<B> {
         };
         let d_y = Columns::all(d_y, stack.outputs(c));
         let d_y = self.factor(Factor::Left, rows, d_y).await?;
-        let x = self
-            .factor(Factor::Right, rows, self.input(l, stack))
-            .await?;
+        let (form, x) = (stack.layers[0].form, self.input(l, i));
+        let x = self.layer_input(form, rows, x).await?;
         let d_x = self.input_gradient(stack);
+        // what the residual stream has of its gradient is that of later stacks
+        let shared = stack.input == Input::Residual;
+        let adds = shared && stack.norm.is_none();
         for (parameter, first) in self.layers(l, i) {
             let d_y = d_y.from(first);
             self.linear_weight(parameter, rows, d_y, x).await?;
-            self.linear_input(parameter, rows, d_y, d_x, first > 0)
+            self.linear_input(parameter, rows, d_y, d_x, adds || first > 0)
                 .await?;
         }
-        if let Some(norm) = stack.norm() {
+        if let Some(norm) = stack.norm {
             let parameter = in_block(c, l, BlockTensor::Norm(norm));
-            let x = self.stream(l, before);
-            self.norm_backward(parameter, rows, x, &s.d_normed, true)
+            let gradients = [&s.d_normed, self.source_gradient(stack)];
+            self.norm_backward(parameter, rows, self.source(l, i), gradients, shared)
                 .await?;
         }
         Ok(())
@@ -217,10 +268,12 @@ impl<B: Backend> Trainer<B> {
             .await?;
         let n = self.config.blueprint().stacks.len();
         if again {
-            // The last stack gives the next block's input, which is there.
-            for i in 0..n.saturating_sub(1) {
+            let last = n.saturating_sub(1);
+            for i in 0..last {
                 self.stack(l, i, shape, true).await?;
             }
+            // what the last stack adds gives the next block's input, which is there
+            self.stack_norm(l, last, shape.n_tokens()).await?;
         }
         for i in (0..n).rev() {
             self.stack_backward(l, i, shape).await?;

@@ -10,7 +10,7 @@ use super::scope::Holding;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::files::run::Part;
-use crate::model::Config;
+use crate::model::{Config, Form};
 use crate::ops::train::Block8Unpack;
 use crate::ops::train::bf16;
 use crate::ops::train::block8::{self, Range};
@@ -96,7 +96,7 @@ impl Formats {
     }
 
     /// The formats of a teacher's parameters, of which the device has what `holding` says. Layers are in f16 where products
-    /// take that.
+    /// take that, unless their real matrices have to be made first.
     pub(super) fn used(
         list: &[Parameter],
         half: bool,
@@ -104,7 +104,7 @@ impl Formats {
     ) -> Vec<Self> {
         let of = |(i, p): (usize, &Parameter)| Self {
             value: match p.kind {
-                Kind::Linear if half => Format::F16,
+                Kind::Linear if half && p.form == Form::WidelyLinear => Format::F16,
                 _ => Format::F32,
             },
             moments: None,

@@ -87,19 +87,22 @@ impl<B: Backend> Trainer<B> {
             }
         }
         if factor.is_some() {
-            self.norm_backward(norm, rows, x, &s.d_normed, false)
+            self.norm_backward(norm, rows, x, [&s.d_normed, &s.d_stream], false)
                 .await?;
         }
         Ok(())
     }
 
-    /// The final norm of the last block's output: the head's input, as products take it.
+    /// The final norm of the last block's output: the head's input, as products take it, rounded where the head is quantized.
     pub(super) async fn head_input(&self, rows: usize) -> Result<Columns<'_, B>> {
         let (c, s) = (&self.config, &self.scratch);
         let x = &s.inputs[c.layers];
         self.norm(final_norm(c), rows, x, &s.head_in).await?;
         let input = Columns::all(&s.head_in, c.hidden);
-        self.factor(Factor::Right, rows, input).await
+        match self.quantizer.recipe.skip_head {
+            true => self.factor(Factor::Right, rows, input).await,
+            false => self.layer_input(c.head().form, rows, input).await,
+        }
     }
 
     /// Computes the losses of `rows` tokens whose logits are there, and replaces the logits by their gradient.

@@ -5,8 +5,9 @@ use super::precision::{Masters, Moments};
 use super::scope::{Holding, SIZE, Scope};
 use crate::backend::kernel_for;
 use crate::error::{Error, Result};
-use crate::model::{Config, Granularity, Method, Recipe, quantize};
+use crate::model::{Config, Form, Granularity, Method, Recipe, quantize};
 use crate::ops::Features;
+use crate::ops::quantize::Activations;
 use crate::ops::sampling::IGNORED;
 use crate::ops::train::MatmulTrainCoop;
 
@@ -60,6 +61,8 @@ pub struct TrainOptions {
     pub nested: f64,
     /// Learning rate of scales that are learned, in those of everything else.
     pub scale_rate: f64,
+    /// How activations enter quantized layers on the way forward. Gradients pass as if they were not rounded.
+    pub activations: Activations,
     /// What of the model is trained ([`TrainOptions::within`]).
     pub scope: Scope,
 }
@@ -86,6 +89,7 @@ impl TrainOptions {
             seed: 0,
             nested: 0.0,
             scale_rate: 1.0,
+            activations: Activations::Float,
             scope: Scope::Whole,
         }
     }
@@ -166,6 +170,26 @@ impl TrainOptions {
         Ok(())
     }
 
+    /// Refuses what complex layers cannot have.
+    fn check_complex(&self, config: &Config) -> Result<()> {
+        let complex = config.linears().iter().any(|l| l.form == Form::Conjugate);
+        let what = match (self.learned_scales, self.recipe.rotated) {
+            (true, _) => "learned scales",
+            (_, true) => "rotated inputs",
+            _ => return Ok(()),
+        };
+        if complex {
+            return Err(Error::usage(
+                format!(
+                    "{what} of a {}, which has complex layers",
+                    config.architecture
+                ),
+                "take means as scales, and inputs as they are",
+            ));
+        }
+        Ok(())
+    }
+
     /// Refuses what cannot be trained.
     ///
     /// # Errors
@@ -193,6 +217,7 @@ impl TrainOptions {
             return refuse(what, "both must be positive");
         }
         self.check_loss()?;
+        self.check_complex(config)?;
         self.scope
             .check(config, self.recipe.skip_head, self.learned_scales)?;
         quantize::check_all(config, &self.recipe)
@@ -215,7 +240,7 @@ impl TrainOptions {
     pub(super) fn parameters(&self, part: &Config) -> Vec<Parameter> {
         let mut all = parameters(part);
         if let Scope::Block(l) = self.scope {
-            let names = [0, l].map(|l| format!("{}.", Config::block_name(l)));
+            let names = [0, l].map(|l| format!("{}.", part.block_name(l)));
             for parameter in &mut all[of_block(part, 0)] {
                 parameter.name = parameter.name.replacen(&names[0], &names[1], 1);
             }

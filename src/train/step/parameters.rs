@@ -1,7 +1,9 @@
 //! The parameters of a model in training: names and shapes, in a fixed order.
 
 use crate::model::blueprint::{BlockTensor, WeightShape};
-use crate::model::{Config, Method, Recipe};
+use crate::model::{Config, Form, Method, Recipe};
+use crate::ops::quantize::ConjugateWeight;
+use std::iter::repeat;
 use std::ops::Range;
 
 /// What a parameter is.
@@ -24,9 +26,13 @@ pub struct Parameter {
     pub name: String,
     /// What it is.
     pub kind: Kind,
+    /// How the weight of a linear layer is stored, and which matrices it has where it is quantized.
+    pub form: Form,
+    /// Complex rows of a layer whose real outputs lie together ([`ConjugateWeight::half_run`]).
+    pub half_run: usize,
     /// Its rows: 1 for norms.
     pub rows: usize,
-    /// Its columns.
+    /// Its columns: in the conjugate form complex ones.
     pub columns: usize,
 }
 
@@ -34,6 +40,29 @@ impl Parameter {
     /// Number of values.
     pub fn len(&self) -> usize {
         self.rows * self.columns
+    }
+
+    /// Real columns of the matrix that products take, which has [`Parameter::rows`] rows.
+    pub fn real_columns(&self) -> usize {
+        match self.form {
+            Form::WidelyLinear => self.columns,
+            Form::Conjugate => 2 * self.columns,
+        }
+    }
+
+    /// Number of values of the matrix that products take.
+    pub fn real_len(&self) -> usize {
+        self.rows * self.real_columns()
+    }
+
+    /// How its real matrix is made, where it is not stored as such.
+    pub(super) fn complex(&self) -> Option<ConjugateWeight> {
+        let weight = || ConjugateWeight {
+            rows: self.rows / 2,
+            columns: self.columns,
+            half_run: self.half_run,
+        };
+        (self.form == Form::Conjugate).then(weight)
     }
 
     /// Name of the layer that it belongs to: its own without the last part.
@@ -89,30 +118,45 @@ pub(super) fn head(config: &Config) -> usize {
 /// All parameters in the order of the indices above.
 pub(super) fn parameters(config: &Config) -> Vec<Parameter> {
     let embed = Parameter {
-        name: Config::EMBED.to_owned(),
+        name: config.embed_name(),
         kind: Kind::Embedding,
+        form: Form::WidelyLinear,
+        half_run: 0,
         rows: config.vocab,
         columns: config.hidden,
     };
-    let weights = config
-        .weights()
-        .into_iter()
-        .filter_map(|weight| match weight {
-            WeightShape::Norm { name, width } => Some(Parameter {
-                name,
-                kind: Kind::Norm,
-                rows: 1,
-                columns: width,
-            }),
-            WeightShape::Linear(l) if config.tied && l.prefix == Config::HEAD => None,
-            WeightShape::Linear(l) => Some(Parameter {
-                name: format!("{}.weight", l.prefix),
-                kind: Kind::Linear,
-                rows: l.out_features,
-                columns: l.in_features,
-            }),
-        });
+    let weights = config.weights().into_iter().zip(half_runs(config));
+    let weights = weights.filter_map(|(weight, half_run)| match weight {
+        WeightShape::Norm { name, width } => Some(Parameter {
+            name,
+            kind: Kind::Norm,
+            form: Form::WidelyLinear,
+            half_run,
+            rows: 1,
+            columns: width,
+        }),
+        WeightShape::Linear(l) if config.tied && l.prefix == Config::HEAD => None,
+        WeightShape::Linear(l) => Some(Parameter {
+            name: format!("{}.weight", l.prefix),
+            kind: Kind::Linear,
+            form: l.form,
+            half_run,
+            rows: l.out_features,
+            columns: l.columns(),
+        }),
+    });
     [embed].into_iter().chain(weights).collect()
+}
+
+/// [`Parameter::half_run`] of all tensors beside the embedding.
+fn half_runs(config: &Config) -> impl Iterator<Item = usize> {
+    let blueprint = config.blueprint();
+    let run = move |tensor| match tensor {
+        BlockTensor::Layer(stack, _) => config.half_run(&blueprint.stacks[stack]),
+        BlockTensor::Norm(_) => 0,
+    };
+    let blocks = (0..config.layers).flat_map(move |_| blueprint.tensors().map(run));
+    blocks.chain(repeat(0))
 }
 
 /// Indices of the parameters that a recipe quantizes, blocks first.

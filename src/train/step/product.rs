@@ -3,7 +3,9 @@
 use super::Trainer;
 use crate::backend::Backend;
 use crate::error::Result;
+use crate::model::{Form, Method};
 use crate::ops::memory::CastF16;
+use crate::ops::quantize::{ConjugateFold, FakeQuant};
 use crate::ops::train::{MatmulTrain, MatmulTrainCoop, MatrixView};
 
 /// Columns of a buffer's rows.
@@ -92,6 +94,32 @@ impl<B: Backend> Trainer<B> {
         })
     }
 
+    /// The input of layers of a `form` as products take it best, and on the grid of the integers that quantized layers round
+    /// it to: each token, or each half of it, has a grid of its own. The next input overwrites it.
+    pub(super) async fn layer_input<'a>(
+        &'a self,
+        form: Form,
+        rows: usize,
+        x: Columns<'a, B>,
+    ) -> Result<Columns<'a, B>> {
+        let rounded = self.scratch.rounded.as_ref();
+        let rounded = rounded.filter(|_| self.quantizer.recipe.method != Method::Full);
+        let Some(rounded) = rounded else {
+            return self.factor(Factor::Right, rows, x).await;
+        };
+        let scales = form.token_scales();
+        debug_assert!(x.first == 0 && x.width.is_multiple_of(scales));
+        let op = FakeQuant {
+            tokens: rows * scales,
+            columns: x.width / scales,
+            mode: self.options.activations,
+        };
+        self.backend.scope(&|| "rounding activations".to_owned());
+        self.backend.run(&op, &[x.buffer, rounded]).await?;
+        let x = Columns::all(rounded, x.width);
+        self.factor(Factor::Right, rows, x).await
+    }
+
     /// Runs a product whose factors are in f16 where the flags say so, and else in f32.
     pub(super) async fn product(
         &self,
@@ -141,10 +169,15 @@ impl<B: Backend> Trainer<B> {
         accumulate: bool,
     ) -> Result<()> {
         let p = &self.list[parameter];
-        let size = [rows, p.rows, p.columns];
+        let size = [rows, p.rows, p.real_columns()];
         let op = MatmulTrain {
             accumulate,
-            ..MatmulTrain::new(size, x.place(), MatrixView::rows(p.columns), y.place())
+            ..MatmulTrain::new(
+                size,
+                x.place(),
+                MatrixView::rows(p.real_columns()),
+                y.place(),
+            )
         };
         let buffers = [x.buffer, weight, y.buffer];
         self.product(op, buffers, [x.half, half]).await
@@ -162,8 +195,8 @@ impl<B: Backend> Trainer<B> {
         let p = &self.list[parameter];
         self.backend
             .scope(&|| format!("{}, input gradient", p.name));
-        let size = [rows, p.columns, p.rows];
-        let transposed = MatrixView::rows(p.columns).transposed();
+        let size = [rows, p.real_columns(), p.rows];
+        let transposed = MatrixView::rows(p.real_columns()).transposed();
         let op = MatmulTrain {
             accumulate,
             ..MatmulTrain::new(size, d_y.place(), transposed, d_x.place())
@@ -173,8 +206,8 @@ impl<B: Backend> Trainer<B> {
         self.product(op, buffers, [d_y.half, half]).await
     }
 
-    /// `dW += d_y^T * x`: the gradient of the quantized weight is the master's. Where codes stay, it becomes that of their
-    /// scales at once.
+    /// `dW += d_y^T * x`: the gradient of the quantized weight is the master's. That of a complex layer's real matrix is
+    /// folded into that of the complex weight. Where codes stay, it becomes that of their scales at once.
     pub(super) async fn linear_weight(
         &self,
         parameter: usize,
@@ -188,10 +221,20 @@ impl<B: Backend> Trainer<B> {
         }
         self.backend
             .scope(&|| format!("{}, weight gradient", p.name));
-        let size = [p.rows, p.columns, rows];
+        let size = [p.rows, p.real_columns(), rows];
         let (d_y_at, x_at) = (d_y.place().transposed(), x.place().transposed());
-        let op = MatmulTrain::new(size, d_y_at, x_at, MatrixView::rows(p.columns));
+        let op = MatmulTrain::new(size, d_y_at, x_at, MatrixView::rows(p.real_columns()));
         let halves = [d_y.half, x.half];
+        if let (Some(weight), Some(real)) = (p.complex(), &self.scratch.d_real) {
+            let buffers = [d_y.buffer, x.buffer, real];
+            self.product(op, buffers, halves).await?;
+            let fold = ConjugateFold {
+                weight,
+                accumulate: true,
+            };
+            let gradient = &self.tensors[parameter].gradient;
+            return self.backend.run(&fold, &[real, gradient]).await;
+        }
         let Some(shared) = shared else {
             let gradient = &self.tensors[parameter].gradient;
             let buffers = [d_y.buffer, x.buffer, gradient];

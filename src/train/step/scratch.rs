@@ -5,7 +5,8 @@ use crate::backend::{Backend, upload_new};
 use crate::error::Result;
 use crate::model::blueprint::Output;
 use crate::model::budget::{product, sum};
-use crate::model::{Config, rope};
+use crate::model::{Config, Form, rope};
+use crate::ops::quantize::Activations;
 use crate::ops::train::CAUSAL_BLOCK;
 
 /// Most words of attention weights at a time: further heads are computed one portion after the other.
@@ -140,6 +141,12 @@ impl ActWidths {
     }
 }
 
+/// Values of the widest norm, the last one included.
+fn widest_norm(c: &Config) -> usize {
+    let norms = c.blueprint().norms.iter();
+    norms.map(|norm| (norm.width)(c)).fold(c.hidden, usize::max)
+}
+
 /// All buffers of a step beside the parameters.
 pub(super) struct Scratch<B: Backend> {
     pub rope: B::Buffer,
@@ -176,6 +183,10 @@ pub(super) struct Scratch<B: Backend> {
     pub largest: B::Buffer,
     /// The indices 0, 1, 2, ... of rows of a micro-batch and of columns of the residual stream.
     pub counting: B::Buffer,
+    /// The gradient of the real matrix of one complex layer.
+    pub d_real: Option<B::Buffer>,
+    /// The input of layers on the grid of integers, where activations are rounded.
+    pub rounded: Option<B::Buffer>,
     /// Factors of a product in half precision, where products take them.
     pub halves: Option<[B::Buffer; 2]>,
 }
@@ -185,6 +196,22 @@ fn n_acts(c: &Config, o: &TrainOptions) -> usize {
     match o.checkpoint {
         true => c.layers.min(1),
         false => c.layers,
+    }
+}
+
+/// Words of [`Scratch::d_real`].
+fn real_words(c: &Config) -> usize {
+    let layers = c.linears().into_iter();
+    let complex = layers.filter(|l| l.form == Form::Conjugate);
+    let words = complex.map(|l| product(&[l.out_features, l.in_features]));
+    words.max().unwrap_or(0)
+}
+
+/// Words of [`Scratch::rounded`].
+fn rounded_words(c: &Config, o: &TrainOptions) -> usize {
+    match o.activations {
+        Activations::Float => 0,
+        _ => product(&[o.n_tokens(), c.widest_input()]),
     }
 }
 
@@ -206,7 +233,8 @@ pub(super) fn words(c: &Config, o: &TrainOptions, most: usize, half: bool) -> [u
     let acts = ActWidths::of(c).total();
     let shape = Shape::largest(o);
     let portion = Portion::of(c, shape, most);
-    let gradients = 3 * c.hidden + c.outputs(Output::Attention) + c.queries() + c.intermediate + 9;
+    let streams = 2 * c.hidden + widest_norm(c);
+    let gradients = streams + c.outputs(Output::Attention) + c.queries() + c.intermediate + 9;
     [
         product(&[
             rows,
@@ -217,6 +245,8 @@ pub(super) fn words(c: &Config, o: &TrainOptions, most: usize, half: bool) -> [u
             product(&[2, portion.words(c, o.length)]),
             logit_rows(c, rows, most) * c.vocab,
             product(&[o.length, c.head_dim]),
+            real_words(c),
+            rounded_words(c, o),
             sum(halves),
         ]),
     ]
@@ -233,6 +263,7 @@ impl<B: Backend> Scratch<B> {
         let rows = o.n_tokens();
         let alloc = |label: &str, words: usize| whole(backend, label, words);
         let per_row = |label: &str, width: usize| alloc(label, rows * width);
+        let some = |label: &str, words: usize| (words > 0).then(|| alloc(label, words)).transpose();
         let shape = Shape::largest(o);
         let most = backend.facts().max_words;
         let scores = Portion::of(c, shape, most).words(c, o.length);
@@ -252,7 +283,7 @@ impl<B: Backend> Scratch<B> {
             acts: acts.collect::<Result<_>>()?,
             head_in: per_row("head input", c.hidden)?,
             d_stream: per_row("gradient of the residual stream", c.hidden)?,
-            d_normed: per_row("gradient of a norm", c.hidden)?,
+            d_normed: per_row("gradient of a norm", widest_norm(c))?,
             d_qkv: per_row("gradient of q, k, v", c.outputs(Output::Attention))?,
             d_attention: per_row("gradient of attention", c.queries())?,
             d_activation: per_row("gradient of the MLP activation", c.intermediate)?,
@@ -266,6 +297,8 @@ impl<B: Backend> Scratch<B> {
             squares: alloc("squares", shares)?,
             largest: alloc("largest", shares)?,
             counting: upload_new(backend, "rows", &counting)?,
+            d_real: some("gradient of a real matrix", real_words(c))?,
+            rounded: some("rounded activations", rounded_words(c, o))?,
             halves: match half_words(c, o, most) {
                 [a, b] if half => Some([alloc("half factor", a)?, alloc("half factor", b)?]),
                 _ => None,

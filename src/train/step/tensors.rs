@@ -1,13 +1,14 @@
 //! The parameters of a model in training: masters, gradients and moments on the device.
 
 use super::formats::{Format, Formats};
-use super::parameters::{Kind, Parameter};
+use super::parameters::{EMBED, Kind, Parameter};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::files::run::Part;
-use crate::model::{Config, Weights, finite};
+use crate::model::{Form, Weights, finite};
 use crate::random::{self, SplitMix64};
 use half::{bf16, f16};
+use std::f64::consts::FRAC_1_SQRT_2;
 
 /// One parameter on a device, row-major.
 pub(super) struct Tensors<B: Backend> {
@@ -86,7 +87,7 @@ impl<B: Backend> Tensors<B> {
             };
             let mut tensor = weights.tensor(&parameter.name)?;
             if tensor.is_none() && Some(parameter) == parameters.last() {
-                tensor = weights.tensor(Config::EMBED)?;
+                tensor = weights.tensor(&parameters[EMBED].name)?;
             }
             let tensor = tensor.ok_or_else(|| problem("is missing".into()))?;
             if tensor.shape != parameter.shape() {
@@ -107,8 +108,8 @@ impl<B: Backend> Tensors<B> {
         Ok(all)
     }
 
-    /// Every parameter from scratch: norms of one, matrices normal with deviation 0.02. Row r of parameter i takes its
-    /// numbers from [`SplitMix64`] with the seed `at(at(seed, i), r)` of [`crate::random`].
+    /// Every parameter from scratch: norms of one, matrices normal with deviation 0.02, of which the real and the imaginary
+    /// part of a complex matrix have equal shares of the variance. Row r of parameter i takes its numbers from [`SplitMix64`] with the seed `at(at(seed, i), r)` of [`crate::random`].
     pub(super) fn random(
         backend: &B,
         parameters: &[Parameter],
@@ -123,7 +124,10 @@ impl<B: Backend> Tensors<B> {
                     let values: &mut [f32] = bytemuck::cast_slice_mut(words);
                     match parameter.kind {
                         Kind::Norm => values.fill(1.0),
-                        _ => normal(random::at(seed, (first + row) as u64), values),
+                        _ => {
+                            let seed = random::at(seed, (first + row) as u64);
+                            normal(seed, deviation(parameter), values);
+                        }
                     }
                 }
             };
@@ -153,12 +157,20 @@ fn pairs(values: &[f32], bits: impl Fn(f32) -> u16) -> Vec<u32> {
 /// Deviation of initial weights.
 const DEVIATION: f64 = 0.02;
 
-/// Normal values of the deviation of initial weights, by pairs.
-fn normal(seed: u64, values: &mut [f32]) {
+/// The deviation of a parameter's initial values.
+fn deviation(parameter: &Parameter) -> f64 {
+    match parameter.form {
+        Form::WidelyLinear => DEVIATION,
+        Form::Conjugate => DEVIATION * FRAC_1_SQRT_2,
+    }
+}
+
+/// Normal values of this deviation, by pairs.
+fn normal(seed: u64, deviation: f64, values: &mut [f32]) {
     let mut random = SplitMix64::new(seed);
     for pair in values.chunks_mut(2) {
         for (value, number) in pair.iter_mut().zip(random.normal_pair()) {
-            *value = (DEVIATION * number) as f32;
+            *value = (deviation * number) as f32;
         }
     }
 }
@@ -171,7 +183,7 @@ mod tests {
     fn normal_values_are_normal() {
         let mut values = vec![0.0; 100_001];
         for (row, values) in values.chunks_mut(100).enumerate() {
-            normal(3 << 32 | row as u64, values);
+            normal(3 << 32 | row as u64, DEVIATION, values);
         }
         let n = values.len() as f64;
         let mean: f64 = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;

@@ -66,7 +66,7 @@ impl<B: Backend> Trainer<B> {
         })
     }
 
-    /// Trains from scratch: matrices normal with deviation 0.02, norms of one.
+    /// Trains from scratch: matrices normal with deviation 0.02 (of complex ones each part with 0.02 / sqrt 2), norms of one.
     ///
     /// # Errors
     /// As [`Trainer::load`].

@@ -6,6 +6,9 @@
 use fairy2i_gpu::model::{Config, Method, Recipe, rope};
 use std::collections::BTreeMap;
 
+/// Name of the embedding matrix.
+const EMBED: &str = "model.embed_tokens.weight";
+
 mod codes;
 mod parts;
 
@@ -61,8 +64,8 @@ impl Plain {
     ) -> Self {
         let wide = |name: &str| values(name).into_iter().map(f64::from).collect::<Vec<_>>();
         let mut parameters = BTreeMap::new();
-        let embed = Parameter::new(config.hidden, wide(Config::EMBED));
-        parameters.insert(Config::EMBED.to_owned(), embed);
+        let embed = Parameter::new(config.hidden, wide(EMBED));
+        parameters.insert(EMBED.to_owned(), embed);
         for name in config.norms() {
             let parameter = Parameter::new(config.hidden, wide(&name));
             parameters.insert(name, parameter);
@@ -80,7 +83,7 @@ impl Plain {
             parameters.insert(format!("{}.weight", layer.prefix), parameter);
         }
         let head = if tied {
-            Config::EMBED.to_owned()
+            EMBED.to_owned()
         } else {
             format!("{}.weight", Config::HEAD)
         };
@@ -114,7 +117,7 @@ impl Plain {
     pub fn step(&mut self, tokens: &[usize], beyond: &[Weight]) -> Step {
         let (nearest, _) = self.quantize(beyond);
         let h = self.config.hidden;
-        let embed = &self.parameters[Config::EMBED].value;
+        let embed = &self.parameters[EMBED].value;
         let mut x: Vec<f64> = tokens
             .iter()
             .flat_map(|&t| embed[t * h..(t + 1) * h].to_vec())
@@ -129,10 +132,7 @@ impl Plain {
         for (layer, block) in blocks.iter().enumerate().rev() {
             dx = self.block_back(layer, block, dx);
         }
-        let embed = self
-            .parameters
-            .get_mut(Config::EMBED)
-            .expect("there is one");
+        let embed = self.parameters.get_mut(EMBED).expect("there is one");
         for (&t, dx) in tokens.iter().zip(dx.chunks_exact(h)) {
             add(&mut embed.gradient[t * h..(t + 1) * h], 1.0, dx);
         }
@@ -167,7 +167,7 @@ impl Plain {
                 p.seen = quantized(method, &layer.prefix, &p.value, p.columns, &mut borders);
             }
         }
-        let embed = self.parameters.get_mut(Config::EMBED);
+        let embed = self.parameters.get_mut(EMBED);
         let embed = embed.expect("there is one");
         embed.seen.clone_from(&embed.value);
         (borders.nearest, borders.undecided)

@@ -23,9 +23,9 @@ impl Kind {
         self.name.rsplit('.').next().unwrap_or(self.name)
     }
 
-    /// The name of its layer in a block.
+    /// The name of its layer in a block, as LLaMA has it: recipes call layers so in every family.
     fn in_block(self, block: usize) -> String {
-        format!("{}.{}", Config::block_name(block), self.name)
+        format!("{}{block}.{}", LLAMA.names.blocks, self.name)
     }
 }
 
@@ -239,8 +239,8 @@ impl Mixed {
     }
 }
 
-/// The block that a layer is in.
+/// The block that a layer is in: the number in its name.
 fn block_of(prefix: &str) -> Option<usize> {
-    let (block, _) = prefix.strip_prefix(Config::BLOCKS)?.split_once('.')?;
-    block.parse().ok()
+    let mut parts = prefix.split('.');
+    parts.find_map(|part| part.parse().ok())
 }

@@ -1,13 +1,26 @@
 //! What attention is checked and timed with.
 
-use super::super::cases::{cache, heads, out, run, shapes, table};
+use super::super::cases::{cache, complex, heads, mixed, out, run, shapes, table};
 use super::*;
 use crate::ops::Made;
 use crate::ops::bench::case as bench_case;
 
-/// Runs of one sequence, tokens of several at once, and scores that are hard to sum.
+/// Runs of one sequence, tokens of several at once, complex heads, and scores that are hard to sum.
 pub(super) fn cases() -> Vec<Case<Attention>> {
     let mut cases: Vec<_> = shapes().into_iter().map(|h| case("", h, 2.0)).collect();
+    let shared = mixed([3, 4, 2, 32], 141, Kv::F16);
+    let behind = Heads {
+        offset: 3,
+        ..run([2, 3, 1, 64], 5)
+    };
+    for h in [
+        run([3, 6, 2, 64], 130),
+        run([2, 2, 2, 4], 9),
+        shared,
+        behind,
+    ] {
+        cases.push(case("", complex(h), 2.0));
+    }
     let long = run([1, 2, 1, 64], 1200);
     cases.push(case("scores=small", long, 1.0));
     cases.push(case("scores=large", long, 30.0));

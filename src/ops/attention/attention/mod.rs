@@ -5,7 +5,8 @@ use crate::ops::*;
 
 mod cases;
 
-/// Causal attention: a token sees the positions of its slot up to its own. Scores are scaled by `head_dim^-1/2`.
+/// Causal attention: a token sees the positions of its slot up to its own. Scores are scaled by `head_dim^-1/2`; [`Heads`] says
+/// what is different for complex heads.
 ///
 /// Bindings: `qkv` [tokens, (heads + 2 kv_heads) head_dim] f32, of which q is read; `rows`, the row table;
 /// `k_cache`, `v_cache` [slots, capacity, kv_heads head_dim] of [`Kv`], where the tokens' own keys and values are already;
@@ -22,6 +23,8 @@ params! {
         head_dim: u32,
         capacity: u32,
         scale: f32,
+        out_pitch: u32,
+        out_gap: u32,
         offset: u32,
         table: u32,
         row: u32,
@@ -55,13 +58,16 @@ impl Op for Attention {
 
     fn params(&self) -> AttentionParams {
         let [table, row, slot, position] = self.0.position_params();
+        let [out_pitch, out_gap] = self.0.out_params(2);
         AttentionParams {
             tokens: self.0.tokens as u32,
             heads: self.0.heads as u32,
             kv_heads: self.0.kv_heads as u32,
             head_dim: self.0.head_dim as u32,
             capacity: self.0.capacity as u32,
-            scale: (self.0.head_dim as f64).powf(-0.5) as f32,
+            scale: self.0.scale() as f32,
+            out_pitch,
+            out_gap,
             offset: self.0.offset as u32,
             table,
             row,
@@ -116,7 +122,7 @@ impl Op for Attention {
                 let score = |t: usize| {
                     let k = &k[t * h.cache_row() + kv..][..d];
                     let products = q.iter().zip(k).map(|(&a, &b)| f64::from(a) * f64::from(b));
-                    products.sum::<f64>() / (d as f64).sqrt()
+                    products.sum::<f64>() / (h.scored() as f64).sqrt()
                 };
                 let scores: Vec<f64> = (0..=place.1).map(score).collect();
                 let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -127,7 +133,7 @@ impl Op for Attention {
                     let sum: f64 = values
                         .map(|(t, w)| w * f64::from(v[t * h.cache_row() + kv + j]))
                         .sum();
-                    out[(h.offset + token) * h.q_row() + head * d + j] = (sum / total) as f32;
+                    out[h.out_index((h.offset + token, head), j)] = (sum / total) as f32;
                 }
             }
         }
@@ -138,15 +144,16 @@ impl Op for Attention {
         let (qkv, rows): (&[f32], &[u32]) = (b.read(0), b.read(1));
         let caches = h.cached_by_token(rows, [b.read(2), b.read(3)]);
         let out: &mut [f32] = b.write(4);
-        let outs = out[h.offset * h.q_row()..].chunks_exact_mut(h.head_dim);
-        let outs: Vec<_> = outs.take(h.tokens * h.heads).enumerate().collect();
-        cpu::each_worth(outs, h.nanoseconds(h.end()), |(i, out)| {
+        let outs: Vec<_> = h.out_halves(out).into_iter().enumerate().collect();
+        cpu::each_worth(outs, h.nanoseconds(h.end()), |(i, halves)| {
             let (token, head) = (i / h.heads, i % h.heads);
             let [k, v] = &caches[token.min(caches.len() - 1)];
             let range = 0..h.place(rows, token).1 + 1;
-            let (_, total) = h.attend((h.offset + token, head), range, qkv, [k, v], out);
-            for out in out {
-                *out /= total;
+            let mut sums = vec![0.0; h.head_dim];
+            let row = (h.offset + token, head);
+            let (_, total) = h.attend(row, range, qkv, [k, v], &mut sums);
+            for (out, sum) in halves.into_iter().flatten().zip(sums) {
+                *out = sum / total;
             }
         });
     }

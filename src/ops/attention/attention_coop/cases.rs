@@ -1,6 +1,6 @@
 //! What attention by cooperative matrices is checked and timed with.
 
-use super::super::cases::{cache, out, run, step_heads};
+use super::super::cases::{cache, complex, out, run, step_heads};
 use super::*;
 use crate::ops::Made;
 use crate::ops::bench::{DEPTH, PROMPT, case as bench_case};
@@ -19,6 +19,8 @@ pub(super) fn cases() -> Vec<Case<AttentionCoop>> {
         case("", plain([17, 2, 1, 64], 333), 2.0),
         case("", shape([100, 2, 2, 64], 5, 2, 5), 2.0),
         case("", shape([300, 2, 1, 128], 40, 1, 3), 2.0),
+        case("", complex(plain([70, 4, 1, 128], 5)), 2.0),
+        case("", complex(shape([100, 3, 3, 64], 5, 2, 5)), 2.0),
         // later scores are so much larger that sums must be made smaller
         case("scores=growing", plain([140, 2, 1, 128], 200), 32.0),
         case("scores=growing", plain([40, 2, 2, 64], 200), 32.0),

@@ -23,6 +23,8 @@ params! {
         kv_heads: u32,
         position: u32,
         scale: f32,
+        out_pitch: u32,
+        out_gap: u32,
         base: u32,
         offset: u32,
     }
@@ -63,12 +65,15 @@ impl Op for AttentionCoop {
     fn params(&self) -> AttentionCoopParams {
         let h = &self.0;
         let (slot, position) = h.place(&[], 0);
+        let [out_pitch, out_gap] = h.out_params(4);
         AttentionCoopParams {
             tokens: h.tokens as u32,
             heads: h.heads as u32,
             kv_heads: h.kv_heads as u32,
             position: position as u32,
-            scale: ((h.head_dim as f64).powf(-0.5) * std::f64::consts::LOG2_E) as f32,
+            scale: (h.scale() * std::f64::consts::LOG2_E) as f32,
+            out_pitch,
+            out_gap,
             base: (slot * h.capacity) as u32,
             offset: h.offset as u32,
         }

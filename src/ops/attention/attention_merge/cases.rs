@@ -1,7 +1,7 @@
 //! What merging ranges is checked and timed with.
 
 use super::super::attention_split::split_heads;
-use super::super::cases::run;
+use super::super::cases::{out, run};
 use super::*;
 use crate::ops::Made;
 use crate::ops::bench::case as bench_case;
@@ -16,7 +16,17 @@ pub(super) fn cases() -> Vec<Case<AttentionMerge>> {
         case("scores=near", (2, 10, 1), 1.0),
         case("scores=far", (4, 128, 5), 20.0),
         case("scores=negative", (1, 2, 7), -9.0),
+        whole_halves(case("", (3, 16, 4), 1.0), 0),
+        whole_halves(case("", (5, 64, 3), 1.0), 2),
     ]
+}
+
+/// The same of complex heads, behind rows of others.
+fn whole_halves(mut case: Case<AttentionMerge>, offset: usize) -> Case<AttentionMerge> {
+    case.op.heads.complex = true;
+    case.op.heads.offset = offset;
+    case.data[1] = out(&case.op.heads, 61);
+    case
 }
 
 /// Two tokens; some of the later ranges are not reached.

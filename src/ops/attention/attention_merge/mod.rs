@@ -24,6 +24,9 @@ params! {
         groups: u32,
         pairs: u32,
         splits: u32,
+        heads: u32,
+        out_pitch: u32,
+        out_gap: u32,
         offset: u32,
     }
 }
@@ -52,14 +55,21 @@ impl Op for AttentionMerge {
             ..
         } = self.heads;
         let splits = self.splits;
-        format!("tokens={tokens},heads={heads},head_dim={head_dim},offset={offset},splits={splits}")
+        let complex = self.heads.complex_suffix();
+        format!(
+            "tokens={tokens},heads={heads},head_dim={head_dim},offset={offset},splits={splits}{complex}"
+        )
     }
 
     fn params(&self) -> AttentionMergeParams {
+        let [out_pitch, out_gap] = self.heads.out_params(2);
         AttentionMergeParams {
             groups: (self.heads.tokens * self.heads.heads) as u32,
             pairs: (self.heads.head_dim / 2) as u32,
             splits: self.splits as u32,
+            heads: self.heads.heads as u32,
+            out_pitch,
+            out_gap,
             offset: (self.offset() / 2) as u32,
         }
     }
@@ -89,18 +99,19 @@ impl Op for AttentionMerge {
 
     fn reference(&self, b: &mut Bindings<'_>) {
         let (partials, out): (&[f32], &mut [f32]) = (b.read(0), b.write(1));
-        let d = self.heads.head_dim;
+        let h = &self.heads;
+        let d = h.head_dim;
         let groups = partials.chunks_exact(self.splits * (2 + d));
-        let outs = out[self.offset()..].chunks_exact_mut(d);
-        for (partials, out) in groups.zip(outs).take(self.heads.tokens * self.heads.heads) {
+        for (i, partials) in groups.take(h.tokens * h.heads).enumerate() {
+            let row = (h.offset + i / h.heads, i % h.heads);
             let known = || partials.chunks_exact(2 + d).filter(|part| part[1] > 0.0);
             let top = known().map(|part| part[0]);
             let top = top.fold(f32::NEG_INFINITY, f32::max);
             let weight = |part: &[f32]| (f64::from(part[0]) - f64::from(top)).exp();
             let total: f64 = known().map(|part| weight(part) * f64::from(part[1])).sum();
-            for (j, out) in out.iter_mut().enumerate() {
+            for j in 0..d {
                 let values = known().map(|part| weight(part) * f64::from(part[2 + j]));
-                *out = (values.sum::<f64>() / total) as f32;
+                out[h.out_index(row, j)] = (values.sum::<f64>() / total) as f32;
             }
         }
     }
@@ -109,21 +120,20 @@ impl Op for AttentionMerge {
         let (partials, out): (&[f32], &mut [f32]) = (b.read(0), b.write(1));
         let d = self.heads.head_dim;
         let groups = partials.chunks_exact(self.splits * (2 + d));
-        let outs = out[self.offset()..].chunks_exact_mut(d);
-        for (partials, out) in groups.zip(outs).take(self.heads.tokens * self.heads.heads) {
+        for (partials, halves) in groups.zip(self.heads.out_halves(out)) {
             let known = || partials.chunks_exact(2 + d).filter(|part| part[1] > 0.0);
             let top = known().fold(f32::NEG_INFINITY, |top, part| top.max(part[0]));
-            out.fill(0.0);
+            let mut sums = vec![0.0; d];
             let mut total = 0.0;
             for part in known() {
                 let weight = (part[0] - top).exp();
                 total += weight * part[1];
-                for (out, value) in out.iter_mut().zip(&part[2..]) {
-                    *out += weight * value;
+                for (sum, value) in sums.iter_mut().zip(&part[2..]) {
+                    *sum += weight * value;
                 }
             }
-            for out in out {
-                *out /= total;
+            for (out, sum) in halves.into_iter().flatten().zip(sums) {
+                *out = sum / total;
             }
         }
     }

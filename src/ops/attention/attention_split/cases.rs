@@ -1,6 +1,6 @@
 //! What split attention is checked and timed with.
 
-use super::super::cases::{RANGES, cache, heads, mixed, shapes, table};
+use super::super::cases::{RANGES, cache, complex, heads, mixed, run, shapes, table};
 use super::*;
 use crate::ops::Made;
 use crate::ops::bench::case as bench_case;
@@ -13,6 +13,7 @@ pub(super) fn cases() -> Vec<Case<AttentionSplit>> {
     let mut cases: Vec<_> = all.map(|(h, splits)| case(h, splits, least(&h))).collect();
     cases.push(case(mixed([4, 2, 1, 64], 700, Kv::F16), 7, 100));
     cases.push(case(mixed([3, 4, 2, 32], 515, Kv::F32), 4, 128));
+    cases.push(case(complex(run([3, 6, 2, 64], 150)), 3, 50));
     cases
 }
 

@@ -128,7 +128,7 @@ impl Op for AttentionSplit {
             kv_heads: h.kv_heads as u32,
             head_dim: h.head_dim as u32,
             capacity: h.capacity as u32,
-            scale: (h.head_dim as f64).powf(-0.5) as f32,
+            scale: h.scale() as f32,
             offset: h.offset as u32,
             splits: self.splits as u32,
             range: self.range(h.end()) as u32,
@@ -187,7 +187,7 @@ impl Op for AttentionSplit {
             let score = |t: usize| {
                 let k = &k[t * h.cache_row() + kv..][..d];
                 let products = q.iter().zip(k).map(|(&a, &b)| f64::from(a) * f64::from(b));
-                products.sum::<f64>() / (d as f64).sqrt()
+                products.sum::<f64>() / (h.scored() as f64).sqrt()
             };
             let scores: Vec<f64> = range.clone().map(score).collect();
             let top = scores.iter().copied().reduce(f64::max).unwrap_or(0.0);

@@ -1,6 +1,6 @@
 //! What a step of attention is checked and timed with.
 
-use super::super::cases::{RANGES, angles, cache, mixed, out, run, step_heads, table};
+use super::super::cases::{RANGES, angles, cache, complex, mixed, out, run, step_heads, table};
 use super::*;
 use crate::ops::Made;
 use crate::ops::bench::{BENCH_PROCESSORS, DEPTH, case as bench_case};
@@ -44,6 +44,14 @@ pub(super) fn cases() -> Vec<Case<AttentionStep>> {
         ),
         case(rows_of_a_round(2, mixed([5, 3, 1, 64], 420, Kv::F32)), 3, 2),
         case(mixed([3, 48, 8, 16], 41, Kv::F16), 1, 132), // more heads than processors
+        case(complex(run([1, 6, 2, 64], 21)), 1, 132),
+        case(complex(half(run([1, 4, 4, 8], 150))), 1, 2),
+        case(complex(ranges), 3, 132),
+        case(complex(offset(many)), 1, 132),
+        // teams with invocations to spare
+        case(half(run([1, 4, 2, 48], 150)), 1, 132),
+        case(complex(run([1, 2, 1, 24], 90)), 2, 132),
+        case(offset(mixed([3, 4, 2, 40], 78, Kv::F32)), 1, 132),
     ]
 }
 

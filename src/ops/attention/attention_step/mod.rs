@@ -35,6 +35,8 @@ params! {
         kv_heads: u32,
         capacity: u32,
         scale: f32,
+        out_pitch: u32,
+        out_gap: u32,
         offset: u32,
         splits: u32,
         range: u32,
@@ -62,7 +64,7 @@ impl AttentionStep {
     /// Whether the kernel takes heads of this size where subgroups have `subgroup` invocations.
     pub fn fits(head_dim: usize, subgroup: usize) -> bool {
         let lanes = head_dim / 8;
-        head_dim.is_multiple_of(8) && lanes.is_power_of_two() && lanes <= subgroup.min(32)
+        head_dim.is_multiple_of(8) && lanes.next_power_of_two() <= subgroup.min(32)
     }
 
     /// Ranges of a token with `before` positions before its own, and the positions of each.
@@ -96,7 +98,7 @@ impl AttentionStep {
         }
         let score = |k: &[f32]| {
             let products = q.iter().zip(k).map(|(&a, &b)| f64::from(a) * f64::from(b));
-            products.sum::<f64>() / (d as f64).sqrt()
+            products.sum::<f64>() / (h.scored() as f64).sqrt()
         };
         let scores: Vec<f64> = keys.iter().map(|(k, _)| score(k)).collect();
         let top = scores.iter().copied().reduce(f64::max).unwrap_or(0.0);
@@ -128,9 +130,8 @@ impl AttentionStep {
             let part = self.part((head, split), position, q, before, new);
             let group = token * h.heads * self.splits + i;
             if self.splits == 1 {
-                let out = &mut out[(h.offset * h.heads + group) * d..][..d];
-                for (out, value) in out.iter_mut().zip(&part[2..]) {
-                    *out = (value / part[1]) as f32;
+                for (j, value) in part[2..].iter().enumerate() {
+                    out[h.out_index((h.offset + token, head), j)] = (value / part[1]) as f32;
                 }
             } else {
                 let out = &mut out[group * (2 + d)..][..2 + d];
@@ -192,11 +193,14 @@ impl Op for AttentionStep {
     fn params(&self) -> AttentionStepParams {
         let h = &self.heads;
         let [table, row, slot, position] = h.position_params();
+        let [out_pitch, out_gap] = h.out_params(1);
         AttentionStepParams {
             heads: h.heads as u32,
             kv_heads: h.kv_heads as u32,
             capacity: h.capacity as u32,
-            scale: (h.head_dim as f64).powf(-0.5) as f32,
+            scale: h.scale() as f32,
+            out_pitch,
+            out_gap,
             offset: h.offset as u32,
             splits: self.splits as u32,
             range: self.ranges(h.end() - 1).1 as u32,
@@ -214,6 +218,7 @@ impl Op for AttentionStep {
         let early = h.tokens * h.heads * self.splits <= self.processors;
         vec![
             ("LANES", (h.head_dim / 8) as f64),
+            ("TEAM", (h.head_dim / 8).next_power_of_two() as f64),
             ("EARLY", u32::from(early).into()),
         ]
     }

@@ -97,6 +97,55 @@ fn gated_backward_lanes(d_y: &[f32], gate: &mut [f32], up: &mut [f32]) {
     }
 }
 
+/// `y = conj(a) * up` on complex values with `a = (re(gate)^2, im(gate)^2)`, 0 where both parts of the gate are negative; all are
+/// real parts before imaginary parts.
+pub(in crate::ops) fn squared_gated(gate: &[f32], up: &[f32], y: &mut [f32]) {
+    dispatch!(Level::new(), _ => squared_gated_lanes(gate, up, y));
+}
+
+#[inline(always)]
+fn squared_gated_lanes(gate: &[f32], up: &[f32], y: &mut [f32]) {
+    let half = y.len() / 2;
+    let (y_re, y_im) = y.split_at_mut(half);
+    let (gate, up) = (gate.split_at(half), up.split_at(half));
+    let gates = gate.0.iter().zip(gate.1);
+    let ups = up.0.iter().zip(up.1);
+    let ys = y_re.iter_mut().zip(y_im);
+    for (((y_re, y_im), (&g_re, &g_im)), (&u_re, &u_im)) in ys.zip(gates).zip(ups) {
+        let zero = g_re < 0.0 && g_im < 0.0;
+        let a_re = if zero { 0.0 } else { g_re * g_re };
+        let a_im = if zero { 0.0 } else { g_im * g_im };
+        *y_re = a_re * u_re + a_im * u_im;
+        *y_im = a_re * u_im - a_im * u_re;
+    }
+}
+
+/// Gradient of [`squared_gated`]: `gate` and `up` become their own gradients.
+pub(in crate::ops) fn squared_gated_backward(d_y: &[f32], gate: &mut [f32], up: &mut [f32]) {
+    dispatch!(Level::new(), _ => squared_gated_backward_lanes(d_y, gate, up));
+}
+
+#[inline(always)]
+fn squared_gated_backward_lanes(d_y: &[f32], gate: &mut [f32], up: &mut [f32]) {
+    let half = d_y.len() / 2;
+    let d_y = d_y.split_at(half);
+    let (gate, up) = (gate.split_at_mut(half), up.split_at_mut(half));
+    let gates = gate.0.iter_mut().zip(gate.1);
+    let ups = up.0.iter_mut().zip(up.1);
+    let ds = d_y.0.iter().zip(d_y.1);
+    for (((gate_re, gate_im), (up_re, up_im)), (&d_re, &d_im)) in gates.zip(ups).zip(ds) {
+        let zero = *gate_re < 0.0 && *gate_im < 0.0;
+        let g_re = if zero { 0.0 } else { *gate_re };
+        let g_im = if zero { 0.0 } else { *gate_im };
+        let (u_re, u_im) = (*up_re, *up_im);
+        let (a_re, a_im) = (g_re * g_re, g_im * g_im);
+        *gate_re = 2.0 * g_re * (u_re * d_re + u_im * d_im);
+        *gate_im = 2.0 * g_im * (u_im * d_re - u_re * d_im);
+        *up_re = a_re * d_re - a_im * d_im;
+        *up_im = a_im * d_re + a_re * d_im;
+    }
+}
+
 /// `x = exp(scale * x) / sum exp(scale * x)`; the logarithm of the sum is returned.
 pub(in crate::ops) fn softmax(scale: f32, x: &mut [f32]) -> f32 {
     dispatch!(Level::new(), _ => softmax_lanes(scale, x))
@@ -148,13 +197,13 @@ fn log_sum_exp_lanes(x: &[f32]) -> f32 {
     (total.ln() + f64::from(top)) as f32
 }
 
-/// `y = x / sqrt(mean(x^2) + eps) * weight`.
-pub(in crate::ops) fn normed(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
-    dispatch!(Level::new(), _ => normed_lanes(x, weight, eps, y));
+/// `y = x / sqrt(sum(x^2) / count + eps) * weight`.
+pub(in crate::ops) fn normed(x: &[f32], weight: &[f32], count: usize, eps: f32, y: &mut [f32]) {
+    dispatch!(Level::new(), _ => normed_lanes(x, weight, count, eps, y));
 }
 
 #[inline(always)]
-fn normed_lanes(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
+fn normed_lanes(x: &[f32], weight: &[f32], count: usize, eps: f32, y: &mut [f32]) {
     let mut sums = [0.0f64; LANES];
     let (blocks, rest) = x.as_chunks::<LANES>();
     for block in blocks {
@@ -166,7 +215,7 @@ fn normed_lanes(x: &[f32], weight: &[f32], eps: f32, y: &mut [f32]) {
     for &x in rest {
         squares += f64::from(x) * f64::from(x);
     }
-    let scale = 1.0 / (squares / x.len() as f64 + f64::from(eps)).sqrt();
+    let scale = 1.0 / (squares / count as f64 + f64::from(eps)).sqrt();
     for ((y, &x), &w) in y.iter_mut().zip(x).zip(weight) {
         *y = (f64::from(x) * scale * f64::from(w)) as f32;
     }
@@ -189,28 +238,27 @@ fn rotated_lanes(angles: &[f32], heads: &mut [f32]) {
     }
 }
 
-/// Attention of `q` over positions whose keys and values are rows `stride` apart: the largest score and the sum of
-/// weights are returned, the weighted values (not yet divided by that sum) are left in `out`.
+/// Attention of `q` over positions whose keys and values are rows `stride` apart, with scores multiplied by `scale`: the largest
+/// score and the sum of weights are returned, the weighted values (not yet divided by that sum) are left in `out`.
 pub(in crate::ops) fn attended(
     q: &[f32],
-    k: &[f32],
-    v: &[f32],
+    scale: f32,
+    [k, v]: [&[f32]; 2],
     stride: usize,
     out: &mut [f32],
 ) -> (f32, f32) {
-    dispatch!(Level::new(), simd => attended_lanes(simd, q, k, v, stride, out))
+    dispatch!(Level::new(), simd => attended_lanes(simd, q, scale, [k, v], stride, out))
 }
 
 #[inline(always)]
 fn attended_lanes<S: Simd>(
     simd: S,
     q: &[f32],
-    k: &[f32],
-    v: &[f32],
+    scale: f32,
+    [k, v]: [&[f32]; 2],
     stride: usize,
     out: &mut [f32],
 ) -> (f32, f32) {
-    let scale = (q.len() as f64).powf(-0.5) as f32;
     let mut weights = Vec::with_capacity(k.len().div_ceil(stride));
     let mut top = f32::NEG_INFINITY;
     for k in k.chunks(stride) {

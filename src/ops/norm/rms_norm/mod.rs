@@ -1,10 +1,12 @@
 //! Root-mean-square norm.
 
+use super::Rms;
 use crate::ops::*;
 
 mod cases;
 
-/// Root-mean-square norm of every token: `y = x / sqrt(mean(x^2) + eps) * weight`.
+/// Root-mean-square norm of every token: `y = x / sqrt(mean(x^2) + eps) * weight`. [`Rms`] says what the mean
+/// is over.
 ///
 /// Bindings: `x` [tokens, n] f32; `weight` `[n]` f32; `y` [tokens, n] f32.
 #[derive(Debug, Clone)]
@@ -13,8 +15,8 @@ pub struct RmsNorm {
     pub tokens: usize,
     /// Values per token.
     pub n: usize,
-    /// Added to the mean square.
-    pub eps: f32,
+    /// What it divides by.
+    pub rms: Rms,
 }
 
 params! {
@@ -22,6 +24,7 @@ params! {
     pub struct RmsNormParams {
         tokens: u32,
         n: u32,
+        count: u32,
         eps: f32,
     }
 }
@@ -40,14 +43,15 @@ impl Op for RmsNorm {
     type Params = RmsNormParams;
 
     fn shape(&self) -> String {
-        format!("tokens={},n={},eps={}", self.tokens, self.n, self.eps)
+        format!("tokens={},n={},{}", self.tokens, self.n, self.rms)
     }
 
     fn params(&self) -> RmsNormParams {
         RmsNormParams {
             tokens: self.tokens as u32,
             n: self.n as u32,
-            eps: self.eps,
+            count: self.rms.count(self.n) as u32,
+            eps: self.rms.eps,
         }
     }
 
@@ -78,7 +82,8 @@ impl Op for RmsNorm {
             .take(self.tokens)
         {
             let squares: f64 = x.iter().map(|&v| f64::from(v) * f64::from(v)).sum();
-            let root = (squares / self.n as f64 + f64::from(self.eps)).sqrt();
+            let mean = squares / self.rms.count(self.n) as f64;
+            let root = (mean + f64::from(self.rms.eps)).sqrt();
             for ((y, &x), &w) in y.iter_mut().zip(x).zip(weight) {
                 *y = (f64::from(x) / root * f64::from(w)) as f32;
             }
@@ -89,9 +94,10 @@ impl Op for RmsNorm {
         let (x, weight): (&[f32], &[f32]) = (b.read(0), b.read(1));
         let y: &mut [f32] = b.write(2);
         let rows = x.chunks_exact(self.n).zip(y.chunks_exact_mut(self.n));
+        let count = self.rms.count(self.n);
         // a value takes half a nanosecond
         cpu::each_worth(rows.take(self.tokens).collect(), self.n / 2, |(x, y)| {
-            cpu::normed(x, &weight[..self.n], self.eps, y);
+            cpu::normed(x, &weight[..self.n], count, self.rms.eps, y);
         });
     }
 

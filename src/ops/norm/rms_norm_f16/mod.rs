@@ -1,5 +1,6 @@
 //! Activations in half precision, normalized on the way: the factors of cooperative matrices.
 
+use super::Rms;
 use crate::ops::*;
 use half::f16;
 
@@ -14,8 +15,8 @@ pub struct RmsNormF16 {
     pub tokens: usize,
     /// Values per token, even.
     pub n: usize,
-    /// Normalize first, with this eps.
-    pub norm: Option<f32>,
+    /// Normalize first, dividing by this.
+    pub norm: Option<Rms>,
 }
 
 params! {
@@ -23,6 +24,7 @@ params! {
     pub struct RmsNormF16Params {
         tokens: u32,
         n: u32,
+        count: u32,
         eps: f32,
         normed: u32,
     }
@@ -41,15 +43,20 @@ impl Op for RmsNormF16 {
     type Params = RmsNormF16Params;
 
     fn shape(&self) -> String {
-        let norm = self.norm.map_or("none".to_owned(), |eps| eps.to_string());
-        format!("tokens={},n={},norm={norm}", self.tokens, self.n)
+        let norm = match self.norm {
+            Some(rms) => rms.to_string(),
+            None => "norm=none".to_owned(),
+        };
+        format!("tokens={},n={},{norm}", self.tokens, self.n)
     }
 
     fn params(&self) -> RmsNormF16Params {
+        let rms = self.norm.unwrap_or(Rms::real(0.0));
         RmsNormF16Params {
             tokens: self.tokens as u32,
             n: self.n as u32,
-            eps: self.norm.unwrap_or(0.0),
+            count: rms.count(self.n) as u32,
+            eps: rms.eps,
             normed: self.norm.is_some().into(),
         }
     }
@@ -78,8 +85,11 @@ impl Op for RmsNormF16 {
         let y: &mut [u16] = b.write(2);
         let rows = x.chunks_exact(self.n).zip(y.chunks_exact_mut(self.n));
         for (x, y) in rows.take(self.tokens) {
-            let mean = x.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>() / self.n as f64;
-            let scale = self.norm.map(|eps| 1.0 / (mean + f64::from(eps)).sqrt());
+            let squares = x.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>();
+            let scale = self.norm.map(|rms| {
+                let mean = squares / rms.count(self.n) as f64;
+                1.0 / (mean + f64::from(rms.eps)).sqrt()
+            });
             for ((y, x), w) in y.iter_mut().zip(x).zip(weight) {
                 let value = match scale {
                     Some(scale) => f64::from(*x) * scale * f64::from(*w),

@@ -1,20 +1,21 @@
 //! Tokens that the norm to integers is checked and timed on.
 
-use super::RmsNormQuantize;
-use crate::ops::quantize::Activations;
+use super::{Rms, RmsNormQuantize};
+use crate::ops::quantize::{Activations, Form};
 use crate::ops::*;
 
 fn case(
     note: &str,
     tokens: usize,
     columns: usize,
-    mode: Activations,
+    (rms, form, mode): (Rms, Form, Activations),
     x: &[f32],
 ) -> Case<RmsNormQuantize> {
     let op = RmsNormQuantize {
         tokens,
         columns,
-        eps: 1e-5,
+        rms,
+        form,
         mode,
     };
     let weight: Vec<f32> = noise(61, columns, 0.5).iter().map(|w| w + 1.0).collect();
@@ -22,7 +23,7 @@ fn case(
         Data::f32(x),
         Data::f32(&weight),
         Data::Out(op.lengths()[2]),
-        Data::Out(tokens),
+        Data::Out(op.lengths()[3]),
     ];
     Case::new(note, op, data)
 }
@@ -36,18 +37,26 @@ pub(super) fn cases() -> Vec<Case<RmsNormQuantize>> {
     // many tokens, so that the square root sees many values
     let tokens = (0..40).flat_map(|t| noise(70 + t, 64, 1.7f32.powi(t as i32 - 20)));
     let tokens: Vec<f32> = tokens.collect();
-    let each = |mode| {
+    // the halves of a token differ in size, and one of them is zero
+    let halves = [noise(67, 32, 1e-3), noise(68, 32, 40.0), vec![0.0; 32]].concat();
+    let each = |how| {
         [
-            case("", 3, 384, mode, &noise(62, 3 * 384, 4.0)),
-            case("", 2, 8, mode, &noise(63, 16, 0.01)),
-            case("", 1, 11008, mode, &noise(64, 11008, 300.0)),
-            case("data=tiny", 2, 64, mode, &tiny),
-            case("data=magnitudes", 2, 512, mode, &values),
-            case("data=magnitudes", 40, 64, mode, &tokens),
+            case("", 3, 384, how, &noise(62, 3 * 384, 4.0)),
+            case("", 2, 8, how, &noise(63, 16, 0.01)),
+            case("", 1, 11008, how, &noise(64, 11008, 300.0)),
+            case("data=tiny", 2, 64, how, &tiny),
+            case("data=halves", 2, 48, how, &halves),
+            case("data=magnitudes", 2, 512, how, &values),
+            case("data=magnitudes", 40, 64, how, &tokens),
         ]
     };
-    [Activations::Int16, Activations::Int8]
-        .into_iter()
+    let forms = [
+        (Rms::real(1e-5), Form::WidelyLinear),
+        (Rms::complex(1e-5), Form::Conjugate),
+    ];
+    let modes = Activations::INTEGERS.into_iter();
+    modes
+        .flat_map(|mode| forms.map(|(rms, form)| (rms, form, mode)))
         .flat_map(each)
         .collect()
 }
@@ -58,7 +67,8 @@ pub(super) fn bench_cases() -> Vec<BenchCase<RmsNormQuantize>> {
         let op = RmsNormQuantize {
             tokens,
             columns: bench::HIDDEN,
-            eps: 1e-5,
+            rms: Rms::real(1e-5),
+            form: Form::WidelyLinear,
             mode: Activations::Int16,
         };
         let data = [Made::Floats, Made::Floats, Made::Zeros, Made::Zeros];

@@ -1,8 +1,9 @@
 //! RMS norm and rounding of activations to integers in one step, exact on every device.
 
+use super::Rms;
 use crate::codebook::{COLUMNS_PER_WORD, words_for};
 use crate::fixed;
-use crate::ops::quantize::{Activations, LEAST_ABSMAX, round};
+use crate::ops::quantize::{Activations, Form, LEAST_ABSMAX, round};
 use crate::ops::*;
 
 mod cases;
@@ -17,13 +18,15 @@ pub fn roundable(columns: usize) -> bool {
     columns.is_multiple_of(8) && columns <= 8 * MOST_QUADS * WIDTH
 }
 
-/// Rounds a token: writes byte planes as [`crate::ops::quantize::QuantizeAct`] does, and returns the value of one integer step, times levels.
+/// Rounds a token: writes byte planes as [`crate::ops::quantize::QuantizeAct`] does, and [`Form::token_scales`] `factors`, each
+/// the value of one integer step, times levels.
 pub(in crate::ops) fn round_token(
     x: &[f32],
-    norm: Option<(&[f32], f32)>,
-    mode: Activations,
+    norm: Option<(&[f32], Rms)>,
+    (form, mode): (Form, Activations),
     q: &mut [u8],
-) -> f32 {
+    factors: &mut [f32],
+) {
     let half = x.len().div_ceil(2);
     let plane = words_for(half) * COLUMNS_PER_WORD;
     let planes = mode.byte_planes();
@@ -32,11 +35,14 @@ pub(in crate::ops) fn round_token(
         None => x.to_vec(),
     };
     let least = norm.map_or(LEAST_ABSMAX, |_| fixed::FAINT);
-    let absmax = weighted.iter().fold(least, |absmax, v| absmax.max(v.abs()));
+    let shared = x.len() / form.token_scales();
+    for (absmax, values) in factors.iter_mut().zip(weighted.chunks_exact(shared)) {
+        *absmax = values.iter().fold(least, |absmax, v| absmax.max(v.abs()));
+    }
     q.fill(0);
     for (i, &v) in weighted.iter().enumerate() {
         // a product below the normal range may be flushed; it rounds to 0 either way
-        let value = round(v, absmax, mode);
+        let value = round(v, factors[i / shared], mode);
         let index = i / half * planes * plane + i % half;
         if planes == 2 {
             q[index] = (value >> 8) as u8;
@@ -45,12 +51,10 @@ pub(in crate::ops) fn round_token(
             q[index] = value as u8;
         }
     }
-    match norm {
-        Some((_, eps)) => {
-            let (eps_n, root_n) = fixed::norm_constants(x.len(), eps);
-            absmax * fixed::inverse_rms(x, eps_n, root_n)
-        }
-        None => absmax,
+    if let Some((_, rms)) = norm {
+        let (eps_n, root_n) = fixed::norm_constants(rms.count(x.len()), rms.eps);
+        let inverse = fixed::inverse_rms(x, eps_n, root_n);
+        factors.iter_mut().for_each(|factor| *factor *= inverse);
     }
 }
 
@@ -58,17 +62,21 @@ pub(in crate::ops) fn round_token(
 /// `x / rms(x) * weight` rounded to the grid of its largest value, as in [`crate::ops::quantize::QuantizeAct`].
 ///
 /// The integers are those of `x * weight`, which the norm only scales; the factor carries `1 / rms`
-/// ([`fixed::inverse_rms`], 24 bits). So every bit is the same on every device.
+/// ([`fixed::inverse_rms`], 24 bits). So every bit is the same on every device. In the conjugate form each half of a token has
+/// a factor of its own: its largest value times the `1 / rms` of the whole token.
 ///
-/// Bindings: `x` [tokens, columns] f32; `weight` `[columns]` f32; `q` as in [`crate::ops::quantize::QuantizeAct`]; `factor` `[tokens]` f32.
+/// Bindings: `x` [tokens, columns] f32; `weight` `[columns]` f32; `q` as in [`crate::ops::quantize::QuantizeAct`]; `factor`
+/// [tokens, [`Form::token_scales`]] f32.
 #[derive(Debug, Clone)]
 pub struct RmsNormQuantize {
     /// Tokens.
     pub tokens: usize,
     /// Real values per token; [`roundable`].
     pub columns: usize,
-    /// Added to the mean of squares.
-    pub eps: f32,
+    /// What a token is divided by.
+    pub rms: Rms,
+    /// Of the layers that read the tokens: whether a token has one scale, or one for each half.
+    pub form: Form,
     /// [`Activations::Int16`] or [`Activations::Int8`].
     pub mode: Activations,
 }
@@ -94,25 +102,24 @@ impl RmsNormQuantize {
         let (q, factor): (&mut [u8], &mut [f32]) = (b.write(2), b.write(3));
         let token_bytes = 4 * self.mode.row_words(self.columns);
         let q = &mut q[..self.tokens * token_bytes];
-        let tokens = (q, token_bytes);
-        cpu::each_pair(
-            tokens,
-            (&mut factor[..self.tokens], 1),
-            |token, q, factor| {
-                let x = &x[token * self.columns..][..self.columns];
-                factor[0] = round_token(x, Some((weight, self.eps)), self.mode, q);
-            },
-        );
+        let scales = self.form.token_scales();
+        let factors = (&mut factor[..self.tokens * scales], scales);
+        cpu::each_pair((q, token_bytes), factors, |token, q, factors| {
+            let x = &x[token * self.columns..][..self.columns];
+            let norm = Some((weight, self.rms));
+            round_token(x, norm, (self.form, self.mode), q, factors);
+        });
     }
 }
 
 impl Op for RmsNormQuantize {
     const NAME: &'static str = "rms_norm_quantize";
     const SHADERS: &'static [Shader] = &[
-        shader!(unchecked Features::SUBGROUP_INT64, norm / "rms_norm_quantize" as "rms_norm_quantize_subgroup", "wide64", "bits", "round", "round_bits", "round_token", "round_grid", "round_norm", "tile_subgroup", "round_vector"),
+        shader!(unchecked Features::SUBGROUP_INT64, norm / "rms_norm_quantize" as "rms_norm_quantize_subgroup", "form", "wide64", "bits", "round", "round_bits", "round_token", "round_grid", "round_norm", "tile_subgroup", "round_vector"),
         shader!(
             Features::NONE,
             norm / "rms_norm_quantize",
+            "form",
             "wide",
             "bits",
             "round",
@@ -137,14 +144,23 @@ impl Op for RmsNormQuantize {
         let Self {
             tokens,
             columns,
-            eps,
+            rms: Rms { eps, complex },
+            form,
             mode,
         } = self;
-        format!("tokens={tokens},columns={columns},eps={eps},mode={mode:?}")
+        let mut shape = format!("tokens={tokens},columns={columns},eps={eps},mode={mode:?}");
+        if *complex {
+            shape += ",rms=complex";
+        }
+        if *form == Form::Conjugate {
+            shape += ",form=conjugate";
+        }
+        shape
     }
 
     fn params(&self) -> RmsNormQuantizeParams {
-        let (eps_n, root_n) = fixed::norm_constants(self.columns, self.eps);
+        let Rms { eps, .. } = self.rms;
+        let (eps_n, root_n) = fixed::norm_constants(self.rms.count(self.columns), eps);
         RmsNormQuantizeParams {
             tokens: self.tokens as u32,
             quarter: (self.columns / 8) as u32,
@@ -155,7 +171,11 @@ impl Op for RmsNormQuantize {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("BYTES", self.mode.byte_planes() as f64), ("TILE", 32.0)]
+        vec![
+            ("BYTES", self.mode.byte_planes() as f64),
+            self.form.constant(),
+            ("TILE", 32.0),
+        ]
     }
 
     fn grid(&self) -> Grid {
@@ -170,7 +190,7 @@ impl Op for RmsNormQuantize {
             self.tokens * self.columns,
             self.columns,
             self.tokens * self.mode.row_words(self.columns),
-            self.tokens,
+            self.tokens * self.form.token_scales(),
         ]
     }
 

@@ -134,7 +134,9 @@ fn product_with(kernel: Kernel, inputs: &Inputs<'_>, y: &mut [f32]) {
         Kernel::Portable => portable::integer(inputs, y),
         #[cfg(target_arch = "x86_64")]
         Kernel::Avx2(token) => match inputs.shape.planes() {
-            // 32 rows, each with this many planes
+            // 64 rows of an odd number of planes, 32 rows of an even one
+            1 => panel::product::<64>(token, inputs, y),
+            3 => panel::product::<192>(token, inputs, y),
             2 => panel::product::<64>(token, inputs, y),
             4 => panel::product::<128>(token, inputs, y),
             6 => panel::product::<192>(token, inputs, y),

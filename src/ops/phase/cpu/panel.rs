@@ -158,6 +158,7 @@ pub(super) fn product<const L: usize>(kernel: impl Lanes<L>, inputs: &Inputs<'_>
     // bytes and words of a token
     let bytes = 2 * inputs.mode.byte_planes() * shape.words() * 16;
     let (words, outputs) = (bytes / 4, shape.outputs());
+    let scales = shape.form.token_scales();
     let most = kernel.together(bytes.max(1)).max(LEAST_TOKENS);
     if shape.tokens <= most {
         return product_of(kernel, inputs, y);
@@ -171,7 +172,7 @@ pub(super) fn product<const L: usize>(kernel: impl Lanes<L>, inputs: &Inputs<'_>
         let inputs = Inputs {
             shape: &shape,
             q: &inputs.q[first * words..tokens.end * words],
-            absmax: &inputs.absmax[tokens.clone()],
+            absmax: &inputs.absmax[first * scales..tokens.end * scales],
             ..*inputs
         };
         let y = &mut y[first * outputs..tokens.end * outputs];
@@ -187,13 +188,23 @@ fn product_of<const L: usize>(kernel: impl Lanes<L>, inputs: &Inputs<'_>, y: &mu
     // a word of 16 codes times a token takes half a nanosecond or more
     let threads = crate::ops::cpu::pieces(work / 2);
     let panel = L / shape.planes();
-    let most = shape.shard_rows.div_ceil(threads).next_multiple_of(panel);
-    let bands = bands(shape, most.max(panel), y);
+    let unit = whole_runs(panel, shape.half_run);
+    let most = shape.shard_rows.div_ceil(threads).next_multiple_of(unit);
+    let bands = bands(shape, most.max(unit), y);
     if threads == 1 {
         // stacked layers are several bands all the same
         return bands.into_iter().for_each(|band| run(&job, band));
     }
     crate::ops::cpu::each(bands, |band| run(&job, band));
+}
+
+/// The least number of rows that is whole panels and, where outputs come in runs, whole runs.
+fn whole_runs(panel: usize, run: usize) -> usize {
+    let mut rows = panel;
+    while run > 0 && !rows.is_multiple_of(run) {
+        rows += panel;
+    }
+    rows
 }
 
 /// Computes all rows of a band.
@@ -204,7 +215,7 @@ fn run<K: Lanes<L>, const L: usize>(job: &Job<'_, K, L>, mut band: Band<'_>) {
     for start in band.rows.clone().step_by(rows) {
         let end = (start + rows).min(band.rows.end);
         panel.load(job, band.segment, start..end);
-        panel.multiply(job, start - band.rows.start, &mut band.y);
+        panel.multiply(job, start - band.rows.start, &mut band);
     }
 }
 
@@ -278,7 +289,7 @@ impl<K: Lanes<L>, const L: usize> Panel<K, L> {
         let planes = shape.planes();
         for (scales, block) in self.scales.iter_mut().zip(block.chunks_exact(2 * planes)) {
             for (plane, m) in block.chunks_exact(2).enumerate() {
-                let conj = plane >= shape.stages;
+                let conj = shape.conjugates(plane);
                 let lane = if K::BY_PLANE {
                     plane * (L / planes) + row
                 } else {
@@ -289,9 +300,11 @@ impl<K: Lanes<L>, const L: usize> Panel<K, L> {
         }
     }
 
-    /// Multiplies with all tokens; the first row of the panel is row `first_row` of the band whose outputs are `y`.
-    fn multiply(&mut self, job: &Job<'_, K, L>, first_row: usize, y: &mut [[&mut [f32]; 2]]) {
+    /// Multiplies with all tokens; the first row of the panel is row `first_row` of `band`.
+    fn multiply(&mut self, job: &Job<'_, K, L>, first_row: usize, band: &mut Band<'_>) {
         let kernel = job.kernel;
+        let (form, accumulate) = (job.inputs.shape.form, job.inputs.shape.accumulate);
+        let scales = form.token_scales();
         let (most, groups) = (kernel.tokens(job.acts.byte_planes), job.groups.len());
         let plain = self.powers.iter().all(|p| PLAIN.contains(p));
         self.sums.resize(most * groups, [[0; L]; 4]);
@@ -311,15 +324,18 @@ impl<K: Lanes<L>, const L: usize> Panel<K, L> {
                     scales: &self.scales,
                     planes: job.inputs.shape.planes(),
                     by_plane: K::BY_PLANE,
-                    factor: job.inputs.absmax[token],
+                    form,
+                    factors: &job.inputs.absmax[token * scales..][..scales],
                     powers: &self.powers,
                     steps: &self.steps,
                     plain,
                 };
                 kernel.values(&totals, &mut self.values);
-                for (y, values) in y[token].iter_mut().zip(&self.values) {
-                    let accumulate = job.inputs.shape.accumulate;
-                    store(accumulate, &mut y[first_row..], &values[..self.rows]);
+                for (half, values) in self.values.iter().enumerate() {
+                    let values = &values[..self.rows];
+                    band.each_slice(token, half, first_row, values, |y, values| {
+                        store(accumulate, y, values);
+                    });
                 }
             }
         }

@@ -10,6 +10,7 @@ use crate::fixed;
 use crate::ops::Bindings;
 use crate::ops::phase::codes::transposed;
 use crate::ops::phase::integer::integer_at;
+use crate::ops::quantize::Form;
 use std::ops::{Add, Sub};
 
 /// `sum Re(i^k) x_re, sum Im(i^k) x_re, sum Re(i^k) x_im, sum Im(i^k) x_im`.
@@ -182,17 +183,27 @@ pub(super) fn integer(inputs: &Inputs<'_>, y: &mut [f32]) {
     };
     let finish = |token: usize, block: usize, row: &[Sums<i32>]| {
         let block = &scale_blocks[block * shape.scale_block_words()..][..shape.scale_block_words()];
-        let mut sum = [0i64; 2];
+        // for the real and the imaginary output, what the real and what the imaginary inputs add
+        let mut sums = [[0i64; 2]; 2];
         for (group, row) in row.chunks_exact(shape.planes()).enumerate() {
             let m = &block[1 + group * shape.planes() * 2..];
             for (plane, s) in row.iter().enumerate() {
-                let conj = if plane >= shape.stages { -1 } else { 1 };
+                let conj = if shape.conjugates(plane) { -1 } else { 1 };
                 let (re, im) = (i64::from(m[2 * plane]), i64::from(m[2 * plane + 1]));
-                sum[0] += i64::from(s[0]) * re - conj * i64::from(s[3]) * im;
-                sum[1] += conj * i64::from(s[2]) * re + i64::from(s[1]) * im;
+                sums[0][0] += i64::from(s[0]) * re;
+                sums[0][1] -= conj * i64::from(s[3]) * im;
+                sums[1][0] += i64::from(s[1]) * im;
+                sums[1][1] += conj * i64::from(s[2]) * re;
             }
         }
-        sum.map(|s| fixed::to_f32(s, absmax[token], block[0] as i32))
+        let exponent = block[0] as i32;
+        sums.map(|[by_re, by_im]| match shape.form {
+            Form::WidelyLinear => fixed::to_f32(by_re + by_im, absmax[token], exponent),
+            Form::Conjugate => {
+                fixed::to_f32(by_re, absmax[2 * token], exponent)
+                    + fixed::to_f32(by_im, absmax[2 * token + 1], exponent)
+            }
+        })
     };
     product(shape, codes, y, tables, finish);
 }
@@ -219,7 +230,7 @@ pub(in crate::ops::phase) fn float(shape: &PhaseShape, b: &mut Bindings<'_>) {
         for (group, row) in row.chunks_exact(shape.planes()).enumerate() {
             let s = &block[1 + group * shape.planes() * 2..];
             for (plane, v) in row.iter().enumerate() {
-                let conj = if plane >= shape.stages { -1.0 } else { 1.0 };
+                let conj = if shape.conjugates(plane) { -1.0 } else { 1.0 };
                 sum[0] += v[0] * s[2 * plane] - conj * v[3] * s[2 * plane + 1];
                 sum[1] += conj * v[2] * s[2 * plane] + v[1] * s[2 * plane + 1];
             }

@@ -10,7 +10,9 @@ pub(super) type Words<const L: usize> = Vec<[u32; L]>;
 pub(super) fn pack<const L: usize>(rows: &Rows<'_>, words: &mut Words<L>) {
     words.resize(rows.words, [0; L]);
     match rows.planes {
+        1 => pack_planes::<L, 1>(rows, words),
         2 => pack_planes::<L, 2>(rows, words),
+        3 => pack_planes::<L, 3>(rows, words),
         4 => pack_planes::<L, 4>(rows, words),
         6 => pack_planes::<L, 6>(rows, words),
         _ => pack_planes::<L, 8>(rows, words),

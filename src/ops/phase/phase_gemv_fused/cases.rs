@@ -1,42 +1,80 @@
 //! Inputs on which the product that rounds its token is checked and timed.
 
 use super::{Outcome, PhaseGemvFused};
+use crate::ops::activation::Gate;
 use crate::ops::bench::{self, BENCH_PROCESSORS};
+use crate::ops::norm::Rms;
 use crate::ops::phase::{PhaseShape, cases};
-use crate::ops::quantize::Activations;
+use crate::ops::quantize::{Activations, Form};
 use crate::ops::*;
 
 /// Workgroups that a device runs at a time: more than most shapes have rows for, or so few that each has several rows.
 const PROCESSORS: [usize; 2] = [132, 3];
 
+/// Layers of iFairy's smaller model (arXiv 2508.05571): name, outputs, complex values of a head where its halves lie together.
+const COMPLEX_LAYERS: [(&str, &[usize], usize); 4] = [
+    ("qkv", &[3072; 3], 96),
+    ("o", &[3072], 0),
+    ("gate_up", &[8192; 2], 0),
+    ("down", &[3072], 0),
+];
+
 /// All of them.
 pub(super) fn all() -> Vec<Case<PhaseGemvFused>> {
+    let gated = Outcome::Gated(Gate::Silu);
+    let norm = Some(Rms::real(1e-5));
+    let real = [
+        (None, Outcome::Plain, 0),
+        (None, Outcome::Plain, 1),
+        (None, Outcome::Plain, 165),
+        (None, gated, 0),
+        (norm, Outcome::Plain, 0),
+        (norm, gated, 0),
+    ];
+    let gated = Outcome::Gated(Gate::SquaredRelu);
+    let norm = Some(Rms::complex(1e-5));
+    let complex = [
+        (None, Outcome::Plain, 0),
+        (None, gated, 0),
+        (norm, Outcome::Plain, 0),
+        (norm, gated, 0),
+    ];
     let mut cases = Vec::new();
     for mode in Activations::INTEGERS {
-        for (norm, outcome, n_absmax_partials) in [
-            (None, Outcome::Plain, 0),
-            (None, Outcome::Plain, 1),
-            (None, Outcome::Plain, 165),
-            (None, Outcome::Gated, 0),
-            (Some(1e-5), Outcome::Plain, 0),
-            (Some(1e-5), Outcome::Gated, 0),
-        ] {
-            for shape in shapes() {
-                let op = PhaseGemvFused {
-                    shape,
-                    mode,
-                    norm,
-                    outcome,
-                    n_absmax_partials,
-                    processors: PROCESSORS[cases.len() % 2],
-                };
-                if op.sensible() && op.fits(1 << 15) {
-                    let tokens = noise(12, op.shape.tokens * op.shape.in_features, 3.0);
-                    cases.push(case("", op, &tokens));
-                }
+        cases.extend(products(mode, &real, &shapes()));
+        let mut shapes = conjugate_shapes();
+        if mode == Activations::Int16 {
+            // Kernels of 16 bits differ in how tokens are rounded alone, and software devices take long to compile them.
+            shapes = shapes.into_iter().step_by(2).collect();
+        }
+        cases.extend(products(mode, &complex, &shapes));
+        cases.extend(rounding_cases(mode));
+    }
+    cases
+}
+
+/// Those of the shapes that go with each way to read tokens and to use the products.
+fn products(
+    mode: Activations,
+    ways: &[(Option<Rms>, Outcome, usize)],
+    shapes: &[PhaseShape],
+) -> Vec<Case<PhaseGemvFused>> {
+    let mut cases = Vec::new();
+    for &(norm, outcome, n_absmax_partials) in ways {
+        for shape in shapes {
+            let op = PhaseGemvFused {
+                shape: shape.clone(),
+                mode,
+                norm,
+                outcome,
+                n_absmax_partials,
+                processors: PROCESSORS[cases.len() % 2],
+            };
+            if op.sensible() && op.fits(1 << 15) {
+                let tokens = noise(12, op.shape.tokens * op.shape.in_features, 3.0);
+                cases.push(case("", op, &tokens));
             }
         }
-        cases.extend(rounding_cases(mode));
     }
     cases
 }
@@ -53,10 +91,30 @@ fn rounding_cases(mode: Activations) -> Vec<Case<PhaseGemvFused>> {
     };
     let scaled = |by: f32| -> Vec<f32> { noise(14, 1024, 1.0).iter().map(|x| x * by).collect() };
     let normed = PhaseGemvFused {
-        norm: Some(1e-5),
+        norm: Some(Rms::real(1e-5)),
         ..op.clone()
     };
+    let conjugate = |norm| PhaseGemvFused {
+        shape: PhaseShape {
+            form: Form::Conjugate,
+            ..op.shape.clone()
+        },
+        norm,
+        ..op.clone()
+    };
+    // the imaginary half is much larger than the real one, or zero
+    let halves = |factor: f32| -> Vec<f32> {
+        let scale = |i| if i < 512 { 1e-3 } else { factor };
+        let values = noise(15, 1024, 1.0).into_iter().enumerate();
+        values.map(|(i, x)| x * scale(i)).collect()
+    };
+    let complex = Some(Rms::complex(1e-5));
     vec![
+        case("data=large_imaginary", conjugate(None), &halves(1e3)),
+        case("data=no_imaginary", conjugate(None), &halves(0.0)),
+        case("data=large_imaginary", conjugate(complex), &halves(1e3)),
+        case("data=no_imaginary", conjugate(complex), &halves(0.0)),
+        case("data=large_ties", conjugate(None), &ties(1024, mode, true)),
         case("data=below_powers_of_two", op.clone(), &brink(1024)),
         case("data=small_ties", op.clone(), &ties(1024, mode, false)),
         case("data=large_ties", op.clone(), &ties(1024, mode, true)),
@@ -149,7 +207,39 @@ fn shapes() -> Vec<PhaseShape> {
     shapes
 }
 
-/// Layers of decoding as they read their tokens: normalized behind a norm, gate and up gated, down with partials.
+/// The same in the conjugate form: rows of one plane to four, and those that workgroups share in other ways.
+fn conjugate_shapes() -> Vec<PhaseShape> {
+    // Every third has one plane, several planes, runs of halves, sums that are added, a shard.
+    let mut shapes: Vec<_> = cases::conjugate_shapes().into_iter().step_by(3).collect();
+    for shape in &mut shapes {
+        shape.in_features = shape.in_features.next_multiple_of(8);
+    }
+    let pair = |n: usize, in_features, stages, tokens| PhaseShape {
+        form: Form::Conjugate,
+        ..PhaseShape::whole(&[n; 2], tokens, in_features, stages)
+    };
+    shapes.extend([
+        pair(64, 128, 1, 1),
+        PhaseShape {
+            per_row: true,
+            ..pair(34, 72, 3, 2)
+        },
+        pair(96, 384, 2, 1),
+        pair(32, 264, 4, 1),
+        // more rows than workgroups hold: several turns
+        pair(9000, 16, 1, 1),
+        // a row is exactly what one tile keeps in registers, and tiles share rows
+        pair(10, 4096, 1, 2),
+        pair(6, 8192, 1, 1),
+        pair(6, 4480, 2, 1),
+        pair(4, 4480, 3, 1),
+        pair(4, 6144, 4, 1),
+    ]);
+    shapes
+}
+
+/// Layers of decoding as they read their tokens: normalized behind a norm, gate and up gated, down with partials; those of
+/// complex values always normalized.
 pub(super) fn bench() -> Vec<BenchCase<PhaseGemvFused>> {
     let data = [
         Made::Bits,
@@ -162,19 +252,42 @@ pub(super) fn bench() -> Vec<BenchCase<PhaseGemvFused>> {
     let op = |shape, mode, layer| PhaseGemvFused {
         shape,
         mode,
-        norm: (layer != "o" && layer != "down").then_some(1e-5),
+        norm: (layer != "o" && layer != "down").then_some(Rms::real(1e-5)),
         outcome: match layer {
-            "gate_up" => Outcome::Gated,
+            "gate_up" => Outcome::Gated(Gate::Silu),
             _ => Outcome::Plain,
         },
         n_absmax_partials: if layer == "down" { BENCH_PROCESSORS } else { 0 },
         processors: BENCH_PROCESSORS,
+    };
+    let complex = |(layer, segments, half_run): (_, &[usize], usize), mode| {
+        let in_features = if layer == "down" { 8192 } else { 3072 };
+        let shape = PhaseShape {
+            form: Form::Conjugate,
+            half_run,
+            ..PhaseShape::whole(segments, 1, in_features, 1)
+        };
+        PhaseGemvFused {
+            shape,
+            mode,
+            norm: Some(Rms::complex(1e-5)),
+            outcome: match layer {
+                "gate_up" => Outcome::Gated(Gate::SquaredRelu),
+                _ => Outcome::Plain,
+            },
+            n_absmax_partials: 0,
+            processors: BENCH_PROCESSORS,
+        }
     };
     let mut all = Vec::new();
     for mode in Activations::INTEGERS {
         for (layer, shape) in cases::bench_shapes(1) {
             let note = format!("layer={layer}");
             all.push(bench::case(note, op(shape, mode, layer), &data));
+        }
+        for layer in COMPLEX_LAYERS {
+            let note = format!("layer={}", layer.0);
+            all.push(bench::case(note, complex(layer, mode), &data));
         }
     }
     all

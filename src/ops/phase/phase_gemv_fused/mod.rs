@@ -5,9 +5,9 @@ mod cases;
 use super::codes::codes_prelude;
 use super::{PhaseParams, PhaseShape, integer};
 use crate::fixed;
-use crate::ops::activation::gated_rows;
-use crate::ops::norm::{round_token, roundable};
-use crate::ops::quantize::Activations;
+use crate::ops::activation::{Gate, gated_rows, squared_gated_rows};
+use crate::ops::norm::{Rms, round_token, roundable};
+use crate::ops::quantize::{Activations, Form};
 use crate::ops::*;
 
 /// Invocations that share a row, where subgroups allow.
@@ -16,7 +16,8 @@ const TILE: usize = 32;
 const MOST_WIDTH: usize = 512 + TILE;
 /// Invocations of a workgroup on every device.
 const LEAST_WIDTH: usize = 256;
-/// Rows of a workgroup at least, where there are few.
+/// Rows of a workgroup at least, where there are few; half of them with one plane, since such rows are read and multiplied in
+/// half the time.
 const LEAST_ROWS: usize = 16;
 
 /// Rows of a workgroup times planes: with a token of 16 bits and 6144 values, they fit 32 KiB.
@@ -27,30 +28,31 @@ const PLANE_SLOTS: usize = 712;
 pub enum Outcome {
     /// They are the result.
     Plain,
-    /// Two stacked layers of equal size, gate and up: the result is `silu(gate) * up`.
-    Gated,
+    /// Two stacked layers of equal size, gate and up: the result is up, gated. Layers of the widely-linear form have the gate
+    /// of real values, those of the conjugate form that of complex ones.
+    Gated(Gate),
 }
 
-/// `y = U x + W conj(x)` for few tokens in f32, normalized if asked for and rounded to integers on the way; or
-/// `silu(gate) * up` of two stacked layers.
+/// `y = U x + W conj(x)`, or `y = W conj(x)`, for few tokens in f32, normalized if asked for and rounded to integers on the way;
+/// or what a gate makes of two stacked layers.
 ///
-/// Bindings: `codes` [shard rows, words, 2 T] u32 ([`super::interleaved`]); `x` [tokens, in_features] f32; `weight`
-/// `[in_features]` f32 (any buffer of that length without a norm); `scale_blocks` [scale blocks, 1 + 2 * 2 T] u32
+/// Bindings: `codes` [shard rows, words, planes] u32 ([`super::interleaved`]); `x` [tokens, in_features] f32; `weight`
+/// `[in_features]` f32 (any buffer of that length without a norm); `scale_blocks` [scale blocks, 1 + 2 * planes] u32
 /// ([`super::integer_scale_blocks`]); `y` [tokens, outputs] f32, half of that if gated; `absmax_partials`
-/// [tokens, [`Self::absmax_partials`]] f32: largest magnitudes, written if gated (by each workgroup that of its results),
-/// read if [`Self::n_absmax_partials`] is not 0.
+/// [tokens, [`Self::absmax_partials`]] f32: largest magnitudes, written if real values are gated (by each workgroup that of its
+/// results), read if [`Self::n_absmax_partials`] is not 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PhaseGemvFused {
     /// The stack; not split if gated.
     pub shape: PhaseShape,
     /// [`Activations::Int16`] or [`Activations::Int8`].
     pub mode: Activations,
-    /// Normalize first (RMS norm with this eps, weights in the `weight` binding).
-    pub norm: Option<f32>,
+    /// Normalize first (weights in the `weight` binding).
+    pub norm: Option<Rms>,
     /// What to make of the products.
     pub outcome: Outcome,
     /// How many magnitudes `absmax_partials` has for each token; the largest of them is that of the whole token. With 0 every
-    /// workgroup searches the token for it.
+    /// workgroup searches the token for it, as it always does in the conjugate form.
     pub n_absmax_partials: usize,
     /// Workgroups that keep the device busy. No more are made where rows allow, since each rounds the token for itself.
     pub processors: usize,
@@ -77,7 +79,9 @@ impl PhaseGemvFused {
         // gathering the sums of a chunk costs a tile about as much as twelve words do
         let cost =
             |prefetched: &usize| words.div_ceil(prefetched * TILE) * (prefetched * TILE + 12);
-        (1..=3).rev().min_by_key(cost).unwrap_or(1)
+        // codes of one plane leave registers for more words
+        let most = if self.shape.planes() == 1 { 4 } else { 3 };
+        (1..=most).rev().min_by_key(cost).unwrap_or(1)
     }
 
     /// Words of a byte plane in workgroup memory (16 bytes each): whole shares of a tile.
@@ -105,18 +109,23 @@ impl PhaseGemvFused {
     fn workgroup_bytes(&self) -> usize {
         let planes = self.shape.planes();
         // the token; sums, scales and values of rows; slots of the reductions, at worst for tiles of 8
+        let reductions = match self.shape.form {
+            Form::WidelyLinear => 24,
+            Form::Conjugate => 28, // the largest value of the other half
+        };
         16 * self.token_words()
             + 4 * self.most_slots() * (4 * planes + 1 + 2 * planes + 2)
-            + 24 * MOST_WIDTH / 8
+            + reductions * MOST_WIDTH / 8
             + 16
     }
 
     fn most_slots(&self) -> usize {
-        PLANE_SLOTS / self.shape.planes()
+        // What a row takes besides its planes weighs most with one plane. An even number: see `AT_ONCE` in the kernel.
+        PLANE_SLOTS / self.shape.planes().max(2)
     }
 
     fn gated(&self) -> bool {
-        self.outcome == Outcome::Gated
+        self.outcome != Outcome::Plain
     }
 
     /// Rows that workgroups share: those of one layer if they are gated.
@@ -126,7 +135,8 @@ impl PhaseGemvFused {
 
     fn groups(&self) -> usize {
         let rows = self.rows();
-        let usual = rows.div_ceil(LEAST_ROWS).min(self.processors);
+        let least = LEAST_ROWS / if self.shape.planes() == 1 { 2 } else { 1 };
+        let usual = rows.div_ceil(least).min(self.processors);
         usual.max(rows.div_ceil(self.most_slots() >> u32::from(self.gated())))
     }
 
@@ -148,7 +158,9 @@ impl PhaseGemvFused {
     /// Largest magnitudes of each token that are written (gated) or read.
     pub fn absmax_partials(&self) -> usize {
         match self.outcome {
-            Outcome::Gated => self.groups(),
+            Outcome::Gated(Gate::Silu) => self.groups(),
+            // Whoever reads complex values normalizes them first.
+            Outcome::Gated(Gate::SquaredRelu) => 0,
             Outcome::Plain => self.n_absmax_partials,
         }
     }
@@ -168,14 +180,16 @@ impl PhaseGemvFused {
     /// Integers and factors of all tokens, as [`crate::ops::norm::RmsNormQuantize`] makes them.
     fn round(&self, x: &[f32], weight: &[f32]) -> (Vec<u32>, Vec<f32>) {
         let (tokens, columns) = (self.shape.tokens, self.shape.in_features);
-        let row_words = self.mode.row_words(columns);
+        let (row_words, scales) = (self.mode.row_words(columns), self.shape.form.token_scales());
         let mut q = vec![0u32; tokens * row_words];
-        let norm = self.norm.map(|eps| (&weight[..columns], eps));
-        let pairs = x.chunks_exact(columns).zip(q.chunks_exact_mut(row_words));
-        let factors = pairs
-            .take(tokens)
-            .map(|(x, q)| round_token(x, norm, self.mode, bytemuck::cast_slice_mut(q)))
-            .collect();
+        let mut factors = vec![0.0; tokens * scales];
+        let norm = self.norm.map(|rms| (&weight[..columns], rms));
+        let how = (self.shape.form, self.mode);
+        let each = q.chunks_exact_mut(row_words);
+        let each = each.zip(factors.chunks_exact_mut(scales));
+        for (x, (q, factors)) in x.chunks_exact(columns).zip(each) {
+            round_token(x, norm, how, bytemuck::cast_slice_mut(q), factors);
+        }
         (q, factors)
     }
 
@@ -196,10 +210,14 @@ impl PhaseGemvFused {
         let sums = if self.gated() { &mut both } else { &mut *y };
         inner.push_write(bytemuck::cast_slice_mut(sums));
         product(&self.shape, self.mode, &mut inner);
-        if self.gated() {
-            gated_rows(&both, y, self.outputs());
-            let partials = &mut b.write(5)[..self.shape.tokens * self.absmax_partials()];
-            self.write_absmax_partials(y, partials);
+        match self.outcome {
+            Outcome::Plain => {}
+            Outcome::Gated(Gate::Silu) => {
+                gated_rows(&both, y, self.outputs());
+                let partials = &mut b.write(5)[..self.shape.tokens * self.absmax_partials()];
+                self.write_absmax_partials(y, partials);
+            }
+            Outcome::Gated(Gate::SquaredRelu) => squared_gated_rows(&both, y, self.outputs()),
         }
     }
 
@@ -207,16 +225,21 @@ impl PhaseGemvFused {
     fn sensible(&self) -> bool {
         let s = &self.shape;
         let gated = matches!(s.segments[..], [gate, up] if gate == up);
-        let whole = gated && !s.accumulate && s.shard_rows == s.complex_rows();
-        let free = !self.gated() && self.norm.is_none();
-        (!self.gated() || whole) && (self.n_absmax_partials == 0 || free)
+        let whole = gated && !s.accumulate && s.half_run == 0 && s.shard_rows == s.complex_rows();
+        let free = !self.gated() && self.norm.is_none() && s.form == Form::WidelyLinear;
+        let suits = match self.outcome {
+            Outcome::Plain => true,
+            Outcome::Gated(Gate::Silu) => whole && s.form == Form::WidelyLinear,
+            Outcome::Gated(Gate::SquaredRelu) => whole && s.form == Form::Conjugate,
+        };
+        suits && (self.n_absmax_partials == 0 || free)
     }
 }
 
 impl Op for PhaseGemvFused {
     const NAME: &'static str = "phase_gemv_fused";
     const SHADERS: &'static [Shader] = &[shader!(unchecked Features::SUBGROUP_INT64,
-        phase / "phase_gemv_fused", "wide64", "sigmoid", "bits", "accumulate", "round", "round_bits", "round_norm", "stack", "planes", "gemv_dots", "gemv_bytes", "gemv_token", "round_token", "round_grid", "tile_subgroup", "round_vector", "gemv_gather", "gemv_slots", "gemv_prefetch", "gemv_rows")];
+        phase / "phase_gemv_fused", "form", "wide64", "sigmoid", "bits", "accumulate", "round", "round_bits", "round_norm", "stack", "planes", "gemv_dots", "gemv_bytes", "gemv_token", "round_token", "round_grid", "tile_subgroup", "round_vector", "gemv_gather", "gemv_slots", "gemv_prefetch", "gemv_rows", "gemv_gate")];
     const BINDINGS: &'static [Binding] = &[
         read("codes", Elem::U32),
         read("x", Elem::F32),
@@ -231,15 +254,16 @@ impl Op for PhaseGemvFused {
     fn agree(&self) -> Agree {
         match self.outcome {
             Outcome::Plain => Agree::Bits,
-            // the products are exact; the gate is that of `swiglu`
-            Outcome::Gated => Agree::Nmse(1e-13),
+            // the products are exact; the gate is that of `swiglu`, or sums of products of f32
+            Outcome::Gated(_) => Agree::Nmse(1e-13),
         }
     }
 
     fn shape(&self) -> String {
         let mut shape = format!("{},act={}", self.shape.shape(), self.mode);
-        if let Some(eps) = self.norm {
+        if let Some(Rms { eps, complex }) = self.norm {
             shape += &format!(",norm={eps:e}");
+            shape += if complex { ",rms=complex" } else { "" };
         }
         if self.gated() {
             shape += ",gated=1";
@@ -259,8 +283,8 @@ impl Op for PhaseGemvFused {
             !self.gated() || self.slots().is_multiple_of(2),
             "gate and up are neighbours"
         );
-        let (eps_n, root_n) =
-            fixed::norm_constants(self.shape.in_features, self.norm.unwrap_or(0.0));
+        let rms = self.norm.unwrap_or(Rms::real(0.0));
+        let (eps_n, root_n) = fixed::norm_constants(rms.count(self.shape.in_features), rms.eps);
         PhaseParams {
             eps_n,
             root_n,
@@ -273,9 +297,10 @@ impl Op for PhaseGemvFused {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![
+        let constants = [
             ("PLANES", self.shape.planes() as f64),
             ("BYTES", self.mode.byte_planes() as f64),
+            self.shape.form.constant(),
             ("HELD", self.prefetched_words() as f64),
             ("TOKEN_WORDS", self.token_words() as f64),
             ("MOST_SLOTS", self.most_slots() as f64),
@@ -286,11 +311,12 @@ impl Op for PhaseGemvFused {
             ("KNOWN", f64::from(u8::from(self.n_absmax_partials > 0))),
             ("TILE", TILE as f64),
             ("WIDTH", self.width() as f64),
-        ]
+        ];
+        constants.into_iter().chain(self.shape.runs()).collect()
     }
 
     fn prelude(&self) -> &'static str {
-        codes_prelude(self.shape.stages)
+        codes_prelude(self.shape.planes())
     }
 
     fn grid(&self) -> Grid {

@@ -1,5 +1,6 @@
 //! Gradient of the RMS norm in its input.
 
+use crate::ops::norm::Rms;
 use crate::ops::*;
 
 mod cases;
@@ -14,8 +15,8 @@ pub struct RmsNormBackward {
     pub tokens: usize,
     /// Values per token.
     pub n: usize,
-    /// Added to the mean square.
-    pub eps: f32,
+    /// What the norm divides by.
+    pub rms: Rms,
     /// Add to `d_x` (the gradient of the residual stream) instead of overwriting it.
     pub accumulate: bool,
 }
@@ -25,6 +26,7 @@ params! {
     pub struct RmsNormBackwardParams {
         tokens: u32,
         n: u32,
+        count: u32,
         eps: f32,
     }
 }
@@ -49,8 +51,8 @@ impl Op for RmsNormBackward {
 
     fn shape(&self) -> String {
         format!(
-            "tokens={},n={},eps={},accumulate={}",
-            self.tokens, self.n, self.eps, self.accumulate
+            "tokens={},n={},{},accumulate={}",
+            self.tokens, self.n, self.rms, self.accumulate
         )
     }
 
@@ -58,7 +60,8 @@ impl Op for RmsNormBackward {
         RmsNormBackwardParams {
             tokens: self.tokens as u32,
             n: self.n as u32,
-            eps: self.eps,
+            count: self.rms.count(self.n) as u32,
+            eps: self.rms.eps,
         }
     }
 
@@ -89,16 +92,16 @@ impl Op for RmsNormBackward {
     fn reference(&self, b: &mut Bindings<'_>) {
         let (x, weight, d_y): (&[f32], &[f32], &[f32]) = (b.read(0), b.read(1), b.read(2));
         let (d_x, scale): (&mut [f32], &mut [f32]) = (b.write(3), b.write(4));
-        let n = self.n;
+        let (n, count) = (self.n, self.rms.count(self.n) as f64);
         for (token, scale) in scale.iter_mut().enumerate().take(self.tokens) {
             let base = token * n;
             let value = |i: usize| f64::from(x[base + i]);
             let pull = |i: usize| f64::from(weight[i]) * f64::from(d_y[base + i]);
             let squares: f64 = (0..n).map(|i| value(i) * value(i)).sum();
             let products: f64 = (0..n).map(|i| pull(i) * value(i)).sum();
-            let s = 1.0 / (squares / n as f64 + f64::from(self.eps)).sqrt();
+            let s = 1.0 / (squares / count + f64::from(self.rms.eps)).sqrt();
             for i in 0..n {
-                let gradient = s * (pull(i) - value(i) * s * s * products / n as f64);
+                let gradient = s * (pull(i) - value(i) * s * s * products / count);
                 let d = &mut d_x[base + i];
                 let before = if self.accumulate { f64::from(*d) } else { 0.0 };
                 *d = (before + gradient) as f32;
@@ -110,7 +113,7 @@ impl Op for RmsNormBackward {
     fn host(&self, b: &mut Bindings<'_>) {
         let (x, weight, d_y): (&[f32], &[f32], &[f32]) = (b.read(0), b.read(1), b.read(2));
         let (d_x, scale): (&mut [f32], &mut [f32]) = (b.write(3), b.write(4));
-        let n = self.n;
+        let (n, count) = (self.n, self.rms.count(self.n) as f64);
         let inputs = x.chunks_exact(n).zip(d_y.chunks_exact(n));
         let rows = inputs.zip(d_x.chunks_exact_mut(n).zip(scale));
         let rows: Vec<_> = rows.take(self.tokens).collect();
@@ -120,8 +123,8 @@ impl Op for RmsNormBackward {
                 squares += f64::from(x) * f64::from(x);
                 products += f64::from(w * d) * f64::from(x);
             }
-            let s = 1.0 / (squares / n as f64 + f64::from(self.eps)).sqrt();
-            let (pull, s) = ((products / n as f64 * s * s) as f32, s as f32);
+            let s = 1.0 / (squares / count + f64::from(self.rms.eps)).sqrt();
+            let (pull, s) = ((products / count * s * s) as f32, s as f32);
             for (((d_x, &x), &d), &w) in d_x.iter_mut().zip(x).zip(d_y).zip(weight) {
                 *d_x = if self.accumulate { *d_x } else { 0.0 } + s * (w * d - x * pull);
             }

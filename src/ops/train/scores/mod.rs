@@ -16,7 +16,7 @@ pub struct Scores {
     pub tokens: usize,
     /// Values from row to row, at least `tokens`; those beyond `tokens` are left alone.
     pub stride: usize,
-    /// Values per head: scores are divided by its root.
+    /// Values per head, complex ones counted once: scores are divided by its root.
     pub head_dim: usize,
 }
 

@@ -98,8 +98,9 @@ impl<'a> Run<'a> {
             norms: Vec::new(),
             report: Vec::new(),
         };
-        let embed = required(of.weights, Config::EMBED)?;
-        let embed = finite::numbers(Config::EMBED, embed, of.weights.allow_nonfinite())?;
+        let name = of.config.embed_name();
+        let embed = required(of.weights, &name)?;
+        let embed = finite::numbers(&name, embed, of.weights.allow_nonfinite())?;
         let (hidden, vocab) = (of.config.hidden, of.config.vocab);
         for ids in &run.texts {
             if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab) {
@@ -125,7 +126,7 @@ impl<'a> Run<'a> {
         let mut trainer = Trainer::load(of.device, of.config, of.weights, options)?;
         let full: Vec<_> = self.full.iter().collect();
         block_on(of.device, trainer.advance(&full, length, true))?;
-        let (name, layers) = (Config::block_name(l), of.config.block_linears(l));
+        let (name, layers) = (of.config.block_name(l), of.config.block_linears(l));
         let made = match self.made(&layers, progress)? {
             Some(made) => made,
             None => {
@@ -169,7 +170,7 @@ impl<'a> Run<'a> {
                     one(of.device, trainer, &of_texts, lr)
                 };
                 let losses = self.train(&mut trainer, Config::HEAD, &step, progress)?;
-                self.keep(&mut trainer, &layers, (Config::NORM, losses))?
+                self.keep(&mut trainer, &layers, (&of.config.norm_name(), losses))?
             }
         };
         self.take(Config::HEAD.to_owned(), made);

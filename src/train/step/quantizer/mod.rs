@@ -1,27 +1,22 @@
 //! Weights as the forward pass sees them: quantized from the masters each step, unpacked when they are used.
 
-use super::formats::Format;
-use super::parameters::{EMBED, Kind, Parameter, final_norm, head, of_block, quantized};
+use super::parameters::{Kind, Parameter, head, of_block, quantized};
 use super::tensors::Tensors;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::model::quantize::{encode, exponent};
 use crate::model::{Config, Recipe};
-use crate::ops::memory::CastF16;
-use crate::ops::quantize::PhaseUnpack;
-use crate::ops::quantize::{
-    BaselineMean, BaselinePack, BaselineShard, BaselineSum, BaselineUnpack,
-};
-use crate::ops::train::{GradNorm, Lerp};
+use crate::ops::quantize::{BaselineMean, BaselinePack, BaselineShard, BaselineSum};
+use crate::ops::train::GradNorm;
 
+mod dense;
 mod fixed;
 mod masters;
 mod scales;
 mod shape;
 
 pub(super) use fixed::shared_words;
-use masters::rotation;
-use shape::{Listed, Shape, made_dense, scratch_words, shape, wide_words};
+use shape::{Listed, Shape, made_dense, scratch_words, shape, staging_words, wide_words};
 pub(super) use shape::{scales, words};
 
 /// Codes and scales of one linear layer.
@@ -62,7 +57,7 @@ pub(super) struct Quantizer<B: Backend> {
     errors: B::Buffer,
     /// Whether the dense weights are in f16.
     half: bool,
-    /// Where dense weights are unpacked before they become f16.
+    /// Where weights are unpacked before they become f16, or real matrices.
     staging: Option<B::Buffer>,
     /// Where a master of fewer bits is unpacked.
     unpacked: Option<B::Buffer>,
@@ -91,12 +86,12 @@ impl<B: Backend> Quantizer<B> {
         let shares = 1 + shares.sum::<usize>();
         let made = made_dense(recipe, config, listed, half);
         let dense = |parameter: usize| {
-            let words = || parameters[parameter].len() / if half { 2 } else { 1 };
+            let words = || parameters[parameter].real_len() / if half { 2 } else { 1 };
             let alloc = || backend.alloc("dense weight", words());
             made.contains(&parameter).then(alloc).transpose()
         };
         let largest = indices.iter().map(|&i| parameters[i].len()).max();
-        let staging = largest.filter(|_| half).unwrap_or(0);
+        let staging = staging_words(&indices, parameters, half);
         let rotated = largest.filter(|_| recipe.rotated).unwrap_or(0);
         let some = |label: &str, words: usize| {
             let alloc = || backend.alloc(label, words);
@@ -265,108 +260,6 @@ impl<B: Backend> Quantizer<B> {
             .await?;
         let buffers = [master, &layer.scales, &layer.codes, &self.errors];
         backend.run(&BaselinePack(rows), &buffers).await
-    }
-
-    /// Makes the dense weights of block `l` ready.
-    pub(super) async fn enter(
-        &mut self,
-        backend: &B,
-        parameters: &[Parameter],
-        masters: &[Tensors<B>],
-        l: usize,
-    ) -> Result<()> {
-        if self.entered == Some(l) {
-            return Ok(());
-        }
-        for (i, dense) in of_block(&self.config, l).zip(&self.block) {
-            if let Some(dense) = dense {
-                self.unpack(backend, &parameters[i], &masters[i], i, dense)
-                    .await?;
-            }
-        }
-        self.entered = Some(l);
-        Ok(())
-    }
-
-    /// Makes the dense weight of the head ready.
-    pub(super) async fn enter_head(
-        &mut self,
-        backend: &B,
-        parameters: &[Parameter],
-        masters: &[Tensors<B>],
-    ) -> Result<()> {
-        if let (Some(dense), false) = (&self.head, self.head_entered) {
-            let i = head(&self.config);
-            self.unpack(backend, &parameters[i], &masters[i], i, dense)
-                .await?;
-        }
-        self.head_entered = true;
-        Ok(())
-    }
-
-    async fn unpack(
-        &self,
-        backend: &B,
-        parameter: &Parameter,
-        tensors: &Tensors<B>,
-        index: usize,
-        dense: &B::Buffer,
-    ) -> Result<()> {
-        backend.scope(&|| format!("{}, unpacking", parameter.name));
-        let layer = self.layers.iter().find(|l| l.parameter == index);
-        let wide = self.staging.as_ref().unwrap_or(dense);
-        if let Some(layer) = layer {
-            let first = layer.first.as_ref().filter(|_| self.first_only);
-            let quantized = self.rotated.as_ref().unwrap_or(wide);
-            let buffers = [&layer.codes, first.unwrap_or(&layer.scales), quantized];
-            match shape(self.recipe, parameter, 0) {
-                Shape::Phase(shard) => backend.run(&PhaseUnpack { shard }, &buffers).await?,
-                Shape::Baseline(rows) => backend.run(&BaselineUnpack(rows), &buffers).await?,
-            }
-            if self.rotated.is_some() {
-                let rotation = rotation(parameter, true);
-                backend.run(&rotation, &[quantized, wide]).await?;
-            }
-            if self.share < 1.0 {
-                let (n, share) = (parameter.len(), self.share as f32);
-                let master = self.master(backend, parameter, tensors).await?;
-                backend.run(&Lerp { n, share }, &[master, wide]).await?;
-            }
-        }
-        if !self.half {
-            return Ok(());
-        }
-        let cast_f16 = CastF16 {
-            rows: parameter.rows,
-            columns: parameter.columns,
-            stride: parameter.columns,
-            offset: 0,
-        };
-        // Only a quantized layer has a master of fewer bits.
-        let from = if layer.is_some() {
-            wide
-        } else {
-            &tensors.value
-        };
-        backend.run(&cast_f16, &[from, dense]).await
-    }
-
-    /// The weight of a linear layer of the block that was entered last, or of the head, and whether it is in f16. It is the
-    /// dense weight that was made, or the master itself.
-    pub(super) fn weight<'a>(
-        &'a self,
-        masters: &'a [Tensors<B>],
-        parameter: usize,
-    ) -> (&'a B::Buffer, bool) {
-        let dense = if parameter == EMBED || parameter >= final_norm(&self.config) {
-            self.head.as_ref()
-        } else {
-            let first = of_block(&self.config, 0).start;
-            self.block[(parameter - first) % self.block.len()].as_ref()
-        };
-        let tensors = &masters[parameter];
-        let ready = (&tensors.value, tensors.formats.value == Format::F16);
-        dense.map_or(ready, |dense| (dense, self.half))
     }
 }
 

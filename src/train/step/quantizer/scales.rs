@@ -4,8 +4,8 @@ use super::Quantizer;
 use super::shape::{Shape, shape};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::model::Packed;
 use crate::model::quantize::Fitting;
-use crate::model::{Form, Packed};
 use crate::ops::calibrate::{PhaseNearest, PhaseProject};
 use crate::ops::quantize::WeightShard;
 use crate::ops::train::{ScaleExp, ScaleGradient};
@@ -216,10 +216,10 @@ impl<B: Backend> Quantizer<B> {
         let scales = backend.download(&layer.scales, 0, shard.scales()).await?;
         let packed = Packed {
             method: self.recipe.method.of(parameter.layer()),
-            form: Form::WidelyLinear,
+            form: parameter.form,
             granularity: self.recipe.granularity,
             out_features: parameter.rows,
-            in_features: parameter.columns,
+            in_features: parameter.real_columns(),
             codes,
             scales: bytemuck::cast_vec(scales),
             relative_error: None,

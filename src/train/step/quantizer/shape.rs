@@ -1,6 +1,6 @@
 //! Which layers a recipe quantizes, in what shapes, and the memory that takes.
 
-use crate::model::{Config, Method, Recipe};
+use crate::model::{Config, Form, Method, Recipe};
 use crate::ops::calibrate::PhaseProject;
 use crate::ops::quantize::BaselineShard;
 use crate::ops::quantize::WeightShard;
@@ -18,13 +18,10 @@ pub(super) fn shape(recipe: Recipe, parameter: &Parameter, exponent: i32) -> Sha
     match recipe.method.of(parameter.layer()) {
         Method::Phase { stages } => {
             let granularity = recipe.granularity;
-            Shape::Phase(WeightShard::whole(
-                rows,
-                columns,
-                granularity,
-                stages,
-                exponent,
-            ))
+            Shape::Phase(WeightShard {
+                form: parameter.form,
+                ..WeightShard::whole(rows, columns, granularity, stages, exponent)
+            })
         }
         method => {
             let ternary = method == Method::Ternary;
@@ -38,7 +35,12 @@ impl Shape {
     pub(super) fn words(&self) -> [usize; 4] {
         match *self {
             Self::Phase(shard) => {
-                let sums = PhaseProject { shard }.sums().max(shard.sums());
+                // Scales of the conjugate form are not learned.
+                let learned = match shard.form {
+                    Form::WidelyLinear => PhaseProject { shard }.sums(),
+                    Form::Conjugate => 0,
+                };
+                let sums = learned.max(shard.sums());
                 [shard.codes(), shard.scales(), sums, 4 * shard.rows]
             }
             Self::Baseline(r) => [r.rows * r.words(), 2, 4 * r.total_rows, 4 * r.rows],
@@ -54,6 +56,8 @@ pub(crate) fn scales(recipe: Recipe, config: &Config, parameters: &[Parameter]) 
             Some(Parameter {
                 name: format!("{}.scales", parameters[i].layer()),
                 kind: Kind::Scales,
+                form: Form::WidelyLinear,
+                half_run: 0,
                 rows,
                 columns: shard.scales() / rows,
             })
@@ -67,8 +71,8 @@ pub(crate) fn scales(recipe: Recipe, config: &Config, parameters: &[Parameter]) 
 /// Parameters with the formats of their tensors.
 pub(super) type Listed<'a> = (&'a [Parameter], &'a [Formats]);
 
-/// Parameters of the first block and the head that are made dense: those that are quantized, or, as factors in `half`
-/// precision, all linear layers whose masters are not in f16 already.
+/// Parameters of the first block and the head that are made dense: those that are quantized or complex, or, as factors in
+/// `half` precision, all linear layers whose masters are not in f16 already.
 pub(super) fn made_dense(
     recipe: Recipe,
     config: &Config,
@@ -80,7 +84,8 @@ pub(super) fn made_dense(
     let used = |i: &usize| {
         let linear = parameters[*i].kind == Kind::Linear || *i == EMBED;
         let ready = formats[*i].value == Format::F16;
-        quantized.contains(i) || half && linear && !ready
+        let complex = parameters[*i].complex().is_some();
+        quantized.contains(i) || complex || half && linear && !ready
     };
     block.chain([head(config)]).filter(used).collect()
 }
@@ -90,6 +95,13 @@ pub(super) fn wide_words(layers: &[usize], (parameters, formats): Listed<'_>) ->
     let narrow = |&&i: &&usize| formats[i].value != Format::F32;
     let words = layers.iter().filter(narrow).map(|&i| parameters[i].len());
     words.max().unwrap_or(0)
+}
+
+/// Words of a quantized weight as it is stored, where products take it in `half` precision, or its real matrix.
+pub(super) fn staging_words(layers: &[usize], parameters: &[Parameter], half: bool) -> usize {
+    let staged = layers.iter().map(|&i| &parameters[i]);
+    let staged = staged.filter(|p| half || p.complex().is_some());
+    staged.map(Parameter::len).max().unwrap_or(0)
 }
 
 /// Words of sums and errors that suffice for each of the parameters of these indices, and at least one.
@@ -117,11 +129,11 @@ pub(crate) fn words(recipe: Recipe, config: &Config, listed: Listed<'_>, half: b
     }
     total[2] += wide_words(&layers, listed);
     for i in made_dense(recipe, config, listed, half) {
-        let len = parameters[i].len();
+        let len = parameters[i].real_len();
         total[1] += if half { len / 2 } else { len };
     }
     let largest = layers.iter().map(|&i| parameters[i].len()).max();
-    let largest = largest.unwrap_or(0);
-    total[2] += largest * (usize::from(half) + usize::from(recipe.rotated));
+    let rotated = largest.filter(|_| recipe.rotated).unwrap_or(0);
+    total[2] += rotated + staging_words(&layers, parameters, half);
     total
 }

@@ -16,7 +16,11 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 use tables::{BIAS, Tables};
 
-/// Rows of a panel, one to a byte of a register.
+/// Rows of a register, one to a byte.
+///
+/// A plane of so many rows is a *block*, and sums are made of two blocks at a time. A panel of an even number of planes has
+/// one register of rows, whose blocks are the planes. A panel of an odd number has two, and the two blocks of a plane are
+/// neighbours.
 const ROWS: usize = 32;
 
 /// Words after which sums move on to 32 bits: sums of a digit stay below 2^15, and four streams of this
@@ -87,7 +91,7 @@ kernel!(
 /// Sums of a digit in 16 bits: of the even rows, of the odd ones.
 type Short = [__m256i; 2];
 
-/// Sums over `words` into `out`, planes as [`BitSums`] has them, each with [`ROWS`] lanes a plane.
+/// Sums over `words` into `out`, planes as [`BitSums`] has them, each with [`ROWS`] lanes a block.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn sums_of<const D: usize>(
@@ -125,7 +129,7 @@ fn sums_of<const D: usize>(
     }
 }
 
-/// Sums of the four streams of two planes over at most [`WORDS`] words.
+/// Sums of the four streams of two blocks over at most [`WORDS`] words.
 #[target_feature(enable = "avx2")]
 #[inline(never)] // inlined, it shares registers with the sums of other digits, and has too few
 fn short_sums(t: Avx2, codes: &[[[u8; 32]; 16]], tables: &[[[u8; 16]; 4]]) -> [Short; 4] {

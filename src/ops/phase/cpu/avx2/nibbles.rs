@@ -5,11 +5,11 @@ use crate::ops::phase::cpu::panel::Rows;
 use fearless_simd::{Avx2, kernel, prelude::*, u8x32, u32x4};
 use std::arch::x86_64::*;
 
-/// Streams of four groups of columns of a word, `[4 groups][4 streams][rows]`. The streams are those of two planes, two
+/// Streams of four groups of columns of a word, `[4 groups][4 streams][rows]`. The streams are those of two blocks, two
 /// bits each; group g has columns g, 4 + g, 8 + g and 12 + g.
 pub(super) type Word = [[u8; 32]; 16];
 
-/// `[planes / 2, words]`.
+/// `[blocks / 2, words]`.
 #[derive(Default)]
 pub(in crate::ops::phase::cpu) struct Nibbles {
     words: usize,
@@ -25,7 +25,7 @@ type Unit = [u32; 4];
 const UNITS: usize = 16;
 
 impl Nibbles {
-    /// The words of every two planes.
+    /// The words of every two blocks.
     #[inline(always)]
     pub(super) fn pairs(&self) -> impl Iterator<Item = &[Word]> {
         self.all.chunks_exact(self.words)
@@ -46,27 +46,37 @@ const fn index_of(row: usize) -> usize {
     2 * (row / 16 + 2 * (row % 4) + 8 * (row / 8 % 2)) + row / 4 % 2
 }
 
+/// Blocks of each plane: all planes together have an even number of them.
+#[inline(always)]
+fn blocks_of(planes: usize) -> usize {
+    1 + planes % 2
+}
+
 /// Turns rows of codes into indices of tables. Missing rows are copies of the last one.
 pub(super) fn pack(t: Avx2, rows: &Rows<'_>, nibbles: &mut Nibbles) {
+    let blocks = blocks_of(rows.planes);
     nibbles.words = rows.words;
     nibbles
         .all
-        .resize(rows.planes / 2 * rows.words, [[0; 32]; 16]);
+        .resize(blocks * rows.planes / 2 * rows.words, [[0; 32]; 16]);
     let mut copy = std::mem::take(&mut nibbles.rows);
     // rows are read one after the other, which memory does fastest, and copied an odd number of cache lines apart
     let len = rows.words * rows.planes;
     let stride = len.next_multiple_of(4 * UNITS) / 4 + 4;
     copy.resize(ROWS * stride, [0; 4]);
-    for row in 0..ROWS {
-        let row_codes = &rows.codes[row.min(rows.count - 1) * len..][..len];
-        copy[index_of(row) * stride..].as_flattened_mut()[..len].copy_from_slice(row_codes);
+    for part in 0..blocks {
+        for row in 0..ROWS {
+            let source = (part * ROWS + row).min(rows.count - 1);
+            let row_codes = &rows.codes[source * len..][..len];
+            copy[index_of(row) * stride..].as_flattened_mut()[..len].copy_from_slice(row_codes);
+        }
+        pack_units(t, &copy, rows.planes, part, nibbles);
     }
-    pack_units(t, &copy, rows.planes, nibbles);
     nibbles.rows = copy;
 }
 
 kernel!(
-    fn pack_units(t: Avx2, rows: &[Unit], planes: usize, nibbles: &mut Nibbles) {
+    fn pack_units(t: Avx2, rows: &[Unit], planes: usize, part: usize, nibbles: &mut Nibbles) {
         let units = (nibbles.words * planes).div_ceil(4);
         for first in (0..units).step_by(UNITS) {
             let mut block = [&[[0; 4]; UNITS]; ROWS];
@@ -81,7 +91,7 @@ kernel!(
                 if planes.is_multiple_of(4) {
                     bytes_of_columns(t, bytes, first / planes, first % planes / 2, nibbles);
                 } else {
-                    words_of_planes(t, bytes, first, planes, nibbles);
+                    words_of_planes(t, bytes, first, planes, part, nibbles);
                 }
             }
         }
@@ -173,7 +183,8 @@ const APART: [u8; 16] = {
     apart
 };
 
-/// Word `first` of a row and the three behind it, each of one plane: byte g has the symbols of group g.
+/// Word `first` of a row and the three behind it, each of one plane: byte g has the symbols of group g. The rows are those
+/// of block `part` of each plane.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn words_of_planes(
@@ -181,23 +192,29 @@ fn words_of_planes(
     bytes: [__m256i; 16],
     first: usize,
     planes: usize,
+    part: usize,
     nibbles: &mut Nibbles,
 ) {
+    let blocks = blocks_of(planes);
     let nibble = _mm256_set1_epi8(0x0f);
     let apart = crate::ops::phase::cpu::avx2::tables::load(t, &APART);
-    for (i, bytes) in bytes.into_iter().enumerate() {
-        let (word, plane) = ((first + i / 4) / planes, (first + i / 4) % planes);
+    for i in 0..4 {
+        let (word, plane) = ((first + i) / planes, (first + i) % planes);
         if word == nibbles.words {
             return;
         }
-        let low = _mm256_shuffle_epi8(apart, _mm256_and_si256(bytes, nibble));
-        let high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), nibble);
-        let high = _mm256_slli_epi16::<2>(_mm256_shuffle_epi8(apart, high));
-        let bits = split(t, _mm256_or_si256(low, high));
-        let streams =
-            &mut nibbles.all[plane / 2 * nibbles.words + word][4 * (i % 4) + 2 * (plane % 2)..];
-        for (stream, bits) in streams.iter_mut().zip(bits) {
-            bits.store_slice(stream);
+        let block = plane * blocks + part;
+        let streams = &mut nibbles.all[block / 2 * nibbles.words + word];
+        for group in 0..4 {
+            let bytes = bytes[4 * i + group];
+            let low = _mm256_shuffle_epi8(apart, _mm256_and_si256(bytes, nibble));
+            let high = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), nibble);
+            let high = _mm256_slli_epi16::<2>(_mm256_shuffle_epi8(apart, high));
+            let bits = split(t, _mm256_or_si256(low, high));
+            let streams = &mut streams[4 * group + 2 * (block % 2)..];
+            for (stream, bits) in streams.iter_mut().zip(bits) {
+                bits.store_slice(stream);
+            }
         }
     }
 }

@@ -1,0 +1,93 @@
+//! iFairy (arXiv 2508.05571): complex throughout. Vectors are halves `[re | im]` of real ones of twice the size, layers are
+//! `W conj(x)`, every stack reads through a norm, and the gate is a squared ReLU.
+
+use super::{Blueprint, Config, Input, Layer, Names, Norm, Output, Stack};
+use crate::model::Form;
+use crate::ops::activation::Gate;
+
+/// The family.
+pub static IFAIRY: Blueprint = Blueprint {
+    architectures: &[
+        ("ComplexNetForCausalLM", "complexnet"),
+        ("ComplexNetLM", "complexnet"),
+    ],
+    names: Names {
+        embed: "token_embeddings",
+        norm: "final_norm",
+        blocks: "layer.",
+    },
+    complex: true,
+    gate: Gate::SquaredRelu,
+    hidden_act: &["relu2"],
+    norm_eps: 1e-5,
+    dense_head: true,
+    stages: 1,
+    norms: &[
+        norm("pre_layernorm", hidden),
+        norm("self_attn.attn_layernorm", Config::queries),
+        norm("post_layernorm", hidden),
+        norm("mlp.ffn_layernorm", intermediate),
+    ],
+    stacks: &[
+        Stack {
+            name: "qkv",
+            input: Input::Residual,
+            norm: Some(0),
+            inputs: hidden,
+            layers: &[
+                layer("q", "self_attn.q_proj", Config::queries),
+                layer("k", "self_attn.k_proj", Config::keys),
+                layer("v", "self_attn.v_proj", Config::keys),
+            ],
+            output: Output::Attention,
+        },
+        Stack {
+            name: "o",
+            input: Input::Attention,
+            norm: Some(1),
+            inputs: Config::queries,
+            layers: &[layer("o", "self_attn.o_proj", hidden)],
+            output: Output::Residual,
+        },
+        Stack {
+            name: "gateup",
+            input: Input::Residual,
+            norm: Some(2),
+            inputs: hidden,
+            layers: &[
+                layer("gate", "mlp.gate_proj", intermediate),
+                layer("up", "mlp.up_proj", intermediate),
+            ],
+            output: Output::Gated,
+        },
+        Stack {
+            name: "down",
+            input: Input::Activation,
+            norm: Some(3),
+            inputs: intermediate,
+            layers: &[layer("down", "mlp.down_proj", hidden)],
+            output: Output::Residual,
+        },
+    ],
+};
+
+const fn layer(kind: &'static str, name: &'static str, outputs: super::Width) -> Layer {
+    Layer {
+        kind,
+        name,
+        form: Form::Conjugate,
+        outputs,
+    }
+}
+
+const fn norm(name: &'static str, width: super::Width) -> Norm {
+    Norm { name, width }
+}
+
+fn hidden(config: &Config) -> usize {
+    config.hidden
+}
+
+fn intermediate(config: &Config) -> usize {
+    config.intermediate
+}
