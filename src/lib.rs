@@ -3,6 +3,7 @@
 //! The weights of linear layers are powers of i, {1, i, -1, -i}, times a few scales (Fairy2i, arXiv 2512.02901): a layer
 //! `y = R x` is rewritten as `y = U x + W conj(x)`, and U and W are sums of stages of such weights, two bits each. This
 //! crate quantizes LLaMA checkpoints that way, trains them, runs them, and checks every shader against a plain reference.
+//! iFairy (arXiv 2508.05571), complex throughout, is its second family: [`docs::ifairy`].
 //!
 //! | I want to | then see |
 //! |---|---|

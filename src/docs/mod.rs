@@ -26,6 +26,7 @@ pages! {
     scale = "scale.md";
     quality = "quality.md";
     calibration = "calibration.md";
+    ifairy = "ifairy.md";
     changelog = "changelog.md";
 }
 
