@@ -22,7 +22,7 @@ struct Params {
     gated: u32,       // 1: rows of two layers, gate and up, make one result
     slots: u32,       // rows of a workgroup
     n_absmax_partials: u32, // magnitudes of a token, whose maximum is that of all its values
-    half_run: u32,    // outputs: so many real parts, then their imaginary parts; 0: all real parts of a layer first
+    half_run: u32,    // complex rows whose real parts lie together, then their imaginary parts; 0: all of a layer
 }
 
 override RUNS: u32 = 0u; // 1: p.half_run is not 0

@@ -21,7 +21,7 @@ pub struct PhaseShape {
     pub stages: usize,
     /// U and W, or W alone.
     pub form: Form,
-    /// Complex rows of a segment whose outputs lie together: so many real parts, then as many imaginary parts. 0: the real
+    /// Complex rows of a segment whose outputs lie together: their real parts, then their imaginary parts. 0: the real
     /// parts of the whole segment come first.
     pub half_run: usize,
     /// One scale block per complex row instead of one per segment.

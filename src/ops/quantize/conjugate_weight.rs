@@ -9,7 +9,7 @@ pub struct ConjugateWeight {
     pub rows: usize,
     /// Complex columns of W; R has twice as many.
     pub columns: usize,
-    /// Complex rows whose real rows of R lie together: so many that give real parts, then as many that give imaginary
+    /// Complex rows whose real rows of R lie together: first those that give real parts, then those that give imaginary
     /// parts. A divisor of [`Self::rows`], or 0: all rows that give real parts come first.
     pub half_run: usize,
 }
