@@ -43,7 +43,8 @@ impl DeviceArgs {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Quantization")]
 pub(super) struct RecipeArgs {
-    /// Residual stages of fairy2i, 1 to 4: bits per weight (fairy2i alone means 2; of iFairy, 1); of some layers others, later ones win:
+    /// Residual stages of fairy2i, 1 to 4: bits per weight (fairy2i alone means 2; of iFairy, 1); of some layers others, later
+    /// ones win:
     /// by kind `2,down=3,head=3`, by block `2,0-1+last=3`, by both `2,down@0-3=3`. Of a packed model: read its first T
     /// stages only
     #[arg(long, value_name = "T", value_parser = StageList::from_str)]

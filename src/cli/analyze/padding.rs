@@ -2,7 +2,6 @@
 
 use crate::backend::{Backend, Device, block_on, upload_new};
 use crate::cli::timing::{Samples, measure};
-use crate::codebook::words_for;
 use crate::error::Result;
 use crate::evaluate::analysis::Analysis;
 use crate::ops::Op;
@@ -79,19 +78,7 @@ pub(super) fn times(
 fn time(device: &Device, [out, inputs]: [usize; 2], stages: usize) -> Result<Samples> {
     let mode = Activations::Int16;
     let product = PhaseGemv {
-        shape: PhaseShape {
-            segments: vec![out],
-            in_features: inputs,
-            stages,
-            form: crate::model::Form::WidelyLinear,
-            half_run: 0,
-            per_row: false,
-            group_words: words_for(inputs.div_ceil(2)),
-            first_row: 0,
-            shard_rows: out.div_ceil(2),
-            accumulate: false,
-            tokens: 1,
-        },
+        shape: PhaseShape::whole(&[out], 1, inputs, stages),
         mode,
     };
     let lengths = product.lengths(); // of codes, rounded activations, their absmax, scales, outputs

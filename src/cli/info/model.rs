@@ -92,8 +92,8 @@ fn gather(
     kv: Kv,
 ) -> Result<ModelInfo> {
     let config = &opened.config;
-    let complex = config.blueprint().complex;
-    let reals = if complex { 2 } else { 1 };
+    let blueprint = config.blueprint();
+    let reals = blueprint.reals();
     let storage = Storage::of(opened, recipe)?;
     let kv = kv.for_heads(config.head_dim);
     let cache = 2 * config.layers * config.kv_heads * config.head_dim * kv.bytes();
@@ -102,7 +102,7 @@ fn gather(
         model: model.display().to_string(),
         architecture: config.architecture.clone(),
         vocabulary: config.vocab,
-        complex,
+        complex: blueprint.complex,
         hidden: config.hidden / reals,
         intermediate: config.intermediate / reals,
         layers: config.layers,

@@ -162,8 +162,7 @@ impl<'a> Fields<'a> {
     fn config(&self) -> Result<Config> {
         let (architecture, family) = self.architecture()?;
         self.refuse_variants(&architecture, family)?;
-        // The sizes of complex vectors count complex values.
-        let reals = if family.complex { 2 } else { 1 };
+        let reals = family.reals();
         let vocab = self.size("vocab_size", None, 1 << 24)?;
         let hidden = self.size("hidden_size", None, 1 << 20)?;
         let heads = self.size("num_attention_heads", None, 1 << 16)?;

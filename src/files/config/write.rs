@@ -43,8 +43,7 @@ pub fn plain(config: &Config) -> Map<String, Value> {
         _ => config.eos.clone().into(),
     };
     let blueprint = config.blueprint();
-    // The sizes of complex vectors count complex values.
-    let reals = if blueprint.complex { 2 } else { 1 };
+    let reals = blueprint.reals();
     let mut map = Map::new();
     let mut put = |field: &str, value: Value| {
         map.insert(field.to_owned(), value);

@@ -7,8 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 /// The settings of a file (its name and text), where `command_line` says nothing else, and those of `base` (TOML), where
-/// the file says nothing either. Fields that none of them has must
-/// have a default in `T`; with `deny_unknown_fields` there, a misspelt field is an error.
+/// the file says nothing either. Fields that none of them has must have a default in `T`; with `deny_unknown_fields` there, a misspelt field is an error.
 ///
 /// `command_line` serializes to those fields that were given: `Option`s that are `None` are left out.
 ///

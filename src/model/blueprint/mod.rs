@@ -165,6 +165,11 @@ impl Blueprint {
         })
     }
 
+    /// Real numbers of a value, which configurations of files count once.
+    pub fn reals(&self) -> usize {
+        if self.complex { 2 } else { 1 }
+    }
+
     /// Most scales with which a layer rounds a token.
     pub fn token_scales(&self) -> usize {
         let layers = self.stacks.iter().flat_map(|stack| stack.layers);

@@ -6,8 +6,7 @@ use crate::error::Result;
 use crate::ops::MatrixDtype;
 use crate::ops::activation::{Gate, SquaredReluGlu, SwiGlu};
 use crate::ops::matmul::{Dense, MatmulGemm, MatmulGemv};
-use crate::ops::norm::RmsNorm;
-use crate::ops::norm::{Rms, RmsNormQuantize, roundable};
+use crate::ops::norm::{Rms, RmsNorm, RmsNormQuantize, roundable};
 use crate::ops::phase::{
     Outcome, PhaseGemm, PhaseGemmBits, PhaseGemmFloat, PhaseGemv, PhaseGemvFloat, PhaseGemvFused,
     PhaseShape,
@@ -37,6 +36,19 @@ pub(crate) struct Run {
     pub activations: Activations,
     /// Whether sums are of integers for any number of tokens.
     pub exact: bool,
+}
+
+/// What `gate` makes of `tokens` rows of gate and up, `n` reals each: `[pairs, result]`.
+pub(crate) async fn run_gate<B: Backend>(
+    backend: &B,
+    gate: Gate,
+    (tokens, n): (usize, usize),
+    buffers: [&B::Buffer; 2],
+) -> Result<()> {
+    match gate {
+        Gate::Silu => backend.run(&SwiGlu { tokens, n }, &buffers).await,
+        Gate::SquaredRelu => backend.run(&SquaredReluGlu { tokens, n }, &buffers).await,
+    }
 }
 
 impl<B: Backend> Linear<B> {
@@ -106,13 +118,7 @@ impl<B: Backend> Linear<B> {
             .await?;
         let (tokens, n) = (run.tokens, self.outputs() / 2);
         let buffers = [&scratch.pairs, y];
-        match gate {
-            Gate::Silu => backend.run(&SwiGlu { tokens, n }, &buffers).await?,
-            Gate::SquaredRelu => {
-                let gated = SquaredReluGlu { tokens, n };
-                backend.run(&gated, &buffers).await?;
-            }
-        }
+        run_gate(backend, gate, (tokens, n), buffers).await?;
         Ok(0)
     }
 

@@ -19,7 +19,7 @@ use crate::ops::phase::{
     integer_scale_blocks,
 };
 use crate::ops::quantize::Activations;
-pub(crate) use apply::{Input, Run};
+pub(crate) use apply::{Input, Run, run_gate};
 
 /// Where cooperative matrices can make exact sums, batches of up to this many tokens have exact sums instead of those in half
 /// precision: a token that is decoded in a small batch then has the bits that it has alone.

@@ -29,6 +29,19 @@ pub(super) fn lanes(words: usize) -> usize {
     words.next_power_of_two().clamp(4, 32)
 }
 
+/// What kernels are compiled for: planes, bytes of an integer, the form, and whether outputs lie in runs.
+pub(super) fn constants(
+    shape: &PhaseShape,
+    mode: Activations,
+) -> impl Iterator<Item = (&'static str, f64)> {
+    let all = [
+        ("PLANES", shape.planes() as f64),
+        ("BYTES", mode.byte_planes() as f64),
+        shape.form.constant(),
+    ];
+    all.into_iter().chain(shape.runs())
+}
+
 /// The uniform block, for shapes and activations that keep all sums within 31 bits.
 pub(super) fn params(shape: &PhaseShape, mode: Activations) -> PhaseParams {
     debug_assert!(mode != Activations::Float, "{}", shape.shape());

@@ -47,12 +47,7 @@ impl Op for PhaseGemm {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        let constants = [
-            ("PLANES", self.shape.planes() as f64),
-            ("BYTES", self.mode.byte_planes() as f64),
-            self.shape.form.constant(),
-        ];
-        constants.into_iter().chain(self.shape.runs()).collect()
+        integer::constants(&self.shape, self.mode).collect()
     }
 
     fn grid(&self) -> Grid {

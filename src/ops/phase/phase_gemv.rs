@@ -47,13 +47,9 @@ impl Op for PhaseGemv {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        let constants = [
-            ("PLANES", self.shape.planes() as f64),
-            ("BYTES", self.mode.byte_planes() as f64),
-            self.shape.form.constant(),
-            ("LANES", integer::lanes(self.shape.words()) as f64),
-        ];
-        constants.into_iter().chain(self.shape.runs()).collect()
+        let lanes = integer::lanes(self.shape.words()) as f64;
+        let constants = integer::constants(&self.shape, self.mode);
+        constants.chain([("LANES", lanes)]).collect()
     }
 
     fn grid(&self) -> Grid {

@@ -7,7 +7,8 @@ use super::scratch::{Acts, Shape};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::model::blueprint::{BlockTensor, Input, Output, Stack};
-use crate::ops::activation::{Gate, SquaredReluGlu, SwiGlu};
+use crate::model::linear::run_gate;
+use crate::ops::activation::Gate;
 use crate::ops::memory::Copy;
 use crate::ops::norm::RmsNorm;
 use crate::ops::train::{
@@ -142,14 +143,8 @@ impl<B: Backend> Trainer<B> {
 
     /// What becomes of gate and up: `[pairs, activation]`.
     async fn gate(&self, rows: usize, buffers: [&B::Buffer; 2]) -> Result<()> {
-        let (tokens, n) = (rows, self.config.intermediate);
-        match self.config.blueprint().gate {
-            Gate::Silu => self.backend.run(&SwiGlu { tokens, n }, &buffers).await,
-            Gate::SquaredRelu => {
-                let gated = SquaredReluGlu { tokens, n };
-                self.backend.run(&gated, &buffers).await
-            }
-        }
+        let (gate, n) = (self.config.blueprint().gate, self.config.intermediate);
+        run_gate(&self.backend, gate, (rows, n), buffers).await
     }
 
     /// Gate and up become their gradients: `[d_activation, pairs]`.

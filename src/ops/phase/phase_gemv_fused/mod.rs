@@ -297,10 +297,7 @@ impl Op for PhaseGemvFused {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        let constants = [
-            ("PLANES", self.shape.planes() as f64),
-            ("BYTES", self.mode.byte_planes() as f64),
-            self.shape.form.constant(),
+        let layout = [
             ("HELD", self.prefetched_words() as f64),
             ("TOKEN_WORDS", self.token_words() as f64),
             ("MOST_SLOTS", self.most_slots() as f64),
@@ -312,7 +309,9 @@ impl Op for PhaseGemvFused {
             ("TILE", TILE as f64),
             ("WIDTH", self.width() as f64),
         ];
-        constants.into_iter().chain(self.shape.runs()).collect()
+        integer::constants(&self.shape, self.mode)
+            .chain(layout)
+            .collect()
     }
 
     fn prelude(&self) -> &'static str {
