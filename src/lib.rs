@@ -8,6 +8,7 @@
 //! | I want to | then see |
 //! |---|---|
 //! | run a model | the example below; [`Model`], [`Generate`], [`Generator`], [`Batch`] |
+//! | serve many | [`generate::scheduler`]; over HTTP: `fairy2i-gpu serve` |
 //! | choose a device | [`Device`], [`DeviceChoice`]; what it can do: [`DeviceFacts`] |
 //! | quantize or export a folder | [`convert`], with a text in sight [`quantize`]; one weight: [`model::quantize()`](fn@model::quantize) |
 //! | read or write model folders | [`files`], [`files::packed`] for the format |
@@ -42,12 +43,15 @@
 //!
 //! | feature | default | what it adds |
 //! |---|---|---|
-//! | `cli` | yes | the program: arguments, progress bars, the user's cache folder; all features below |
+//! | `cli` | yes | the program: arguments, progress bars, the user's folders; all features below but `serve` |
 //! | `blocking` | with `cli` | calls that wait for the device on the calling thread, which browsers do not have |
 //! | `threads` | with `cli` | worker threads of the CPU backend |
 //! | `mmap` | with `cli` | memory-mapped checkpoints; without it files come as bytes |
 //! | `train` | with `cli` | training runs: steps, records, checkpoints |
 //! | `evaluate` | with `cli` | judging a model: a look inside its weights |
+//! | `serve` | yes | the program's HTTP server |
+//! | `templates` | with `cli` | chat templates |
+//! | `grammar` | with `cli` | texts that are held to a JSON schema |
 //! | `translate` | with `cli` | what a device gets for each kernel, as SPIR-V, MSL, HLSL and WGSL |
 //! | `text` | with `cli` | training data from .gz and .zst |
 //! | `parquet` | with `cli` | training data from .parquet |
@@ -84,7 +88,7 @@
 //! ([`files::Source`]), threads and memory maps are features.
 //!
 //! # Deliberately not here
-//! Models of other families, GGUF files, a server, a backward pass of the quantizer (its absence is the straight-through
+//! Models of other families, GGUF files, a backward pass of the quantizer (its absence is the straight-through
 //! estimator), kernels in a vendor's own language, C code.
 
 #![warn(missing_docs, unreachable_pub)]

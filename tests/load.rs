@@ -36,13 +36,13 @@ impl<B: Backend> Backend for Plain<B> {
         Ok(())
     }
 
-    async fn download<'a>(
+    fn download<'a>(
         &'a self,
-        buffer: &'a B::Buffer,
+        buffer: &B::Buffer,
         offset: usize,
         len: usize,
-    ) -> Result<Vec<u32>> {
-        self.0.download(buffer, offset, len).await
+    ) -> impl Future<Output = Result<Vec<u32>>> + use<'a, B> {
+        self.0.download(buffer, offset, len)
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&B::Buffer]) -> Result<()> {

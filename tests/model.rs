@@ -1,6 +1,8 @@
 //! Whole models where a device sets narrow limits, and where input is refused.
 
 mod common;
+#[path = "model/scheduler.rs"]
+mod scheduler;
 #[path = "model/scores.rs"]
 mod scores;
 #[path = "model/together.rs"]
@@ -120,6 +122,8 @@ const TUNING: Tuning = Tuning {
     },
     gemv_tokens: 2,
     bits_tokens: [3, 2],
+    exact_tokens: [6, 5],
+    ahead: true,
     expand_tokens: 4,
     tall_tokens: 4,
     fused_subgroup: 4,

@@ -61,5 +61,25 @@ else
     echo "NOT CHECKED: cargo-deny is not installed (cargo install cargo-deny)"
 fi
 
+step "the official Python client against \`serve\`"
+clients=$(mktemp -d)
+trap 'rm -rf "$unpacked" "$clients"' EXIT
+if python3 -m venv "$clients" 2>/dev/null && timeout 120 "$clients/bin/pip" install --quiet openai >/dev/null 2>&1; then
+    cargo build --release
+    "$target/release/fairy2i-gpu" serve --device cpu --port 0 --api-key sesame 2>"$clients/log" &
+    server=$!
+    trap 'kill "$server" 2>/dev/null; rm -rf "$unpacked" "$clients"' EXIT
+    until grep -q '^listening on ' "$clients/log"; do
+        kill -0 "$server"
+        sleep 0.2
+    done
+    url=$(sed -n 's/^listening on //p' "$clients/log")
+    timeout 300 "$clients/bin/python" tools/openai_client.py "$url/v1" --key sesame
+    kill "$server"
+    wait "$server"
+else
+    echo "NOT CHECKED: the package \`openai\` cannot be installed here"
+fi
+
 step tests
 cargo test --release

@@ -1,6 +1,6 @@
 // 64-bit integers as vec2<u32>(low, high); two's complement where signed.
 // Provides: wide_add, wide_neg, wide_mul, wide_mul_signed, wide_squares, wide_shl, wide_shl_any, wide_shr,
-//    wide_clz, wide_sub, wide_cmp, wide_round_shift
+//    wide_clz, wide_sub, wide_cmp, wide_min, wide_round_shift
 
 fn wide_add(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
     let low = a.x + b.x;
@@ -89,6 +89,11 @@ fn wide_cmp(a: vec2<u32>, b: vec2<u32>) -> i32 {
         return select(1, -1, a.x < b.x);
     }
     return 0;
+}
+
+// the smaller one, unsigned
+fn wide_min(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    return select(a, b, wide_cmp(b, a) < 0);
 }
 
 // value * 2^-drop, rounded half to even, for 0 <= drop < 64; the result fits 32 bits

@@ -1,5 +1,6 @@
 // 64-bit integers as vec2<u32>(low, high), by the device's own 64-bit arithmetic: a stand-in for wide.wgsl.
-// Provides: wide_add, wide_neg, wide_mul, wide_mul_signed, wide_squares, wide_shl, wide_cmp, wide_round_shift
+// Provides: wide_add, wide_neg, wide_mul, wide_mul_signed, wide_squares, wide_shl, wide_sub, wide_cmp, wide_min,
+//    wide_round_shift
 
 fn wide_join(a: vec2<u32>) -> u64 {
     return (u64(a.y) << 32u) | u64(a.x);
@@ -37,11 +38,21 @@ fn wide_shl(a: vec2<u32>, n: u32) -> vec2<u32> {
     return wide_cut(wide_join(a) << n);
 }
 
+// a - b, modulo 2^64
+fn wide_sub(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    return wide_cut(wide_join(a) - wide_join(b));
+}
+
 // -1, 0, 1 as a <, =, > b, unsigned
 fn wide_cmp(a: vec2<u32>, b: vec2<u32>) -> i32 {
     let x = wide_join(a);
     let y = wide_join(b);
     return select(select(0, 1, x > y), -1, x < y);
+}
+
+// the smaller one, unsigned
+fn wide_min(a: vec2<u32>, b: vec2<u32>) -> vec2<u32> {
+    return wide_cut(min(wide_join(a), wide_join(b)));
 }
 
 // value * 2^-drop, rounded half to even, for 0 <= drop < 64; the result fits 32 bits

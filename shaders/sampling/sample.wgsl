@@ -1,8 +1,9 @@
-// Computes: chosen = one of the candidates of each row, drawn by integers with the weights 2^(-(l_0 - l_i) / temperature log2 e)
-// among the prefix of candidates that min-p and top-p keep by their plain weights, of temperature 1
-// Inputs: settings [rows, 4], or [1, 4] for all rows: log2 e / temperature f32, top-p in units of 2^-32, min-p of 2^-23, k
-// Work split: one workgroup owns one row
-// Shapes: ids [rows, k] u32 and logits [rows, k] f32, best first; random and chosen [offset + rows] u32
+// Computes: chosen = one of the candidates of each row, drawn by integer weights among those that top-k, top-p and min-p
+//    keep
+// Inputs: settings [rows, 4], or [1, 4] for all rows: 2^27 log2 e / temperature f32, top-p in units of 2^-32, the greatest
+//    distance that min-p keeps, k; an infinite rate takes the best one, and rows of sample_all are left alone
+// Work split: one workgroup owns one row, an invocation one candidate; what the filters keep is a prefix of the candidates
+// Shapes: ids [rows, k] u32 and logits [rows, k] f32 bits, best first; random and chosen [offset + rows] u32
 
 struct Params {
     rows: u32,
@@ -13,56 +14,53 @@ struct Params {
 
 @group(0) @binding(0) var<uniform> p: Params;
 @group(0) @binding(1) var<storage, read> ids: array<u32>;
-@group(0) @binding(2) var<storage, read> logits: array<f32>;
+@group(0) @binding(2) var<storage, read> logits: array<u32>;
 @group(0) @binding(3) var<storage, read> settings: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read> random: array<u32>;
 @group(0) @binding(5) var<storage, read_write> chosen: array<u32>;
 
 const WIDTH = 256u;
-const LARGEST = 3.4028234663852886e38;
-const LOG2_E = 1.4426950408889634;
+const MOST_K = 256u; // rows with a larger k are drawn by sample_all
 
-var<workgroup> weights: array<vec2<u32>, WIDTH>; // plain, tempered
+var<workgroup> distances: array<u32, WIDTH>;
+var<workgroup> kept: array<vec2<u32>, 3>; // sums of weights that top-k, min-p and top-p keep
+var<workgroup> place: u32;
 
-// 2^32 2^(-2^-(b + 1))
-const ROOTS = array<u32, 16>(
-    0xb504f334u, 0xd744fccbu, 0xeac0c6e8u, 0xf5257d15u, 0xfa83b2dbu, 0xfd3e0c0du, 0xfe9e115cu, 0xff4ecb59u,
-    0xffa75652u, 0xffd3a752u, 0xffe9d2b3u, 0xfff4e91cu, 0xfffa747fu, 0xfffd3a3bu, 0xfffe9d1du, 0xffff4e8eu,
-);
-
-// 2^23 2^-x, for x >= 0; 0 from 24 on, and for NaN
-fn power(x: f32) -> u32 {
-    if (bitcast<u32>(x) & 0x7fffffffu) >= 0x41c00000u {
-        return 0u;
-    }
-    let fixed = u32(x * 65536.0);
-    var w = 0x80000000u;
-    for (var b = 0u; b < 16u; b++) {
-        if ((fixed >> (15u - b)) & 1u) == 1u {
-            w = wide_mul(w, ROOTS[b]).y;
-        }
-    }
-    return w >> (8u + (fixed >> 16u));
+// how many candidates a row with these settings looks at; none where it is not drawn here
+fn candidates(how: vec4<u32>) -> u32 {
+    let of_k = select(MOST_K, 64u, how.w <= 40u);
+    let own = select(of_k, 0u, how.w == 0u || how.w > MOST_K);
+    return min(select(own, 1u, how.x == DRAW_BEST), p.k);
 }
 
-// how many of the first `k` candidates stay
-fn prefix_length(k: u32, top_p: u32, min_p: u32) -> u32 {
-    var total = 0u;
-    for (var i = 0u; i < k; i++) {
-        total += weights[i].x;
+fn less(a: vec2<u32>, b: vec2<u32>) -> bool {
+    return wide_cmp(a, b) < 0;
+}
+
+// The greatest distance that top-k keeps: that of the k-th, so that its equals stay.
+fn last_distance(k: u32, count: u32) -> u32 {
+    return distances[max(min(k, count), 1u) - 1u];
+}
+
+// The candidate that lies `place` behind the first one becomes the one that the order of ids puts there among its equals.
+fn settle(lane: u32, row: u32, count: u32) {
+    let distance = distances[place];
+    if lane >= count || distances[lane] != distance {
+        return;
     }
-    let enough = wide_mul(total, top_p).y;
-    var sum = 0u;
-    for (var i = 0u; i < k; i++) {
-        if weights[i].x < min_p {
-            return max(i, 1u);
-        }
-        sum += weights[i].x;
-        if sum > enough {
-            return i + 1u;
+    let base = row * p.k;
+    let mine = ids[base + lane];
+    var wanted = 0u;
+    var rank = 0u;
+    for (var i = 0u; i < count; i++) {
+        if distances[i] == distance {
+            wanted += select(0u, 1u, i < place);
+            rank += select(0u, 1u, ids[base + i] < mine);
         }
     }
-    return k;
+    if rank == wanted {
+        chosen[p.offset + row] = mine;
+    }
 }
 
 @compute @workgroup_size(WIDTH)
@@ -76,35 +74,46 @@ fn sample(
         return;
     }
     let base = row * p.k;
-    // These are read before the barrier, so that their latency hides behind that of the logits.
     let number = random[p.offset + row];
     let how = settings[row * p.settings_stride];
-    let k = min(how.w, p.k);
-    if lane < k {
-        let top = clamp(logits[base], -LARGEST, LARGEST);
-        let gap = top - clamp(logits[base + lane], -LARGEST, LARGEST);
-        weights[lane] = vec2(power(gap * LOG2_E), power(gap * bitcast<f32>(how.x)));
+    let count = candidates(how);
+    var distance = DRAW_NEVER;
+    if lane < count {
+        let rate = select(bitcast<f32>(how.x), 1.0, how.x == DRAW_BEST);
+        distance = draw_distance(logits[base], logits[base + lane], rate);
+    }
+    distances[lane] = distance;
+    let weight = draw_weight(distance);
+    scan_all(lane, vec3(weight, 0u, 0u));
+    let sum = scan_sums[lane].xy;
+    let before = wide_sub(sum, vec2(weight, 0u));
+    let next = select(distances[min(lane + 1u, WIDTH - 1u)], DRAW_NEVER, lane == WIDTH - 1u);
+    // The last one that a filter keeps says what the filter keeps.
+    let end = lane == WIDTH - 1u;
+    let last = last_distance(how.w, count);
+    if distance <= last && (end || next > last) {
+        kept[0] = sum;
+    }
+    if distance <= how.z && (end || next > how.z) {
+        kept[1] = sum;
     }
     workgroupBarrier();
-    if lane != 0u {
-        return;
+    let enough = draw_enough(kept[0], how.y);
+    if !less(enough, before) && less(enough, sum) {
+        kept[2] = sum;
     }
-    let count = prefix_length(k, how.y, how.z);
-    var total = 0u;
-    for (var i = 0u; i < count; i++) {
-        total += weights[i].y;
+    workgroupBarrier();
+    let drawn = draw_scaled(wide_min(wide_min(kept[0], kept[1]), kept[2]), number);
+    if !less(drawn, before) && less(drawn, sum) {
+        place = lane;
     }
-    let target_sum = wide_mul(total, number).y;
-    var sum = 0u;
-    var choice = 0u;
-    for (var i = 0u; i < count; i++) {
-        sum += weights[i].y;
-        if sum > target_sum {
-            choice = i;
-            break;
+    workgroupBarrier();
+    if all(scan_sums[WIDTH - 1u].xy == vec2(0u)) {
+        // With a best logit that is no number, or minus infinity, nothing can be chosen.
+        if lane == 0u && count > 0u {
+            chosen[p.offset + row] = 0xffffffffu;
         }
+    } else {
+        settle(lane, row, count);
     }
-    // With a best logit that is no number nothing can be chosen.
-    let hopeless = (bitcast<u32>(logits[base]) & 0x7fffffffu) > 0x7f800000u;
-    chosen[p.offset + row] = select(ids[base + choice], 0xffffffffu, hopeless);
 }

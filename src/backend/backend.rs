@@ -59,10 +59,10 @@ pub trait Backend {
     /// more may be asked for before it is awaited.
     fn download<'a>(
         &'a self,
-        buffer: &'a Self::Buffer,
+        buffer: &Self::Buffer,
         offset: usize,
         len: usize,
-    ) -> impl Future<Output = Result<Vec<u32>>>;
+    ) -> impl Future<Output = Result<Vec<u32>>> + use<'a, Self>;
 
     /// Runs `op`; `buffers` in the order of [`Op::BINDINGS`]. No buffer may appear twice if it is written.
     async fn run<O: Op>(&self, op: &O, buffers: &[&Self::Buffer]) -> Result<()>;

@@ -90,10 +90,10 @@ impl Backend for Cpu {
 
     fn download<'a>(
         &'a self,
-        buffer: &'a CpuBuffer,
+        buffer: &CpuBuffer,
         offset: usize,
         len: usize,
-    ) -> impl Future<Output = Result<Vec<u32>>> {
+    ) -> impl Future<Output = Result<Vec<u32>>> + use<'a> {
         let words = buffer.0.read().unwrap_or_else(PoisonError::into_inner);
         ready(Ok(words[offset..offset + len].to_vec()))
     }

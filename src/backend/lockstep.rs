@@ -116,10 +116,10 @@ impl<B: Backend> Backend for Lockstep<B> {
 
     fn download<'a>(
         &'a self,
-        buffer: &'a Self::Buffer,
+        buffer: &Self::Buffer,
         offset: usize,
         len: usize,
-    ) -> impl Future<Output = Result<Vec<u32>>> {
+    ) -> impl Future<Output = Result<Vec<u32>>> + use<'a, B> {
         self.device.download(&buffer.0, offset, len)
     }
 

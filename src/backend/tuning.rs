@@ -19,6 +19,11 @@ pub struct Tuning {
     /// Fewest tokens for which one-bit products compute the exact sums of several sequences, with activations of 8 and of
     /// 16 bits.
     pub bits_tokens: [usize; 2],
+    /// Most tokens whose products are exact sums where cooperative matrices make those, with activations of 8 and of 16 bits;
+    /// more are multiplied in half precision, which takes less time then.
+    pub exact_tokens: [usize; 2],
+    /// Whether the device goes on decoding while the host looks at what it chose before.
+    pub ahead: bool,
     /// Fewest tokens for which cooperative matrices multiply with weights that were decoded before.
     pub expand_tokens: usize,
     /// Fewest tokens for which dense products take tall tiles.
@@ -45,6 +50,8 @@ impl Tuning {
         },
         gemv_tokens: 8,
         bits_tokens: [5, 3],
+        exact_tokens: [64, 32],
+        ahead: true,
         expand_tokens: 512,
         tall_tokens: 1024,
         fused_subgroup: 16,
@@ -62,6 +69,8 @@ impl Tuning {
 
     /// A driver that runs shaders on the CPU.
     pub const SOFTWARE: Self = Self {
+        // Its processors are the host's.
+        ahead: false,
         source: "as other GPUs; lavapipe, Mesa 22.3.6, was measured to be insensitive to them",
         ..Self::GPU
     };
@@ -69,6 +78,12 @@ impl Tuning {
     /// Host memory, whose kernels cut their work by themselves.
     pub const HOST: Self = Self {
         source: "the CPU backend takes only the numbers of tokens from here, which decide which kernel's code runs",
+        ahead: false,
+        // Heads keep its threads busy. Where no positions are split, a token of a prompt has the bits of one that is decoded.
+        ranges: Ranges {
+            groups: 1,
+            least: 128,
+        },
         ..Self::GPU
     };
 }

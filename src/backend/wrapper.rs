@@ -99,10 +99,10 @@ impl<W: Wrapper> Backend for W {
 
     fn download<'a>(
         &'a self,
-        buffer: &'a Self::Buffer,
+        buffer: &Self::Buffer,
         offset: usize,
         len: usize,
-    ) -> impl Future<Output = Result<Vec<u32>>> {
+    ) -> impl Future<Output = Result<Vec<u32>>> + use<'a, W> {
         self.inner().download(buffer, offset, len)
     }
 

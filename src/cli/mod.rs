@@ -9,6 +9,7 @@ use std::time::Instant;
 mod analyze;
 mod args;
 mod bench;
+mod chat;
 mod completions;
 mod curves;
 mod data;
@@ -21,6 +22,8 @@ mod info;
 mod out;
 mod quantize;
 mod remedy;
+#[cfg(feature = "serve")]
+mod serve;
 mod source;
 mod timing;
 mod train;
@@ -29,6 +32,7 @@ mod train;
 const EXAMPLES: &str = "\
 Examples:
   fairy2i-gpu generate \"Once upon a time\"         the built-in model, on your GPU or else your CPU
+  fairy2i-gpu chat -m llama-folder                talk to a model
   fairy2i-gpu info                                which devices there are, and what each can do
   fairy2i-gpu quantize llama-folder packed-folder two bits a weight, from any Hugging Face LLaMA
   fairy2i-gpu data --tokenizer llama-folder --out DATA corpus.jsonl.zst
@@ -51,6 +55,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Verb {
     Generate(Box<generate::Generate>),
+    Chat(Box<chat::Chat>),
     Info(info::Info),
     Quantize(quantize::Quantize),
     Export(export::Export),
@@ -60,6 +65,8 @@ enum Verb {
     Data(Box<data::Data>),
     Analyze(Box<analyze::Analyze>),
     Curves(curves::Curves),
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::Serve>),
     Completions(completions::Completions),
 }
 
@@ -67,6 +74,7 @@ impl Verb {
     fn run(self, started: Instant) -> Result<()> {
         match self {
             Self::Generate(verb) => verb.run(started),
+            Self::Chat(verb) => verb.run(),
             Self::Info(verb) => verb.run(),
             Self::Quantize(verb) => verb.run(),
             Self::Export(verb) => verb.run(),
@@ -76,6 +84,8 @@ impl Verb {
             Self::Data(verb) => verb.run(),
             Self::Analyze(verb) => verb.run(),
             Self::Curves(verb) => verb.run(),
+            #[cfg(feature = "serve")]
+            Self::Serve(verb) => verb.run(),
             Self::Completions(verb) => verb.run(Cli::command()),
         }
     }

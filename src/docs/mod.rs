@@ -17,6 +17,7 @@ macro_rules! pages {
 
 pages! {
     commands = "commands.md";
+    serve = "serve.md";
     architecture = "architecture.md";
     glossary = "glossary.md";
     exactness = "exactness.md";

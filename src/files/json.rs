@@ -123,7 +123,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
 }
 
 /// `text` from a file, fit for a one-line message: control characters escaped, long ones cut.
-pub(super) fn show(text: &str) -> String {
+pub(crate) fn show(text: &str) -> String {
     const LONGEST: usize = 120;
     let mut shown: String = text
         .chars()

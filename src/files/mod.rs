@@ -1,6 +1,8 @@
 //! Formats: safetensors, Hugging Face folders, the packed format, tokenizers, training data, records of a run. Bytes
 //! in, bytes out; no devices.
 
+#[cfg(feature = "templates")]
+pub mod chat_template;
 pub mod checkpoint;
 pub mod config;
 mod copy_from;
@@ -26,8 +28,12 @@ mod synced;
 pub mod text;
 pub mod tokenizer;
 
+#[cfg(feature = "templates")]
+pub use chat_template::ChatTemplate;
 pub use copy_from::CopyFrom;
 pub use inputs::Inputs;
+#[cfg(feature = "cli")]
+pub(crate) use json::show;
 pub use source::{Bytes, Source};
 pub use tokenizer::Tokenizer;
 
@@ -55,6 +61,9 @@ pub struct ModelFolder {
     pub weights: Box<dyn Weights + Send + Sync>,
     /// The tokenizer, if the folder has a `tokenizer.json`.
     pub tokenizer: Option<Tokenizer>,
+    /// How chats are written, if there is a tokenizer.
+    #[cfg(feature = "templates")]
+    pub chat_template: Option<ChatTemplate>,
     /// What was ignored, one line each.
     pub notes: Vec<String>,
     /// All fields of `config.json`, for those who write the model again.
@@ -89,6 +98,8 @@ pub fn open_source(source: Source) -> Result<ModelFolder> {
         config,
         recipe,
         weights: Box::new(folder),
+        #[cfg(feature = "templates")]
+        chat_template: chat_template(&source, tokenizer.as_ref())?,
         tokenizer,
         notes,
         fields,
@@ -104,8 +115,11 @@ pub fn open_shape(source: Source) -> Result<ModelFolder> {
     let bytes = source.read(CONFIG, LONGEST_CONFIG)?;
     let place = source.place(CONFIG);
     let (config, recipe) = config::parse(&place, &bytes, None)?;
+    let tokenizer = Tokenizer::open(&source, config.bos, config.vocab)?;
     Ok(ModelFolder {
-        tokenizer: Tokenizer::open(&source, config.bos, config.vocab)?,
+        #[cfg(feature = "templates")]
+        chat_template: chat_template(&source, tokenizer.as_ref())?,
+        tokenizer,
         fields: config::object(&place, &bytes)?,
         config,
         recipe,
@@ -113,6 +127,12 @@ pub fn open_shape(source: Source) -> Result<ModelFolder> {
         notes: Vec::new(),
         source,
     })
+}
+
+#[cfg(feature = "templates")]
+fn chat_template(source: &Source, tokenizer: Option<&Tokenizer>) -> Result<Option<ChatTemplate>> {
+    let open = |tokenizer| ChatTemplate::open(source, tokenizer);
+    tokenizer.map(open).transpose()
 }
 
 /// No tensors.

@@ -14,7 +14,7 @@ use web_time::Instant;
 ///
 /// As many sequences as the model's batch has tokens go on together, each at its own length: each new token of all of them
 /// takes one pass over the weights. Where one ends, the next one that waits takes its place. Where the way of choosing needs
-/// all logits on the host (a repetition penalty, no top-k), they follow one after the other.
+/// all logits on the host (a penalty, a logit bias), they follow one after the other.
 ///
 /// Sequence `i` draws with the seed `sampling.seed + i`, so that it does not depend on how many others there are.
 pub struct Batch<'m> {
@@ -58,18 +58,20 @@ impl<'m> Batch<'m> {
         sequences: Vec<Sequence<'m>>,
         options: Generate,
     ) -> Result<Self> {
-        let wants = Sampler::new(options.sampling)?.wants();
+        let wants = Sampler::new(options.sampling)?
+            .with_bias(&options.logit_bias)?
+            .wants();
         let begins = |(i, sequence): (usize, &Sequence<'_>)| sequence.finish.is_none().then_some(i);
         Ok(Self {
             most: match wants {
                 Wants::All => 1,
-                Wants::Argmax | Wants::TopK(_) => model.most_sessions(),
+                Wants::Argmax | Wants::Drawn => model.most_sessions(),
             },
             waiting: sequences.iter().enumerate().filter_map(begins).collect(),
             sequences: sequences.into_iter().map(Some).collect(),
             model,
             options,
-            draws: matches!(wants, Wants::TopK(_)),
+            draws: wants == Wants::Drawn,
             running: None,
             ready: VecDeque::new(),
             failed: false,

@@ -1,5 +1,8 @@
 //! The loop: prompt in, tokens out.
 
+#[cfg(feature = "grammar")]
+use super::grammar::Grammar;
+use super::lookup::{self, Worth};
 use super::options::Generate;
 use super::sequence::{Finish, Piece, Sequence, Timings};
 use crate::backend::Backend;
@@ -29,6 +32,12 @@ pub struct Generator<'m, B: Backend> {
     session: Session<'m, B>,
     sampler: Sampler,
     speculation: Option<Speculation<'m, B>>,
+    /// Room for drafts from the text itself, and whether they pay.
+    lookup: Option<(Speculation<'m, B>, Worth)>,
+    #[cfg(feature = "grammar")]
+    grammar: Option<Grammar>,
+    /// Whether the host chooses each token.
+    on_host: bool,
     sequence: Sequence<'m>,
     /// Ids that were chosen and not handed out yet.
     chosen: VecDeque<u32>,
@@ -42,29 +51,46 @@ pub struct Generator<'m, B: Backend> {
 }
 
 impl<'m, B: Backend> Generator<'m, B> {
-    /// Goes on from `sequence` in `session`, which is at its beginning, and compiles what that will need.
+    /// Goes on from `sequence` in `session`, which has seen some first tokens of its prompt, but not all of them, and
+    /// compiles what that will need.
     pub(super) async fn new(
         mut session: Session<'m, B>,
         sequence: Sequence<'m>,
         options: &Generate,
         draft: Option<&'m model::Model<B>>,
     ) -> Result<Self> {
-        let sampler = Sampler::new(options.sampling)?;
-        let speculation = speculation(&session, sampler.wants(), options.speculate, draft)?;
+        let sampler = Sampler::new(options.sampling)?.with_bias(&options.logit_bias)?;
+        let on_host = sampler.wants() == Wants::All || options.is_held();
+        let speculation = speculation(&session, on_host, options.speculate, draft)?;
+        let lookup = match options.lookup {
+            0 => None,
+            most => Some((looking_up(&session, on_host, most)?, Worth::default())),
+        };
         let clock = Instant::now();
-        session.prepare(&[sequence.prompt_ids.len()]).await?;
+        let cached = session.position();
+        session
+            .prepare(&[sequence.prompt_ids.len() - cached])
+            .await?;
         if let Some(speculation) = &speculation {
             session.prepare_speculation(speculation).await?;
+        }
+        if let Some((room, _)) = &lookup {
+            session.prepare_drafts(room).await?;
         }
         Ok(Self {
             timings: Timings {
                 prepare: clock.elapsed(),
                 prompt_tokens: sequence.prompt_ids.len(),
+                cached_tokens: cached,
                 ..Timings::default()
             },
             session,
             sampler,
             speculation,
+            lookup,
+            #[cfg(feature = "grammar")]
+            grammar: options.grammar.clone(),
+            on_host,
             sequence,
             chosen: VecDeque::new(),
             last: None,
@@ -109,12 +135,20 @@ impl<'m, B: Backend> Generator<'m, B> {
     /// Feeds the prompt and chooses the first token.
     async fn prompt(&mut self) -> Result<()> {
         let clock = Instant::now();
-        self.sampler.accept(&self.sequence.prompt_ids);
-        self.session.feed(&self.sequence.prompt_ids).await?;
+        self.sampler.accept_prompt(&self.sequence.prompt_ids);
+        let new = &self.sequence.prompt_ids[self.timings.cached_tokens..];
+        match new.split_last() {
+            // A server decodes the last token of a prompt, too: exact texts are those that it gives.
+            Some((last, before)) if self.session.is_exact() && !before.is_empty() => {
+                self.session.feed(before).await?;
+                self.session.feed(&[*last]).await?;
+            }
+            _ => self.session.feed(new).await?,
+        }
         if self.sequence.room() == 0 {
             self.session.argmax().await?; // waits, so that the time of the prompt is measured
         } else {
-            let id = self.sampler.next(&self.session).await?;
+            let id = self.choose().await?;
             self.take(vec![id]);
         }
         self.timings.first_token = clock.elapsed();
@@ -127,9 +161,9 @@ impl<'m, B: Backend> Generator<'m, B> {
             return Ok(());
         };
         let clock = Instant::now();
-        if self.sampler.wants() == Wants::All {
+        if self.on_host {
             self.session.feed(&[last]).await?;
-            let id = self.sampler.next(&self.session).await?;
+            let id = self.choose().await?;
             self.take(vec![id]);
         } else if let Some(with) = self
             .speculation
@@ -142,14 +176,62 @@ impl<'m, B: Backend> Generator<'m, B> {
             self.timings.drafted += steps;
             self.timings.accepted += ids.len() - 1;
             self.take(ids);
+        } else if let Some(ids) = self.look_up(last).await? {
+            self.take(ids);
         } else {
-            let steps = self.round.min(self.sequence.room());
-            let ids = self.sampler.follow(&mut self.session, last, steps).await?;
+            let steps = match &self.lookup {
+                // soon again, where a draft may come
+                Some((_, worth)) if worth.pays() => self.round.min(4),
+                _ => self.round,
+            };
+            let ahead = self.session.steps_ahead(&[0]);
+            let steps = ahead.unwrap_or(steps.min(self.sequence.room()));
+            let left = self.sequence.room() - steps;
+            let next = match self.lookup.is_none() && self.session.goes_ahead() {
+                true => self.round.min(left),
+                false => 0,
+            };
+            let (sampler, session) = (&mut self.sampler, &mut self.session);
+            let ids = sampler.follow_ahead(session, last, [steps, next]).await?;
             self.take(ids);
             self.round = next_round(clock.elapsed(), steps);
+            if let Some((_, worth)) = &mut self.lookup {
+                worth.passed(steps);
+            }
         }
         self.timings.decode += clock.elapsed();
         Ok(())
+    }
+
+    /// Some more tokens by drafts from the text itself; `None` where there are no drafts, or where they do not pay.
+    async fn look_up(&mut self, last: u32) -> Result<Option<Vec<u32>>> {
+        let Some((with, worth)) = &mut self.lookup else {
+            return Ok(None);
+        };
+        let most = with.most().min(self.sequence.room().saturating_sub(1));
+        if most == 0 || !worth.pays() {
+            return Ok(None);
+        }
+        let text = [&self.sequence.prompt_ids[..], &self.sequence.ids].concat();
+        let drafts = lookup::draft(&text, most);
+        if drafts.is_empty() {
+            return Ok(None);
+        }
+        let (sampler, session) = (&mut self.sampler, &mut self.session);
+        let ids = sampler.check_drafts(session, with, last, drafts).await?;
+        worth.checked(ids.len());
+        self.timings.drafted += drafts.len();
+        self.timings.accepted += ids.len() - 1;
+        Ok(Some(ids))
+    }
+
+    /// Chooses what follows the sequence of the session.
+    async fn choose(&mut self) -> Result<u32> {
+        #[cfg(feature = "grammar")]
+        if let Some(grammar) = &mut self.grammar {
+            return grammar.choose(&mut self.sampler, &self.session).await;
+        }
+        self.sampler.next(&self.session).await
     }
 
     fn take(&mut self, ids: Vec<u32>) {
@@ -163,6 +245,19 @@ impl<'m, B: Backend> Generator<'m, B> {
 
     pub(super) fn into_sequence(self) -> Sequence<'m> {
         self.sequence
+    }
+
+    /// The session with the ids that it has seen; `None` after an error.
+    #[cfg(feature = "templates")]
+    pub(super) fn into_session(self) -> Option<(Session<'m, B>, Vec<u32>)> {
+        if self.failed {
+            return None;
+        }
+        let mut seen = self.sequence.prompt_ids;
+        seen.extend(self.sequence.ids);
+        seen.extend(self.chosen);
+        seen.truncate(self.session.position());
+        Some((self.session, seen))
     }
 
     /// Why the sequence ended; `None` while it goes on.
@@ -189,7 +284,7 @@ impl<'m, B: Backend> Generator<'m, B> {
 /// Room for drafts, if any are asked for.
 fn speculation<'m, B: Backend>(
     session: &Session<'m, B>,
-    wants: Wants,
+    on_host: bool,
     drafted: usize,
     draft: Option<&'m model::Model<B>>,
 ) -> Result<Option<Speculation<'m, B>>> {
@@ -202,13 +297,29 @@ fn speculation<'m, B: Backend>(
             "load it with one",
         ));
     };
-    if wants == Wants::All {
-        return Err(Error::usage(
-            "drafts of tokens that are chosen on the host, as with a repetition penalty or all candidates",
-            "choose among at most 256 candidates without a penalty, or draft none",
-        ));
-    }
+    on_device(on_host)?;
     session.speculation(draft, drafted).map(Some)
+}
+
+/// Room for drafts from the text itself.
+fn looking_up<'m, B: Backend>(
+    session: &Session<'m, B>,
+    on_host: bool,
+    most: usize,
+) -> Result<Speculation<'m, B>> {
+    on_device(on_host)?;
+    session.draft_room(most)
+}
+
+/// Refuses drafts where tokens are chosen on the host.
+fn on_device(on_host: bool) -> Result<()> {
+    if !on_host {
+        return Ok(());
+    }
+    Err(Error::usage(
+        "drafts of tokens that are chosen on the host, as with a penalty, a logit bias or a schema",
+        "choose without them, or draft none",
+    ))
 }
 
 /// Waits for the device on this thread.

@@ -1,26 +1,26 @@
 //! A model as a caller has it: first its files, then on a device.
 
 use super::batch::Batch;
+use super::fitting::{drafting, roomy};
 use super::generator::Generator;
 use super::options::{Generate, Options, Prompt};
 use super::sequence::Sequence;
 use crate::backend::Device;
 use crate::error::{Error, Result};
+#[cfg(feature = "templates")]
+use crate::files::ChatTemplate;
 use crate::files::tokenizer::TOKENIZER;
 use crate::files::{self, ModelFolder, Source, Tokenizer};
-use crate::model::memory::Memory;
 use crate::model::weights::Allowing;
 use crate::model::{self, Config, FirstStages, LoadOptions, MAX_DRAFTED, Recipe, Weights};
 use std::path::Path;
 
-/// A context that is not made shorter: where it does not fit, that is an error.
-const SHORTEST: usize = 512;
 /// New tokens where a caller names no number and the context has room.
 const DEFAULT_NEW: usize = 128;
 
 /// The files of a model, opened and checked against each other, and not on a device yet.
 pub struct ModelFiles {
-    opened: ModelFolder,
+    pub(super) opened: ModelFolder,
 }
 
 /// A model on a device, with its tokenizer.
@@ -35,12 +35,14 @@ pub struct ModelFiles {
 /// # Ok::<(), fairy2i_gpu::Error>(())
 /// ```
 pub struct Model {
-    inner: model::Model<Device>,
+    pub(super) inner: model::Model<Device>,
     /// The reading that drafts.
     draft: Option<model::Model<Device>>,
-    tokenizer: Option<Tokenizer>,
+    pub(super) tokenizer: Option<Tokenizer>,
+    #[cfg(feature = "templates")]
+    pub(super) chat_template: Option<ChatTemplate>,
     /// Where its tokenizer should be, for messages.
-    place: String,
+    pub(super) place: String,
     recipe: Recipe,
 }
 
@@ -176,6 +178,8 @@ impl ModelFiles {
             draft,
             place: self.opened.source.place(TOKENIZER),
             tokenizer: self.opened.tokenizer,
+            #[cfg(feature = "templates")]
+            chat_template: self.opened.chat_template,
             recipe,
         })
     }
@@ -312,50 +316,25 @@ impl Model {
                 "draft for one sequence, or draft none",
             ));
         }
+        #[cfg(feature = "grammar")]
+        if options.grammar.is_some() {
+            return Err(Error::usage(
+                "a schema for several sequences at once",
+                "hold one sequence to it",
+            ));
+        }
         Batch::new(&self.inner, sequences, options)
     }
 
     /// A sequence that has not begun.
-    fn sequence(&self, prompt: Prompt, options: &Generate) -> Result<Sequence<'_>> {
-        if options.stop.iter().any(String::is_empty) {
-            let hint = "give the string that ends the text";
-            return Err(Error::usage("a stop string is empty", hint));
-        }
+    pub(super) fn sequence(&self, prompt: Prompt, options: &Generate) -> Result<Sequence<'_>> {
         let config = self.inner.config();
+        options.check(config.vocab)?;
         let ids = encode(self.tokenizer.as_ref(), &self.place, prompt)?;
         let new = new_tokens(ids.len(), self.inner.options().context, options.max_tokens)?;
         let (tokenizer, stop) = (self.tokenizer.as_ref(), options.stop.clone());
-        Sequence::new(tokenizer, &config.eos, ids, new, stop)
+        Sequence::new(tokenizer, config.eos.clone(), ids, new, stop)
     }
-}
-
-/// The reading that drafts for one of this recipe.
-fn drafting(recipe: Recipe, stages: usize) -> Result<Recipe> {
-    let first = recipe.first_stages(stages)?;
-    if first != recipe {
-        return Ok(first);
-    }
-    Err(Error::usage(
-        format!("drafts by all stages of the model ({recipe})"),
-        "draft with fewer of them, of a model that has more than one",
-    ))
-}
-
-/// The longest context, halved from that of `options`, that `device` has room for beside the model.
-fn roomy(
-    device: &Device,
-    config: &Config,
-    weights: &dyn Weights,
-    mut options: LoadOptions,
-) -> Result<usize> {
-    while options.context > SHORTEST
-        && Memory::of(device, config, Some(weights), &options, 1)?
-            .check(device)
-            .is_err()
-    {
-        options.context /= 2;
-    }
-    Ok(options.context)
 }
 
 /// How many tokens may follow a prompt of `prompt` tokens where `asked` are wanted.
@@ -372,7 +351,12 @@ pub(crate) fn new_tokens(prompt: usize, context: usize, asked: Option<usize>) ->
     }
 }
 
-fn encode(tokenizer: Option<&Tokenizer>, place: &str, prompt: Prompt) -> Result<Vec<u32>> {
+/// The ids of `prompt`; of an empty text the begin token, if there is one.
+pub(crate) fn encode(
+    tokenizer: Option<&Tokenizer>,
+    place: &str,
+    prompt: Prompt,
+) -> Result<Vec<u32>> {
     let ids = match prompt {
         Prompt::Ids(ids) => ids,
         Prompt::Text(text) => {

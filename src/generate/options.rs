@@ -1,5 +1,6 @@
 //! What a caller may ask for, with defaults for everything.
 
+use crate::error::{Error, Result};
 use crate::model::{Recipe, Sampling};
 use crate::ops::Kv;
 use crate::ops::quantize::Activations;
@@ -66,13 +67,39 @@ pub struct Generate {
     pub stop: Vec<String>,
     /// How tokens are chosen. Equal seeds give equal sequences on the same device.
     pub sampling: Sampling,
+    /// Numbers that are added to the logits of tokens, (id, number), before penalties and everything else; minus infinity
+    /// forbids a token.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// What the text is held to. Its tokens are chosen on the host, one after the other.
+    #[cfg(feature = "grammar")]
+    pub grammar: Option<super::Grammar>,
     /// How many tokens the reading that [`Options::draft`] names drafts at once, at most
     /// [`MAX_DRAFTED`](crate::model::MAX_DRAFTED), for the whole model to check together. The tokens are the same, in another
     /// time. With 0 none are drafted.
     pub speculate: usize,
+    /// How many tokens are drafted at once from the text itself, at most [`MAX_DRAFTED`](crate::model::MAX_DRAFTED): what
+    /// followed the last time that the same few tokens stood there. The tokens are the same, in another time. With 0 none are
+    /// drafted.
+    pub lookup: usize,
 }
 
 impl Generate {
+    /// Whether stop strings and biases make sense with a vocabulary of this size.
+    pub(super) fn check(&self, vocab: usize) -> Result<()> {
+        if self.stop.iter().any(String::is_empty) {
+            let hint = "give the string that ends the text";
+            return Err(Error::usage("a stop string is empty", hint));
+        }
+        let beyond = |bias: &&(u32, f32)| bias.0 as usize >= vocab;
+        match self.logit_bias.iter().find(beyond) {
+            None => Ok(()),
+            Some((id, _)) => Err(Error::usage(
+                format!("a logit bias of token {id}, beyond the vocabulary of {vocab}"),
+                "use ids of the model's tokenizer",
+            )),
+        }
+    }
+
     /// The most likely token each time.
     pub fn greedy() -> Self {
         Self {
@@ -81,6 +108,18 @@ impl Generate {
                 ..Sampling::default()
             },
             ..Self::default()
+        }
+    }
+
+    /// Whether the text is held to a grammar.
+    pub(super) fn is_held(&self) -> bool {
+        #[cfg(feature = "grammar")]
+        {
+            self.grammar.is_some()
+        }
+        #[cfg(not(feature = "grammar"))]
+        {
+            false
         }
     }
 }

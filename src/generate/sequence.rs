@@ -48,6 +48,8 @@ pub struct Timings {
     pub decode: Duration,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
+    /// Tokens of the prompt that were there already, from an answer before.
+    pub cached_tokens: usize,
     /// New tokens.
     pub new_tokens: usize,
     /// Tokens that were drafted.
@@ -57,9 +59,9 @@ pub struct Timings {
 }
 
 impl Timings {
-    /// Tokens of the prompt per second.
+    /// Tokens of the prompt that were processed, per second.
     pub fn prompt_tokens_per_second(&self) -> f64 {
-        self.prompt_tokens as f64 / self.first_token.as_secs_f64()
+        (self.prompt_tokens - self.cached_tokens) as f64 / self.first_token.as_secs_f64()
     }
 
     /// New tokens per second, the first one aside; `None` while there is no other.
@@ -77,7 +79,7 @@ pub(super) struct Sequence<'m> {
     /// `None` without a tokenizer: then all text is empty.
     stream: Option<Stream<'m>>,
     filter: StopFilter,
-    eos: &'m [u32],
+    pub eos: Vec<u32>,
     pub max_tokens: usize,
 }
 
@@ -85,7 +87,7 @@ impl<'m> Sequence<'m> {
     /// A sequence that begins with `prompt_ids` and may get `max_tokens` more tokens.
     pub(super) fn new(
         tokenizer: Option<&'m Tokenizer>,
-        eos: &'m [u32],
+        eos: Vec<u32>,
         prompt_ids: Vec<u32>,
         max_tokens: usize,
         stop: Vec<String>,

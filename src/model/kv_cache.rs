@@ -64,6 +64,17 @@ impl<B: Backend> KvCache<B> {
         Some(slot)
     }
 
+    /// Takes slot `slot` with the first `tokens` tokens that are there; whether it was free.
+    pub fn allocate_slot(&mut self, slot: usize, tokens: usize) -> bool {
+        match self.lengths.get_mut(slot) {
+            Some(length @ None) => {
+                *length = Some(tokens.min(self.capacity));
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Gives a slot back; nothing happens where it is free already, or is none of the slots.
     pub fn free(&mut self, slot: usize) {
         if let Some(length) = self.lengths.get_mut(slot) {
@@ -130,5 +141,9 @@ mod tests {
         assert_eq!(cache.taken().collect::<Vec<_>>(), [1]);
         assert_eq!(cache.allocate(), Some(0));
         assert_eq!(cache.length(0), Some(0));
+        assert!(!cache.allocate_slot(0, 3) && !cache.allocate_slot(7, 3));
+        cache.free(1);
+        assert!(cache.allocate_slot(1, 3));
+        assert_eq!(cache.length(1), Some(3));
     }
 }

@@ -132,6 +132,12 @@ impl<B: Backend> Model<B> {
         &self.options
     }
 
+    /// Whether it does not matter to what follows if tokens came as a prompt or were decoded: always where exact sums are not
+    /// promised, and else where the device takes the same kernels for both.
+    pub fn decodes_as_prompts(&self) -> bool {
+        !self.options.exact || self.attends_alike()
+    }
+
     /// Bytes that one generated token reads: all linear weights.
     pub fn bytes_per_token(&self) -> usize {
         let stacks = self.weights.blocks.iter().flat_map(|block| &block.stacks);

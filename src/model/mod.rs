@@ -31,6 +31,8 @@ pub use quantize::{
     Form, Granularity, Method, Mixed, Packed, PackedView, Recipe, dequantize, quantize,
 };
 pub use sampling::{Sampler, Wants};
-pub use session::{Choice, MAX_DRAFTED, Scored, Scorer, Segment, Session, Speculation};
+pub use session::{
+    Choice, Feed, Logprobs, MAX_DRAFTED, Scored, Scorer, Segment, Session, Speculation,
+};
 pub use stages::FirstStages;
 pub use weights::{Dtype, Tensor, Weights};

@@ -98,6 +98,14 @@ fn sampling_options_are_llama_cpps() {
     assert!(penalized.starts_with(", there was"), "{penalized}");
     let plain = good(&["generate", "--temp", "0", "-n", "40", PROMPT]);
     assert_ne!(penalized, plain);
+    for args in [
+        &["--presence-penalty", "5"][..],
+        &["--frequency-penalty", "3.5"],
+        &["--logit-bias", "400+100", "--logit-bias", "401-inf"],
+    ] {
+        let greedy = ["generate", "--temp", "0", "-n", "40", PROMPT];
+        assert_ne!(good(&[&greedy[..], args].concat()), plain, "{args:?}");
+    }
     good(&[
         "generate", "-n", "4", "--min-p", "0", "--top-p", "1", "--top-k", "0", PROMPT,
     ]);

@@ -6,6 +6,7 @@ mod bad;
 mod before;
 mod bench;
 mod calibrate;
+mod chat;
 mod data;
 mod data_stops;
 mod devices;

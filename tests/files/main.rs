@@ -1,12 +1,14 @@
 //! Files good and bad: every promise of the reliability table that concerns configurations, checkpoints and
 //! tokenizers. All bad input is refused in one line that names the place, with exit code 2.
 
+mod chat_tokens;
 mod checkpoints;
 mod config;
 mod container;
 mod documents;
 mod encoder;
 mod folder;
+mod grammar;
 #[cfg(unix)]
 mod hub;
 mod leftovers;
@@ -14,6 +16,7 @@ mod packed;
 mod replacing;
 mod small;
 mod special;
+mod templates;
 mod tokenizer;
 mod variants;
 

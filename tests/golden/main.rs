@@ -3,6 +3,7 @@
 //! Each `*.json` has a test of its own and is judged by the module named after its stem, on the CPU backend and on every
 //! GPU present.
 
+mod chat;
 #[path = "../common/mod.rs"]
 mod common;
 mod evaluation;
@@ -12,6 +13,7 @@ mod models;
 mod packing;
 mod plain;
 mod quantizer;
+mod sampling;
 mod schedules;
 mod smollm2;
 mod training;
@@ -139,6 +141,14 @@ fn quantizer_numbers_are_the_papers() {
 }
 
 #[test]
+fn tokens_are_drawn_as_transformers_filters_them() {
+    let _one = common::one_at_a_time();
+    meets("sampling", false, |value, _| {
+        sampling::judge(value, &all_devices())
+    });
+}
+
+#[test]
 fn schedules_are_the_papers() {
     meets("schedules", false, |value, _| schedules::judge(value));
 }
@@ -167,6 +177,11 @@ fn a_complex_model_is_the_papers() {
 }
 
 #[test]
+fn chats_are_written_as_transformers_writes_them() {
+    meets("chat", false, |value, _| chat::judge(value));
+}
+
+#[test]
 fn a_chat_models_tokens_are_transformers() {
     meets("smollm2", true, |value, _| smollm2::judge(value, devices));
 }
@@ -181,8 +196,10 @@ fn real_checkpoints_are_transformers() {
 /// What a set of fixtures has beyond the kinds above is said, and not passed over in silence.
 #[test]
 fn every_fixture_is_known() {
-    const KNOWN: [&str; 7] = [
+    const KNOWN: [&str; 9] = [
+        "chat",
         "quantizer",
+        "sampling",
         "schedules",
         "packing",
         "llama",

@@ -7,6 +7,7 @@ use super::Report;
 use super::common::Device;
 use super::evaluation::{self, Judged};
 use fairy2i_gpu::backend::{Backend, block_on};
+use fairy2i_gpu::files::chat_template::ChatInput;
 use fairy2i_gpu::files::{self, ModelFolder, Tokenizer};
 use fairy2i_gpu::model::{LoadOptions, Model};
 use fairy2i_gpu::ops::Kv;
@@ -36,6 +37,21 @@ pub fn judge(fixture: &Value, open: impl FnOnce() -> Vec<Device>) -> Report {
     let cases: Vec<&Value> = lists.into_iter().flatten().collect();
     for case in &cases {
         texts(tokenizer, case, &mut report);
+    }
+    let template = opened.chat_template.as_ref();
+    let template = template.expect("it has a chat template");
+    for case in fixture["chat"].as_array().expect("a list") {
+        let input = ChatInput {
+            messages: case["messages"].as_array().expect("messages").clone(),
+            add_generation_prompt: true,
+            ..ChatInput::default()
+        };
+        let text = template.render(&input).expect("a text");
+        report.check(text == case["prompt"], || format!("{text:?} for {case}"));
+        let got = template.encode(tokenizer, &input).expect("ids");
+        report.check(got == ids(&case["prompt_ids"]), || {
+            format!("{got:?} for {case}")
+        });
     }
     for device in open() {
         if evaluation::all() {

@@ -73,8 +73,13 @@ impl Backend for Counting {
         self.cpu.upload(&buffer.buffer, offset, words)
     }
 
-    async fn download(&self, buffer: &Counted, offset: usize, len: usize) -> Result<Vec<u32>> {
-        self.cpu.download(&buffer.buffer, offset, len).await
+    fn download<'a>(
+        &'a self,
+        buffer: &Counted,
+        offset: usize,
+        len: usize,
+    ) -> impl Future<Output = Result<Vec<u32>>> + use<'a> {
+        self.cpu.download(&buffer.buffer, offset, len)
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&Counted]) -> Result<()> {

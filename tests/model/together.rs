@@ -41,6 +41,7 @@ fn ways() -> [Sampling; 4] {
         },
         Sampling {
             top_p: 0.5,
+            top_k: 0,
             ..hot(9)
         },
         Sampling {
@@ -298,6 +299,34 @@ fn sequences_drawn_together_are_those_drawn_alone() {
             // the step after it, drawn from logits that are there already
             let next = block_on(&device, many.draw(&[how], &mut generators)).unwrap();
             assert_eq!(next.len(), count);
+        }
+    }
+}
+
+/// What a sampler draws on a device, from the best few or from everything, is what it draws from logits on the host.
+#[test]
+fn tokens_drawn_on_devices_are_those_of_the_host() {
+    let _one = common::one_at_a_time();
+    let ways = [0, 1, 5, 40, 200, 300].map(|top_k| Sampling {
+        top_k,
+        top_p: if top_k == 5 { 1.0 } else { 0.97 },
+        min_p: if top_k == 200 { 0.0 } else { 0.01 },
+        ..hot(top_k as u64)
+    });
+    for device in devices() {
+        let model = load(&device, 64, None);
+        for how in ways {
+            let mut session = model.session().unwrap();
+            block_on(&device, session.feed(&TOKENS)).unwrap();
+            let mut drawn = Sampler::new(how).unwrap();
+            let mut picked = drawn.clone();
+            for _ in 0..12 {
+                let logits = block_on(&device, session.logits()).unwrap();
+                let id = block_on(&device, drawn.next(&session)).unwrap();
+                let same = picked.pick_from_logits(&logits).unwrap();
+                assert_eq!(id, same, "{how:?} on {}", device.name());
+                block_on(&device, session.feed(&[id])).unwrap();
+            }
         }
     }
 }

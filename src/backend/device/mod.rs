@@ -270,19 +270,19 @@ impl Backend for Device {
     /// The copy is asked for by this call, as [`Backend::download`] promises; the future only waits for it.
     fn download<'a>(
         &'a self,
-        buffer: &'a DeviceBuffer,
+        buffer: &DeviceBuffer,
         offset: usize,
         len: usize,
-    ) -> impl Future<Output = Result<Vec<u32>>> {
+    ) -> impl Future<Output = Result<Vec<u32>>> + use<'a> {
         let asked: Result<Words<'a>> = match &self.0 {
             Kind::Cpu(cpu) => buffer
                 .cpu()
-                .map(|buffer| Box::pin(cpu.download(buffer, offset, len)) as Words<'_>),
+                .map(|buffer| Box::pin(cpu.download(buffer, offset, len)) as Words<'a>),
             Kind::Gpu(gpu) => buffer
                 .gpu()
-                .map(|buffer| Box::pin(gpu.download(buffer, offset, len)) as Words<'_>),
+                .map(|buffer| Box::pin(gpu.download(buffer, offset, len)) as Words<'a>),
             Kind::Checked(lockstep) => buffer.checked().map(|pair| {
-                Box::pin(lockstep.device().download(&pair.0, offset, len)) as Words<'_>
+                Box::pin(lockstep.device().download(&pair.0, offset, len)) as Words<'a>
             }),
         };
         async move { asked?.await }

@@ -197,10 +197,10 @@ impl Backend for Gpu {
 
     fn download<'a>(
         &'a self,
-        buffer: &'a GpuBuffer,
+        buffer: &GpuBuffer,
         offset: usize,
         len: usize,
-    ) -> impl Future<Output = Result<Vec<u32>>> {
+    ) -> impl Future<Output = Result<Vec<u32>>> + use<'a> {
         let nothing = len == 0 || self.pipelines.borrow().collecting();
         let both = (&self.context, &self.recorder);
         let asked = (!nothing).then(|| self.readbacks.ask_for(both, buffer, offset, len));

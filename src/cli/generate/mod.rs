@@ -8,9 +8,12 @@ use crate::generate::{ModelFiles, Options, new_tokens};
 use crate::model::{MAX_DRAFTED, Sampler};
 use std::time::Instant;
 
+mod form;
 mod prompt;
 mod run;
 mod sampling;
+
+pub(super) use self::sampling::{SamplingArgs, random_seed};
 
 /// Continue a text.
 #[derive(Debug, clap::Args)]
@@ -21,7 +24,11 @@ mod sampling;
   fairy2i-gpu generate -m llama-folder --stages 2 \"Hello\"       quantize while loading
   fairy2i-gpu generate -m packed-folder --stages 1 \"Hello\"      its first stage only
   fairy2i-gpu generate -m packed-folder --speculate 3 \"Hello\"   its first stage drafts, all stages check
+  fairy2i-gpu generate --json-schema person.json \"Alice is 30:\"  an answer that is JSON of a schema
   fairy2i-gpu generate --check --device gpu -n 8 \"Hello\"        compare every operation with the CPU
+
+Tokens are chosen in this order: logit bias, repetition penalty, penalties of presence and frequency, temperature, top-k,
+top-p, min-p. So filters see tempered probabilities, as in transformers and vLLM; llama.cpp's default tempers last.
 
 The text goes to standard output, after the prompt if a terminal is there; statistics to standard error.")]
 pub(super) struct Generate {
@@ -44,16 +51,22 @@ pub(super) struct Generate {
     #[arg(long, value_enum, default_value = "16")]
     activations: ActivationName,
     /// Draft N tokens with the first stage of the weights, and let all stages check them together: the same text, faster or
-    /// not; for top-k of 1 to 256 without a penalty, and for greedy texts
+    /// not; without penalties and biases
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=MAX_DRAFTED as u64))]
     speculate: Option<u64>,
+    /// Draft up to N tokens from the text itself, wherever its last few tokens stood before, and check them together: the same
+    /// text, faster where it repeats itself; for the same ways of choosing
+    #[arg(long, value_name = "N", conflicts_with = "speculate", value_parser = clap::value_parser!(u64).range(1..=MAX_DRAFTED as u64))]
+    lookup: Option<u64>,
     #[command(flatten)]
     paths: PathArgs,
+    #[command(flatten)]
+    form: form::FormArgs,
     /// Print one JSON object when done: prompt_ids, ids (the new ones), text (new), stats
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    sampling: sampling::SamplingArgs,
+    sampling: SamplingArgs,
     #[command(flatten)]
     recipe: RecipeArgs,
     #[command(flatten)]
@@ -64,13 +77,16 @@ impl Generate {
     /// Generates and prints; `started` is when the program did.
     pub(super) fn run(self, started: Instant) -> Result<()> {
         let sampling = self.sampling.sampling();
-        Sampler::new(sampling)?; // what makes no sense is said before anything is loaded
+        let logit_bias = self.sampling.logit_bias()?;
+        // What makes no sense is said before anything is loaded.
+        Sampler::new(sampling)?.with_bias(&logit_bias)?;
         if self.stop.iter().any(String::is_empty) {
             return Err(Error::usage(
                 "--stop is empty",
                 "give the string that ends the text",
             ));
         }
+        let schema = self.form.read()?;
         let prompt = self.prompt.read()?;
         let opened = source::open(self.model.model.as_deref())?;
         let recipe = source::recipe(&opened, &self.recipe)?;
@@ -85,7 +101,10 @@ impl Generate {
                 draft: self.speculate.map(|_| 1),
                 activations: self.activations.into(),
                 context: Some(prompt_ids.len() + new),
-                batch: prompt_ids.len().min(self.batch.at_once()),
+                batch: prompt_ids
+                    .len()
+                    .min(self.batch.at_once())
+                    .max(self.lookup.map_or(1, |n| n as usize + 1)),
                 kv: self.paths.kv.into(),
                 exact: self.paths.exact,
                 allow_nonfinite: self.recipe.allow_nonfinite,
@@ -94,7 +113,10 @@ impl Generate {
                 max_tokens: Some(new),
                 stop: self.stop,
                 sampling,
+                logit_bias,
+                grammar: form::grammar(schema.as_ref(), &files)?,
                 speculate: self.speculate.map_or(0, |n| n as usize),
+                lookup: self.lookup.map_or(0, |n| n as usize),
             },
             files,
             echo: (!self.json && out::on_terminal()).then_some(prompt),

@@ -49,9 +49,9 @@ struct Stats {
     prompt_tokens_per_second: f64,
     /// Of the tokens after the first one; null if there are none.
     decode_tokens_per_second: Option<f64>,
-    /// Tokens that the first stage drafted; 0 without `--speculate`.
+    /// Tokens that were drafted; 0 without `--speculate` and `--lookup`.
     drafted_tokens: usize,
-    /// Of those, the ones that all stages chose, too.
+    /// Of those, the ones that the model chose, too.
     accepted_tokens: usize,
 }
 
@@ -166,7 +166,7 @@ fn report(stats: &Stats) {
     if stats.drafted_tokens > 0 {
         let share = 100.0 * stats.accepted_tokens as f64 / stats.drafted_tokens as f64;
         out::note(&format!(
-            "{} tokens drafted by the first stage, {share:.0} % of them accepted",
+            "{} tokens drafted, {share:.0} % of them accepted",
             stats.drafted_tokens
         ));
     }

@@ -252,6 +252,6 @@ fn token(value: &Value) -> Option<AddedToken> {
 }
 
 /// The content of a special token, which files write as a string or as an object.
-pub(super) fn content(value: &Value) -> Option<&str> {
+pub(in crate::files) fn content(value: &Value) -> Option<&str> {
     value.as_str().or_else(|| value.get("content")?.as_str())
 }

@@ -4,9 +4,18 @@
 //! it panic is an error here, and [`Stream`] turns tokens into text as they come without ever cutting a character.
 
 mod added;
+mod bytes;
+mod guarded;
+#[cfg(feature = "templates")]
+mod plain;
 mod stream;
 
+pub use self::bytes::TokenBytes;
+pub(crate) use self::guarded::guarded;
 pub use self::stream::Stream;
+
+#[cfg(feature = "templates")]
+pub(super) use self::added::content;
 
 use self::added::{Object, Stated};
 use super::config::object;
@@ -15,9 +24,8 @@ use super::json::show;
 use super::{LONGEST_CONFIG, LONGEST_TOKENIZER, Source};
 use crate::error::{Error, Result};
 use serde_json::Value;
-use std::cell::Cell;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 /// Name of the tokenizer's file.
 pub const TOKENIZER: &str = "tokenizer.json";
@@ -28,9 +36,10 @@ const ADDED_TOKENS: &str = "added_tokens.json";
 /// Name of the file with special tokens, where the settings have none.
 const SPECIAL_TOKENS: &str = "special_tokens_map.json";
 
-/// The tokenizer of a model.
+/// The tokenizer of a model. Cheap to clone: clones share the vocabulary.
+#[derive(Clone)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Arc<tokenizers::Tokenizer>,
     file: String,
     bos: Option<u32>,
     /// One more than the largest id that has an embedding.
@@ -182,7 +191,7 @@ impl Tokenizer {
         let add_bos = setting("add_bos_token").and_then(Value::as_bool);
         let mut made = Self {
             bos: None,
-            inner,
+            inner: Arc::new(inner),
             file: file.to_owned(),
             ids,
             vocab,
@@ -203,7 +212,13 @@ impl Tokenizer {
         if !more {
             return hash(bytes);
         }
-        let added = Value::Array(self.added_tokens()).to_string();
+        // Keys in alphabetical order: the sum must not depend on how JSON objects are held in memory.
+        let sorted = |token: Value| match token {
+            Value::Object(fields) => fields.into_iter().collect(),
+            _ => std::collections::BTreeMap::new(),
+        };
+        let added: Vec<_> = self.added_tokens().into_iter().map(sorted).collect();
+        let added = serde_json::to_string(&added).unwrap_or_default();
         hash(&[bytes, added.as_bytes()].concat())
     }
 
@@ -361,33 +376,4 @@ impl Tokenizer {
 fn leading(encoding: &tokenizers::Encoding) -> usize {
     let added = encoding.get_special_tokens_mask().iter();
     added.take_while(|&&special| special == 1).count()
-}
-
-thread_local! {
-    /// Whether panics of this thread are being caught by [`guarded`].
-    static GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Calls `f`; a panic becomes its message, and nothing is printed. Where panics abort (WebAssembly), they do.
-pub(super) fn guarded<T>(f: impl FnOnce() -> T) -> Result<T, String> {
-    static HOOK: std::sync::Once = std::sync::Once::new();
-    // The hook is global, so it is wrapped once and asks a flag of its thread: other threads still report theirs.
-    HOOK.call_once(|| {
-        let outer = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            if !GUARDED.get() {
-                outer(info);
-            }
-        }));
-    });
-    let before = GUARDED.replace(true);
-    let result = catch_unwind(AssertUnwindSafe(f));
-    GUARDED.set(before);
-    result.map_err(|payload| {
-        let text = payload
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| payload.downcast_ref::<&str>().copied());
-        show(text.unwrap_or("no message"))
-    })
 }

@@ -1,6 +1,6 @@
 //! Attention of one step: rotation, caches, and the kernel that suits the shape and the device.
 
-use super::{Cache, Span, Tokens};
+use super::{Cache, Piece, Span, Tokens};
 use crate::backend::{Backend, kernel_for};
 use crate::error::Result;
 use crate::model::loaded::Model;
@@ -32,8 +32,23 @@ impl<B: Backend> Model<B> {
                 self.attend_next(self.heads(cache, count, table), cache)
                     .await
             }
-            Tokens::Steps { position } => self.attend_steps(position, count, cache).await,
+            Tokens::Steps { slot, position } => {
+                self.attend_steps((slot, position), count, cache).await
+            }
             Tokens::Spans(spans) => self.attend_spans(spans, cache).await,
+            Tokens::Mixed {
+                decoding,
+                end,
+                pieces,
+            } => {
+                if decoding > 0 {
+                    let (row, slots) = (0, cache.slots);
+                    let table = Positions::Table { row, slots, end };
+                    let heads = self.heads(cache, decoding, table);
+                    self.attend_next(heads, cache).await?;
+                }
+                self.attend_pieces(decoding, pieces, cache).await
+            }
         }
     }
 
@@ -55,7 +70,7 @@ impl<B: Backend> Model<B> {
     /// Token after token, with the kernels that decoding takes.
     async fn attend_steps(
         &self,
-        position: usize,
+        (slot, position): (usize, usize),
         count: usize,
         cache: &Cache<'_, B>,
     ) -> Result<()> {
@@ -63,9 +78,30 @@ impl<B: Backend> Model<B> {
             let first = position + offset;
             let heads = Heads {
                 offset,
-                ..self.heads(cache, 1, Positions::Run { slot: 0, first })
+                ..self.heads(cache, 1, Positions::Run { slot, first })
             };
             self.attend_next(heads, cache).await?;
+        }
+        Ok(())
+    }
+
+    /// Piece after piece, the first of which begins at token `offset` of the step. None is split into ranges, so that the sums
+    /// of a token are the same however its prompt is cut into pieces.
+    async fn attend_pieces(
+        &self,
+        mut offset: usize,
+        pieces: &[Piece],
+        cache: &Cache<'_, B>,
+    ) -> Result<()> {
+        for piece in pieces {
+            let (slot, first) = (piece.slot, piece.position);
+            let heads = Heads {
+                offset,
+                ..self.heads(cache, piece.tokens, Positions::Run { slot, first })
+            };
+            self.rotate(heads, cache).await?;
+            self.attend_whole(heads, cache).await?;
+            offset += piece.tokens;
         }
         Ok(())
     }
@@ -99,6 +135,13 @@ impl<B: Backend> Model<B> {
             && AttentionStep::fits(self.config.head_dim, self.backend.facts().subgroup_size)
     }
 
+    /// Whether a token that is decoded leaves the same keys and values as one of a prompt, bit for bit: one kernel attends for
+    /// both, and cuts the positions of neither.
+    pub(crate) fn attends_alike(&self) -> bool {
+        let ranges = self.backend.facts().tuning.ranges;
+        !self.steps() && ranges.groups <= self.config.heads
+    }
+
     /// The next token of one sequence, or of each of several.
     async fn attend_next(&self, heads: Heads, cache: &Cache<'_, B>) -> Result<()> {
         if !self.steps() {
@@ -122,11 +165,12 @@ impl<B: Backend> Model<B> {
     }
 
     /// Tokens whose keys and values enter the caches before any of them attends: over ranges of positions in parallel where
-    /// the tokens alone would not fill the device.
+    /// the tokens alone would not fill the device. The ranges depend on how many tokens there are, so exact prompts have none.
     async fn attend_run(&self, heads: Heads, cache: &Cache<'_, B>) -> Result<()> {
         self.rotate(heads, cache).await?;
         let split = AttentionSplit::of(heads, self.backend.facts().tuning.ranges);
-        if split.splits == 1 || self.coop(&heads) {
+        let prompt = heads.tokens > 1 && matches!(heads.positions, Positions::Run { .. });
+        if split.splits == 1 || self.coop(&heads) || prompt && self.options.exact {
             return self.attend_whole(heads, cache).await;
         }
         let buffers = [

@@ -11,7 +11,7 @@ use crate::ops::embedding::TokenEmbed;
 
 mod attend;
 mod tokens;
-pub(crate) use tokens::{Cache, Span, Tokens};
+pub(crate) use tokens::{Cache, Piece, Span, Tokens};
 
 impl<B: Backend> Model<B> {
     /// Embeddings of the ids `from..from + rows` in `ids`.

@@ -19,14 +19,37 @@ pub(crate) enum Tokens<'a> {
         /// All positions are below it.
         end: usize,
     },
-    /// Consecutive tokens of the sequence in the first slot, each as if it were a step of its own: the bits are those of
+    /// Consecutive tokens of the sequence in a slot, each as if it were a step of its own: the bits are those of
     /// decoding them one after the other.
     Steps {
+        /// Their slot.
+        slot: usize,
         /// Position of the first one.
         position: usize,
     },
     /// Runs of tokens that follow each other in the step, all of them in the first slot.
     Spans(&'a [Span]),
+    /// The next tokens of several sequences, as [`Tokens::Each`] from row 0 of the table on, and behind them pieces of the
+    /// prompts of others.
+    Mixed {
+        /// How many tokens the row table says of.
+        decoding: usize,
+        /// All of their positions are below it.
+        end: usize,
+        /// The pieces, which follow each other in the step. No two have the same slot, nor that of a decoding sequence.
+        pieces: &'a [Piece],
+    },
+}
+
+/// Consecutive tokens of a prompt, among others of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Piece {
+    /// The slot of the prompt.
+    pub slot: usize,
+    /// Position of the first one.
+    pub position: usize,
+    /// How many.
+    pub tokens: usize,
 }
 
 /// Consecutive tokens of a sequence, among others of a step.

@@ -1,7 +1,7 @@
 //! Running a layer for many tokens by cooperative matrices.
 
 use super::apply::{Input, Run};
-use super::{EXACT_TOKENS, Linear, LinearScratch, Phase, Shard, Weight};
+use super::{Linear, LinearScratch, Phase, Shard, Weight};
 use crate::backend::{Backend, kernel_for};
 use crate::error::Result;
 use crate::ops::MatrixDtype;
@@ -15,7 +15,10 @@ impl<B: Backend> Linear<B> {
     /// Whether these tokens go through cooperative matrices.
     pub(super) fn many(&self, backend: &B, run: Run) -> bool {
         let few = match self.by_bits(backend, run) {
-            true => EXACT_TOKENS,
+            true => {
+                let exact = backend.facts().tuning.exact_tokens;
+                exact[run.activations.byte_planes() - 1]
+            }
             false => backend.facts().tuning.gemv_tokens,
         };
         if run.exact || run.tokens <= few {

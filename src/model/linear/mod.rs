@@ -21,10 +21,6 @@ use crate::ops::phase::{
 use crate::ops::quantize::Activations;
 pub(crate) use apply::{Input, Run, run_gate};
 
-/// Where cooperative matrices can make exact sums, batches of up to this many tokens have exact sums instead of those in half
-/// precision: a token that is decoded in a small batch then has the bits that it has alone.
-pub(crate) const EXACT_TOKENS: usize = 16;
-
 /// A stack of linear layers with the same input, in device memory.
 pub(crate) struct Linear<B: Backend> {
     name: String,

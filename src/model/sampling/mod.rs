@@ -1,17 +1,22 @@
 //! Choosing the next token from logits.
 //!
-//! The filters, their order and their defaults are llama.cpp's: repetition penalty, top-k, top-p, min-p, then
-//! temperature. Everything is computed with IEEE additions, multiplications and divisions (those of `libm::exp`
-//! included, while the exponential function of a system may differ in the last place), and random numbers are
-//! [`SplitMix64`]'s; so equal logits and an equal seed give the same token on every platform.
+//! The steps and their order, everywhere in this crate: logit bias, repetition penalty, penalties of presence and
+//! frequency, temperature, top-k (whose last one's equals stay), top-p, min-p. Each filter sees the probabilities that the
+//! steps before it left, as in transformers and vLLM; llama.cpp's default divides by the temperature behind the filters.
+//! The settings' defaults are llama.cpp's.
+//!
+//! Penalties are single IEEE operations and drawing is done in integers, both by the code that the CPU backend runs, and
+//! random numbers are [`SplitMix64`]'s; so equal logits and an equal seed give the same token on every platform, on the
+//! host and on devices.
 
-use super::choice::{MAX_TOP_K, Sampling};
-use super::session::{Choice, Session, Speculation};
+use super::choice::Sampling;
+use super::session::{Choice, Session, Speculation, numbers};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
+use crate::ops::sampling::{IN_PROMPT, PenaltySettings};
 use crate::random::SplitMix64;
 use std::cmp::Ordering;
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::slice::{from_mut, from_ref};
 
 /// What a [`Sampler`] needs to see of the logits.
@@ -19,18 +24,22 @@ use std::slice::{from_mut, from_ref};
 pub enum Wants {
     /// Only the most likely token: [`Session::argmax`].
     Argmax,
-    /// So many most likely ones: [`Session::top_k`].
-    TopK(usize),
+    /// A token that the device draws: [`Session::draw`].
+    Drawn,
     /// All of them: [`Session::logits`].
     All,
 }
 
-/// Chooses tokens; remembers recent ones and the state of its random numbers.
+/// Chooses tokens; remembers those that came and the state of its random numbers.
 #[derive(Debug, Clone)]
 pub struct Sampler {
     how: Sampling,
     random: SplitMix64,
+    bias: HashMap<u32, f32>,
+    /// The last tokens of prompt and text, for the repetition penalty.
     recent: VecDeque<u32>,
+    /// How often each token was generated, for the penalties of presence and frequency.
+    generated: HashMap<u32, u32>,
 }
 
 impl Sampler {
@@ -60,11 +69,37 @@ impl Sampler {
         check("min-p", m, (0.0..=1.0).contains(&m), "between 0 and 1")?;
         let positive = r.is_finite() && r > 0.0;
         check("repetition penalty", r, positive, "above 0 (1 is off)")?;
+        for (name, value) in [
+            ("presence penalty", how.presence_penalty),
+            ("frequency penalty", how.frequency_penalty),
+        ] {
+            check(name, value, value.is_finite(), "a number (0 is off)")?;
+        }
         Ok(Self {
             how,
             random: SplitMix64::new(how.seed),
+            bias: HashMap::new(),
             recent: VecDeque::new(),
+            generated: HashMap::new(),
         })
+    }
+
+    /// Adds numbers to the logits of tokens, (id, number), before everything else; minus infinity forbids a token. Several
+    /// numbers of a token add up.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for NaN and infinity.
+    pub fn with_bias(mut self, bias: &[(u32, f32)]) -> Result<Self> {
+        for &(id, number) in bias {
+            if number.is_nan() || number == f32::INFINITY {
+                return Err(Error::usage(
+                    format!("the logit bias of token {id} is {number}"),
+                    "it must be a number, or minus infinity",
+                ));
+            }
+            *self.bias.entry(id).or_default() += number;
+        }
+        Ok(self)
     }
 
     /// How it chooses.
@@ -72,35 +107,45 @@ impl Sampler {
         &self.how
     }
 
-    fn penalizes(&self) -> bool {
+    /// Whether the repetition penalty does something.
+    fn repeats(&self) -> bool {
         self.how.repetition_penalty != 1.0 && self.how.penalty_window > 0
     }
 
-    fn greedy(&self) -> bool {
-        self.how.temperature == 0.0 || self.how.top_k == 1
+    /// Whether the penalties of presence and frequency do something.
+    fn counts(&self) -> bool {
+        (self.how.presence_penalty, self.how.frequency_penalty) != (0.0, 0.0)
     }
 
     /// What it needs: as little as its settings allow, because all logits are a megabyte of readback.
     pub fn wants(&self) -> Wants {
-        if self.penalizes() {
+        if self.repeats() || self.counts() || !self.bias.is_empty() {
             Wants::All
-        } else if self.greedy() {
+        } else if self.how.temperature == 0.0 {
             Wants::Argmax
-        } else if (1..=MAX_TOP_K).contains(&self.how.top_k) {
-            Wants::TopK(self.how.top_k)
         } else {
-            Wants::All
+            Wants::Drawn
         }
     }
 
-    /// Remembers `tokens` (of the prompt, or just chosen) for the repetition penalty.
-    pub fn accept(&mut self, tokens: &[u32]) {
-        if !self.penalizes() {
+    /// Remembers the tokens of the prompt, for the repetition penalty.
+    pub fn accept_prompt(&mut self, tokens: &[u32]) {
+        if !self.repeats() {
             return;
         }
         self.recent.extend(tokens);
         let surplus = self.recent.len().saturating_sub(self.how.penalty_window);
         self.recent.drain(..surplus);
+    }
+
+    /// Remembers tokens that were just chosen, for all penalties.
+    pub fn accept(&mut self, tokens: &[u32]) {
+        self.accept_prompt(tokens);
+        if self.counts() {
+            for &token in tokens {
+                *self.generated.entry(token).or_default() += 1;
+            }
+        }
     }
 
     /// Chooses what follows the sequence of `session` and remembers it.
@@ -110,7 +155,7 @@ impl Sampler {
     pub async fn next<B: Backend>(&mut self, session: &Session<'_, B>) -> Result<u32> {
         let token = match self.wants() {
             Wants::Argmax => session.argmax().await?,
-            Wants::TopK(_) => {
+            Wants::Drawn => {
                 let (how, random) = (from_ref(&self.how), from_mut(&mut self.random));
                 session.draw(how, random).await?[0]
             }
@@ -131,11 +176,30 @@ impl Sampler {
         last: u32,
         steps: usize,
     ) -> Result<Vec<u32>> {
-        let Wants::TopK(_) = self.wants() else {
+        let Wants::Drawn = self.wants() else {
             return session.decode(&[last], steps, Choice::Greedy).await;
         };
         let choice = Choice::Drawn(from_ref(&self.how), from_mut(&mut self.random));
         session.decode(&[last], steps, choice).await
+    }
+
+    /// [`Sampler::follow`], which then begins `next` more steps and does not wait for them.
+    ///
+    /// # Errors
+    /// As [`Session::decode_ahead`].
+    pub async fn follow_ahead<B: Backend>(
+        &mut self,
+        session: &mut Session<'_, B>,
+        last: u32,
+        steps: [usize; 2],
+    ) -> Result<Vec<u32>> {
+        let choice = match self.wants() {
+            Wants::Drawn => Choice::Drawn(from_ref(&self.how), from_mut(&mut self.random)),
+            _ => Choice::Greedy,
+        };
+        let last = [last];
+        let ids = session.decode_ahead(&[0], &last, steps, choice);
+        numbers(ids.await?)
     }
 
     /// [`Sampler::follow`] with drafts: chooses some of the `steps + 1` tokens after `last`, the same that it would choose.
@@ -150,115 +214,108 @@ impl Sampler {
         steps: usize,
     ) -> Result<Vec<u32>> {
         let choice = match self.wants() {
-            Wants::TopK(_) => Choice::Drawn(from_ref(&self.how), from_mut(&mut self.random)),
+            Wants::Drawn => Choice::Drawn(from_ref(&self.how), from_mut(&mut self.random)),
             _ => Choice::Greedy,
         };
         session.speculate(with, last, steps, choice).await
     }
 
+    /// [`Sampler::follow`] with tokens that may follow: chooses some tokens after `last`, the same that it would choose.
+    ///
+    /// # Errors
+    /// As [`Session::check_drafts`].
+    pub async fn check_drafts<'m, B: Backend>(
+        &mut self,
+        session: &mut Session<'m, B>,
+        with: &Speculation<'m, B>,
+        last: u32,
+        drafts: &[u32],
+    ) -> Result<Vec<u32>> {
+        let choice = match self.wants() {
+            Wants::Drawn => Choice::Drawn(from_ref(&self.how), from_mut(&mut self.random)),
+            _ => Choice::Greedy,
+        };
+        let checked = session.check_drafts(with, (0, last), drafts, choice);
+        numbers(checked.await?)
+    }
+
     /// Chooses from the logits of the whole vocabulary.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] when none of them is a number.
+    /// [`Error::NonFinite`] when none of them is a number above minus infinity.
     pub fn pick_from_logits(&mut self, logits: &[f32]) -> Result<u32> {
         self.pick((0..).zip(logits.iter().copied()).collect())
     }
 
-    /// Chooses from (id, logit) candidates; NaN is never chosen, equal logits favour the lower id.
+    /// Chooses from (id, logit) candidates: what a device draws from the same logits with the same random number. NaN and
+    /// minus infinity are never chosen, equal logits favour the lower id where the best one is taken.
     ///
     /// # Errors
-    /// [`Error::NonFinite`] when no candidate is a number.
+    /// [`Error::NonFinite`] when no candidate is a number above minus infinity.
     pub fn pick(&mut self, mut candidates: Vec<(u32, f32)>) -> Result<u32> {
-        candidates.retain(|c| !c.1.is_nan());
-        for c in &mut candidates {
-            c.1 = c.1.clamp(f32::MIN, f32::MAX); // infinities, so that differences are numbers
-        }
-        self.penalize(&mut candidates);
-        let Some(best) = candidates.iter().copied().min_by(order) else {
-            return Err(Error::NonFinite {
-                tensor: "logits of the next token".to_owned(),
-                index: 0,
-                value: f32::NAN,
-            });
+        self.prepare(&mut candidates);
+        let settings = self.how.draw_settings();
+        let random = match self.how.temperature == 0.0 {
+            true => 0,
+            false => self.random.next_u32(),
         };
-        if self.greedy() {
-            return Ok(best.0);
+        let drawn = settings.draw(candidates.into_iter(), random);
+        drawn.ok_or_else(|| Error::NonFinite {
+            tensor: "logits of the next token".to_owned(),
+            index: 0,
+            value: f32::NAN,
+        })
+    }
+
+    /// The tokens that may be chosen next, best first, each with its probability; none where no logit is a number above
+    /// minus infinity.
+    pub fn probabilities(&self, logits: &[f32]) -> Vec<(u32, f64)> {
+        let mut candidates = (0..).zip(logits.iter().copied()).collect();
+        self.prepare(&mut candidates);
+        let settings = self.how.draw_settings();
+        settings.probabilities(candidates.into_iter())
+    }
+
+    /// Candidates with bias and penalties, without those that are beyond what devices look at.
+    fn prepare(&self, candidates: &mut Vec<(u32, f32)>) {
+        self.penalize(candidates);
+        let own = self.how.draw_settings().candidates();
+        if own > 0 && own < candidates.len() {
+            candidates.select_nth_unstable_by(own, order);
+            candidates.truncate(own);
         }
-        self.filter(&mut candidates, f64::from(best.1));
-        Ok(self.draw(&candidates, f64::from(best.1)))
     }
 
     fn penalize(&self, candidates: &mut [(u32, f32)]) {
-        if !self.penalizes() {
+        let repeated = PenaltySettings {
+            repetition: self.how.repetition_penalty,
+            ..PenaltySettings::default()
+        };
+        let counted = PenaltySettings {
+            presence: self.how.presence_penalty,
+            frequency: self.how.frequency_penalty,
+            ..PenaltySettings::default()
+        };
+        if self.wants() != Wants::All {
             return;
         }
         let recent: HashSet<u32> = self.recent.iter().copied().collect();
-        let by = self.how.repetition_penalty;
         for (id, logit) in candidates {
-            if recent.contains(id) {
-                *logit = if *logit <= 0.0 {
-                    *logit * by
-                } else {
-                    *logit / by
-                };
-            }
+            let bias = self.bias.get(id).copied().unwrap_or(0.0);
+            let count = self.generated.get(id).copied().unwrap_or(0);
+            // Only recent tokens are repeated, while all generated ones are counted.
+            let repetition = if recent.contains(id) { IN_PROMPT } else { 0 };
+            *logit = repeated.apply(*logit, bias, repetition);
+            *logit = counted.apply(*logit, 0.0, count);
         }
-    }
-
-    /// Top-k, top-p and min-p. Each keeps a prefix of the sorted candidates, so min-p may go first: what it
-    /// drops need not be sorted, which is nearly the whole vocabulary when top-k is off.
-    fn filter(&self, candidates: &mut Vec<(u32, f32)>, top: f64) {
-        let Sampling {
-            top_k,
-            top_p,
-            min_p,
-            ..
-        } = self.how;
-        if (1..candidates.len()).contains(&top_k) {
-            candidates.select_nth_unstable_by(top_k - 1, order);
-            candidates.truncate(top_k);
-        }
-        if top_k > 0 {
-            candidates.sort_unstable_by(order);
-        }
-        let weight = |c: &(u32, f32)| libm::exp(f64::from(c.1) - top);
-        let total: f64 = candidates.iter().map(weight).sum();
-        candidates.retain(|c| weight(c) >= f64::from(min_p));
-        candidates.sort_unstable_by(order);
-        if top_p < 1.0 {
-            let enough = f64::from(top_p) * total;
-            let mut sum = 0.0;
-            let reached = candidates.iter().position(|c| {
-                sum += weight(c);
-                sum >= enough
-            });
-            candidates.truncate(reached.map_or(candidates.len(), |i| i + 1));
-        }
-    }
-
-    fn draw(&mut self, candidates: &[(u32, f32)], top: f64) -> u32 {
-        let t = f64::from(self.how.temperature);
-        let weights: Vec<f64> = candidates
-            .iter()
-            .map(|c| libm::exp((f64::from(c.1) - top) / t))
-            .collect();
-        let target = self.random.next_f64() * weights.iter().sum::<f64>();
-        let mut sum = 0.0;
-        for (c, weight) in candidates.iter().zip(&weights) {
-            sum += weight;
-            if target < sum {
-                return c.0;
-            }
-        }
-        candidates[0].0 // rounding of the last sum: the most likely one
     }
 }
 
-/// Most likely first; the lower id among equals.
+/// Most likely first; the lower id among equals, and NaN last.
 fn order(a: &(u32, f32), b: &(u32, f32)) -> Ordering {
-    b.1.partial_cmp(&a.1)
-        .unwrap_or(Ordering::Equal)
-        .then(a.0.cmp(&b.0))
+    let known = a.1.is_nan().cmp(&b.1.is_nan());
+    let value = b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal);
+    known.then(value).then(a.0.cmp(&b.0))
 }
 
 #[cfg(test)]

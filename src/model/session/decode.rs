@@ -3,9 +3,9 @@
 use super::{Session, Tokens};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::model::choice::{MAX_TOP_K, Sampling};
+use crate::model::choice::Sampling;
 use crate::model::tap::NoTap;
-use crate::ops::sampling::{Argmax, DrawSettings, Sample, TopK};
+use crate::ops::sampling::{Argmax, Sample, SampleAll, TopK};
 use crate::random::SplitMix64;
 
 /// Most steps of a round: ids are read after each, while the device works on the next one.
@@ -15,11 +15,23 @@ pub(super) const ROUND: usize = 32;
 pub enum Choice<'a> {
     /// The most likely one.
     Greedy,
-    /// For each sequence one of its `top_k` most likely tokens (between 1 and [`MAX_TOP_K`]), as [`Sample`] draws, or the
-    /// most likely one where the temperature is 0. There are settings for each sequence, or one that serves all. In each step
-    /// sequence i takes one number, [`SplitMix64::next_u32`], from generator i, of which there are as many as sequences: what
-    /// a sequence draws does not depend on the others. [`Sampling::generators`] makes them.
+    /// For each sequence a token that is drawn, or the most likely one where the temperature is 0. Penalties are not
+    /// applied: they are a [`Sampler`](crate::model::Sampler)'s. There are settings for each sequence, or one that serves
+    /// all. In each step sequence i takes one number, [`SplitMix64::next_u32`], from generator i, of which there are as
+    /// many as sequences: what a sequence draws does not depend on the others. [`Sampling::generators`] makes them.
     Drawn(&'a [Sampling], &'a mut [SplitMix64]),
+}
+
+/// Some steps of decoding that follow each other without the host.
+pub(super) struct Round {
+    /// Which half of the buffers for ids and random numbers they take.
+    pub half: usize,
+    /// Index of the newest token of the first member, in the buffer for ids; those of the others follow.
+    pub before: usize,
+    /// Tokens of each member before the first step.
+    pub first: Vec<usize>,
+    /// How many, at most [`ROUND`].
+    pub steps: usize,
 }
 
 impl<B: Backend> Session<'_, B> {
@@ -84,8 +96,8 @@ impl<B: Backend> Session<'_, B> {
         self.decode_some(&all, last, steps, choice).await
     }
 
-    /// Appends to each sequence of `members` its newest token in `last` and then, `steps` times, the token chosen for it, the
-    /// last of which is not appended. Returns the chosen ids, `[steps, members]`. The other sequences stay as they are.
+    /// Appends to each sequence of `members` its newest token in `last` and then, `steps` times, the token chosen for it,
+    /// the last of which is not appended. Returns the chosen ids, `[steps, members]`. The other sequences stay as they are.
     ///
     /// # Errors
     /// As [`Session::feed`]; [`Error::Usage`] for another number of tokens, settings or generators than there are members,
@@ -95,8 +107,63 @@ impl<B: Backend> Session<'_, B> {
         members: &[usize],
         last: &[u32],
         steps: usize,
+        choice: Choice<'_>,
+    ) -> Result<Vec<u32>> {
+        numbers(self.decode_ids(members, last, steps, choice).await?)
+    }
+
+    /// [`Session::decode_some`] with [`u32::MAX`] where nothing could be chosen. What such a sequence gets afterwards means
+    /// nothing; the others are as they would be without it.
+    ///
+    /// # Errors
+    /// As [`Session::decode_some`], but for the last.
+    pub async fn decode_ids(
+        &mut self,
+        members: &[usize],
+        last: &[u32],
+        steps: usize,
         mut choice: Choice<'_>,
     ) -> Result<Vec<u32>> {
+        self.check_members(members, last, steps)?;
+        self.provided(&choice, members.len())?;
+        self.bring_settings(&choice)?;
+        self.members = members.to_vec();
+        let backend = &self.model.backend;
+        backend.upload(&self.round, self.index(0, -1), last)?;
+        let mut all = Vec::with_capacity(steps * members.len());
+        let begin: Vec<_> = members
+            .iter()
+            .map(|&i| self.length(i).unwrap_or(0))
+            .collect();
+        for &member in members {
+            self.grow(member, steps);
+        }
+        let length = |round: usize| ROUND.min(steps.saturating_sub(round * ROUND));
+        let nth = |session: &Self, round: usize| Round {
+            half: round % 2,
+            before: session.index(round, -1),
+            first: begin.iter().map(|first| first + round * ROUND).collect(),
+            steps: length(round),
+        };
+        self.record(&nth(self, 0), &mut choice).await?;
+        let mut ids = self.ids(0, length(0));
+        for round in 1..=steps.div_ceil(ROUND) {
+            // The device goes on with a round while the ids of the one before are on their way.
+            self.record(&nth(self, round), &mut choice).await?;
+            let next = self.ids(round, length(round));
+            all.extend(ids.await?);
+            ids = next;
+        }
+        Ok(all)
+    }
+
+    /// Whether `members` are sequences with room for `steps` more tokens, and `last` their newest ones.
+    pub(super) fn check_members(
+        &self,
+        members: &[usize],
+        last: &[u32],
+        steps: usize,
+    ) -> Result<()> {
         if last.len() != members.len() || members.is_empty() {
             return Err(Error::usage(
                 format!("{} tokens for {} sequences", last.len(), members.len()),
@@ -112,32 +179,7 @@ impl<B: Backend> Session<'_, B> {
                 ));
             }
         }
-        self.known(last)?;
-        self.provided(&choice, members.len())?;
-        self.bring_settings(&choice)?;
-        self.members = members.to_vec();
-        let backend = &self.model.backend;
-        backend.upload(&self.round, self.index(0, -1), last)?;
-        let mut all = Vec::with_capacity(steps * members.len());
-        let begin: Vec<_> = members
-            .iter()
-            .map(|&i| self.length(i).unwrap_or(0))
-            .collect();
-        for &member in members {
-            self.grow(member, steps);
-        }
-        let length = |round: usize| ROUND.min(steps.saturating_sub(round * ROUND));
-        self.record(0, &begin, length(0), &mut choice).await?;
-        let mut ids = self.ids(0, length(0));
-        for round in 1..=steps.div_ceil(ROUND) {
-            // The device goes on with a round while the ids of the one before are on their way.
-            self.record(round, &begin, length(round), &mut choice)
-                .await?;
-            let next = self.ids(round, length(round));
-            all.extend(numbers(ids.await?)?);
-            ids = next;
-        }
-        Ok(all)
+        self.known(last)
     }
 
     /// What the steps of a round will have chosen.
@@ -148,25 +190,20 @@ impl<B: Backend> Session<'_, B> {
     }
 
     /// Where the ids of step `step` of a round go: rounds use the halves of the buffer in turn.
-    fn index(&self, round: usize, step: isize) -> usize {
+    pub(super) fn index(&self, round: usize, step: isize) -> usize {
         let first = (round % 2 * ROUND) as isize;
         (first + step).rem_euclid(2 * ROUND as isize) as usize * self.members.len()
     }
 
-    /// Steps of a round, before whose decoding the members had `begin` tokens: nothing of them is read here.
-    async fn record(
-        &self,
-        round: usize,
-        begin: &[usize],
-        steps: usize,
-        choice: &mut Choice<'_>,
-    ) -> Result<()> {
+    /// Steps of a round: nothing of them is read here.
+    pub(super) async fn record(&self, round: &Round, choice: &mut Choice<'_>) -> Result<()> {
         let (m, n) = (self.model, self.members.len());
-        let first: Vec<_> = begin.iter().map(|length| length + round * ROUND).collect();
-        self.bring_numbers(self.index(round, 0), steps, choice)?;
-        self.bring_rows(&first, steps)?;
-        for step in 0..steps {
-            let [before, offset] = [-1, 0].map(|by| self.index(round, step as isize + by));
+        let Round { half, first, .. } = round;
+        let mut before = round.before;
+        self.bring_numbers(self.index(*half, 0), round.steps, choice)?;
+        self.bring_rows(first, round.steps)?;
+        for step in 0..round.steps {
+            let offset = self.index(*half, step as isize);
             let tokens = match first[..] {
                 [position] => Tokens::Run {
                     slot: self.members[0],
@@ -181,6 +218,7 @@ impl<B: Backend> Session<'_, B> {
             self.blocks(n, tokens, &mut NoTap).await?;
             m.head(&m.scratch.x, n, &self.logits).await?;
             self.choose(n, offset, choice).await?;
+            before = offset;
         }
         Ok(())
     }
@@ -203,8 +241,8 @@ impl<B: Backend> Session<'_, B> {
         ))
     }
 
-    /// Brings the row table of `steps` steps to the device, before which the members have `first` tokens. One sequence alone
-    /// needs none.
+    /// Brings the row table of `steps` steps to the device, before which the members have `first` tokens. One sequence
+    /// alone needs none.
     fn bring_rows(&self, first: &[usize], steps: usize) -> Result<()> {
         if first.len() == 1 || steps == 0 {
             return Ok(());
@@ -225,7 +263,7 @@ impl<B: Backend> Session<'_, B> {
         };
         let words: Vec<u32> = how
             .iter()
-            .flat_map(|how| self.drawing(how).words())
+            .flat_map(|how| how.draw_settings().words())
             .collect();
         if *self.uploaded.borrow() != words {
             self.model.backend.upload(&self.settings, 0, &words)?;
@@ -234,22 +272,13 @@ impl<B: Backend> Session<'_, B> {
         Ok(())
     }
 
-    /// What `how` means for one row.
-    fn drawing(&self, how: &Sampling) -> DrawSettings {
-        let greedy = how.temperature == 0.0;
-        DrawSettings {
-            k: match greedy {
-                true => 1,
-                false => how.top_k.clamp(1, MAX_TOP_K.min(self.model.config.vocab)),
-            },
-            temperature: if greedy { 1.0 } else { how.temperature },
-            top_p: how.top_p,
-            min_p: how.min_p,
-        }
-    }
-
     /// Brings the random numbers of `steps` steps to the device, those of the first one to index `offset` of the round.
-    fn bring_numbers(&self, offset: usize, steps: usize, choice: &mut Choice<'_>) -> Result<()> {
+    pub(super) fn bring_numbers(
+        &self,
+        offset: usize,
+        steps: usize,
+        choice: &mut Choice<'_>,
+    ) -> Result<()> {
         let Choice::Drawn(_, generators) = choice else {
             return Ok(());
         };
@@ -290,12 +319,18 @@ impl<B: Backend> Session<'_, B> {
         offset: usize,
         choice: &Choice<'_>,
     ) -> Result<()> {
-        let buffers = [&self.logits, &self.best, &self.best_logits];
-        self.choose_from(rows, buffers, offset, choice).await
+        let Some(adjust) = self.bring_adjustments()? else {
+            let buffers = [&self.logits, &self.best, &self.best_logits];
+            return self.choose_from(rows, buffers, offset, choice).await;
+        };
+        let logits = self.adjusted(adjust, rows).await?;
+        let buffers = [logits, &self.best, &self.best_logits];
+        self.choose_from(rows, buffers, offset, choice).await?;
+        self.count(adjust, rows, offset).await
     }
 
-    /// Chooses from `rows` rows of logits, with room for the best ids and logits of each; the ids go to index `offset` of the
-    /// round.
+    /// Chooses from `rows` rows of logits, with room for the best ids and logits of each; the ids go to index `offset` of
+    /// the round.
     pub(super) async fn choose_from(
         &self,
         rows: usize,
@@ -309,22 +344,40 @@ impl<B: Backend> Session<'_, B> {
             let argmax = Argmax { rows, n, offset };
             return m.backend.run(&argmax, &[logits, &self.round]).await;
         };
-        let k = how.iter().map(|how| self.drawing(how).k).max().unwrap_or(1);
-        let buffers = [logits, best, best_logits];
-        m.backend.run(&TopK { rows, n, k }, &buffers).await?;
-        let sample = Sample {
-            rows,
-            k,
-            offset,
-            shared: how.len() == 1,
-        };
-        let buffers = [best, best_logits, &self.settings, &self.random, &self.round];
-        m.backend.run(&sample, &buffers).await
+        let candidates = how.iter().map(|how| how.draw_settings().candidates());
+        let candidates: Vec<usize> = candidates.collect();
+        let shared = how.len() == 1;
+        // Each of the two ops leaves the other's rows alone.
+        let k = candidates.iter().max().map_or(0, |&k| k.min(n));
+        if k > 0 {
+            let buffers = [logits, best, best_logits];
+            m.backend.run(&TopK { rows, n, k }, &buffers).await?;
+            let sample = Sample {
+                rows,
+                k,
+                offset,
+                shared,
+            };
+            let buffers = [best, best_logits, &self.settings, &self.random, &self.round];
+            m.backend.run(&sample, &buffers).await?;
+        }
+        if candidates.contains(&0) {
+            let sample = SampleAll {
+                rows,
+                n,
+                offset,
+                shared,
+                least_k: SampleAll::LEAST_K,
+            };
+            let buffers = [logits, &self.settings, &self.random, &self.round];
+            m.backend.run(&sample, &buffers).await?;
+        }
+        Ok(())
     }
 }
 
 /// The ids, unless one says that there was nothing to choose.
-pub(super) fn numbers(ids: Vec<u32>) -> Result<Vec<u32>> {
+pub(crate) fn numbers(ids: Vec<u32>) -> Result<Vec<u32>> {
     match ids.iter().position(|&id| id == u32::MAX) {
         Some(index) => Err(Error::NonFinite {
             tensor: "logits of the next token".to_owned(),

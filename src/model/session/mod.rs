@@ -15,14 +15,21 @@ use crate::ops::attention::AttentionSplit;
 use crate::ops::sampling::DrawSettings;
 use std::cell::RefCell;
 
+mod adjust;
+mod ahead;
 mod decode;
 pub use decode::Choice;
+pub(crate) use decode::numbers;
+mod judge;
+pub use judge::Logprobs;
 mod next;
 mod prepare;
 mod score;
 mod speculate;
+mod step;
 pub use score::{IGNORED, Reference, Scored, Scorer, Segment};
 pub use speculate::{MAX_DRAFTED, Speculation};
+pub use step::Feed;
 
 /// Words of a session of `n_seqs` sequences: of all caches, and of the rest.
 pub(crate) fn words<B: Backend>(
@@ -35,7 +42,7 @@ pub(crate) fn words<B: Backend>(
     let rows = tile_rows(backend, n_seqs, options.exact);
     let rest = [
         AttentionSplit::most_words(n_seqs, c.head_dim, backend.facts().tuning.ranges),
-        product(&[rows, c.vocab]),
+        adjust::logit_words(rows, c.vocab),
         product(&[2, n_seqs, MAX_TOP_K]),
         product(&[2, n_seqs, 2 * decode::ROUND]),
         product(&[n_seqs, decode::ROUND, 2]),
@@ -102,7 +109,8 @@ impl<B: Backend> Model<B> {
         while cache.allocate().is_some() {}
         let ranges = backend.facts().tuning.ranges;
         let partials = AttentionSplit::most_words(n_seqs, c.head_dim, ranges);
-        let logits = tile_rows(backend, n_seqs, self.options.exact) * c.vocab;
+        let rows = tile_rows(backend, n_seqs, self.options.exact);
+        let logits = adjust::logit_words(rows, c.vocab);
         Ok(Session {
             model: self,
             members: (0..n_seqs).collect(),
@@ -116,6 +124,10 @@ impl<B: Backend> Model<B> {
             rows: backend.alloc("row table", n_seqs * decode::ROUND * 2)?,
             settings: backend.alloc("draw settings", n_seqs * DrawSettings::WORDS)?,
             uploaded: RefCell::default(),
+            judge: None,
+            adjust: None,
+            ahead: None,
+            changes: 0,
         })
     }
 }
@@ -146,6 +158,12 @@ pub struct Session<'m, B: Backend> {
     settings: B::Buffer,
     /// What is in `settings`.
     uploaded: RefCell<Vec<u32>>,
+    judge: Option<judge::Judge<B>>,
+    adjust: Option<adjust::Adjust<B>>,
+    /// A round that was begun before anybody asked for it.
+    ahead: Option<ahead::Ahead<'m>>,
+    /// How often the tokens of any sequence changed.
+    changes: u64,
 }
 
 impl<'m, B: Backend> Session<'m, B> {
@@ -166,8 +184,19 @@ impl<B: Backend> Session<'_, B> {
         self.cache.length(sequence)
     }
 
+    /// Whether sums are exact for any number of tokens.
+    pub fn is_exact(&self) -> bool {
+        self.model.options.exact
+    }
+
+    /// Most tokens of a sequence.
+    pub fn capacity(&self) -> usize {
+        self.cache.capacity()
+    }
+
     /// Forgets everything after `position`, of every sequence.
     pub fn rewind(&mut self, position: usize) {
+        self.changes += 1;
         for sequence in 0..self.cache.slots() {
             let length = self.length(sequence).unwrap_or(0).min(position);
             self.cache.set_length(sequence, length);
@@ -176,11 +205,13 @@ impl<B: Backend> Session<'_, B> {
 
     /// A new sequence, in the place of one that has ended; `None` where all go on.
     pub fn begin(&mut self) -> Option<usize> {
+        self.changes += 1;
         self.cache.allocate()
     }
 
     /// Ends a sequence: it takes no more tokens, and a new one may begin in its place.
     pub fn end(&mut self, sequence: usize) {
+        self.forget_adjustments(sequence);
         self.cache.free(sequence);
     }
 
@@ -257,6 +288,7 @@ impl<B: Backend> Session<'_, B> {
 
     /// Says that a sequence has `tokens` more.
     fn grow(&mut self, sequence: usize, tokens: usize) {
+        self.changes += 1;
         let length = self.length(sequence).unwrap_or(0);
         self.cache.set_length(sequence, length + tokens);
     }

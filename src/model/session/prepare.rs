@@ -1,9 +1,13 @@
 //! Making a device ready before the first token.
 
-use super::{Choice, Session};
+use super::{Choice, Feed, Session};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::model::choice::Sampling;
+use std::slice::from_ref;
+
+/// More tokens than any kernel for few of them takes.
+const MANY: usize = 17;
 
 impl<B: Backend> Session<'_, B> {
     /// Compiles what prompts of these lengths and decoding after them will need, in parallel, so that no token waits
@@ -38,7 +42,59 @@ impl<B: Backend> Session<'_, B> {
                     self.extend(&vec![0; length], first).await?; // as all others
                 }
                 if length == 1 {
-                    self.collect_step(position).await?;
+                    let all: Vec<_> = self.cache.taken().collect();
+                    self.collect_step(&all, position).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Compiles what [`Session::step`] and decoding any number of the session's sequences will need, in parallel. All slots are
+    /// free before and afterwards.
+    ///
+    /// # Errors
+    /// Failures of the device.
+    pub async fn prepare_steps(&mut self) -> Result<()> {
+        let backend = &self.model.backend;
+        if !backend.collect_pipelines()? {
+            return Ok(());
+        }
+        let collected = self.collect_steps().await;
+        for slot in 0..self.cache.slots() {
+            self.end(slot);
+        }
+        backend.compile_pipelines()?;
+        collected
+    }
+
+    /// Steps of all sizes, at the beginning of the context and at its end.
+    async fn collect_steps(&mut self) -> Result<()> {
+        let (slots, context) = (self.cache.slots(), self.cache.capacity());
+        while self.begin().is_some() {}
+        let longest = self.model.options.batch.min(context);
+        // Beyond these, all numbers of tokens take the same kernels.
+        let sizes = (0..=slots.min(MANY)).chain([slots].into_iter().filter(|&n| n > MANY));
+        for n in sizes {
+            let members: Vec<usize> = (0..n).collect();
+            let last = vec![0; n];
+            for position in [0, context - 1] {
+                if n > 0 {
+                    self.collect_step(&members, position).await?;
+                }
+                for tokens in [1, 8, 32, longest] {
+                    let tokens = tokens.min(longest - n.min(longest - 1));
+                    if n == slots || position + tokens > context {
+                        continue;
+                    }
+                    self.all_at(position);
+                    let tokens = vec![0; tokens];
+                    let piece = Feed {
+                        sequence: n,
+                        tokens: &tokens,
+                    };
+                    let choice = Choice::Greedy;
+                    self.step(&members, &last, &[piece], choice).await?;
                 }
             }
         }
@@ -52,14 +108,22 @@ impl<B: Backend> Session<'_, B> {
         }
     }
 
-    /// One step of decoding, with each way to choose.
-    async fn collect_step(&mut self, position: usize) -> Result<()> {
+    /// One step of decoding of some sequences, with each way to choose.
+    async fn collect_step(&mut self, members: &[usize], position: usize) -> Result<()> {
         let sampling = Sampling::default();
-        let last = vec![0; self.n_seqs()];
+        let all = Sampling {
+            top_k: 0,
+            ..sampling
+        };
+        let last = vec![0; members.len()];
         let mut generators = sampling.generators(last.len());
-        for choice in [Choice::Greedy, Choice::Drawn(&[sampling], &mut generators)] {
+        self.all_at(position);
+        let greedy = self.decode_some(members, &last, 1, Choice::Greedy);
+        greedy.await?;
+        for how in [sampling, all] {
             self.all_at(position);
-            self.decode(&last, 1, choice).await?;
+            let choice = Choice::Drawn(from_ref(&how), &mut generators);
+            self.decode_some(members, &last, 1, choice).await?;
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! Speculative decoding: a cheaper reading of the model drafts tokens, and the model itself checks all of them in one pass.
+//! Speculative decoding: somebody drafts tokens, and the model itself checks all of them in one pass.
 //!
-//! The sequences are those of decoding token by token: a draft only decides how many tokens a pass gives. Both readings use one
-//! cache. The draft leaves its keys and values where the pass that checks it puts the model's own, so that a draft sees the
-//! whole past as the model has it.
+//! The sequences are those of decoding token by token: a draft only decides how many tokens a pass gives. Drafts come from the
+//! caller, or from a cheaper reading of the model. Both readings use one cache: the cheaper one leaves its keys and values where
+//! the pass that checks it puts the model's own, so that it sees the whole past as the model has it.
 
 use super::decode::{ROUND, numbers};
 use super::{Choice, Session, Tokens};
@@ -18,9 +18,9 @@ use crate::random::SplitMix64;
 /// on every device.
 pub const MAX_DRAFTED: usize = 7;
 
-/// A model that drafts for a session, and room for what the session's own model says of the drafts.
+/// Room for what the session's own model says of drafts, and the model that drafts, if one does.
 pub struct Speculation<'m, B: Backend> {
-    draft: &'m Model<B>,
+    draft: Option<&'m Model<B>>,
     /// Most tokens that are drafted at once.
     most: usize,
     /// [most + 1, vocab], of whole tiles.
@@ -47,16 +47,29 @@ impl<'m, B: Backend> Session<'m, B> {
     pub fn speculation(&self, draft: &'m Model<B>, most: usize) -> Result<Speculation<'m, B>> {
         self.alone()?;
         let m = self.model;
-        let refuse = |what: String, hint: &str| Err(Error::usage(what, hint));
         if draft.config != m.config
             || draft.kv != m.kv
             || draft.options.context < self.cache.capacity()
         {
-            return refuse(
-                "a draft by a model of another shape".to_owned(),
+            return Err(Error::usage(
+                "a draft by a model of another shape",
                 "draft with fewer stages of the same model, loaded for the same context",
-            );
+            ));
         }
+        let room = self.draft_room(most)?;
+        Ok(Speculation {
+            draft: Some(draft),
+            ..room
+        })
+    }
+
+    /// Room for [`Session::check_drafts`] of at most `most` tokens.
+    ///
+    /// # Errors
+    /// As [`Session::speculation`].
+    pub fn draft_room(&self, most: usize) -> Result<Speculation<'m, B>> {
+        let m = self.model;
+        let refuse = |what: String, hint: &str| Err(Error::usage(what, hint));
         if most == 0 || most > MAX_DRAFTED {
             let hint = format!("draft from 1 to {MAX_DRAFTED}");
             return refuse(format!("drafts of {most} tokens"), &hint);
@@ -72,7 +85,7 @@ impl<'m, B: Backend> Session<'m, B> {
         }
         let rows = tile_rows(&m.backend, most + 1, m.options.exact);
         Ok(Speculation {
-            draft,
+            draft: None,
             most,
             logits: m.backend.alloc("logits of drafts", rows * m.config.vocab)?,
             best: m.backend.alloc("best ids", (most + 1) * MAX_TOP_K)?,
@@ -106,30 +119,79 @@ impl<'m, B: Backend> Session<'m, B> {
                 "draft fewer",
             ));
         }
+        let Some(draft) = with.draft else {
+            return Err(Error::usage(
+                "drafts without a model that drafts",
+                "make room with Session::speculation",
+            ));
+        };
         let m = self.model;
         m.backend.upload(&self.round, 0, &[last])?;
         self.bring_both(steps, &choice)?;
         self.bring_settings(&choice)?;
-        self.model = with.draft;
+        self.model = draft;
         let drafted = self.draft(steps, &choice).await;
         self.model = m;
         drafted?;
-        self.verify(with, steps, &choice).await?;
-        let ids = m
+        self.verify(with, 0, steps, &choice).await?;
+        numbers(self.accept(0, steps, &mut choice).await?)
+    }
+
+    /// Appends `last` (the newest token of a sequence) and what follows it: `drafts` are tokens that may follow, of which the
+    /// model keeps those that it chooses itself, and then it adds one. Returns the ids as [`Session::speculate`] does, with
+    /// [`u32::MAX`] where nothing could be chosen.
+    ///
+    /// # Errors
+    /// As [`Session::decode_some`]; [`Error::Usage`] for more drafts than there is room for in `with`, or none.
+    pub async fn check_drafts(
+        &mut self,
+        with: &Speculation<'m, B>,
+        (sequence, last): (usize, u32),
+        drafts: &[u32],
+        mut choice: Choice<'_>,
+    ) -> Result<Vec<u32>> {
+        let steps = drafts.len();
+        let ids = [&[last], drafts].concat();
+        self.known(&ids)?;
+        self.room(sequence, steps + 1)?;
+        self.provided(&choice, 1)?;
+        if steps == 0 || steps > with.most {
+            return Err(Error::usage(
+                format!("{steps} drafts where from 1 to {} may be", with.most),
+                "draft fewer",
+            ));
+        }
+        self.members = vec![sequence];
+        self.model.backend.upload(&self.round, 0, &ids)?;
+        self.bring_both(steps, &choice)?;
+        self.bring_settings(&choice)?;
+        self.verify(with, sequence, steps, &choice).await?;
+        self.accept(sequence, steps, &mut choice).await
+    }
+
+    /// Reads the drafts of a round and what the model chose, and keeps what is right.
+    async fn accept(
+        &mut self,
+        sequence: usize,
+        steps: usize,
+        choice: &mut Choice<'_>,
+    ) -> Result<Vec<u32>> {
+        let ids = self
+            .model
             .backend
             .download(&self.round, 0, ROUND + steps + 1)
             .await?;
         let (drafts, chosen) = (&ids[1..=steps], &ids[ROUND..]);
         let right = drafts.iter().zip(chosen).take_while(|(a, b)| a == b);
         let accepted = right.count();
-        self.grow(0, accepted + 1);
-        if let Choice::Drawn(_, generators) = &mut choice {
+        self.grow(sequence, accepted + 1);
+        if let Choice::Drawn(_, generators) = choice {
             // numbers of tokens that were not kept are still to come
             for _ in 0..=accepted {
                 generators[0].next_u32();
             }
         }
-        numbers(chosen[..=accepted].to_vec())
+        Ok(chosen[..=accepted].to_vec())
     }
 
     /// Random numbers of the tokens to come: those that the draft draws with, and behind them the same for the model, one more.
@@ -164,13 +226,14 @@ impl<'m, B: Backend> Session<'m, B> {
     async fn verify(
         &self,
         with: &Speculation<'m, B>,
+        slot: usize,
         steps: usize,
         choice: &Choice<'_>,
     ) -> Result<()> {
         let (m, rows) = (self.model, steps + 1);
         m.embed(&self.round, 0, rows).await?;
-        let position = self.position();
-        self.blocks(rows, Tokens::Steps { position }, &mut NoTap)
+        let position = self.length(slot).unwrap_or(0);
+        self.blocks(rows, Tokens::Steps { slot, position }, &mut NoTap)
             .await?;
         m.head(&m.scratch.x, rows, &with.logits).await?;
         let from = [&with.logits, &with.best, &with.best_logits];
@@ -191,6 +254,40 @@ impl<'m, B: Backend> Session<'m, B> {
         self.cache.set_length(0, position);
         backend.compile_pipelines()?;
         collected
+    }
+
+    /// Compiles what [`Session::check_drafts`] will need, of every number of drafts. The sequences stay as they are.
+    ///
+    /// # Errors
+    /// Failures of the device.
+    pub async fn prepare_drafts(&mut self, with: &Speculation<'m, B>) -> Result<()> {
+        let backend = &self.model.backend;
+        if self.cache.capacity() <= with.most || !backend.collect_pipelines()? {
+            return Ok(());
+        }
+        let before = self.length(0);
+        self.cache.allocate_slot(0, 0);
+        let collected = self.collect_drafts(with).await;
+        match before {
+            Some(length) => self.cache.set_length(0, length),
+            None => self.cache.free(0),
+        }
+        backend.compile_pipelines()?;
+        collected
+    }
+
+    async fn collect_drafts(&mut self, with: &Speculation<'m, B>) -> Result<()> {
+        let sampling = Sampling::default();
+        for position in [0, self.cache.capacity() - with.most - 1] {
+            for most in 1..=with.most {
+                let (drafts, mut generators) = (vec![0; most], sampling.generators(1));
+                for choice in [Choice::Greedy, Choice::Drawn(&[sampling], &mut generators)] {
+                    self.cache.set_length(0, position);
+                    self.check_drafts(with, (0, 0), &drafts, choice).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn collect_speculation(&mut self, with: &Speculation<'m, B>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Inputs that the ops of this wing are checked and timed on.
 
-use super::{CastF16, Copy, Fill, Gather, Noise, PADDING};
+use super::{CastF16, Copy, CopyWithin, Fill, Gather, Noise, PADDING};
 use crate::ops::*;
 
 /// Whole rows, some columns of wider ones, and four values.
@@ -26,6 +26,17 @@ pub(super) fn copy() -> Vec<Case<Copy>> {
         Case::new("", Copy { quads }, data)
     };
     [1, 4101].map(case).into()
+}
+
+/// One word, ranges that touch, forwards and backwards, and several workgroups; words around them stay as they are.
+pub(super) fn copy_within() -> Vec<Case<CopyWithin>> {
+    let case = |(src, dst, words)| {
+        let op = CopyWithin { src, dst, words };
+        let before = noise_u32(3, op.lengths()[0] + 9);
+        Case::new("", op, vec![Data::Words(before)])
+    };
+    let shapes = [(0, 1, 1), (5, 12, 7), (16_430, 3, 16_423)];
+    shapes.map(case).into()
 }
 
 /// One word, and several workgroups with some words more; words behind the last one stay as they are.

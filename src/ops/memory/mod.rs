@@ -3,12 +3,14 @@
 mod cases;
 mod cast_f16;
 mod copy;
+mod copy_within;
 mod fill;
 mod gather;
 mod noise;
 
 pub use cast_f16::*;
 pub use copy::*;
+pub use copy_within::*;
 pub use fill::*;
 pub use gather::*;
 pub use noise::*;

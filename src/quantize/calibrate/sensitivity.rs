@@ -199,6 +199,7 @@ async fn compare<B: Backend>(
         let dense = std::mem::replace(slot(&mut model, alone.stack), quantized);
         let mut scorer = Scorer::new(&model, Some(&reference), longest)?;
         let scores = scorer.score(&segments).await?;
+        drop(scorer);
         let divergences = scores.iter().filter_map(|s| s.reference);
         let sum: f64 = divergences.map(|r| f64::from(r.divergence)).sum();
         *slot(&mut model, alone.stack) = dense;

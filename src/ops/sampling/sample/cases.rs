@@ -61,6 +61,40 @@ pub(super) fn cases() -> Vec<Case<Sample>> {
     let mut rows = [sorted(7, 2.0), vec![f32::NAN; 7], sorted(7, 9.0)].concat();
     rows[14] = f32::INFINITY;
     cases.push(case("data=mixed", &rows, &[usual(7)], &random[..3]));
+    let lowest = [f32::NEG_INFINITY; 4];
+    cases.push(case("data=lowest", &lowest, &[usual(7)], &[7]));
+    // rows that are drawn elsewhere, and rows that take the best one
+    let elsewhere = [
+        settings(0, 1.0, 1.0, 0.0),
+        settings(20, 0.0, 1.0, 0.0),
+        settings(257, 1.0, 1.0, 0.0),
+        settings(300, 0.0, 0.0, 1.0),
+        settings(41, 1.0, 1.0, 0.0),
+        settings(40, 1.0, 1.0, 0.0),
+    ];
+    let rows: Vec<f32> = (0..6).flat_map(|_| sorted(100, 0.5)).collect();
+    cases.push(case("how=elsewhere", &rows, &elsewhere, &random));
+    cases.extend(ties());
+    cases
+}
+
+/// Equals of the k-th, and candidates that are equals only once the temperature has divided them.
+fn ties() -> Vec<Case<Sample>> {
+    let mut cases = Vec::new();
+    let coarse: Vec<f32> = sorted(64, 4.0).iter().map(|v| v.round()).collect();
+    let close: Vec<f32> = (0..64).map(|i| 8.0 - i as f32 * 1e-6).collect();
+    let random = noise_u32(76, 8);
+    for (note, row) in [("data=ties", &coarse), ("data=close", &close)] {
+        let rows = row.repeat(random.len());
+        for how in [
+            settings(10, 1.0, 1.0, 0.0),
+            settings(10, 70.0, 0.3, 0.0),
+            settings(3, 1e30, 1.0, 0.9),
+        ] {
+            let note = format!("{note},temperature={}", how.temperature);
+            cases.push(case(&note, &rows, &[how], &random));
+        }
+    }
     cases
 }
 
@@ -80,7 +114,9 @@ fn case(note: &str, logits: &[f32], how: &[DrawSettings], random: &[u32]) -> Cas
         offset: 2,
         shared: how.len() == 1,
     };
-    let ids: Vec<u32> = (0..logits.len() as u32).map(|i| 1000 + 7 * i).collect();
+    let ids: Vec<u32> = (0..logits.len() as u32)
+        .map(|i| 1000 + i * 7919 % 10_007)
+        .collect();
     let settings: Vec<u32> = how.iter().flat_map(DrawSettings::words).collect();
     let data = vec![
         Data::u32(&ids),
@@ -93,16 +129,22 @@ fn case(note: &str, logits: &[f32], how: &[DrawSettings], random: &[u32]) -> Cas
 }
 
 pub(super) fn bench_cases() -> Vec<BenchCase<Sample>> {
-    use Made::{Bits, Floats, Words, Zeros};
-    let each = |rows| {
+    use Made::{Bits, Words, Zeros};
+    let each = |(rows, k): (usize, usize)| {
+        let how = settings(k, 0.8, 0.95, 0.05);
         let op = Sample {
             rows,
-            k: 40,
+            k: how.candidates(),
             offset: 0,
             shared: true,
         };
-        let settings = Words(settings(40, 0.8, 0.95, 0.05).words().to_vec());
-        bench::case("", op, &[Bits, Floats, settings, Bits, Zeros])
+        let logits = sorted(op.k, 8.0).repeat(rows).into_iter().map(f32::to_bits);
+        let settings = Words(how.words().to_vec());
+        bench::case(
+            "",
+            op,
+            &[Bits, Words(logits.collect()), settings, Bits, Zeros],
+        )
     };
-    [1, 8].map(each).into()
+    [(1, 40), (8, 40), (1, 256)].map(each).into()
 }

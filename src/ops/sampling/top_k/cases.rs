@@ -41,8 +41,14 @@ fn case(note: &str, rows: usize, k: usize, x: &[f32]) -> Case<TopK> {
 
 pub(super) fn bench_cases() -> Vec<BenchCase<TopK>> {
     use Made::{Floats, Zeros};
-    let each = |(rows, n)| bench::case("", TopK { rows, n, k: 40 }, &[Floats, Zeros, Zeros]);
-    [(1, bench::VOCAB), (1, 128_256), (8, bench::VOCAB)]
-        .map(each)
-        .into()
+    let each = |(rows, n, k)| bench::case("", TopK { rows, n, k }, &[Floats, Zeros, Zeros]);
+    [
+        (1, bench::VOCAB, 40),
+        (1, bench::VOCAB, 64),
+        (1, bench::VOCAB, 256),
+        (1, 128_256, 64),
+        (8, bench::VOCAB, 64),
+    ]
+    .map(each)
+    .into()
 }
