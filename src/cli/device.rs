@@ -2,8 +2,9 @@
 
 use super::args::DeviceArgs;
 use super::out;
-use crate::backend::{Backend, Cpu, Device, DeviceOptions, Options};
+use crate::backend::{Backend, Cpu, Device, DeviceOptions, Options, block_on};
 use crate::error::{Error, Result};
+use crate::generate::{self, Model, ModelFiles};
 
 /// Mesa's device-selection layer complains on standard error when there is no desktop, at every look for
 /// adapters. It only reorders them, which the choice of a device does itself.
@@ -16,6 +17,23 @@ pub(super) fn silence_layers() {
             std::env::set_var("NODEVICE_SELECT", "1")
         };
     }
+}
+
+/// Brings a model onto `device`, with a bar of its progress if `show`.
+pub(super) fn load(
+    files: ModelFiles,
+    device: &Device,
+    options: generate::Options,
+    show: bool,
+) -> Result<Model> {
+    let bar = out::progress(show, files.config().linears().len());
+    let mut progress = |name: &str| {
+        bar.set_message(name.to_owned());
+        bar.inc(1);
+    };
+    let model = block_on(device, files.load_async(device, options, &mut progress));
+    bar.finish_and_clear();
+    model
 }
 
 /// Something that runs on a device: what a command does once its device is chosen.

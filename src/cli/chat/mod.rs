@@ -4,9 +4,9 @@ use super::args::{ActivationName, BatchArgs, DeviceArgs, PathArgs, RecipeArgs};
 use super::generate::SamplingArgs;
 use super::source::{self, ModelArgs};
 use super::{device, out};
-use crate::backend::{Backend, Device, block_on};
+use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::generate::{Model, ModelFiles, Options};
+use crate::generate::{ModelFiles, Options};
 use crate::model::{Recipe, Sampler};
 use std::path::PathBuf;
 
@@ -95,7 +95,7 @@ impl Chat {
         let options = self.options(recipe, files.config().context);
         let mut input = Input::open(self.history.as_deref())?;
         let device = device::open(&self.device)?;
-        let model = load(files, &device, options, input.is_person())?;
+        let model = device::load(files, &device, options, input.is_person())?;
         if let Some(origin) = origin {
             out::note(&format!("note: {origin}"));
         }
@@ -133,17 +133,6 @@ impl Chat {
             ..Options::default()
         }
     }
-}
-
-fn load(files: ModelFiles, device: &Device, options: Options, show: bool) -> Result<Model> {
-    let bar = out::progress(show, files.config().linears().len());
-    let mut progress = |name: &str| {
-        bar.set_message(name.to_owned());
-        bar.inc(1);
-    };
-    let model = block_on(device, files.load_async(device, options, &mut progress));
-    bar.finish_and_clear();
-    model
 }
 
 /// Reads lines and does what they say. What a line says wrong does not end the conversation, unless nobody is there to

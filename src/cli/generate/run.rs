@@ -1,8 +1,8 @@
 //! One prompt from the command line: loaded, continued, printed.
 
-use crate::backend::{Backend, Device, block_on};
+use crate::backend::{Backend, Device};
 use crate::cli::args::ActivationName;
-use crate::cli::out;
+use crate::cli::{device, out};
 use crate::error::Result;
 use crate::generate::{Finish, Generator, Model, ModelFiles, Options};
 use serde::Serialize;
@@ -92,15 +92,7 @@ impl Run {
     }
 
     fn load(self, device: &Device) -> Result<Model> {
-        let bar = out::progress(!self.json, self.files.config().linears().len());
-        let mut progress = |name: &str| {
-            bar.set_message(name.to_owned());
-            bar.inc(1);
-        };
-        let load = self.files.load_async(device, self.options, &mut progress);
-        let model = block_on(device, load);
-        bar.finish_and_clear();
-        model
+        device::load(self.files, device, self.options, !self.json)
     }
 }
 

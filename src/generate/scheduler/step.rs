@@ -3,6 +3,7 @@
 use super::active::Active;
 use super::{Event, RequestId, Scheduler};
 use crate::error::{Error, Result};
+use crate::model::session::numbers;
 use crate::model::{Choice, Feed, Logprobs, Sampling};
 use crate::random::SplitMix64;
 use web_time::Instant;
@@ -281,12 +282,7 @@ impl<'m> Scheduler<'m> {
             return;
         };
         let name = active.id;
-        if id == u32::MAX {
-            let failed = Error::NonFinite {
-                tensor: "logits of the next token".to_owned(),
-                index: 0,
-                value: f32::NAN,
-            };
+        if let Err(failed) = numbers(vec![id]) {
             self.fail(slot, failed, events);
             return;
         }

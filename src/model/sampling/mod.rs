@@ -165,25 +165,8 @@ impl Sampler {
         Ok(token)
     }
 
-    /// Chooses the `steps` tokens after `last` on the device, without waiting in between; the last one is not appended.
-    /// Only where [`Sampler::wants`] is not [`Wants::All`].
-    ///
-    /// # Errors
-    /// As [`Session::decode`].
-    pub async fn follow<B: Backend>(
-        &mut self,
-        session: &mut Session<'_, B>,
-        last: u32,
-        steps: usize,
-    ) -> Result<Vec<u32>> {
-        let Wants::Drawn = self.wants() else {
-            return session.decode(&[last], steps, Choice::Greedy).await;
-        };
-        let choice = Choice::Drawn(from_ref(&self.how), from_mut(&mut self.random));
-        session.decode(&[last], steps, choice).await
-    }
-
-    /// [`Sampler::follow`], which then begins `next` more steps and does not wait for them.
+    /// Chooses the tokens of `steps` steps after `last` on the device, without waiting in between, and begins `next` more steps
+    /// without waiting for them; the last token is not appended. Only where [`Sampler::wants`] is not [`Wants::All`].
     ///
     /// # Errors
     /// As [`Session::decode_ahead`].
@@ -191,18 +174,18 @@ impl Sampler {
         &mut self,
         session: &mut Session<'_, B>,
         last: u32,
-        steps: [usize; 2],
+        [steps, next]: [usize; 2],
     ) -> Result<Vec<u32>> {
         let choice = match self.wants() {
             Wants::Drawn => Choice::Drawn(from_ref(&self.how), from_mut(&mut self.random)),
             _ => Choice::Greedy,
         };
         let last = [last];
-        let ids = session.decode_ahead(&[0], &last, steps, choice);
+        let ids = session.decode_ahead(&[0], &last, [steps, next], choice);
         numbers(ids.await?)
     }
 
-    /// [`Sampler::follow`] with drafts: chooses some of the `steps + 1` tokens after `last`, the same that it would choose.
+    /// [`Sampler::follow_ahead`] with drafts: chooses some of the `steps + 1` tokens after `last`, the same that it would choose.
     ///
     /// # Errors
     /// As [`Session::speculate`].
@@ -220,7 +203,7 @@ impl Sampler {
         session.speculate(with, last, steps, choice).await
     }
 
-    /// [`Sampler::follow`] with tokens that may follow: chooses some tokens after `last`, the same that it would choose.
+    /// [`Sampler::follow_ahead`] with tokens that may follow: chooses some tokens after `last`, the same that it would choose.
     ///
     /// # Errors
     /// As [`Session::check_drafts`].

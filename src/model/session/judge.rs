@@ -72,10 +72,7 @@ impl<B: Backend> Session<'_, B> {
             ));
         }
         self.known(tokens)?;
-        let judge = match self.judge.take() {
-            Some(judge) => judge,
-            None => Judge::new(self)?,
-        };
+        let judge = self.take_judge()?;
         let mut all = Vec::with_capacity(tokens.len());
         let mut failed = None;
         for (i, tokens) in tokens.chunks(ROWS).enumerate() {
@@ -86,6 +83,11 @@ impl<B: Backend> Session<'_, B> {
         }
         self.judge = Some(judge);
         failed.map_or(Ok(all), Err)
+    }
+
+    /// The buffers for judging, which the caller puts back.
+    fn take_judge(&mut self) -> Result<Judge<B>> {
+        self.judge.take().map_or_else(|| Judge::new(self), Ok)
     }
 
     /// [`Session::logprobs`] of some rows of the last step.
@@ -128,10 +130,7 @@ impl<B: Backend> Session<'_, B> {
                 "give every token its target",
             ));
         }
-        let judge = match self.judge.take() {
-            Some(judge) => judge,
-            None => Judge::new(self)?,
-        };
+        let judge = self.take_judge()?;
         let all = self.feed_with(&judge, sequence, [tokens, targets], top);
         let all = all.await;
         self.judge = Some(judge);

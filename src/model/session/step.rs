@@ -129,13 +129,6 @@ impl<B: Backend> Session<'_, B> {
         self.cache.allocate_slot(slot, tokens)
     }
 
-    /// Forgets all but the first `tokens` tokens of a sequence.
-    pub fn truncate(&mut self, sequence: usize, tokens: usize) {
-        self.changes += 1;
-        let length = self.length(sequence).unwrap_or(0);
-        self.cache.set_length(sequence, length.min(tokens));
-    }
-
     /// Gives sequence `dst` the keys and values of the first `tokens` tokens of slot `src`, instead of its own. The caller
     /// knows that they are there: `src` may be a free slot whose sequence had as many.
     ///

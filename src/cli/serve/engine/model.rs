@@ -5,10 +5,10 @@ use crate::backend::{Backend, Device, block_on};
 use crate::cli::serve::args::EngineArgs;
 use crate::cli::serve::facts::Facts;
 use crate::cli::serve::limits;
-use crate::cli::{device, out, source};
+use crate::cli::{device, source};
 use crate::error::Result;
 use crate::generate::scheduler::{Event, Refused, Request, RequestId, Scheduler, SchedulerOptions};
-use crate::generate::{Model, ModelFiles, Options};
+use crate::generate::{ModelFiles, Options};
 
 /// A model that is loaded as the options say, as often as is needed.
 pub(in crate::cli::serve) struct Loading {
@@ -37,7 +37,7 @@ impl Build for Loading {
             allow_nonfinite: args.recipe.allow_nonfinite,
             ..Options::default()
         };
-        let model = load(files, &device, options)?;
+        let model = device::load(files, &device, options, true)?;
         let options = SchedulerOptions {
             parallel: args.parallel.into(),
             context,
@@ -57,17 +57,6 @@ impl Build for Loading {
         device::report_check(&device);
         Ok(())
     }
-}
-
-fn load(files: ModelFiles, device: &Device, options: Options) -> Result<Model> {
-    let bar = out::progress(true, files.config().linears().len());
-    let mut progress = |name: &str| {
-        bar.set_message(name.to_owned());
-        bar.inc(1);
-    };
-    let model = block_on(device, files.load_async(device, options, &mut progress));
-    bar.finish_and_clear();
-    model
 }
 
 struct Running<'m> {
