@@ -14,6 +14,10 @@ use std::time::Duration;
 /// Longest that anything of a script is waited for: longer than any test waits for what it wants to see.
 const LONGEST: Duration = Duration::from_secs(90);
 
+/// Longest that a step waits to be told what it does. Requests are taken between steps, so one that came just after a step
+/// had begun must not wait for the script, which itself may wait for that request.
+const BETWEEN: Duration = Duration::from_millis(5);
+
 /// What a step does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
@@ -68,6 +72,16 @@ impl Script {
             assert!(!waited.timed_out(), "what a test waits for does not come");
             state = woken;
         }
+    }
+
+    /// What the next step does, if that is told soon.
+    fn next(&self) -> Option<Step> {
+        let next = |state: &mut State| state.steps.pop_front().or(state.endless);
+        let mut state = self.0.0.lock().expect("a script");
+        next(&mut state).or_else(|| {
+            let (mut state, _) = self.0.1.wait_timeout(state, BETWEEN).expect("a script");
+            next(&mut state)
+        })
     }
 
     /// Lets these steps be taken.
@@ -169,13 +183,13 @@ impl Engine for Fake {
     }
 
     fn step(&mut self, events: &mut Vec<(RequestId, Event)>) -> Result<()> {
-        match self
-            .script
-            .wait(|state| state.steps.pop_front().or(state.endless))
-        {
-            Step::Lose => return Err(Error::device("the device is lost", "buy another one")),
-            Step::Panic => panic!("a mistake"),
-            Step::Tokens => {}
+        match self.script.next() {
+            None => return Ok(()),
+            Some(Step::Lose) => {
+                return Err(Error::device("the device is lost", "buy another one"));
+            }
+            Some(Step::Panic) => panic!("a mistake"),
+            Some(Step::Tokens) => {}
         }
         for (id, request, tokens) in &mut self.requests {
             if *tokens == 0 {
