@@ -112,6 +112,10 @@ fn errors_are_what_the_quantizer_reports_for_odd_sizes_too() {
         Granularity::Row,
         Granularity::Group(64),
         Granularity::Group(128),
+        Granularity::Tile {
+            rows: 64,
+            columns: 64,
+        },
     ];
     for layer in &look(&files).layers {
         let r = values(&files, layer);

@@ -98,6 +98,10 @@ fn every_recipe_agrees_in_lockstep() {
             Granularity::Tensor,
             Granularity::Row,
             Granularity::Group(16),
+            Granularity::Tile {
+                rows: 4,
+                columns: 16,
+            },
         ] {
             for mode in [Activations::Int16, Activations::Int8, Activations::Float] {
                 let options = options(PHASE, granularity, mode);

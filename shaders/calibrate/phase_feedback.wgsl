@@ -12,7 +12,7 @@ struct Params {
     pairs: u32,
     group: u32,
     groups: u32,
-    by_row: u32,
+    block_rows: u32, // that share scales
     first: u32, // pair of the block
     count: u32, // pairs of the block
 }
@@ -112,7 +112,7 @@ fn phase_feedback(
         let t = vec4(weight[at], weight[at + 1u], weight[at + columns], weight[at + columns + 1u]);
         let f = vec3(l[2u * c * (SPAN + 1u)], l[2u * c * (SPAN + 1u) + SPAN], l[(2u * c + 1u) * (SPAN + 1u)]);
         let column = order[pair];
-        let scale_block = select(0u, row, p.by_row == 1u);
+        let scale_block = row / p.block_rows;
         phase_load_scales((scale_block * p.groups + column / p.group) * 4u * STAGES);
         let found = choose(shifted(t, sum, f), f);
         let u = phase_sum(found.x, 0u);

@@ -57,7 +57,7 @@ fn phase_nearest(
     let word = index % words;
     var found = array<u32, 8>();
     for (var c = 16u * word; c < min(16u * word + 16u, p.half); c++) {
-        let scale_block = select(0u, p.first_row + row, p.by_row == 1u);
+        let scale_block = (p.first_row + row) / p.block_rows;
         phase_load_scales((scale_block * p.groups + c / p.group) * 4u * STAGES);
         let z = parts_at(row, c);
         let u = chosen(z.xy, 0u);

@@ -22,7 +22,7 @@ struct Pairs {
 
 // The index of the first scales of a group: those of the stages of U, if there is one, then of W.
 fn columns_scales(row: u32, group: u32) -> u32 {
-    let scale_block = select(0u, p.first_row + row, p.by_row == 1u);
+    let scale_block = (p.first_row + row) / p.block_rows;
     return (scale_block * p.groups + group) * MATRICES * p.stages;
 }
 

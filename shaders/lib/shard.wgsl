@@ -12,7 +12,7 @@ struct Params {
     half: u32,       // complex
     group: u32,      // complex columns that share scales: a multiple of 16, or all
     groups: u32,
-    by_row: u32,     // 0: one scale block for all rows, 1: one for each row
+    block_rows: u32, // rows that share scales
     stages: u32,
     exponent: i32,
 }

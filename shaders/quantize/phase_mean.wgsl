@@ -1,12 +1,13 @@
 // Computes: scale = max(sum / count, least): exact 64-bit sums, one division, one rounding
 // Inputs: sums and counts of phase_scale
-// Work split: where all rows share a scale, one workgroup owns one scale and its invocations share the rows; otherwise every
+// Work split: where rows share a scale, one workgroup owns one scale and its invocations share the rows; otherwise every
 //             invocation owns one scale
 // Shapes: sums [rows, groups, matrices, 2] of (low, high, count); scales [blocks, groups, matrices, stages, 2], of `stage` alone
 
 struct Params {
-    rows: u32,   // that share one scale: all of them, or 1
-    scales: u32, // of this stage
+    rows: u32,
+    block_rows: u32, // that share one scale
+    scales: u32,     // of this stage and a block of rows
     stages: u32,
     stage: u32,
     exponent: i32,
@@ -28,13 +29,16 @@ fn phase_mean(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let index = wg.x + wg.y * nwg.x;
-    let together = p.rows > 1u;
+    let together = p.block_rows > 1u;
     let scale = select(index * WIDTH + lane, index, together);
-    let first = select(0u, lane, together);
+    let block = scale / p.scales;
+    let first = block * p.block_rows + select(0u, lane, together);
+    let end = min(p.rows, (block + 1u) * p.block_rows);
+    let there = block * p.block_rows < p.rows;
     var total = vec3<u32>();
-    if scale < p.scales {
-        for (var row = first; row < p.rows; row += WIDTH) {
-            let at = (row * p.scales + scale) * 3u;
+    if there {
+        for (var row = first; row < end; row += WIDTH) {
+            let at = (row * p.scales + scale % p.scales) * 3u;
             total = vec3(wide_add(total.xy, vec2(sums[at], sums[at + 1u])), total.z + sums[at + 2u]);
         }
     }
@@ -50,7 +54,7 @@ fn phase_mean(
             workgroupBarrier();
         }
     }
-    if scale < p.scales && (lane == 0u || !together) {
+    if there && (lane == 0u || !together) {
         let mean = fixed_mean(totals[lane].xy, totals[lane].z, p.exponent, p.least);
         // scale = ((block, group, matrix), axis)
         scales[((scale >> 1u) * p.stages + p.stage) * 2u + (scale & 1u)] = bitcast<f32>(mean);

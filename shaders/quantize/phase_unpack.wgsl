@@ -33,7 +33,7 @@ fn phase_unpack(
         return;
     }
     let words = (p.half + 15u) / 16u;
-    let scale_block = select(0u, p.first_row + row, p.by_row == 1u);
+    let scale_block = (p.first_row + row) / p.block_rows;
     for (var c = lane; c < p.half; c += WIDTH) {
         let word = row * MATRICES * p.stages * words + c / 16u;
         let scale = (scale_block * p.groups + c / p.group) * 2u * MATRICES * p.stages;

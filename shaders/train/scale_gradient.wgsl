@@ -2,12 +2,12 @@
 //           behind the first stages stay as they are
 // Inputs: sums along the codes, and the scales
 // Work split: where every row has scales of its own, one invocation owns one scale, otherwise a workgroup does
-// Shapes: x [rows, width]; scales, gradient [cells, width]; cells is rows, or 1
+// Shapes: x [rows, width]; scales, gradient [rows / block_rows, width]
 
 struct Params {
     rows: u32,
     width: u32,
-    by_row: u32,
+    block_rows: u32, // that share scales
     stages: u32,
     n_active: u32,
 }
@@ -30,19 +30,20 @@ fn scale_gradient(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let group = wg.x + wg.y * nwg.x;
-    if p.by_row == 1u {
+    if p.block_rows == 1u {
         let i = group * WIDTH + lane;
         if i < p.rows * p.width && kept(i) {
             gradient[i] = scales[i] * x[i];
         }
         return;
     }
-    if group >= p.width || !kept(group) {
+    let first = group / p.width * p.block_rows;
+    if first >= p.rows || !kept(group) {
         return;
     }
     var sum = 0.0;
-    for (var row = lane; row < p.rows; row += WIDTH) {
-        sum += x[row * p.width + group];
+    for (var row = first + lane; row < min(p.rows, first + p.block_rows); row += WIDTH) {
+        sum += x[row * p.width + group % p.width];
     }
     sum = reduce_sum(lane, sum);
     if lane == 0u {

@@ -49,8 +49,8 @@ pub(super) struct RecipeArgs {
     /// stages only
     #[arg(long, value_name = "T", value_parser = StageList::from_str)]
     pub stages: Option<StageList>,
-    /// Which weights share scales: tensor (the papers'), row, group:N complex inputs of a row (N a multiple of 16), or, with
-    /// `--calibrate`, tile:RxN: R complex outputs of N complex inputs
+    /// Which weights share scales: tensor (the papers'), row, group:N complex inputs of a row (N a multiple of 16), tile:N
+    /// complex outputs of as many complex inputs, or tile:RxN: R complex outputs of N complex inputs
     #[arg(long, value_parser = Granularity::from_str)]
     pub granularity: Option<Granularity>,
     /// Representation of the linear layers
@@ -304,8 +304,15 @@ mod tests {
             columns: 32,
         };
         assert_eq!("tile:4x32".parse(), Ok(tile));
+        let square = Granularity::Tile {
+            rows: 64,
+            columns: 64,
+        };
+        assert_eq!("tile:64".parse(), Ok(square));
         for bad in [
             "tile:4",
+            "tile:",
+            "tile:0",
             "tile:0x16",
             "tile:4x20",
             "tile:x16",

@@ -65,7 +65,7 @@ struct Given {
     /// Residual stages of fairy2i: bits per weight [default: 2]
     #[arg(long, value_name = "1..4", value_parser = clap::value_parser!(u8).range(1..=4))]
     stages: Option<u8>,
-    /// Which weights share scales: tensor, row or group:N [default: tensor]
+    /// Which weights share scales: tensor, row, group:N, tile:N or tile:RxN [default: tensor]
     #[arg(long)]
     granularity: Option<String>,
     /// How activations enter quantized layers on the way forward [default: float]

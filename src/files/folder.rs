@@ -135,7 +135,7 @@ impl Folder {
                 let values = bytes.chunks_exact(4).map(|b| {
                     f32::from_le_bytes([b[0], b[1], b[2], b[3]]) // checked to be F32
                 });
-                let (index, value) = weights::bad_scale(self.recipe.method, values)?;
+                let (index, value) = weights::bad_scale(values)?;
                 Some(format!("`{name}` element {index} is {value}, not a scale"))
             })
             .collect()

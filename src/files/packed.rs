@@ -50,7 +50,8 @@
 //!   `8 (j % 4) + 2 (j / 4)` (j = column mod 16) are the symbol `k ^ (k >> 1)`, so 0, 1, 3, 2 for k = 0, 1, 2, 3.
 //!   Every bit pattern is valid. Columns beyond m are 0 and are ignored.
 //! - `scales` `[cells, groups, M, T, 2]`: cell (1 for `tensor`, ceil(n / tile_rows) for `tile`: row i is in cell
-//!   i / tile_rows, else n: the row), group of columns (1, or ceil(m / group_size) for `group` and `tile`), matrix, stage, then (s_re, s_im). Finite and positive.
+//!   i / tile_rows, else n: the row), group of columns (1, or ceil(m / group_size) for `group` and `tile`), matrix, stage, then (s_re, s_im). Finite, not negative
+//!   (this writer's are positive; 0 makes nothing of the weights with that code).
 //!
 //! Layers of a model with `model_type` `complexnet` (iFairy) are `y = W conj(x)` for n complex outputs and m complex inputs:
 //! they have W alone, M = 1, and their scales are at least 1e-5. Such a folder has the family's own names, its other tensors in
@@ -157,8 +158,8 @@ impl Writer {
         {
             return Err(wrong("was quantized by another recipe"));
         }
-        if bad_scale(packed.method, packed.scales.iter().copied()).is_some() {
-            return Err(wrong("has a scale that is not finite and positive"));
+        if bad_scale(packed.scales.iter().copied()).is_some() {
+            return Err(wrong("has a scale that is negative or not finite"));
         }
         let scales = bytemuck::cast_slice(&packed.scales);
         self.checkpoint

@@ -119,7 +119,7 @@ pub fn packed_view<'w>(
     let codes = words(weights, &format!("{prefix}.codes"), Dtype::U32, &codes)?;
     let scales = words(weights, &format!("{prefix}.scales"), Dtype::F32, &scales)?;
     let scales: Vec<f32> = scales.iter().map(|s| f32::from_bits(*s)).collect();
-    if let Some((index, value)) = bad_scale(method, scales.iter().copied()) {
+    if let Some((index, value)) = bad_scale(scales.iter().copied()) {
         let problem = format!("`{prefix}.scales` element {index} is {value}, not a scale");
         return Err(unfit(problem));
     }
@@ -138,11 +138,10 @@ pub fn packed_view<'w>(
     })
 }
 
-/// The first scale that is not finite and positive. Binary and ternary scales are plain means and may be 0; those
-/// of the phase quantizer have a positive minimum.
-pub fn bad_scale(method: Method, scales: impl IntoIterator<Item = f32>) -> Option<(usize, f32)> {
-    let zero = matches!(method, Method::Binary | Method::Ternary);
-    let good = |s: f32| s.is_finite() && (s > 0.0 || zero && s == 0.0);
+/// The first scale that is not finite, or negative. Our phase quantizer has a positive least scale, but other programs
+/// write 0 where no weight of a scale block has such a code, and products take it as it is.
+pub fn bad_scale(scales: impl IntoIterator<Item = f32>) -> Option<(usize, f32)> {
+    let good = |s: f32| s.is_finite() && s.is_sign_positive();
     scales.into_iter().enumerate().find(|&(_, s)| !good(s))
 }
 
@@ -245,12 +244,11 @@ mod tests {
     }
 
     #[test]
-    fn scales_are_finite_and_positive() {
-        let phase = Method::Phase { stages: 1 };
-        assert_eq!(bad_scale(phase, [1.0, 0.0]), Some((1, 0.0)));
-        assert_eq!(bad_scale(Method::Binary, [0.0]), None);
-        assert_eq!(bad_scale(Method::Binary, [-1.0]), Some((0, -1.0)));
-        assert!(bad_scale(phase, [f32::NAN]).is_some());
-        assert!(bad_scale(phase, [1e-6, f32::INFINITY]).is_some());
+    fn scales_are_finite_and_not_negative() {
+        assert_eq!(bad_scale([1.0, 0.0, f32::from_bits(1)]), None);
+        assert_eq!(bad_scale([1.0, -1.0]), Some((1, -1.0)));
+        assert_eq!(bad_scale([-0.0]), Some((0, -0.0)));
+        assert!(bad_scale([f32::NAN]).is_some());
+        assert!(bad_scale([1e-6, f32::INFINITY]).is_some());
     }
 }

@@ -64,7 +64,7 @@ fn sweeps_have_differences_and_divergences() {
         "--stages",
         "full,1,3",
         "--granularity",
-        "tensor,row",
+        "tensor,tile:64",
         "--reference",
         STORIES,
         "--json",

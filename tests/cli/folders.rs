@@ -36,6 +36,7 @@ fn packed_equals_quantized_while_loading_equals_exported() {
         &["--stages", "2"][..],
         &["--stages", "3", "--granularity", "row", "--skip-lm-head"],
         &["--stages", "1", "--granularity", "group:16"],
+        &["--granularity", "tile:64"],
         &["--method", "bitnet"],
         &["--method", "bitnet_1_58"],
     ] {

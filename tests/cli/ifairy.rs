@@ -68,6 +68,7 @@ fn packed_equals_quantized_while_loading_equals_exported() {
         &[][..],
         &["--stages", "2", "--granularity", "row"],
         &["--stages", "3", "--granularity", "group:16"],
+        &["--stages", "2", "--granularity", "tile:4x16"],
         &["--stages", "4"],
     ] {
         let report = json(

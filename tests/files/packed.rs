@@ -230,7 +230,7 @@ fn folders_from_the_future_or_with_bad_contents_are_refused() {
 #[test]
 fn scales_that_are_not_scales_are_refused() {
     let json = config_json();
-    for (bad, recipe) in [(f32::NAN, W2), (-1.0, W2), (0.0, W2), (f32::INFINITY, W2)] {
+    for (bad, recipe) in [(f32::NAN, W2), (-1.0, W2), (-0.0, W2), (f32::INFINITY, W2)] {
         let mut with = json.clone();
         with["quantization_config"] = files::config::quantization_config(&recipe).unwrap();
         let mut all = tensors(&config(&json), Some(&recipe));

@@ -116,6 +116,8 @@ fn codes_and_scales_are_the_papers() {
         Granularity::Row,
         Granularity::Group(16),
         Granularity::Group(48),
+        super::tile(3, 16),
+        super::tile(64, 64),
     ];
     let cpu = Cpu::new();
     for [n, m] in [[1, 1], [7, 39], [16, 64], [5, 130]] {
@@ -166,6 +168,8 @@ fn pieces_of_stored_weights_make_no_difference() {
                 (1, Granularity::Tensor),
                 (3, Granularity::Row),
                 (2, Granularity::Group(16)),
+                (2, super::tile(4, 16)),
+                (1, super::tile(20, 32)),
             ] {
                 let method = Method::Phase { stages };
                 let of = [2 * n, 2 * m];

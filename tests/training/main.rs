@@ -154,6 +154,13 @@ fn every_recipe_learns() -> Result<()> {
         (Method::Full, Granularity::Tensor),
         (W2, Granularity::Row),
         (Method::Phase { stages: 4 }, Granularity::Group(16)),
+        (
+            W2,
+            Granularity::Tile {
+                rows: 64,
+                columns: 64,
+            },
+        ),
         (Method::Binary, Granularity::Tensor),
     ];
     for device in devices() {

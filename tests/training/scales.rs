@@ -81,6 +81,12 @@ fn loss(data: &[(Vec<u32>, Vec<i32>, usize)], parameters: &Parameters, tokens: u
     losses.sum::<f64>() / tokens as f64
 }
 
+/// Tiles that do not divide the layers.
+const TILES: Granularity = Granularity::Tile {
+    rows: 3,
+    columns: 16,
+};
+
 #[test]
 fn gradients_of_scales() -> Result<()> {
     let mixed: Mixed = "1,down=2,head=3".parse().unwrap();
@@ -88,6 +94,7 @@ fn gradients_of_scales() -> Result<()> {
         (Method::Phase { stages: 2 }, Granularity::Tensor, false),
         (Method::Phase { stages: 2 }, Granularity::Row, true),
         (Method::Mixed(mixed), Granularity::Group(16), false),
+        (Method::Phase { stages: 2 }, TILES, true),
     ] {
         let (cpu, config) = (Cpu::new(), config());
         let mut options = learned(method, granularity);
@@ -169,6 +176,7 @@ fn both_readings_of_nested_stages_are_trained() -> Result<()> {
     for (method, granularity) in [
         (Method::Phase { stages: 2 }, Granularity::Row),
         (Method::Mixed(mixed), Granularity::Tensor),
+        (Method::Phase { stages: 2 }, TILES),
     ] {
         let (cpu, config, share) = (Cpu::new(), config(), 0.3);
         let options = nested(method, granularity, share);
@@ -286,25 +294,28 @@ fn a_nested_model_learns_and_is_resumed_to_the_bit() -> Result<()> {
 #[test]
 fn learned_scales_learn_and_are_resumed_to_the_bit() -> Result<()> {
     let _one = one_at_a_time();
-    for device in devices() {
-        let how = learned(Method::Phase { stages: 2 }, Granularity::Row);
-        let mut whole = Trainer::from_scratch(&device, &config(), how, 42)?;
+    let devices = devices();
+    let grains = [Granularity::Row, TILES];
+    let all = devices.iter().flat_map(|d| grains.map(|g| (d, g)));
+    for (device, granularity) in all {
+        let how = learned(Method::Phase { stages: 2 }, granularity);
+        let mut whole = Trainer::from_scratch(device, &config(), how, 42)?;
         let reports = steps(&mut whole, 4)?;
         assert!(reports[3].loss < reports[0].loss);
-        let mut first = Trainer::from_scratch(&device, &config(), how, 42)?;
+        let mut first = Trainer::from_scratch(device, &config(), how, 42)?;
         assert_eq!(steps(&mut first, 2)?, reports[..2]);
-        let begun = block_on(&device, first.packed())?;
-        let mut second = Trainer::from_scratch(&device, &config(), how, 7)?;
+        let begun = block_on(device, first.packed())?;
+        let mut second = Trainer::from_scratch(device, &config(), how, 7)?;
         for (i, values) in state(&first)?.into_iter().enumerate() {
             let values: Vec<f32> = bytemuck::cast_vec(values);
             second.write(Part::ALL[i % 3], i / 3, &values)?;
         }
         second.set_progress(first.progress())?;
-        assert_eq!(block_on(&device, second.packed())?, begun);
+        assert_eq!(block_on(device, second.packed())?, begun);
         assert_eq!(steps(&mut second, 2)?, reports[2..]);
         assert_eq!(state(&second)?, state(&whole)?);
         assert!(
-            block_on(&device, second.packed())? != begun,
+            block_on(device, second.packed())? != begun,
             "{}",
             device.name()
         );

@@ -10,17 +10,21 @@ use crate::ops::quantize::MAX_STAGES;
 use serde::Serialize;
 
 /// Which weights share scales in the comparison.
-pub(super) const GRANULARITIES: [Granularity; 4] = [
+pub(super) const GRANULARITIES: [Granularity; 5] = [
     Granularity::Tensor,
     Granularity::Row,
     Granularity::Group(64),
     Granularity::Group(128),
+    Granularity::Tile {
+        rows: 64,
+        columns: 64,
+    },
 ];
 
 /// Relative errors of one granularity.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct GranularityErrors {
-    /// `tensor`, `row` or `group:N` complex inputs of a row.
+    /// `tensor`, `row`, `group:N` complex inputs of a row, or `tile:RxN` rows of as many inputs.
     pub granularity: String,
     /// MatrixDtype bits of a real weight at T = 1 to 4, scales and padding included, as `quantize` counts them.
     pub bits_per_weight: [f64; MAX_STAGES],
@@ -91,10 +95,11 @@ fn word(granularity: Granularity) -> String {
 /// `|R - R_q|^2` after each stage, for `scales` as the quantizer lays them out.
 fn residuals(planes: &Planes, scales: &[f32], granularity: Granularity) -> [f64; MAX_STAGES] {
     let columns = planes.columns();
-    let (group, by_row) = match granularity.of_rows() {
-        Granularity::Tensor => (columns, false),
-        Granularity::Row => (columns, true),
-        Granularity::Group(size) | Granularity::Tile { columns: size, .. } => (size, true),
+    let (block_rows, group) = match granularity {
+        Granularity::Tensor => (planes.rows(), columns),
+        Granularity::Row => (1, columns),
+        Granularity::Group(size) => (1, size),
+        Granularity::Tile { rows, columns } => (rows, columns),
     };
     let groups = columns.div_ceil(group);
     let chunks = map_rows(planes.rows(), 2 * columns, |rows| {
@@ -102,9 +107,9 @@ fn residuals(planes: &Planes, scales: &[f32], granularity: Granularity) -> [f64;
         for row in rows {
             let [u, w] = planes.row(row);
             let edge = planes.edge(row);
-            let cell = if by_row { row * groups } else { 0 };
+            let block = row / block_rows * groups;
             for (column, (&u, &w)) in u.iter().zip(w).enumerate() {
-                let first = (cell + column / group) * 4 * MAX_STAGES;
+                let first = (block + column / group) * 4 * MAX_STAGES;
                 let mut left = [u, w];
                 for (stage, sum) in sums.iter_mut().enumerate() {
                     for (plane, z) in left.iter_mut().enumerate() {

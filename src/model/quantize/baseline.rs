@@ -17,7 +17,7 @@ pub(super) async fn pack<B: Backend>(
     ternary: bool,
 ) -> Result<Quantized> {
     let (out, columns) = (shape.out_features, shape.in_features);
-    let mut shards = Shards::new(backend, r, out, columns, false)?;
+    let mut shards = Shards::new(backend, r, out, columns, false, 1)?;
     let whole = BaselineShard::whole(ternary, out, columns, shape.exponent);
     let shard_of = |rows: Range<usize>| BaselineShard {
         first_row: rows.start,
@@ -56,7 +56,7 @@ pub(super) async fn unpack<B: Backend>(backend: &B, packed: &Packed, r: &mut [f3
     let whole = BaselineShard::whole(packed.method == Method::Ternary, out, columns, 0);
     let scale = upload_new(backend, "scales", bytemuck::cast_slice(&packed.scales))?;
     let per_shard = shards::rows_per_shard(backend, columns, false)?;
-    for rows in shards::ranges(out, per_shard) {
+    for rows in shards::ranges(out, per_shard, 1) {
         let shard = BaselineShard {
             rows: rows.len(),
             ..whole

@@ -11,8 +11,6 @@ use crate::ops::quantize::{PhaseUnpack, WeightShard};
 pub(crate) struct Fitting<'a, B: Backend> {
     pub backend: &'a B,
     pub shard: WeightShard,
-    /// Rows of the weight that share scales, where not all of them do: 1, or those of a tile.
-    pub block_rows: usize,
     /// What codes and scales shall stand for.
     pub target: &'a B::Buffer,
     pub codes: &'a B::Buffer,
@@ -90,12 +88,11 @@ impl<B: Backend> Fitting<'_, B> {
     /// Sums over the rows of each scale block: [blocks, values of a row].
     pub(crate) fn by_scale_block(&self, rows: Vec<f64>) -> Vec<f64> {
         let width = rows.len() / self.shard.rows;
-        let together = match self.shard.by_row() {
-            true if self.block_rows == 1 => return rows,
-            true => self.block_rows,
-            false => self.shard.rows,
-        };
-        let mut all = Vec::with_capacity(width * self.shard.rows.div_ceil(together));
+        let together = self.shard.block_rows();
+        if together == 1 {
+            return rows;
+        }
+        let mut all = Vec::with_capacity(width * self.shard.scale_blocks());
         for block in rows.chunks(width * together) {
             let (first, others) = block.split_at(width);
             let mut sums = first.to_vec();
@@ -111,14 +108,7 @@ impl<B: Backend> Fitting<'_, B> {
 
     /// Takes the scales of all scale blocks: [blocks, values of a row].
     pub(crate) fn upload_scales(&self, scales: &[f32]) -> Result<()> {
-        let width = self.shard.scales() / self.shard.rows;
-        if self.block_rows == 1 {
-            let words = bytemuck::cast_slice(scales);
-            return self.backend.upload(self.scales, 0, words);
-        }
-        let row = |i: usize| &scales[i / self.block_rows * width..][..width];
-        let rows: Vec<f32> = (0..self.shard.rows).flat_map(row).copied().collect();
-        let words = bytemuck::cast_slice(&rows);
+        let words = bytemuck::cast_slice(scales);
         self.backend.upload(self.scales, 0, words)
     }
 
@@ -126,14 +116,7 @@ impl<B: Backend> Fitting<'_, B> {
     pub(crate) async fn download_scales(&self) -> Result<Vec<f32>> {
         let len = self.shard.scales();
         let words = self.backend.download(self.scales, 0, len).await?;
-        let scales: Vec<f32> = words.into_iter().map(f32::from_bits).collect();
-        if self.block_rows == 1 {
-            return Ok(scales);
-        }
-        // All rows of a scale block have the same scales.
-        let width = scales.len() / self.shard.rows;
-        let blocks = scales.chunks(width * self.block_rows);
-        Ok(blocks.flat_map(|block| &block[..width]).copied().collect())
+        Ok(words.into_iter().map(f32::from_bits).collect())
     }
 
     /// Least-squares scales of the present codes, each axis of U and of W by itself.

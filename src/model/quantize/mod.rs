@@ -41,12 +41,6 @@ pub async fn quantize<B: Backend>(
     allow_nonfinite: bool,
 ) -> Result<Packed> {
     check(name, form, out_features, in_features, method, granularity)?;
-    if let Granularity::Tile { .. } = granularity {
-        return Err(Error::usage(
-            format!("tensor `{name}`: means of a tile are no scales of the papers'"),
-            "calibrate with a text, or choose scales per group",
-        ));
-    }
     let columns = form.columns(in_features);
     if r.len() != out_features * columns {
         let what = format!(
@@ -106,14 +100,6 @@ pub async fn dequantize<B: Backend>(backend: &B, packed: &Packed) -> Result<Vec<
         }
     }
     let mut r = vec![0.0; out_features * packed.form.columns(in_features)];
-    let by_rows;
-    let packed = match packed.granularity {
-        Granularity::Tile { .. } => {
-            by_rows = PackedView::from(packed.clone()).into_packed();
-            &by_rows
-        }
-        _ => packed,
-    };
     match packed.method {
         Method::Phase { stages } => phase::unpack(backend, packed, stages, &mut r).await?,
         _ => baseline::unpack(backend, packed, &mut r).await?,

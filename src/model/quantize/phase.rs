@@ -21,11 +21,15 @@ pub(super) async fn pack<B: Backend>(
         form,
         ..WeightShard::whole(out, columns, granularity, stages, shape.exponent)
     };
-    let mut shards = Shards::new(backend, r, out, columns, true)?;
+    let block_rows = whole.block_rows();
+    let mut shards = Shards::new(backend, r, out, columns, true, block_rows)?;
     // Shards that share no scales are quantized as weights of their own.
-    let together = if whole.by_row() { 1 } else { shards.len() };
+    let together = match shards.rows(0).len().is_multiple_of(block_rows) {
+        true => 1,
+        false => shards.len(),
+    };
     let mut result = (Vec::new(), Vec::new(), [0.0; 2]);
-    for run in shards::ranges(shards.len(), together) {
+    for run in shards::ranges(shards.len(), together, 1) {
         let first = shards.rows(run.start).start;
         let total_rows = shards.rows(run.end - 1).end - first;
         let shapes: Vec<WeightShard> = run
@@ -128,17 +132,19 @@ pub(super) async fn unpack<B: Backend>(
     };
     let row_codes = whole.codes() / whole.rows;
     let per_shard = shards::rows_per_shard(backend, columns, true)?;
-    for rows in shards::ranges(whole.rows, per_shard) {
+    for rows in shards::ranges(whole.rows, per_shard, 1) {
+        // The scales of a shard begin with those of the block of its first row.
+        let block_rows = whole.block_rows();
+        let first_row = rows.start % block_rows;
         let shard = WeightShard {
-            total_rows: rows.len(),
+            total_rows: first_row + rows.len(),
+            first_row,
             rows: rows.len(),
             lower_rows: lower_rows(out, &rows),
             ..whole
         };
-        let scales = match packed.granularity {
-            Granularity::Tensor => &packed.scales[..],
-            _ => &packed.scales[rows.start * shard.scales() / rows.len()..][..shard.scales()],
-        };
+        let block = whole.scales() / whole.scale_blocks();
+        let scales = &packed.scales[rows.start / block_rows * block..][..shard.scales()];
         let codes = &packed.codes[rows.start * row_codes..rows.end * row_codes];
         let codes = upload_new(backend, "codes", codes)?;
         let scales = upload_new(backend, "scales", bytemuck::cast_slice(scales))?;

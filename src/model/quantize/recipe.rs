@@ -219,7 +219,7 @@ impl std::fmt::Display for Granularity {
     }
 }
 
-/// From `tensor`, `row`, `group:N` or `tile:RxN`, N a positive multiple of 16 and R positive.
+/// From `tensor`, `row`, `group:N`, `tile:N` (N x N) or `tile:RxN`, N a positive multiple of 16 and R positive.
 impl std::str::FromStr for Granularity {
     type Err = String;
 
@@ -232,16 +232,15 @@ impl std::str::FromStr for Granularity {
                 .map(Self::Group)
                 .ok_or_else(|| "the group must be a positive multiple of 16".to_owned()),
             Some(("tile", size)) => {
-                let size = size.split_once('x').and_then(|(rows, columns)| {
-                    let rows = rows.parse().ok().filter(|&rows| rows > 0)?;
-                    Some((rows, group(columns)?))
-                });
+                let (rows, columns) = size.split_once('x').unwrap_or((size, size));
+                let rows = rows.parse().ok().filter(|&rows| rows > 0);
+                let size = rows.zip(group(columns));
                 let tile = size.map(|(rows, columns)| Self::Tile { rows, columns });
                 tile.ok_or_else(|| {
-                    "a tile is rows x columns, the columns a positive multiple of 16".to_owned()
+                    "a tile is N or RxN: R rows of N columns, a positive multiple of 16".to_owned()
                 })
             }
-            _ => Err("expected tensor, row, group:N or tile:RxN".to_owned()),
+            _ => Err("expected tensor, row, group:N, tile:N or tile:RxN".to_owned()),
         }
     }
 }

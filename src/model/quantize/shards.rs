@@ -38,10 +38,11 @@ pub(super) fn rows_per_shard<B: Backend>(
     }
 }
 
-/// `0..rows` in shards of at most `most`, nearly equal.
-pub(super) fn ranges(rows: usize, most: usize) -> Vec<Range<usize>> {
-    let shards = rows.div_ceil(most);
-    let size = rows.div_ceil(shards);
+/// `0..rows` in shards of at most `most`, nearly equal, which begin at multiples of `block` if that many fit one.
+pub(super) fn ranges(rows: usize, most: usize, block: usize) -> Vec<Range<usize>> {
+    let block = if block <= most { block } else { 1 };
+    let shards = rows.div_ceil(most / block * block);
+    let size = rows.div_ceil(shards).next_multiple_of(block);
     (0..rows)
         .step_by(size)
         .map(|start| start..rows.min(start + size))
@@ -93,13 +94,14 @@ pub(super) fn finite<'a>(name: &str, r: &'a [f32], allow: bool) -> Result<(Cow<'
 }
 
 impl<'a, B: Backend> Shards<'a, B> {
-    /// Cuts `r`, into complex rows or real ones.
+    /// Cuts `r`, into complex rows or real ones; those of a block stay together if that many fit a shard.
     pub(super) fn new(
         backend: &'a B,
         r: &'a [f32],
         out_features: usize,
         columns: usize,
         complex: bool,
+        block: usize,
     ) -> Result<Self> {
         let rows = out_features.div_ceil(if complex { 2 } else { 1 });
         let most = rows_per_shard(backend, columns, complex)?;
@@ -109,7 +111,7 @@ impl<'a, B: Backend> Shards<'a, B> {
             out_features,
             columns,
             complex,
-            ranges: ranges(rows, most),
+            ranges: ranges(rows, most, block),
             resident: Vec::new(),
         })
     }

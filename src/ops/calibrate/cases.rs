@@ -4,7 +4,7 @@ use crate::ops::noise;
 use crate::ops::quantize::{Granularity, WeightShard};
 
 /// All granularities and stages, odd sizes, rows longer than a word.
-pub(super) fn shards() -> [WeightShard; 6] {
+pub(super) fn shards() -> [WeightShard; 7] {
     let whole = |out, columns, granularity, stages| {
         WeightShard::whole(out, columns, granularity, stages, 0)
     };
@@ -15,6 +15,15 @@ pub(super) fn shards() -> [WeightShard; 6] {
         whole(6, 203, Granularity::Group(16), 3),
         whole(4, 40, Granularity::Row, 4),
         whole(5, 1300, Granularity::Row, 1),
+        whole(
+            41,
+            76,
+            Granularity::Tile {
+                rows: 8,
+                columns: 16,
+            },
+            2,
+        ),
     ]
 }
 

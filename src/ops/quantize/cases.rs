@@ -93,6 +93,11 @@ pub(super) fn bench_tokens<O: Op>(
     all
 }
 
+/// Tiles of these rows and columns.
+fn tile(rows: usize, columns: usize) -> Granularity {
+    Granularity::Tile { rows, columns }
+}
+
 /// Shards that are whole weights or not, odd in either direction, in all granularities and both forms.
 fn shards() -> Vec<WeightShard> {
     [widely_linear_shards(), conjugate_shards()].concat()
@@ -114,6 +119,7 @@ fn conjugate_shards() -> Vec<WeightShard> {
         whole(5, 103, Granularity::Group(16), 4),
         whole(5, 200, Granularity::Group(64), 1),
         whole(2, 50, Granularity::Group(128), 1),
+        whole(21, 50, tile(8, 16), 2),
         // rows that are longer than the columns which a workgroup reads at a time
         whole(2, 4356, tensor, 2),
         whole(1, 4107, tensor, 1),
@@ -144,6 +150,10 @@ fn widely_linear_shards() -> Vec<WeightShard> {
         whole(10, 400, Granularity::Group(64), 2, 0),
         // a row is shorter than a group
         whole(4, 100, Granularity::Group(128), 1, 0),
+        // tiles that are whole, cut at both ends, and larger than the weight
+        whole(256, 256, tile(64, 64), 2, 0),
+        whole(139, 203, tile(64, 64), 3, 0),
+        whole(9, 40, tile(64, 64), 1, 0),
         // rows that are longer than the columns which a workgroup reads at a time
         whole(3, 8712, tensor, 2, 0),
         whole(2, 8211, tensor, 3, 0),
@@ -156,6 +166,12 @@ fn widely_linear_shards() -> Vec<WeightShard> {
             total_rows: 12,
             first_row: 6,
             ..whole(11, 99, Granularity::Group(32), 2, 0)
+        },
+        // begins within a tile, and ends within another one
+        WeightShard {
+            total_rows: 40,
+            first_row: 5,
+            ..whole(24, 90, tile(16, 32), 2, 0)
         },
     ]
 }
@@ -256,6 +272,8 @@ pub(super) fn phase_mean<O: Op>(op: impl Fn(WeightShard, usize, f32) -> O) -> Ve
     let row = WeightShard::whole(600, 40, Granularity::Row, 2, -3);
     let group = WeightShard::whole(9, 203, Granularity::Group(16), 3, 100);
     let tensor = WeightShard::whole(2001, 8, Granularity::Tensor, 2, 0);
+    let tiles = WeightShard::whole(301, 203, tile(64, 48), 2, -1);
+    let tall = WeightShard::whole(1301, 20, tile(400, 16), 1, 5);
     let one = WeightShard::whole(2, 2, Granularity::Tensor, 1, 127);
     let conjugate = |rows: usize, columns, granularity, stages| WeightShard {
         form: Form::Conjugate,
@@ -268,6 +286,8 @@ pub(super) fn phase_mean<O: Op>(op: impl Fn(WeightShard, usize, f32) -> O) -> Ve
         case("", row, 1, 1e-6, random_sums(&row, 1, 64, 32)),
         case("", group, 0, 1e-5, random_sums(&group, 2, 64, 30)),
         case("", tensor, 1, 1e-6, random_sums(&tensor, 3, 53, 21)),
+        case("", tiles, 1, 1e-6, random_sums(&tiles, 7, 57, 25)),
+        case("", tall, 0, 1e-6, random_sums(&tall, 8, 55, 22)),
         case("", one, 0, 1e-6, random_sums(&one, 4, 60, 8)),
         case(
             "",

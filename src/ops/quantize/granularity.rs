@@ -9,7 +9,7 @@ pub enum Granularity {
     Row,
     /// This many neighbouring complex columns of a row: a positive multiple of 16.
     Group(usize),
-    /// Neighbouring complex rows of neighbouring complex columns. Kernels know no tiles: they are given
+    /// Neighbouring complex rows of neighbouring complex columns. The products of inference know no tiles: they are given
     /// [`Granularity::of_rows`].
     Tile {
         /// Rows.
@@ -20,7 +20,7 @@ pub enum Granularity {
 }
 
 impl Granularity {
-    /// How kernels see it: a tile is groups of columns in rows that have equal scales.
+    /// How products see it: a tile is groups of columns in rows that have equal scales.
     #[must_use]
     pub fn of_rows(self) -> Self {
         match self {

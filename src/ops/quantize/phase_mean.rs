@@ -22,6 +22,7 @@ params! {
     /// Uniform block of [`PhaseMean`].
     pub struct PhaseMeanParams {
         rows: u32,
+        block_rows: u32,
         scales: u32,
         stages: u32,
         stage: u32,
@@ -39,15 +40,14 @@ impl PhaseMean {
         }
     }
 
-    /// Rows that share one scale, and scales of this stage.
-    fn shares(&self) -> (usize, usize) {
-        let rows = self.shard.total_rows;
-        let per_row = 2 * self.shard.form.matrices() * self.shard.groups();
-        if self.shard.by_row() {
-            (1, rows * per_row)
-        } else {
-            (rows, per_row)
-        }
+    /// Scales of this stage in a block of rows.
+    fn width(&self) -> usize {
+        2 * self.shard.form.matrices() * self.shard.groups()
+    }
+
+    /// Scales of this stage.
+    fn scales(&self) -> usize {
+        self.shard.scale_blocks() * self.width()
     }
 }
 
@@ -69,10 +69,10 @@ impl Op for PhaseMean {
     }
 
     fn params(&self) -> PhaseMeanParams {
-        let (rows, scales) = self.shares();
         PhaseMeanParams {
-            rows: rows as u32,
-            scales: scales as u32,
+            rows: self.shard.total_rows as u32,
+            block_rows: self.shard.block_rows() as u32,
+            scales: self.width() as u32,
             stages: self.shard.stages as u32,
             stage: self.stage as u32,
             exponent: self.shard.exponent,
@@ -81,15 +81,12 @@ impl Op for PhaseMean {
     }
 
     fn grid(&self) -> Grid {
-        let (rows, scales) = self.shares();
-        let groups = if rows > 1 {
-            scales
-        } else {
-            scales.div_ceil(256)
-        };
-        Grid {
-            groups: groups as u32,
-            batch: 1,
+        match self.shard.block_rows() {
+            1 => Grid::element_wise(self.scales()),
+            _ => Grid {
+                groups: self.scales() as u32,
+                batch: 1,
+            },
         }
     }
 
@@ -98,20 +95,21 @@ impl Op for PhaseMean {
     }
 
     fn cost(&self) -> Cost {
-        let (rows, scales) = self.shares();
+        let (sums, scales) = (self.shard.total_rows * self.width(), self.scales());
         Cost {
-            bytes: (scales * (12 * rows + 4)) as f64,
-            ops: (scales * (3 * rows + 400)) as f64,
+            bytes: (12 * sums + 4 * scales) as f64,
+            ops: (3 * sums + 400 * scales) as f64,
         }
     }
 
     fn reference(&self, b: &mut Bindings<'_>) {
         let (sums, scales): (&[u32], &mut [f32]) = (b.read(0), b.write(1));
-        let (rows, count) = self.shares();
-        for scale in 0..count {
+        let (rows, width) = (self.shard.block_rows(), self.width());
+        for scale in 0..self.scales() {
+            let (block, column) = (scale / width, scale % width);
             let (mut sum, mut number) = (0u64, 0u32);
-            for row in 0..rows {
-                let entry = &sums[(row * count + scale) * 3..][..3];
+            for row in block * rows..self.shard.total_rows.min((block + 1) * rows) {
+                let entry = &sums[(row * width + column) * 3..][..3];
                 sum += u64::from(entry[0]) | u64::from(entry[1]) << 32;
                 number += entry[2];
             }

@@ -92,9 +92,19 @@ impl WeightShard {
         self.complex_columns().div_ceil(self.group())
     }
 
-    /// Whether every row has its own scales.
-    pub fn by_row(&self) -> bool {
-        self.granularity != Granularity::Tensor
+    /// Neighbouring rows that share scales: all of them, one, or those of a tile.
+    pub fn block_rows(&self) -> usize {
+        let rows = match self.granularity {
+            Granularity::Tensor => self.total_rows,
+            Granularity::Row | Granularity::Group(_) => 1,
+            Granularity::Tile { rows, .. } => rows.min(self.total_rows),
+        };
+        rows.max(1)
+    }
+
+    /// Blocks of rows that share scales; the last one may have fewer rows.
+    pub fn scale_blocks(&self) -> usize {
+        self.total_rows.div_ceil(self.block_rows())
     }
 
     /// f32 values in the shard's buffer.
@@ -109,8 +119,7 @@ impl WeightShard {
 
     /// Scales of all rows, by scale block, group, matrix, stage, axis.
     pub fn scales(&self) -> usize {
-        let blocks = if self.by_row() { self.total_rows } else { 1 };
-        blocks * self.groups() * 2 * self.planes()
+        self.scale_blocks() * self.groups() * 2 * self.planes()
     }
 
     /// Words of the codes of the shard.
@@ -120,11 +129,7 @@ impl WeightShard {
 
     /// Index of the first scale of a row's group: its stages of U follow, if there is one, then those of W.
     pub(in crate::ops) fn scale_index(&self, row: usize, column: usize) -> usize {
-        let block = if self.by_row() {
-            self.first_row + row
-        } else {
-            0
-        };
+        let block = (self.first_row + row) / self.block_rows();
         (block * self.groups() + column / self.group()) * 2 * self.planes()
     }
 
@@ -210,7 +215,7 @@ impl WeightShard {
             half: self.complex_columns() as u32,
             group: self.group() as u32,
             groups: self.groups() as u32,
-            by_row: u32::from(self.by_row()),
+            block_rows: self.block_rows() as u32,
             stages: self.stages as u32,
             exponent: self.exponent,
         }
@@ -238,7 +243,7 @@ params! {
         half: u32,
         group: u32,
         groups: u32,
-        by_row: u32,
+        block_rows: u32,
         stages: u32,
         exponent: i32,
     }

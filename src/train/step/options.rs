@@ -5,7 +5,7 @@ use super::precision::{Masters, Moments};
 use super::scope::{Holding, SIZE, Scope};
 use crate::backend::kernel_for;
 use crate::error::{Error, Result};
-use crate::model::{Config, Form, Granularity, Method, Recipe, quantize};
+use crate::model::{Config, Form, Method, Recipe, quantize};
 use crate::ops::Features;
 use crate::ops::quantize::Activations;
 use crate::ops::sampling::IGNORED;
@@ -147,13 +147,6 @@ impl TrainOptions {
         if self.learned_scales && !phase {
             let what = format!("learned scales of {}", self.recipe);
             return refuse(what, "only the method fairy2i learns its scales");
-        }
-        if let Granularity::Tile { .. } = self.recipe.granularity {
-            let what = format!("training with scales per {}", self.recipe.granularity);
-            return refuse(
-                what,
-                "only error feedback makes them; choose another granularity",
-            );
         }
         if !(0.0..1.0).contains(&self.nested) {
             let what = format!("a share of {} of the first stage in the loss", self.nested);

@@ -6,7 +6,7 @@ use crate::ops::quantize::{Granularity, WeightShard};
 use crate::ops::*;
 
 /// Whole blocks and parts of them, all granularities, one to three stages.
-pub(super) fn shapes() -> [PhaseFeedback; 5] {
+pub(super) fn shapes() -> [PhaseFeedback; 6] {
     let of = |[out, columns]: [usize; 2], granularity, stages, [first, count]: [usize; 2]| {
         PhaseFeedback {
             shard: WeightShard::whole(out, columns, granularity, stages, 0),
@@ -20,6 +20,15 @@ pub(super) fn shapes() -> [PhaseFeedback; 5] {
         of([24, 44], Granularity::Tensor, 2, [0, 6]),
         of([20, 96], Granularity::Group(16), 1, [32, 16]),
         of([6, 40], Granularity::Row, 3, [4, 16]),
+        of(
+            [44, 80],
+            Granularity::Tile {
+                rows: 8,
+                columns: 16,
+            },
+            2,
+            [8, 12],
+        ),
     ]
 }
 

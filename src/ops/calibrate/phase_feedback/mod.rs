@@ -40,7 +40,7 @@ params! {
         pairs: u32,
         group: u32,
         groups: u32,
-        by_row: u32,
+        block_rows: u32,
         first: u32,
         count: u32,
     }
@@ -280,7 +280,7 @@ impl Op for PhaseFeedback {
             pairs: p.complex_columns() as u32,
             group: p.group() as u32,
             groups: p.groups() as u32,
-            by_row: u32::from(p.by_row()),
+            block_rows: p.block_rows() as u32,
             first: self.first as u32,
             count: self.count as u32,
         }

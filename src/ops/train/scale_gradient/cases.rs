@@ -5,13 +5,13 @@ use crate::ops::*;
 
 fn case(
     rows: usize,
-    (width, by_row): (usize, bool),
+    [width, block_rows]: [usize; 2],
     [stages, n_active]: [usize; 2],
 ) -> Case<ScaleGradient> {
     let op = ScaleGradient {
         rows,
         width,
-        by_row,
+        block_rows,
         stages,
         n_active,
     };
@@ -27,14 +27,16 @@ fn case(
     Case::new("", op, data)
 }
 
-/// Scales of rows and of a tensor, all stages and the first ones.
+/// Scales of rows, of a tensor and of tiles, all stages and the first ones.
 pub(super) fn cases() -> Vec<Case<ScaleGradient>> {
     vec![
-        case(1, (4, true), [1, 1]),
-        case(77, (24, true), [2, 2]),
-        case(1300, (8, false), [2, 2]),
-        case(3, (16, false), [4, 4]),
-        case(33, (24, true), [3, 1]),
-        case(700, (8, false), [2, 1]),
+        case(1, [4, 1], [1, 1]),
+        case(77, [24, 1], [2, 2]),
+        case(1300, [8, 1300], [2, 2]),
+        case(3, [16, 3], [4, 4]),
+        case(33, [24, 1], [3, 1]),
+        case(700, [8, 700], [2, 1]),
+        case(193, [24, 64], [2, 2]),
+        case(1100, [12, 600], [3, 2]),
     ]
 }

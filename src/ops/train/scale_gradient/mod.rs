@@ -9,16 +9,16 @@ mod cases;
 /// as they are. `x` is the result that [`PhaseProject`](crate::ops::calibrate::PhaseProject) computes from the gradient of
 /// the quantized weight; it is summed over the rows that share a scale.
 ///
-/// Bindings: `x` [rows, width] f32; `scales` and `gradient` [blocks, width] f32, where blocks is rows, or 1, and a width
-/// is [width / (2 * stages), stages, 2].
+/// Bindings: `x` [rows, width] f32; `scales` and `gradient` [ceil(rows / block_rows), width] f32, where a width is
+/// [width / (2 * stages), stages, 2].
 #[derive(Debug, Clone)]
 pub struct ScaleGradient {
     /// Complex rows of the weight.
     pub rows: usize,
     /// Scales of a row.
     pub width: usize,
-    /// Whether every row has scales of its own.
-    pub by_row: bool,
+    /// Neighbouring rows that share scales.
+    pub block_rows: usize,
     /// Stages of the weight.
     pub stages: usize,
     /// First stages whose gradients are computed.
@@ -30,7 +30,7 @@ params! {
     pub struct ScaleGradientParams {
         rows: u32,
         width: u32,
-        by_row: u32,
+        block_rows: u32,
         stages: u32,
         n_active: u32,
     }
@@ -38,7 +38,7 @@ params! {
 
 impl ScaleGradient {
     fn scales(&self) -> usize {
-        self.width * if self.by_row { self.rows } else { 1 }
+        self.width * self.rows.div_ceil(self.block_rows)
     }
 }
 
@@ -57,8 +57,8 @@ impl Op for ScaleGradient {
 
     fn shape(&self) -> String {
         format!(
-            "rows={},width={},by_row={},stages={},n_active={}",
-            self.rows, self.width, self.by_row, self.stages, self.n_active
+            "rows={},width={},block_rows={},stages={},n_active={}",
+            self.rows, self.width, self.block_rows, self.stages, self.n_active
         )
     }
 
@@ -66,17 +66,17 @@ impl Op for ScaleGradient {
         ScaleGradientParams {
             rows: self.rows as u32,
             width: self.width as u32,
-            by_row: self.by_row.into(),
+            block_rows: self.block_rows as u32,
             stages: self.stages as u32,
             n_active: self.n_active as u32,
         }
     }
 
     fn grid(&self) -> Grid {
-        match self.by_row {
-            true => Grid::element_wise(self.scales()),
-            false => Grid {
-                groups: self.width as u32,
+        match self.block_rows {
+            1 => Grid::element_wise(self.scales()),
+            _ => Grid {
+                groups: self.scales() as u32,
                 batch: 1,
             },
         }
@@ -97,13 +97,14 @@ impl Op for ScaleGradient {
     fn reference(&self, b: &mut Bindings<'_>) {
         let (x, scales): (&[f32], &[f32]) = (b.read(0), b.read(1));
         let gradient: &mut [f32] = b.write(2);
-        let blocks = self.scales();
-        for (i, gradient) in gradient[..blocks].iter_mut().enumerate() {
+        for (i, gradient) in gradient[..self.scales()].iter_mut().enumerate() {
             if stage_of(i, self.stages) >= self.n_active {
                 continue;
             }
-            let shared = x[..self.rows * self.width].iter().skip(i).step_by(blocks);
-            let sum: f64 = shared.map(|&v| f64::from(v)).sum();
+            let first = i / self.width * self.block_rows;
+            let rows = first..self.rows.min(first + self.block_rows);
+            let of_row = |row: usize| f64::from(x[row * self.width + i % self.width]);
+            let sum: f64 = rows.map(of_row).sum();
             *gradient = (f64::from(scales[i]) * sum) as f32;
         }
     }

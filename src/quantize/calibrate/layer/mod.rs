@@ -39,8 +39,6 @@ pub(super) struct Layer<'a, B: Backend> {
     backend: &'a B,
     factor: &'a Factor<B>,
     shard: WeightShard,
-    /// Which weights share scales; the shard knows no tiles.
-    granularity: Granularity,
     rows: usize,
     columns: usize,
     /// Real outputs and inputs.
@@ -74,7 +72,7 @@ impl<'a, B: Backend> Layer<'a, B> {
         let pairs: Vec<u32> = (0..half).flat_map(|i| [i, i + half]).collect();
         let back = |i: u32| if i < half { 2 * i } else { 2 * (i - half) + 1 };
         let from_weight: Vec<u32> = (0..2 * half).map(back).collect();
-        let shard = WeightShard::whole(rows, columns, granularity.of_rows(), stages, 0);
+        let shard = WeightShard::whole(rows, columns, granularity, stages, 0);
         let matrix = |label: &str| backend.alloc(label, rows * columns);
         let [sums, unit] = Fitting::<B>::words(shard);
         let scratch = || backend.alloc("scratch", unit);
@@ -93,7 +91,6 @@ impl<'a, B: Backend> Layer<'a, B> {
             backend,
             factor,
             shard,
-            granularity,
             rows,
             columns,
         };
@@ -238,7 +235,6 @@ impl<'a, B: Backend> Layer<'a, B> {
         Fitting {
             backend: self.backend,
             shard: self.shard,
-            block_rows: self.granularity.block_rows(),
             target: &self.target,
             codes: &self.codes,
             scales: &self.scales,
@@ -295,7 +291,7 @@ impl<'a, B: Backend> Layer<'a, B> {
                 stages: shard.stages,
             },
             form: Form::WidelyLinear,
-            granularity: self.granularity,
+            granularity: shard.granularity,
             out_features: self.shape[0],
             in_features: self.shape[1],
             codes,

@@ -15,9 +15,9 @@ use crate::train::step::tensors::Tensors;
 /// Rounds of fitting scales to codes and choosing the nearest codes, before the first step.
 const ROUNDS: usize = 15;
 
-/// Natural logarithms of scales.
+/// Natural logarithms of scales; those of 0 are as good as minus infinity.
 pub(super) fn logarithms(scales: &[f32]) -> Vec<f32> {
-    let logarithm = |&s: &f32| f64::from(s).ln() as f32;
+    let logarithm = |&s: &f32| f64::from(s.max(f32::MIN_POSITIVE)).ln() as f32;
     scales.iter().map(logarithm).collect()
 }
 
@@ -91,7 +91,6 @@ impl<B: Backend> Quantizer<B> {
             let fitting = Fitting {
                 backend,
                 shard: self.shard(parameter)?,
-                block_rows: 1,
                 target: target.await?,
                 codes: &layer.codes,
                 scales: &layer.scales,
@@ -193,7 +192,7 @@ impl<B: Backend> Quantizer<B> {
         let op = ScaleGradient {
             rows: shard.rows,
             width: along.sums() / shard.rows,
-            by_row: shard.by_row(),
+            block_rows: shard.block_rows(),
             stages: shard.stages,
             n_active: if self.first_only { 1 } else { shard.stages },
         };

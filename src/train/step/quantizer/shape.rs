@@ -52,7 +52,7 @@ impl Shape {
 pub(crate) fn scales(recipe: Recipe, config: &Config, parameters: &[Parameter]) -> Vec<Parameter> {
     let of = |i: usize| match shape(recipe, &parameters[i], 0) {
         Shape::Phase(shard) => {
-            let rows = if shard.by_row() { shard.rows } else { 1 };
+            let rows = shard.scale_blocks();
             Some(Parameter {
                 name: format!("{}.scales", parameters[i].layer()),
                 kind: Kind::Scales,
