@@ -22,7 +22,7 @@ why f16 is the default, whatever the original's type.")]
 pub(super) struct Export {
     /// Packed folder, or a full-precision one with --stages or --method
     #[arg(value_name = "IN")]
-    input: PathBuf,
+    pub(super) input: PathBuf,
     /// Folder to write
     #[arg(value_name = "OUT")]
     output: PathBuf,

@@ -1,8 +1,10 @@
 //! The program: one file per command. Only this room prints, reads arguments or looks at the clock.
 
 use crate::error::Result;
+use crate::files::hub::Part;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -18,6 +20,7 @@ mod eval;
 mod export;
 mod folders;
 mod generate;
+mod hub;
 mod info;
 mod out;
 mod quantize;
@@ -33,6 +36,7 @@ const EXAMPLES: &str = "\
 Examples:
   fairy2i-gpu generate \"Once upon a time\"         the built-in model, on your GPU or else your CPU
   fairy2i-gpu chat -m llama-folder                talk to a model
+  fairy2i-gpu chat -m hf:OWNER/NAME               one of the Hugging Face hub, fetched into its cache
   fairy2i-gpu info                                which devices there are, and what each can do
   fairy2i-gpu quantize llama-folder packed-folder two bits a weight, from any Hugging Face LLaMA
   fairy2i-gpu data --tokenizer llama-folder --out DATA corpus.jsonl.zst
@@ -50,6 +54,9 @@ Exit codes: 0 fine, 2 bad input or usage, 3 no such device or its failure, 1 any
 pub struct Cli {
     #[command(subcommand)]
     verb: Verb,
+    /// Take models of the hub (hf:OWNER/NAME) from its cache alone, as HF_HUB_OFFLINE=1 does
+    #[arg(long, global = true)]
+    offline: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -71,14 +78,34 @@ enum Verb {
 }
 
 impl Verb {
-    fn run(self, started: Instant) -> Result<()> {
+    /// The models that it names, and what it needs of them. The settings of `train` may also come from a file.
+    fn models(&mut self) -> Vec<(&mut PathBuf, Part)> {
+        let whole = |path| (path, Part::Model);
+        match self {
+            Self::Generate(verb) => verb.model.model.iter_mut().map(whole).collect(),
+            Self::Chat(verb) => verb.model.model.iter_mut().map(whole).collect(),
+            Self::Info(verb) => verb.model.iter_mut().map(whole).collect(),
+            Self::Quantize(verb) => vec![whole(&mut verb.input)],
+            Self::Export(verb) => vec![whole(&mut verb.input)],
+            Self::Bench(verb) => verb.model.model.iter_mut().map(whole).collect(),
+            Self::Eval(verb) => verb.models().into_iter().map(whole).collect(),
+            Self::Data(verb) => vec![(&mut verb.tokenizer, Part::Tokenizer)],
+            Self::Analyze(verb) => verb.models().map(whole).collect(),
+            #[cfg(feature = "serve")]
+            Self::Serve(verb) => verb.model().into_iter().map(whole).collect(),
+            Self::Train(_) | Self::Curves(_) | Self::Completions(_) => Vec::new(),
+        }
+    }
+
+    fn run(mut self, started: Instant, offline: bool) -> Result<()> {
+        hub::locate(self.models(), offline)?;
         match self {
             Self::Generate(verb) => verb.run(started),
             Self::Chat(verb) => verb.run(),
             Self::Info(verb) => verb.run(),
             Self::Quantize(verb) => verb.run(),
             Self::Export(verb) => verb.run(),
-            Self::Train(verb) => verb.run(),
+            Self::Train(verb) => verb.run(offline),
             Self::Bench(verb) => verb.run(),
             Self::Eval(verb) => verb.run(),
             Self::Data(verb) => verb.run(),
@@ -95,10 +122,8 @@ impl Verb {
 pub fn main() -> ExitCode {
     let started = Instant::now();
     device::silence_layers();
-    let Err(error) = Cli::parse_from(spelled(std::env::args_os()))
-        .verb
-        .run(started)
-    else {
+    let cli = Cli::parse_from(spelled(std::env::args_os()));
+    let Err(error) = cli.verb.run(started, cli.offline) else {
         return ExitCode::SUCCESS;
     };
     if out::reader_left(&error) {

@@ -4,7 +4,7 @@ use super::args::{MethodName, RecipeArgs};
 use super::out;
 use crate::builtin::{self, BUILTIN};
 use crate::error::{Error, Result};
-use crate::files::ModelFolder;
+use crate::files::{ModelFolder, hub};
 use crate::model::{Dtype, Recipe};
 use std::path::{Path, PathBuf};
 
@@ -53,13 +53,18 @@ pub(super) fn recipe(opened: &ModelFolder, args: &RecipeArgs) -> Result<Recipe> 
 
 /// A path as messages and results show a model.
 pub(super) fn name(model: Option<&Path>) -> String {
-    model.map_or_else(|| BUILTIN.to_owned(), |path| path.display().to_string())
+    let of = |path: &Path| match hub::cached_name(path) {
+        Some(name) => format!("hf:{name}"),
+        None => path.display().to_string(),
+    };
+    model.map_or_else(|| BUILTIN.to_owned(), of)
 }
 
 /// `-m`.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ModelArgs {
-    /// Model folder: a Hugging Face checkpoint, full precision or packed [default: the built-in model]
+    /// Model folder: a Hugging Face checkpoint, full precision or packed; or a model of the hub, hf:OWNER/NAME[@REVISION]
+    /// [default: the built-in model]
     #[arg(short, long, value_name = "FOLDER")]
     pub model: Option<PathBuf>,
 }

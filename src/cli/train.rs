@@ -2,9 +2,10 @@
 
 use super::args::{DeviceArgs, MethodName};
 use super::bench::ceiling;
-use super::{device, out};
+use super::{device, hub, out};
 use crate::backend::Device;
 use crate::error::{Error, Result};
+use crate::files::hub::Part;
 use crate::files::run::{Step, config};
 use crate::train::step::{Masters, Moments};
 use crate::train::{
@@ -174,7 +175,7 @@ struct Given {
 
 impl Train {
     /// Trains.
-    pub(super) fn run(self) -> Result<()> {
+    pub(super) fn run(self, offline: bool) -> Result<()> {
         let path = self.out.join(crate::files::run::RUN_CONFIG);
         let before = self.resume.then(|| read_settings(&path)).transpose()?;
         let file = match (&self.config, &before) {
@@ -186,7 +187,16 @@ impl Train {
             .as_ref()
             .map(|(name, text)| (name.as_str(), text.as_str()));
         let preset = self.recipe.map_or("", Preset::text);
-        let settings: Settings = config::merged(preset, file, &self.given)?;
+        let mut settings: Settings = config::merged(preset, file, &self.given)?;
+        let part = match settings.from_scratch {
+            true => Part::Tokenizer,
+            false => Part::Model,
+        };
+        let models = [
+            (&mut settings.model, part),
+            (&mut settings.teacher, Part::Model),
+        ];
+        hub::locate(models, offline)?;
         settings.check().map_err(as_options)?;
         if let Some(text) = &before {
             let then = (path.display().to_string(), text.as_str());

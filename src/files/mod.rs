@@ -12,6 +12,7 @@ pub mod export;
 pub mod folder;
 mod halves;
 mod head;
+pub mod hub;
 pub mod inputs;
 mod json;
 pub mod layers;

@@ -13,6 +13,12 @@ mod devices;
 mod eval;
 mod folders;
 mod generate;
+#[cfg(all(unix, feature = "hub"))]
+mod hub;
+#[cfg(all(unix, feature = "hub"))]
+#[allow(dead_code)] // the hub of the file tests
+#[path = "../files/hub_server.rs"]
+mod hub_server;
 mod ifairy;
 mod memory;
 #[cfg(unix)]

@@ -6,11 +6,15 @@ mod checkpoints;
 mod config;
 mod container;
 mod documents;
+#[cfg(all(unix, feature = "hub"))]
+mod download;
 mod encoder;
 mod folder;
 mod grammar;
 #[cfg(unix)]
 mod hub;
+#[cfg(all(unix, feature = "hub"))]
+mod hub_server;
 mod leftovers;
 mod packed;
 mod replacing;

@@ -78,6 +78,11 @@ struct TextArgs {
 }
 
 impl Analyze {
+    /// The models that it names.
+    pub(super) fn models(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        self.model.iter_mut().chain(&mut self.named)
+    }
+
     /// Looks, and prints what it saw.
     pub(super) fn run(self) -> Result<()> {
         let path = self.model.as_deref().or(self.named.as_deref());

@@ -48,7 +48,7 @@ pub(super) struct Bench {
     #[arg(value_enum, default_value = "model")]
     what: What,
     #[command(flatten)]
-    model: ModelArgs,
+    pub(super) model: ModelArgs,
     /// Synthetic weights of this shape: llama2-7b, llama3-8b, tinyllama-1.1b or a config.json
     #[arg(long, value_name = "SHAPE", conflicts_with = "model")]
     shape: Option<String>,

@@ -31,7 +31,7 @@ commands, of which /help tells; // begins a message with /. Ctrl-C stops an answ
 Answers go to standard output, everything else to standard error.")]
 pub(super) struct Chat {
     #[command(flatten)]
-    model: ModelArgs,
+    pub(super) model: ModelArgs,
     /// What the model is told before the first message
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,

@@ -32,9 +32,9 @@ pub(super) struct Data {
     /// Text files
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
-    /// Folder with tokenizer.json, or builtin
+    /// Folder with tokenizer.json, hf:OWNER/NAME, or builtin
     #[arg(long, value_name = "FOLDER")]
-    tokenizer: PathBuf,
+    pub(super) tokenizer: PathBuf,
     /// Folder to write
     #[arg(long, value_name = "DATA")]
     out: PathBuf,

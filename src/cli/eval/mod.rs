@@ -28,6 +28,14 @@ enum What {
 }
 
 impl Eval {
+    /// The models that it names.
+    pub(super) fn models(&mut self) -> Vec<&mut PathBuf> {
+        match &mut self.what {
+            What::Ppl(ppl) => ppl.models(),
+            What::Tasks(tasks) => tasks.models(),
+        }
+    }
+
     /// Measures and prints.
     pub(super) fn run(self) -> Result<()> {
         match self.what {
@@ -41,13 +49,13 @@ impl Eval {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Models")]
 struct EntryArgs {
-    /// Model folder, full precision or packed; may be given several times [default: the built-in model]
+    /// Model folder, full precision or packed, or hf:OWNER/NAME; may be given several times [default: the built-in model]
     #[arg(short, long, value_name = "FOLDER")]
     model: Vec<PathBuf>,
     /// Residual stages to try on a full-precision folder: 1..4, or `full` for none; of a packed one, how many of its first stages
     #[arg(long, value_name = "1..4", value_delimiter = ',', value_parser = Stages::from_str)]
     stages: Vec<Stages>,
-    /// Which weights share scales: tensor, row, group:N
+    /// Which weights share scales: tensor, row, group:N, tile:N, tile:RxN
     #[arg(long, value_delimiter = ',', value_parser = Granularity::from_str)]
     granularity: Vec<Granularity>,
     /// How activations enter linear layers; several are compared without cooperative matrices, which round them their own

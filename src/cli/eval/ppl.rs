@@ -67,6 +67,12 @@ struct Scored<'a> {
 }
 
 impl Ppl {
+    /// The models that it names.
+    pub(super) fn models(&mut self) -> Vec<&mut PathBuf> {
+        let named = self.entries.model.iter_mut();
+        named.chain(&mut self.reference).collect()
+    }
+
     /// Measures and prints.
     pub(super) fn run(self) -> Result<()> {
         let candidates = self.entries.candidates()?;

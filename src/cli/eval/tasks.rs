@@ -76,6 +76,11 @@ struct Row {
 }
 
 impl Tasks {
+    /// The models that it names.
+    pub(super) fn models(&mut self) -> Vec<&mut PathBuf> {
+        self.entries.model.iter_mut().collect()
+    }
+
     /// Measures and prints.
     pub(super) fn run(self) -> Result<()> {
         let candidates = self.entries.candidates()?;

@@ -35,7 +35,7 @@ pub(super) struct Generate {
     #[command(flatten)]
     prompt: prompt::PromptArgs,
     #[command(flatten)]
-    model: ModelArgs,
+    pub(super) model: ModelArgs,
     /// New tokens; -1 fills the context [default: 128, or what the context leaves]
     #[arg(short, long, visible_alias = "predict", value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1..))]
     n_predict: Option<i64>,

@@ -35,8 +35,9 @@ use self::engine::Loading;
 use super::out;
 use crate::builtin::BUILTIN;
 use crate::error::{Error, Result};
+use crate::files::hub;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -59,6 +60,11 @@ pub(super) struct Serve {
 }
 
 impl Serve {
+    /// The model that it names.
+    pub(super) fn model(&mut self) -> Option<&mut PathBuf> {
+        self.engine.model.model.as_mut()
+    }
+
     /// Serves until it is told to stop.
     pub(super) fn run(self) -> Result<()> {
         let settings = self.server.settings()?;
@@ -108,6 +114,7 @@ impl Serve {
         let model = self.engine.model.model.as_deref();
         let alias = self.server.alias.clone();
         alias
+            .or_else(|| model.and_then(hub::cached_name))
             .or_else(|| model.and_then(folder))
             .unwrap_or_else(|| BUILTIN.to_owned())
     }
