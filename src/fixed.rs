@@ -242,4 +242,12 @@ mod tests {
             assert!((back / f64::from(*s) - 1.0).abs() < 1e-7);
         }
     }
+
+    #[test]
+    fn scales_of_zero_stay_zero() {
+        assert_eq!(Mantissas::new(&[0.0; 3], 127).values, [0; 3]);
+        let m = Mantissas::new(&[0.0, 0.25, 0.0], 127);
+        assert!(m.values[0] == 0 && m.values[2] == 0 && m.values[1] > 1 << 27);
+        assert_eq!(to_f32(0, 1.0, m.exponent), 0.0);
+    }
 }

@@ -25,6 +25,7 @@ mod memory;
 mod paths;
 mod protect;
 mod reading;
+mod released;
 mod runs;
 #[allow(dead_code)] // the small model of the file tests
 #[path = "../files/small.rs"]

@@ -179,7 +179,9 @@ fn parts_files_and_revisions_are_fetched_alone() {
 #[test]
 fn broken_connections_are_taken_up_again() {
     let (mut files, cache) = (repository(), tempfile::tempdir().unwrap());
-    let gguf: Vec<u8> = (0..100_000u32).map(|i| (i.wrapping_mul(0x9E37_79B1) >> 24) as u8).collect();
+    let gguf: Vec<u8> = (0..100_000u32)
+        .map(|i| (i.wrapping_mul(0x9E37_79B1) >> 24) as u8)
+        .collect();
     files.insert("x.gguf".to_owned(), gguf.clone());
     let server = Server::new(files);
     let hub = hub(&server, cache.path());

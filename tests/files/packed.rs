@@ -17,6 +17,14 @@ pub const W2: Recipe = Recipe {
     rotated: false,
 };
 
+const TILES: Recipe = Recipe {
+    granularity: Granularity::Tile {
+        rows: 2,
+        columns: 16,
+    },
+    ..W2
+};
+
 pub fn to(out: &Path) -> Destination<'_> {
     Destination::new(out, "quantize")
 }
@@ -243,6 +251,29 @@ fn scales_that_are_not_scales_are_refused() {
         ]);
         refused(small::open(&folder), &[name, "element 3", "not a scale"]);
         refused(files::open(on_disk(&folder).path()), &[name]);
+    }
+}
+
+/// Other programs write them where no weight of a scale block has such a code.
+#[test]
+fn scales_of_zero_are_read_and_written() {
+    let opened = model(|_| {});
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let mut writer =
+        packed::Writer::create(&to(&out), opened.original(), TILES, packed::SHARD_BYTES).unwrap();
+    let mut all = Vec::new();
+    for linear in layers(&opened, TILES) {
+        let mut layer = packed_layer(TILES, &linear);
+        layer.scales.iter_mut().step_by(3).for_each(|s| *s = 0.0);
+        writer.linear(&linear.prefix, &layer).unwrap();
+        all.push((linear, layer));
+    }
+    writer.finish().unwrap();
+    let back = files::open(&out).unwrap();
+    for (linear, layer) in all {
+        let read = weights::packed(&*back.weights, TILES, &linear).unwrap();
+        assert_eq!(read, PackedView::from(layer).into_packed());
     }
 }
 

@@ -19,6 +19,10 @@ pub fn to_json(
         Some(value) => map.insert("quantization_config".to_owned(), value),
         None => map.remove("quantization_config"),
     };
+    // Code that came with a model is not passed on, and ordinary layers need none.
+    if !config.blueprint().complex {
+        map.remove("auto_map");
+    }
     // Transformers 5 calls it `dtype`.
     let field = if map.contains_key("dtype") {
         "dtype"

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Digits of a commit.
 const COMMIT: usize = 40;
 
-/// What is not in a cache.
+/// What is not in a cache; in words behind the name of the model.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Missing {
     Repository,
@@ -20,9 +20,9 @@ pub(super) enum Missing {
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Repository => f.write_str("is not"),
-            Self::Revision(revision) => write!(f, "revision `{revision}` is not"),
-            Self::File(file) => write!(f, "{file} is not"),
+            Self::Repository => f.write_str(" is not"),
+            Self::Revision(revision) => write!(f, ": revision `{revision}` is not"),
+            Self::File(file) => write!(f, ": {file} is not"),
         }
     }
 }

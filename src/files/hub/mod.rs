@@ -23,6 +23,8 @@ mod client;
 #[cfg(feature = "hub")]
 mod download;
 #[cfg(feature = "hub")]
+mod needed;
+#[cfg(feature = "hub")]
 mod refusal;
 #[cfg(feature = "hub")]
 mod snapshot;
@@ -56,7 +58,7 @@ impl Hub {
     pub fn find(&self, name: &HubName, part: Part) -> Result<PathBuf> {
         cache::find(&self.cache, name, part).map_err(|missing| {
             Error::usage(
-                format!("{name}: {missing} in {}", self.cache.display()),
+                format!("{name}{missing} in {}", self.cache.display()),
                 self.remedy(name),
             )
         })

@@ -4,8 +4,8 @@ use super::client::{Client, Remote};
 use super::download::Store;
 use super::name::HubName;
 use super::settings::Hub;
-use super::wanted::{self, Part};
-use super::{Progress, cache};
+use super::wanted::Part;
+use super::{Progress, cache, needed};
 use crate::error::{Error, Result};
 use crate::files::shards::INDEX;
 use crate::units;
@@ -41,7 +41,7 @@ pub(super) fn fetch(
     }
     job.store.remember(name.revision())?;
     cache::find(&hub.cache, name, part).map_err(|missing| {
-        let what = format!("{name}: {missing} in the cache, though it was fetched");
+        let what = format!("{name}{missing} in the cache, though it was fetched");
         Error::usage(what, "do not change the cache meanwhile")
     })
 }
@@ -79,8 +79,8 @@ impl Job<'_> {
                 "name a model in the format of transformers, or one of its files: hf:OWNER/NAME/FILE.gguf",
             ));
         }
-        let needed = |name: &str| wanted::is_small(name) && (part == Part::Model || name != INDEX);
-        let small: Vec<&str> = names.iter().copied().filter(|name| needed(name)).collect();
+        let wanted = |name: &str| needed::is_small(name) && (part == Part::Model || name != INDEX);
+        let small: Vec<&str> = names.iter().copied().filter(|name| wanted(name)).collect();
         self.take(&small)?;
         if part == Part::Tokenizer {
             return Ok(());
@@ -88,7 +88,7 @@ impl Job<'_> {
         let index = names
             .contains(INDEX)
             .then(|| cache::index(&self.store.snapshot()));
-        let weights = wanted::weights(&self.name.id(), names, index.flatten().as_deref())?;
+        let weights = needed::weights(&self.name.id(), names, index.flatten().as_deref())?;
         self.take(&weights)
     }
 

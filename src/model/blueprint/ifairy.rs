@@ -18,7 +18,8 @@ pub static IFAIRY: Blueprint = Blueprint {
     },
     complex: true,
     gate: Gate::SquaredRelu,
-    hidden_act: &["relu2"],
+    // Its code squares whatever the field says, and some configurations still have that of the LLaMA they were made from.
+    hidden_act: &["relu2", "silu"],
     norm_eps: 1e-5,
     dense_head: true,
     stages: 1,

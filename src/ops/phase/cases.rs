@@ -147,10 +147,15 @@ pub(super) fn coop() -> Vec<(PhaseShape, Activations)> {
 pub(super) fn stack(shape: &PhaseShape, mode: Activations) -> [Data; 3] {
     let codes = noise_u32(7, shape.shard_rows * shape.planes() * shape.words());
     let count = shape.scale_blocks() * shape.groups() * shape.planes() * 2;
+    // Other programs' scales are 0 where no weight has such a code, here and there or in a whole block.
+    let width = count / shape.scale_blocks();
+    let is_zero = |i: usize| shape.scale_blocks() > 2 && (i / width == 1 || i % 11 == 3);
     let scales: Vec<f32> = noise(8, count, 0.02)
         .iter()
         .enumerate()
         .map(|(i, s)| (s.abs() + 1e-3) / (1 << (i / 2 % shape.stages)) as f32)
+        .enumerate()
+        .map(|(i, s)| if is_zero(i) { 0.0 } else { s })
         .collect();
     let blocks = match mode {
         Activations::Float => float_scale_blocks(&scales, shape.scale_blocks()),
