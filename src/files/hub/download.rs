@@ -203,8 +203,8 @@ fn append_to(path: &Path) -> Result<File> {
     options.open(path).map_err(|e| Error::io(path, e))
 }
 
-/// Appends an answer to the bytes before `from`, or puts it in their place if it begins with the first byte. Returns how long
-/// the file is then.
+/// Appends an answer to the bytes before `from`, or puts it in their place if it begins with the first byte. Returns how
+/// long the file is then.
 ///
 /// # Errors
 /// Those of the file. A connection that breaks is only an end.

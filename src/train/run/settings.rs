@@ -42,7 +42,7 @@ pub struct Settings {
     pub method: MethodName,
     /// Residual stages of fairy2i.
     pub stages: u8,
-    /// `tensor`, `row` or `group:N`.
+    /// `tensor`, `row`, `group:N`, `tile:N` or `tile:RxN`.
     pub granularity: String,
     /// How activations enter quantized layers on the way forward. Runs that began before there was a choice do not name it.
     #[serde(skip_serializing_if = "RoundedTo::is_usual")]

@@ -23,7 +23,7 @@ pub(super) struct Axes<'a> {
 }
 
 /// Colours of series that the style sheet knows.
-pub(super) const COLORS: usize = 8;
+pub(super) const COLORS: usize = 9;
 
 const LEFT: f64 = 58.0;
 const TOP: f64 = 14.0;
