@@ -346,7 +346,7 @@ fn two_who_want_the_same_fetch_it_once() {
     let server = Server::new(repository());
     let hub = hub(&server, cache.path());
     std::thread::scope(|scope| {
-        let all = [(); 3].map(|()| scope.spawn(|| locate(&hub, "hf:owner/model")));
+        let all = [(); 8].map(|()| scope.spawn(|| locate(&hub, "hf:owner/model")));
         for one in all {
             assert!(files::open(one.join().unwrap().unwrap()).is_ok());
         }

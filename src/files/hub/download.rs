@@ -9,12 +9,16 @@ use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Attempts without one byte before we give up.
 const MOST_TRIES: u32 = 5;
 /// Bytes that are read at once.
 const CHUNK: usize = 1 << 18;
+
+/// How many refs this process has written.
+static REFS: AtomicU64 = AtomicU64::new(0);
 
 /// The cache of one repository, at one commit.
 pub(super) struct Store<'n> {
@@ -160,13 +164,16 @@ impl<'n> Store<'n> {
 
     /// Notes that a revision is this commit.
     pub(super) fn remember(&self, revision: &str) -> Result<()> {
-        if revision == self.commit {
+        let path = self.root.join("refs").join(revision);
+        let known = || fs::read_to_string(&path).is_ok_and(|commit| commit == self.commit);
+        if revision == self.commit || known() {
             return Ok(());
         }
-        let path = self.root.join("refs").join(revision);
         folder_of(&path)?;
         let failed = |e| Error::io(&path, e);
-        let beside = path.with_file_name(format!(".{}.tmp", std::process::id()));
+        // Others may be about to write the same, elsewhere in this process, too.
+        let number = REFS.fetch_add(1, Ordering::Relaxed);
+        let beside = path.with_file_name(format!(".{}-{number}.tmp", std::process::id()));
         fs::write(&beside, &self.commit).map_err(failed)?;
         fs::rename(&beside, &path).map_err(failed)
     }
