@@ -88,7 +88,7 @@
 //! ([`files::Source`]), threads and memory maps are features.
 //!
 //! # Deliberately not here
-//! Models of other families, GGUF files, a backward pass of the quantizer (its absence is the straight-through
+//! Models of other families, a backward pass of the quantizer (its absence is the straight-through
 //! estimator), kernels in a vendor's own language, C code.
 
 #![warn(missing_docs, unreachable_pub)]

@@ -325,6 +325,7 @@ fn seven_billion_weights_fit_in_two_gigabytes() {
         tied: false,
         bos: Some(1),
         eos: vec![2],
+        variant: Default::default(),
     };
     let product = |shape: &[usize]| shape.iter().product::<usize>();
     let linears = config.linears().into_iter().map(|l| {

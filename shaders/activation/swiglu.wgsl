@@ -1,4 +1,4 @@
-// Computes: y = silu(gate) * up with silu(v) = v * sigmoid(v)
+// Computes: y = silu(gate) * up with silu(v) = v * sigmoid(v), or with GELU in its place (lib/gelu.wgsl)
 // Inputs: x holds gate, then up, in each row
 // Work split: one invocation owns one element of y
 // Shapes: x [rows, 2 * n] f32; y [rows, n] f32
@@ -26,5 +26,5 @@ fn swiglu(
     }
     let at = i + (i / p.n) * p.n;
     let gate = x[at];
-    y[i] = gate * sigmoid(gate) * x[at + p.n];
+    y[i] = gate * sigmoid(gelu_argument(gate)) * x[at + p.n];
 }

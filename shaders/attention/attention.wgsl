@@ -1,4 +1,4 @@
-// Computes: out = sum_t softmax_t(q . k_t / sqrt(head_dim)) v_t over the positions t = 0..=position of each token's slot
+// Computes: out = sum_t softmax_t(scale * q . k_t) v_t over the last `window` positions t <= position of each token's slot
 // Inputs: rows [tokens, 2] u32 of (slot, position); qkv, of which q is read; keys and values from the caches
 // Work split: one workgroup owns one token and head
 // Shapes: qkv [tokens, heads + 2 kv_heads, head_dim] f32; caches [slots, capacity, kv_heads, head_dim] f32 or f16;
@@ -11,6 +11,7 @@ struct Params {
     head_dim: u32, // even, at most 256
     capacity: u32, // positions of a slot
     scale: f32,
+    window: u32,   // positions that a token sees at most
     out_pitch: u32, // of out, in pairs: from head to head
     out_gap: u32,   // and between the halves of a head
     offset: u32,   // row of qkv and out that holds token 0
@@ -27,6 +28,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read> v_cache: array<KvPair>;
 @group(0) @binding(5) var<storage, read_write> out: array<vec2<f32>>;
 
+override SOFTCAP: f32; // of scores; 0: none
+
 @compute @workgroup_size(WIDTH)
 fn attention(
     @builtin(workgroup_id) wg: vec3<u32>,
@@ -39,7 +42,9 @@ fn attention(
     }
     let token = group / p.heads;
     let place = row_table_place(token);
-    let found = attend(lane, p.offset + token, group % p.heads, place.x * p.capacity, vec2(0u, place.y + 1u));
+    let end = place.y + 1u;
+    let seen = vec2(end - min(end, p.window), end);
+    let found = attend(lane, p.offset + token, group % p.heads, place.x * p.capacity, seen);
     let pairs = p.head_dim / 2u;
     if lane < pairs {
         let dst = (p.offset + token) * p.heads * pairs + group % p.heads * p.out_pitch + lane;

@@ -1,5 +1,5 @@
 // Computes: partial = (max, sum_t e_t, sum_t e_t v_t) over each range of positions t that a token sees, where
-// e_t = exp(q . k_t / sqrt(head_dim) - max); a range without positions is all zeros
+// e_t = exp(scale * q . k_t - max); a range without positions is all zeros
 // Inputs: rows [tokens, 2] u32 of (slot, position); qkv, of which q is read; keys and values from the caches
 // Work split: one workgroup owns one range of one token and head
 // Shapes: qkv [tokens, heads + 2 kv_heads, head_dim] f32; caches [slots, capacity, kv_heads, head_dim] f32 or f16;
@@ -12,6 +12,7 @@ struct Params {
     head_dim: u32, // even, at most 256
     capacity: u32, // positions of a slot
     scale: f32,
+    window: u32,   // positions that a token sees at most
     offset: u32,   // row of qkv that holds token 0
     splits: u32,   // ranges of the token that sees most positions
     range: u32,    // positions of a range, in a run
@@ -28,6 +29,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read> k_cache: array<KvPair>;
 @group(0) @binding(4) var<storage, read> v_cache: array<KvPair>;
 @group(0) @binding(5) var<storage, read_write> partials: array<vec2<f32>>;
+
+override SOFTCAP: f32; // of scores; 0: none
 
 // Positions of a range of a token that sees `seen` of them. Tokens of several sequences are cut each by its own position,
 // so that the sums of a sequence are rounded as they are without the others.
@@ -54,11 +57,12 @@ fn attention_split(
     let head = group / p.splits % p.heads;
     let token = group / p.splits / p.heads;
     let place = row_table_place(token);
-    let seen = place.y + 1u;
+    let end = place.y + 1u;
+    let seen = min(end, p.window);
     let range = range_of(seen);
-    let begin = split * range;
+    let begin = end - seen + split * range;
     let pairs = p.head_dim / 2u;
-    let found = attend(lane, p.offset + token, head, place.x * p.capacity, vec2(begin, min(begin + range, seen)));
+    let found = attend(lane, p.offset + token, head, place.x * p.capacity, vec2(begin, min(begin + range, end)));
     let dst = group * (1u + pairs);
     if lane == 0u {
         partials[dst] = vec2(found.top, found.sums.x);

@@ -1,6 +1,6 @@
-// Computes: attention of the next token of each sequence: q and k are rotated, k and v enter the caches, and q attends to the
-// positions before it and to its own, whose k and v are not rounded to the caches' precision
-// Inputs: angles [context, head_dim / 2, 2] f32 of (cos, sin); rows [tokens, 2] u32 of (slot, position)
+// Computes: attention of the next token of each sequence: heads of q and k are normalized (NORMED) and rotated, k and v
+// enter the caches, and q attends to the last `window` positions up to its own, whose k and v it takes before they are rounded
+// Inputs: angles [context, 4 ROTATED, 2] f32 of (cos, sin); rows [tokens, 2] u32 of (slot, position); norms' weights [head_dim]
 // Work split: one workgroup owns one range of positions of one head of one token; LANES invocations of a team, 8 values each,
 // share a position, and TEAMS positions go on together
 // Shapes: qkv [tokens, heads + 2 kv_heads, head_dim] f32; caches [slots, capacity, kv_heads, head_dim] f32 or f16;
@@ -11,6 +11,8 @@ struct Params {
     kv_heads: u32,
     capacity: u32, // positions of a slot
     scale: f32,
+    eps: f32,      // of the norms
+    window: u32,   // positions that a token sees at most
     out_pitch: u32, // of out with one range: from head to head
     out_gap: u32,   // and between the halves of a head, which lie apart if they are complex
     offset: u32,   // row of qkv, and with one range of out, that holds token 0
@@ -30,9 +32,15 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> k_cache: array<KvEight>;
 @group(0) @binding(5) var<storage, read_write> v_cache: array<KvEight>;
 @group(0) @binding(6) var<storage, read_write> out: array<f32>;
+@group(0) @binding(7) var<storage, read> q_weight: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read> k_weight: array<vec4<f32>>;
 
 override LANES: u32; // head_dim / 8
 override TEAM: u32;  // LANES, or the next power of two: invocations beyond LANES add zeros
+override ROTATED: u32;     // rotated values of a head / 8; 0: none
+override NEIGHBOURS: bool; // pairs are values 2 j and 2 j + 1, not values half of those rotated apart
+override NORMED: bool;     // heads are normalized
+override SOFTCAP: f32;     // of scores; 0: none
 override EARLY: u32; // 1: everything that precedes the first position is requested together, which takes registers
 const WIDTH = 256u;
 const LEAST = -3e38;
@@ -42,7 +50,7 @@ override HEAD = 8u * LANES;
 var<workgroup> team_states: array<vec2<f32>, TEAMS>; // (largest score, sum of weights)
 var<workgroup> team_values: array<f32, 2048>;        // [TEAMS, HEAD]
 
-// (ranges, positions of each) of a token with `before` positions before its own, which is cut as if it were alone
+// (ranges, positions of each) of a token that sees `before` positions before its own, which is cut as if it were alone
 fn ranges_of(before: u32) -> vec2<u32> {
     if p.table == 0u {
         return vec2(p.splits, p.range);
@@ -104,7 +112,8 @@ fn attention_step(
     let base = (wg.z + p.offset) * (p.heads + 2u * p.kv_heads);
     let place = row_table_place(wg.z);
     let slot_row = place.x * p.capacity;
-    let ranges = ranges_of(place.y);
+    let before = min(place.y, p.window - 1u);
+    let ranges = ranges_of(before);
     let angle = rotate_angles(place.y, lane);
     let q_head = rotate_load((base + head) * 2u * LANES, lane);
     let newest = split + 1u == ranges.x && index < 32u;
@@ -112,7 +121,7 @@ fn attention_step(
     if EARLY == 1u && newest {
         n = rotate_load_newest(base + p.heads + kv, lane);
     }
-    let rotated = rotate(q_head, angle, lane);
+    let rotated = rotate(rotate_normed(q_head, index, lane, false), angle, lane);
     let scale = select(0.0, p.scale, index % TEAM < LANES);
     let q = Eight(rotated.low * scale, rotated.high * scale);
     var s = AttendState(LEAST, 0.0, vec4(0.0), vec4(0.0));
@@ -121,8 +130,8 @@ fn attention_step(
         if EARLY == 0u {
             n = rotate_load_newest(base + p.heads + kv, lane);
         }
-        let k = rotate(n.k, angle, lane);
-        let score = attend_lane_sums(vec4(dot(q.low, k.low) + dot(q.high, k.high))).x;
+        let k = rotate(rotate_normed(n.k, index, lane, true), angle, lane);
+        let score = softcap_of(attend_lane_sums(vec4(dot(q.low, k.low) + dot(q.high, k.high)))).x;
         if team == 0u {
             s = AttendState(score, 1.0, n.v.low, n.v.high);
             if head % (p.heads / p.kv_heads) == 0u && index < LANES {
@@ -132,7 +141,7 @@ fn attention_step(
             }
         }
     }
-    let begin = split * ranges.y;
+    let begin = place.y - before + split * ranges.y;
     let end = min(begin + ranges.y, place.y);
     for (var t = begin; t < end; t += 4u * TEAMS) {
         s = attend_four(s, q, t + team, end, slot_row, kv * LANES + lane);

@@ -1,4 +1,4 @@
-// Computes: y = table[id], converted to f32 in integers so that subnormals survive every device
+// Computes: y = scale * table[id], converted to f32 in integers so that subnormals survive every device
 // Inputs: a shard of the table from row first_row on; token ids
 // Work split: one invocation owns one element of y
 // Shapes: table [table_rows, row_words] u32; ids [ids_offset + tokens] u32; y [tokens, hidden] f32, as bits
@@ -10,6 +10,7 @@ struct Params {
     first_row: u32,  // id of the shard's first row
     table_rows: u32, // rows of the shard
     ids_offset: u32,   // index of the first id
+    scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -66,5 +67,10 @@ fn token_embed(
     if id < p.first_row || id - p.first_row >= p.table_rows {
         return; // another shard's
     }
-    y[i] = element(id - p.first_row, i % p.hidden);
+    let bits = element(id - p.first_row, i % p.hidden);
+    if p.scale == 1.0 {
+        y[i] = bits;
+    } else {
+        y[i] = bitcast<u32>(bitcast<f32>(bits) * p.scale);
+    }
 }

@@ -1,7 +1,8 @@
-// Attention of one head of one token to a range of positions, by a workgroup of 256. The kernel declares `qkv`, `k_cache`
-// and `v_cache` and, in its parameters, `heads`, `kv_heads`, `head_dim` and `scale`. Teams of 8 lanes make the scores of a
-// tile of positions together; then every lane owns a pair of values and adds its share of the tile's positions.
-// Requires: k_cache, kv_pair, p, qkv, v_cache
+// Attention of one head of one token to a range of positions, by a workgroup of 256. The kernel declares `qkv`, `k_cache` and
+// `v_cache`, the override SOFTCAP and, in its parameters, `heads`, `kv_heads`, `head_dim` and `scale`. Teams of 8 lanes make
+// the scores of a tile of positions together; then every lane owns a pair of values and adds its share of the tile's
+// positions.
+// Requires: k_cache, kv_pair, p, qkv, softcap_of, v_cache
 // Provides: WIDTH, attend
 
 const WIDTH = 256u;
@@ -47,7 +48,7 @@ fn attend_score(lane: u32, start: u32, count: u32, base: u32) {
         for (var i = 0u; i < ATTEND_TEAM; i++) {
             s += attend_partials[i * ATTEND_TILE + lane];
         }
-        attend_scores[lane] = s;
+        attend_scores[lane] = softcap_of(vec4(s)).x;
     }
     workgroupBarrier();
 }

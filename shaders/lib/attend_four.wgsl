@@ -1,7 +1,7 @@
 // One token's attention to four positions at a time. The kernel declares `k_cache`, `v_cache` and p.kv_heads; LANES, the
 // invocations that share a position; TEAM, a power of two that they are the first of; TEAMS, the positions that a workgroup
-// has at once; and LEAST, a score below all others.
-// Requires: k_cache, kv_high, kv_low, p, v_cache, Eight, LANES, LEAST, TEAM, TEAMS
+// has at once; and LEAST, a score below all others; and the override SOFTCAP.
+// Requires: k_cache, kv_high, kv_low, p, softcap_of, v_cache, Eight, LANES, LEAST, TEAM, TEAMS
 // Provides: attend_lane_sums, AttendState, attend_four
 
 // sums over the invocations of a team
@@ -34,12 +34,12 @@ fn attend_four(s: AttendState, q: Eight, first: u32, end: u32, slot_row: u32, la
     let v1 = v_cache[i.y];
     let v2 = v_cache[i.z];
     let v3 = v_cache[i.w];
-    let scores = select(vec4(LEAST), attend_lane_sums(vec4(
+    let scores = select(vec4(LEAST), softcap_of(attend_lane_sums(vec4(
         dot(q.low, kv_low(k0)) + dot(q.high, kv_high(k0)),
         dot(q.low, kv_low(k1)) + dot(q.high, kv_high(k1)),
         dot(q.low, kv_low(k2)) + dot(q.high, kv_high(k2)),
         dot(q.low, kv_low(k3)) + dot(q.high, kv_high(k3)),
-    )), first + TEAMS * vec4(0u, 1u, 2u, 3u) < vec4(end));
+    ))), first + TEAMS * vec4(0u, 1u, 2u, 3u) < vec4(end));
     let top = max(max(s.top, max(scores.x, scores.y)), max(scores.z, scores.w));
     let keep = exp(s.top - top);
     let e = select(vec4(0.0), exp(scores - top), scores > vec4(LEAST));

@@ -1,6 +1,7 @@
 // Scores and weights of attention by cooperative matrices. The kernel declares HEAD, `tile`, `scores`, `weights` and their
-// pitches, `grown`, Queries and stage_queries. Queries are named one by one: indexed by a variable they would live in memory.
-// Requires: grown, scores, stage_queries, tile, weights, HEAD, PITCH, PPITCH, Queries, SPITCH
+// pitches, `grown`, Queries, SHARE and WINDOWED. Queries are named one by one: indexed by a variable they would live in memory.
+// Requires: coop_stage_queries, grown, scores, softcap_of, tile, weights, HEAD, PITCH, PPITCH, Queries, SHARE, SPITCH,
+//    WINDOWED
 // Provides: coop_scores_queries, coop_scores_tile, coop_scores_seen, coop_scores_largest, coop_scores_any,
 //    coop_scores_weigh
 
@@ -8,17 +9,17 @@
 fn coop_scores_queries(first_row: u32, head: u32, index: u32) -> Queries {
     let source = index / 32u * 16u * PPITCH;
     var q: Queries;
-    stage_queries(first_row, head, index, 0u);
+    coop_stage_queries(first_row, head, index, 0u);
     q[0] = coopLoadT<coop_mat16x16<f16, A>>(&weights[source], PPITCH);
     q[1] = coopLoadT<coop_mat16x16<f16, A>>(&weights[source + 4u], PPITCH);
-    stage_queries(first_row, head, index, 32u);
+    coop_stage_queries(first_row, head, index, 32u);
     q[2] = coopLoadT<coop_mat16x16<f16, A>>(&weights[source], PPITCH);
     q[3] = coopLoadT<coop_mat16x16<f16, A>>(&weights[source + 4u], PPITCH);
-    if HEAD == 128u {
-        stage_queries(first_row, head, index, 64u);
+    if HEAD >= 128u {
+        coop_stage_queries(first_row, head, index, 64u);
         q[4] = coopLoadT<coop_mat16x16<f16, A>>(&weights[source], PPITCH);
         q[5] = coopLoadT<coop_mat16x16<f16, A>>(&weights[source + 4u], PPITCH);
-        stage_queries(first_row, head, index, 96u);
+        coop_stage_queries(first_row, head, index, 96u);
         q[6] = coopLoadT<coop_mat16x16<f16, A>>(&weights[source], PPITCH);
         q[7] = coopLoadT<coop_mat16x16<f16, A>>(&weights[source + 4u], PPITCH);
     }
@@ -38,7 +39,7 @@ fn coop_scores_keys(q: ptr<function, Queries>, source: u32, dst: u32) {
     s = coop_scores_add(s, (*q)[1], source + 4u);
     s = coop_scores_add(s, (*q)[2], source + 8u);
     s = coop_scores_add(s, (*q)[3], source + 12u);
-    if HEAD == 128u {
+    if HEAD >= 128u {
         s = coop_scores_add(s, (*q)[4], source + 16u);
         s = coop_scores_add(s, (*q)[5], source + 20u);
         s = coop_scores_add(s, (*q)[6], source + 24u);
@@ -48,21 +49,34 @@ fn coop_scores_keys(q: ptr<function, Queries>, source: u32, dst: u32) {
     coopStoreT(sums, &scores[dst], SPITCH);
 }
 
-// scores of a subgroup's queries with all 32 staged keys
-fn coop_scores_tile(q: ptr<function, Queries>, mine: u32) {
-    coop_scores_keys(q, 0u, mine * SPITCH);
-    coop_scores_keys(q, 16u * PITCH, mine * SPITCH + 4u);
+// scores of a subgroup's queries with all 32 staged keys, from their column `first` on: of shared heads one half of the sum
+fn coop_scores_tile(q: ptr<function, Queries>, mine: u32, first: u32) {
+    coop_scores_keys(q, first, mine * SPITCH);
+    coop_scores_keys(q, first + 16u * PITCH, mine * SPITCH + 4u);
 }
 
-// this lane's 16 scores; those from the `count`th on belong to positions that its token does not see
-fn coop_scores_seen(first: u32, count: u32) -> mat4x4<f32> {
-    let i = vec4(0u, 1u, 2u, 3u);
-    let none = vec4(-3e38);
+// four of a lane's scores, the first of which is its `i`th, as far as they are those of positions that its token sees
+fn coop_scores_four(index: u32, other: u32, i: u32, seen: vec2<u32>) -> vec4<f32> {
+    var score = scores[index];
+    if SHARE == 2u {
+        score += scores[other];
+    }
+    let at = i + vec4(0u, 1u, 2u, 3u);
+    var inside = at < vec4(seen.y);
+    if WINDOWED {
+        inside = inside & (at >= vec4(seen.x));
+    }
+    return select(vec4(-3e38), softcap_of(score), inside);
+}
+
+// This lane's 16 scores; those before seen.x and from seen.y on belong to positions that its token does not see. From `other`
+// on lie the other halves of their sums.
+fn coop_scores_seen(first: u32, other: u32, seen: vec2<u32>) -> mat4x4<f32> {
     return mat4x4(
-        select(none, scores[first], i < vec4(count)),
-        select(none, scores[first + 1u], i + 4u < vec4(count)),
-        select(none, scores[first + 2u], i + 8u < vec4(count)),
-        select(none, scores[first + 3u], i + 12u < vec4(count)),
+        coop_scores_four(first, other, 0u, seen),
+        coop_scores_four(first + 1u, other + 1u, 4u, seen),
+        coop_scores_four(first + 2u, other + 2u, 8u, seen),
+        coop_scores_four(first + 3u, other + 3u, 12u, seen),
     );
 }
 

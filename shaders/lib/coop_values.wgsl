@@ -17,7 +17,7 @@ fn coop_values_add_sixteen(o: ptr<function, Sums>, weight: u32, source: u32) {
     (*o)[1] = coop_values_add_one((*o)[1], e, source + 4u);
     (*o)[2] = coop_values_add_one((*o)[2], e, source + 8u);
     (*o)[3] = coop_values_add_one((*o)[3], e, source + 12u);
-    if HEAD == 128u {
+    if HEAD >= 128u {
         (*o)[4] = coop_values_add_one((*o)[4], e, source + 16u);
         (*o)[5] = coop_values_add_one((*o)[5], e, source + 20u);
         (*o)[6] = coop_values_add_one((*o)[6], e, source + 24u);
@@ -25,10 +25,10 @@ fn coop_values_add_sixteen(o: ptr<function, Sums>, weight: u32, source: u32) {
     }
 }
 
-// adds all 32 staged values, weighted
-fn coop_values_add(o: ptr<function, Sums>, mine: u32) {
-    coop_values_add_sixteen(o, mine * PPITCH, 0u);
-    coop_values_add_sixteen(o, mine * PPITCH + 4u, 16u * PITCH);
+// adds all 32 staged values, weighted, from their column `first` on
+fn coop_values_add(o: ptr<function, Sums>, mine: u32, first: u32) {
+    coop_values_add_sixteen(o, mine * PPITCH, first);
+    coop_values_add_sixteen(o, mine * PPITCH + 4u, first + 16u * PITCH);
 }
 
 // Writes 32 columns of the sums to where scores lie; this lane's 16 of them become `factor` times as large.
@@ -60,7 +60,7 @@ fn coop_values_rescale(o: ptr<function, Sums>, mine: u32, index: u32, factor: f3
     coop_values_spread((*o)[2], (*o)[3], mine, index, factor);
     (*o)[2] = coop_values_gather(source);
     (*o)[3] = coop_values_gather(source + 4u);
-    if HEAD == 128u {
+    if HEAD >= 128u {
         coop_values_spread((*o)[4], (*o)[5], mine, index, factor);
         (*o)[4] = coop_values_gather(source);
         (*o)[5] = coop_values_gather(source + 4u);
@@ -80,16 +80,17 @@ fn coop_values_write_columns(index: u32, dst: u32, inside: bool) {
     }
 }
 
-// The sums, `factor` times as large, to where a lane's token has its result; between the halves of the head lie those of others.
+// The sums, `factor` times as large, to where a lane's token has its result; between the halves of a head lie those of others.
 fn coop_values_write(o: ptr<function, Sums>, mine: u32, index: u32, dst: u32, factor: f32, inside: bool) {
     coop_values_spread((*o)[0], (*o)[1], mine, index, factor);
     coop_values_write_columns(index, dst, inside);
     coop_values_spread((*o)[2], (*o)[3], mine, index, factor);
     coop_values_write_columns(index, dst + 8u + select(0u, p.out_gap, HEAD == 64u), inside);
-    if HEAD == 128u {
+    if HEAD >= 128u {
+        let gap = select(0u, p.out_gap, HEAD == 128u); // of 256 values each half is one subgroup's
         coop_values_spread((*o)[4], (*o)[5], mine, index, factor);
-        coop_values_write_columns(index, dst + 16u + p.out_gap, inside);
+        coop_values_write_columns(index, dst + 16u + gap, inside);
         coop_values_spread((*o)[6], (*o)[7], mine, index, factor);
-        coop_values_write_columns(index, dst + 24u + p.out_gap, inside);
+        coop_values_write_columns(index, dst + 24u + gap, inside);
     }
 }

@@ -1,15 +1,15 @@
 // What gates make of two stacked layers, gate and up, whose results lie side by side in the workgroup's `values`.
-// Requires: absmax_partials, dst_of, gemv_row, p, sigmoid, slot_of, values, y, NOWHERE, TILE, WIDTH
+// Requires: absmax_partials, dst_of, gelu_argument, gemv_row, p, sigmoid, slot_of, values, y, NOWHERE, TILE, WIDTH
 // Provides: gemv_gate_real, gemv_gate_complex
 
-// Writes silu(gate) * up of all pairs, and the largest magnitude among them.
+// Writes silu(gate) * up of all pairs (or with GELU), and the largest magnitude among them.
 fn gemv_gate_real(index: u32, first: u32, groups: u32, token: u32) {
     for (var i = 2u * index; i < 2u * p.slots; i += 2u * WIDTH) {
         let slot = slot_of(i);
         let dst = dst_of(gemv_row(slot.x, first, groups), slot.y == 1u, token);
         var value = 0.0;
         if dst != NOWHERE {
-            value = values[i + 1u] * (values[i] * sigmoid(values[i]));
+            value = values[i + 1u] * (values[i] * sigmoid(gelu_argument(values[i])));
             y[dst] = value;
         }
         values[i] = value;

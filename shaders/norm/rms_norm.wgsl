@@ -1,4 +1,4 @@
-// Computes: y = x / sqrt(mean(x^2) + eps) * weight, per row
+// Computes: y = x / sqrt(mean(x^2) + eps) * weight, or y plus that, per row
 // Inputs: x and the norm's weights
 // Work split: one workgroup owns one row
 // Shapes: x [rows, n] f32; weight [n] f32; y [rows, n] f32
@@ -8,6 +8,7 @@ struct Params {
     n: u32,
     count: u32, // values that the mean square is over: n, or n / 2 complex ones
     eps: f32,
+    accumulate: u32, // 1: added to y
 }
 
 @group(0) @binding(0) var<uniform> p: Params;
@@ -25,9 +26,14 @@ fn four(base: u32, i: u32) -> vec4<f32> {
 }
 
 fn put(base: u32, i: u32, value: f32) {
-    if i < p.n {
-        y[base + i] = value * weight[i];
+    if i >= p.n {
+        return;
     }
+    var before = 0.0;
+    if p.accumulate == 1u {
+        before = y[base + i];
+    }
+    y[base + i] = before + value * weight[i];
 }
 
 @compute @workgroup_size(WIDTH)

@@ -87,16 +87,17 @@ fn matmul_train(
     let across = (p.m + TILE - 1u) / TILE;
     let group = wg.x + wg.y * nwg.x;
     let tile = vec2(group % across, group / across) * TILE;
-    if tile.y >= p.n || (p.causal == 1u && tile.y / BLOCK > tile.x / BLOCK) {
+    let block = tile.x / BLOCK * BLOCK;
+    let low = (block + 1u - min(block + 1u, p.window)) / BLOCK * BLOCK;
+    if tile.y >= p.n || (p.causal == 1u && (tile.y / BLOCK > tile.x / BLOCK || tile.y < low)) {
         return;
     }
     let text = wg.z / p.heads;
     let head = wg.z % p.heads;
     let base = vec2(p.a_offset + text * p.a_sequence_stride + head * p.a_head_stride,
         p.b_offset + text * p.b_sequence_stride + head / p.share * p.b_head_stride);
-    let block = tile.x / BLOCK * BLOCK;
-    let first = select(0u, block, p.causal == 3u);
-    let end = select(p.k, min(p.k, block + BLOCK), p.causal == 2u);
+    let first = select(select(0u, block, p.causal == 3u), low, p.causal == 2u);
+    let end = min(p.k, block + p.reach);
     let r = lane / 8u;
     let o = lane % 8u;
     var sums = array<mat4x4<f32>, 4>();

@@ -51,9 +51,12 @@ fn put_sums(sums: coop_mat16x16<f32, C>, at: u32) {
     coopStoreT(sum, &c[at], stride);
 }
 
-fn put_pair(left: coop_mat16x16<f32, C>, right: coop_mat16x16<f32, C>, at: u32) {
+// the two columns of a subgroup's sums that only whole tiles have both of
+fn put_row(left: coop_mat16x16<f32, C>, right: coop_mat16x16<f32, C>, at: u32, both: bool) {
     put_sums(left, at);
-    put_sums(right, at + 16u);
+    if both {
+        put_sums(right, at + 16u);
+    }
 }
 
 // of a subgroup's sums within the tile: 32 x 32, of a short tile (64 rows) or a slim one (64 columns) 16 x 32, of both 16 x 16
@@ -84,12 +87,13 @@ fn matmul_train_coop(
     let rest = group % (8u * tiles.y);
     let rows = min(8u, max(tiles.x, band + 1u) - band);
     let tile = vec2(band + rest % rows, rest / rows) * TILE;
-    if (group >= tiles.x * tiles.y) | ((p.causal == 1u) & (tile.y / TILE > tile.x / TILE)) {
+    let low = (tile.x + 1u - min(tile.x + 1u, p.window)) / TILE * TILE;
+    if (group >= tiles.x * tiles.y) | ((p.causal == 1u) & ((tile.y > tile.x) | (tile.y < low))) {
         return;
     }
     let base = bases(wg.z / p.heads, wg.z % p.heads);
-    let first = select(0u, tile.x, p.causal == 3u);
-    let end = select(p.k, min(p.k, tile.x + TILE), p.causal == 2u);
+    let first = select(select(0u, tile.x, p.causal == 3u), low, p.causal == 2u);
+    let end = min(p.k, tile.x + p.reach);
     let short = tile.x + 64u == p.m;
     let slim = NARROW | (tile.y + 64u == p.n);
     let mine = place_of(index / 32u, short, slim);
@@ -125,11 +129,8 @@ fn matmul_train_coop(
         }
     }
     let to = base.z + (tile.x + mine.x) * p.c_stride + tile.y + mine.y;
-    put_sums(c00, to);
-    if !(short & slim) {
-        put_sums(c01, to + 16u);
-    }
+    put_row(c00, c01, to, !(short & slim));
     if !(short | slim) {
-        put_pair(c10, c11, to + 16u * p.c_stride);
+        put_row(c10, c11, to + 16u * p.c_stride, true);
     }
 }

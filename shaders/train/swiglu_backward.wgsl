@@ -1,4 +1,5 @@
-// Computes: d_gate = d_y * up * s * (1 + gate * (1 - s)), d_up = d_y * gate * s, with s = sigmoid(gate)
+// Computes: d_gate = d_y * up * s * (1 + gate * t' * (1 - s)), d_up = d_y * gate * s, with s = sigmoid(t), t and its derivative
+// t' of the gate as lib/gelu.wgsl has them
 // Inputs: d_y, and x with gate, then up, in each row
 // Work split: one invocation owns one element of d_y
 // Shapes: d_y [rows, n] f32; x [rows, 2 * n] f32, in place
@@ -27,8 +28,9 @@ fn swiglu_backward(
     let at = i + (i / p.n) * p.n;
     let gate = x[at];
     let up = x[at + p.n];
-    let s = sigmoid(gate);
+    let t = gelu_argument(gate);
+    let s = sigmoid(t);
     let d = d_y[i];
-    x[at] = d * up * s * (1.0 + gate * sigmoid(-gate)); // 1 - s would lose its digits
+    x[at] = d * up * s * (1.0 + gate * gelu_slope(gate) * sigmoid(-t)); // 1 - s would lose its digits
     x[at + p.n] = d * gate * s;
 }

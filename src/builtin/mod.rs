@@ -14,7 +14,7 @@
 use crate::error::{Error, Result};
 #[cfg(feature = "text")]
 use crate::files::corpus::texts::Content;
-use crate::files::{self, ModelFolder, Source};
+use crate::files::{self, ModelFolder, Source, gguf};
 use std::path::Path;
 
 /// What stands for the model inside the program where a folder is asked for.
@@ -63,13 +63,13 @@ pub fn is_meant(model: Option<&Path>) -> bool {
     model.is_none_or(|path| path == Path::new(BUILTIN) && !path.exists())
 }
 
-/// Opens the model in the folder `model`, or the built-in one.
+/// Opens the model at `model`, a folder or a GGUF file, or the built-in one.
 ///
 /// # Errors
 /// As [`files::open`].
 pub fn open(model: Option<&Path>) -> Result<ModelFolder> {
     match model.filter(|_| !is_meant(model)) {
-        Some(folder) => files::open(folder),
+        Some(path) => files::open(path),
         None => files::open_source(source()),
     }
 }
@@ -77,7 +77,7 @@ pub fn open(model: Option<&Path>) -> Result<ModelFolder> {
 /// Names and sizes of a model's files.
 ///
 /// # Errors
-/// [`Error::Io`] when the folder cannot be read.
+/// [`Error::Io`] when they cannot be read.
 pub fn sizes(model: Option<&Path>) -> Result<Vec<(String, u64)>> {
     let Some(path) = model.filter(|_| !is_meant(model)) else {
         let files = FILES.iter();
@@ -86,6 +86,14 @@ pub fn sizes(model: Option<&Path>) -> Result<Vec<(String, u64)>> {
             .collect());
     };
     let mut files = Vec::new();
+    if path.is_file() {
+        for part in gguf::parts(path)? {
+            let data = std::fs::metadata(&part).map_err(|e| Error::io(&part, e))?;
+            let name = part.file_name().unwrap_or_default().to_string_lossy();
+            files.push((name.into_owned(), data.len()));
+        }
+        return Ok(files);
+    }
     for entry in std::fs::read_dir(path).map_err(|e| Error::io(path, e))? {
         let entry = entry.map_err(|e| Error::io(path, e))?;
         let name = entry.file_name().to_string_lossy().into_owned();

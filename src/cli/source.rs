@@ -63,8 +63,8 @@ pub(super) fn name(model: Option<&Path>) -> String {
 /// `-m`.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ModelArgs {
-    /// Model folder: a Hugging Face checkpoint, full precision or packed; or a model of the hub, hf:OWNER/NAME[@REVISION]
-    /// [default: the built-in model]
+    /// Model: a Hugging Face folder, full precision or packed, or a GGUF file; or a model of the hub,
+    /// hf:OWNER/NAME[@REVISION] [default: the built-in model]
     #[arg(short, long, value_name = "FOLDER")]
     pub model: Option<PathBuf>,
 }

@@ -63,10 +63,11 @@ pub fn export_folder(
     export.run(device, &destination, progress)
 }
 
-struct Export<'a> {
-    opened: &'a ModelFolder,
-    recipe: Recipe,
-    options: ExportOptions,
+/// A model whose dense weights are asked for.
+pub(super) struct Export<'a> {
+    pub(super) opened: &'a ModelFolder,
+    pub(super) recipe: Recipe,
+    pub(super) options: ExportOptions,
 }
 
 impl Export<'_> {
@@ -86,10 +87,7 @@ impl Export<'_> {
         let of = names.len();
         for (done, next) in names.iter().enumerate() {
             progress(Progress { done, of, next });
-            let values = match quantized.get(next) {
-                Some(shape) => block_on(device, self.layer(device, shape))?,
-                None => values(&*self.opened.weights, next)?,
-            };
+            let values = self.values(device, &quantized, next)?;
             writer.tensor(next, &values)?;
         }
         progress(Progress {
@@ -100,8 +98,21 @@ impl Export<'_> {
         Ok((of, writer.finish()?))
     }
 
+    /// The values of the tensor `name`.
+    pub(super) fn values(
+        &self,
+        device: &Device,
+        quantized: &BTreeMap<String, LinearShape>,
+        name: &str,
+    ) -> Result<Vec<f32>> {
+        match quantized.get(name) {
+            Some(shape) => block_on(device, self.layer(device, shape)),
+            None => values(&*self.opened.weights, name),
+        }
+    }
+
     /// Quantized layers by the names of their tensors.
-    fn quantized(&self) -> BTreeMap<String, LinearShape> {
+    pub(super) fn quantized(&self) -> BTreeMap<String, LinearShape> {
         let layers = self.recipe.layers(&self.opened.config).into_iter();
         layers
             .map(|l| (format!("{}.weight", l.prefix), l))

@@ -4,9 +4,11 @@
 //! weight by itself is [`crate::model::quantize()`]; quantizing that looks at a text is [`crate::quantize`].
 
 mod export;
+mod gguf;
 mod pack;
 
 pub use export::{ExportOptions, export_folder};
+pub use gguf::{Gguf, export_gguf};
 pub use pack::{Job, QuantizeOptions, Quantized, QuantizedLayer, quantize_folder};
 
 /// How far a long call is.

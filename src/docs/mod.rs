@@ -28,6 +28,8 @@ pages! {
     quality = "quality.md";
     calibration = "calibration.md";
     ifairy = "ifairy.md";
+    models = "models.md";
+    gguf = "gguf.md";
     changelog = "changelog.md";
 }
 

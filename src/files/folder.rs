@@ -83,6 +83,7 @@ impl Folder {
             .flat_map(Planned::stored)
             .map(|s| s.0)
             .collect();
+        shards.text_part(&names, &mut notes);
         shards.without_wrapper(&names);
         shards.follow_aliases(names.iter().map(String::as_str));
         let packed = plan::packs_head(recipe);

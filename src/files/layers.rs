@@ -143,6 +143,7 @@ mod tests {
             form: Form::WidelyLinear,
             out_features: 3,
             in_features: 5,
+            biased: false,
         };
         let packed = Packed {
             method: Method::Phase { stages: 2 },

@@ -19,6 +19,7 @@
 //! further pass for those that were written.
 
 use super::digest::hex;
+use super::gguf;
 use super::json::show;
 use super::synced::write_synced;
 use crate::error::{Error, Result};
@@ -50,17 +51,25 @@ pub struct Author<'a> {
     pub run: Option<&'a str>,
 }
 
-/// Names and fingerprints of the files of weights in a folder, in the order of their names.
+/// Names and fingerprints of the files of weights in a folder, or of a GGUF file and those that it was split into, in the
+/// order of their names.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn weights(folder: &Path) -> Result<Vec<(String, String)>> {
+pub fn weights(model: &Path) -> Result<Vec<(String, String)>> {
+    let files = match model.is_file() {
+        true => gguf::parts(model)?,
+        false => {
+            let files = names(model)?.into_iter();
+            let files = files.filter(|name| name.ends_with(".safetensors"));
+            files.map(|name| model.join(name)).collect()
+        }
+    };
     let mut all = Vec::new();
-    let files = names(folder)?.into_iter();
-    for name in files.filter(|name| name.ends_with(".safetensors")) {
-        let path = folder.join(&name);
-        let print = fingerprint(&path).map_err(|e| Error::io(path, e))?;
-        all.push((name, print));
+    for path in files {
+        let print = fingerprint(&path).map_err(|e| Error::io(&path, e))?;
+        let name = path.file_name().unwrap_or_default();
+        all.push((name.to_string_lossy().into_owned(), print));
     }
     all.sort();
     Ok(all)

@@ -1,4 +1,4 @@
-//! Formats: safetensors, Hugging Face folders, the packed format, tokenizers, training data, records of a run. Bytes
+//! Formats: safetensors, Hugging Face folders, GGUF, the packed format, tokenizers, training data, records of a run. Bytes
 //! in, bytes out; no devices.
 
 #[cfg(feature = "templates")]
@@ -10,6 +10,7 @@ pub mod corpus;
 pub mod digest;
 pub mod export;
 pub mod folder;
+pub mod gguf;
 mod halves;
 mod head;
 pub mod hub;
@@ -73,16 +74,25 @@ pub struct ModelFolder {
     pub source: Source,
 }
 
-/// Opens the model in the folder `path`: a Hugging Face checkpoint, full precision or packed.
+/// Opens the model at `path`: the folder of a Hugging Face checkpoint, full precision or packed, or a GGUF file.
 ///
 /// # Errors
 /// One line that names the file, field or tensors; see the crate's error type.
 pub fn open(path: impl AsRef<Path>) -> Result<ModelFolder> {
-    open_source(Source::folder(path)?)
+    open_source(Source::at(path)?)
+}
+
+/// The files of the model at `path` by their names in a folder of Hugging Face, whether it is one or a GGUF file.
+///
+/// # Errors
+/// As [`open`], but for configuration and tensors.
+pub fn source(path: impl AsRef<Path>) -> Result<Source> {
+    Ok(gguf::unfold(Source::at(path)?)?.0)
 }
 
 /// [`open`] for a model from anywhere, for instance one compiled into the program.
 pub fn open_source(source: Source) -> Result<ModelFolder> {
+    let (source, unfolded) = gguf::unfold(source)?;
     let bytes = source.read(CONFIG, LONGEST_CONFIG)?;
     let place = source.place(CONFIG);
     let fields = config::object(&place, &bytes)?;
@@ -92,13 +102,19 @@ pub fn open_source(source: Source) -> Result<ModelFolder> {
         .as_deref()
         .map(|bytes| (generation_place.as_str(), bytes));
     let (mut config, recipe) = config::parse(&place, &bytes, generation)?;
-    let (folder, notes) = folder::Folder::open(&source, &config, recipe.as_ref())?;
-    config.tied = folder.tied();
+    let (weights, notes): (Box<dyn Weights + Send + Sync>, _) = match unfolded {
+        Some(unfolded) => (unfolded.weights(&config, recipe)?, Vec::new()),
+        None => {
+            let (folder, notes) = folder::Folder::open(&source, &config, recipe.as_ref())?;
+            config.tied = folder.tied();
+            (Box::new(folder), notes)
+        }
+    };
     let tokenizer = Tokenizer::open(&source, config.bos, config.vocab)?;
     Ok(ModelFolder {
         config,
         recipe,
-        weights: Box::new(folder),
+        weights,
         #[cfg(feature = "templates")]
         chat_template: chat_template(&source, tokenizer.as_ref())?,
         tokenizer,
@@ -113,6 +129,7 @@ pub fn open_source(source: Source) -> Result<ModelFolder> {
 /// # Errors
 /// As [`open`], but for tensors.
 pub fn open_shape(source: Source) -> Result<ModelFolder> {
+    let (source, _) = gguf::unfold(source)?;
     let bytes = source.read(CONFIG, LONGEST_CONFIG)?;
     let place = source.place(CONFIG);
     let (config, recipe) = config::parse(&place, &bytes, None)?;

@@ -35,9 +35,9 @@ impl Planned {
 /// What a tensor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Embedding or dense linear layer: F32, F16 or BF16.
+    /// Embedding, router or dense linear layer: F32, F16 or BF16.
     Dense,
-    /// Norm: F32, F16 or BF16.
+    /// Norm or bias: F32, F16 or BF16.
     Norm,
     /// Packed codes: U32.
     Codes,
@@ -75,7 +75,11 @@ pub fn plan(config: &Config, recipe: Option<&Recipe>) -> Vec<Planned> {
     for weight in config.weights() {
         let linear = match weight {
             WeightShape::Linear(linear) => linear,
-            WeightShape::Norm { name, width } => {
+            WeightShape::Router { name, shape } => {
+                all.push(tensor(name, shape.to_vec(), Role::Dense, None));
+                continue;
+            }
+            WeightShape::Norm { name, width } | WeightShape::Bias { name, width } => {
                 all.push(tensor(name, vec![width], Role::Norm, Some(Halves::Below)));
                 continue;
             }

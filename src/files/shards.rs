@@ -173,6 +173,50 @@ impl Shards {
         }
     }
 
+    /// Leaves the part that reads text of a model that reads more, if it is one: `names` are those of that part by itself. The other
+    /// tensors are dropped, of which a note tells.
+    pub(super) fn text_part(&mut self, names: &[String], notes: &mut Vec<String>) {
+        // Where the names of the part lie, and what they begin with by themselves; transformers has saved both.
+        const PLACES: [(&str, &str); 2] =
+            [("language_model.", ""), ("model.language_model.", "model.")];
+        let plain = |name: &String| self.tensors.contains_key(name);
+        let head = |name: &&String| name.as_str() != Config::HEAD_WEIGHT;
+        if names.iter().filter(head).any(plain) {
+            return;
+        }
+        let inside = |(place, own): (&str, &str), name: &String| {
+            let rest = name.strip_prefix(own)?;
+            Some(format!("{place}{rest}")).filter(|name| self.tensors.contains_key(name))
+        };
+        let found = PLACES.into_iter().find(|&place| {
+            let mut found = names
+                .iter()
+                .filter(head)
+                .filter_map(|name| inside(place, name));
+            found.next().is_some()
+        });
+        let Some((place, own)) = found else { return };
+        let all: BTreeSet<String> = self.tensors.keys().cloned().collect();
+        let mut others = BTreeSet::new();
+        for name in &all {
+            if let Some(rest) = name.strip_prefix(place) {
+                self.rename(name, &format!("{own}{rest}"));
+            } else if name != Config::HEAD_WEIGHT {
+                self.tensors.remove(name);
+                let inner = name.strip_prefix("model.").unwrap_or(name);
+                others.insert(inner.split('.').next().unwrap_or(inner).to_owned());
+            }
+        }
+        self.unreadable.retain(|name, _| name.starts_with(place));
+        if !others.is_empty() {
+            let others: Vec<_> = others.iter().map(|name| show(name)).collect();
+            notes.push(format!(
+                "the part that reads text alone is used, without {}",
+                others.join(", ")
+            ));
+        }
+    }
+
     /// Gives the tensor `from` the name `to`.
     pub(super) fn rename(&mut self, from: &str, to: &str) {
         if let Some(place) = self.tensors.remove(from) {

@@ -3,6 +3,7 @@
 //! What its tensors are follows from its family: see [`blueprint`](super::blueprint).
 
 use super::Form;
+use super::variant::Variant;
 use crate::error::{Error, Result};
 
 /// Hyper-parameters of a model.
@@ -36,10 +37,12 @@ pub struct Config {
     pub bos: Option<u32>,
     /// Tokens that end a text.
     pub eos: Vec<u32>,
+    /// What it does otherwise than LLaMA.
+    pub variant: Variant,
 }
 
 /// Rotary embedding.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rope {
     /// Base of the frequencies.
     pub theta: f64,
@@ -48,7 +51,7 @@ pub struct Rope {
 }
 
 /// `rope_scaling` of Hugging Face configurations.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum RopeScaling {
     /// Plain.
     None,
@@ -57,6 +60,17 @@ pub enum RopeScaling {
         /// How many times longer the context becomes.
         factor: f64,
     },
+    /// A base that grows with the sequence, once that is longer than the context of the training.
+    Dynamic {
+        /// How fast it grows.
+        factor: f64,
+        /// Tokens of that context.
+        original_context: f64,
+    },
+    /// Interpolation by wavelength (arXiv 2309.00071).
+    Yarn(Yarn),
+    /// A factor for each frequency (arXiv 2402.13753).
+    LongRope(Box<LongRope>),
     /// LLaMA 3's interpolation by wavelength.
     Llama3 {
         /// Divides the frequencies of long wavelengths.
@@ -68,6 +82,37 @@ pub enum RopeScaling {
         /// Tokens of the context that the model was first trained with.
         original_context: f64,
     },
+}
+
+/// Interpolation by wavelength (arXiv 2309.00071): waves that turn more than `beta_fast` times in the original context keep
+/// their frequency, those that turn less than `beta_slow` times are stretched by `factor`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Yarn {
+    /// How many times longer the context becomes.
+    pub factor: f64,
+    /// Tokens of the context that the model was first trained with.
+    pub original_context: f64,
+    /// Turns above which a frequency stays.
+    pub beta_fast: f64,
+    /// Turns below which a frequency is divided by the factor.
+    pub beta_slow: f64,
+    /// What cosines and sines are multiplied by.
+    pub attention_factor: f64,
+    /// Whether the borders between pairs are rounded outwards to whole pairs.
+    pub truncate: bool,
+}
+
+/// A factor for each frequency (arXiv 2402.13753).
+#[derive(Debug, Clone, PartialEq)]
+pub struct LongRope {
+    /// What the wavelength of each pair is multiplied by in sequences of up to the original context.
+    pub short_factor: Vec<f64>,
+    /// And in longer ones.
+    pub long_factor: Vec<f64>,
+    /// Tokens of the context that the model was first trained with.
+    pub original_context: usize,
+    /// What cosines and sines are multiplied by.
+    pub attention_factor: f64,
 }
 
 /// Refuses a model of complex layers for `what`, which works on real ones alone.
@@ -87,6 +132,23 @@ pub fn refuse_complex(config: &Config, what: &str) -> Result<()> {
     }
 }
 
+/// Refuses a model with mixtures of experts for `what`, which knows MLPs alone.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn refuse_experts(config: &Config, what: &str) -> Result<()> {
+    match config.variant.experts.is_none() {
+        true => Ok(()),
+        false => Err(Error::usage(
+            format!(
+                "{what} of a {}, which has mixtures of experts",
+                config.architecture
+            ),
+            "take a dense model of the family; this one can be quantized, run, judged and exported",
+        )),
+    }
+}
+
 /// Name and size of a linear layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinearShape {
@@ -98,12 +160,19 @@ pub struct LinearShape {
     pub out_features: usize,
     /// Real inputs.
     pub in_features: usize,
+    /// Whether it has a bias.
+    pub biased: bool,
 }
 
 impl LinearShape {
     /// Columns of the weight as it is stored; it has a row for each real output.
     pub fn columns(&self) -> usize {
         self.form.columns(self.in_features)
+    }
+
+    /// Name of its bias, where it has one.
+    pub fn bias(&self) -> String {
+        format!("{}.bias", self.prefix)
     }
 }
 

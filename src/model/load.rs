@@ -1,6 +1,7 @@
 //! From named tensors to a model on a device.
 
 use super::config::LinearShape;
+use super::forward::ExpertWeights;
 use super::linear::Linear;
 use super::loaded::{Block, DeviceWeights, Model};
 use super::memory::Memory;
@@ -9,9 +10,8 @@ use super::rows::{Rows, Shard, float_rows, host_rows, padded_rows, upload_rows};
 use super::weights::{packed_view, required};
 use super::{Config, Form, Method, PackedView, Tensor, Weights, dequantize, finite, quantize};
 use crate::backend::{Backend, upload_new};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ops::MatrixDtype;
-use crate::ops::memory::Noise;
 use crate::ops::quantize::{ConjugateExpand, ConjugateWeight};
 use crate::ops::{Bindings, Op};
 
@@ -20,8 +20,8 @@ impl<B: Backend> Model<B> {
     /// linear layer when it is ready.
     ///
     /// # Errors
-    /// [`Error::Device`] before anything is allocated where the device has no room for the model and one text; those
-    /// of reading weights and of the device.
+    /// [`Error::Device`](crate::Error::Device) before anything is allocated where the device has no room for the model
+    /// and one text; those of reading weights and of the device.
     pub async fn load(
         backend: B,
         config: &Config,
@@ -41,21 +41,6 @@ impl<B: Backend> Model<B> {
             progress,
         };
         let weights = loader.weights().await?;
-        Self::from_weights(backend, config, options, weights)
-    }
-
-    /// A model of this shape with weights made on the device from noise, for benchmarks: phase layers of
-    /// `options.recipe`, one pair of scales per tensor and stage, an f16 embedding.
-    pub async fn synthetic(backend: B, config: &Config, options: LoadOptions) -> Result<Self> {
-        let Method::Phase { stages } = options.recipe.method else {
-            return Err(Error::usage(
-                "synthetic weights are made for phase layers only",
-                "ask for stages of the method fairy2i",
-            ));
-        };
-        options.recipe.check_blocks(config)?;
-        Memory::of(&backend, config, None, &options, 1)?.check(&backend)?;
-        let weights = synthetic_weights(&backend, config, options, stages).await?;
         Self::from_weights(backend, config, options, weights)
     }
 }
@@ -90,7 +75,7 @@ impl<'a, B: Backend> Loader<'a, B> {
             embed,
             embed_dtype,
             blocks,
-            norm: self.vector(&self.config.norm_name())?,
+            norm: self.norm(&self.config.norm_name())?,
             head: self.linear(&[self.config.head()], 0).await?,
         })
     }
@@ -109,7 +94,7 @@ impl<'a, B: Backend> Loader<'a, B> {
     /// Block number `l`.
     pub(crate) async fn block(&mut self, l: usize) -> Result<Block<B>> {
         let norms = self.config.block_norms(l);
-        let norms = norms.iter().map(|name| self.vector(name));
+        let norms = norms.iter().map(|name| self.norm(name));
         let norms = norms.collect::<Result<_>>()?;
         let mut stacks = Vec::new();
         for (stack, layers) in self
@@ -122,7 +107,33 @@ impl<'a, B: Backend> Loader<'a, B> {
             let half_run = self.config.half_run(stack);
             stacks.push(self.linear(&layers, half_run).await?);
         }
-        Ok(Block { norms, stacks })
+        let experts = self.experts(l).await?;
+        Ok(Block {
+            norms,
+            stacks,
+            experts,
+        })
+    }
+
+    /// The mixture of experts of block `l`, if it has one.
+    async fn experts(&mut self, l: usize) -> Result<Option<ExpertWeights<B>>> {
+        if self.config.experts(l).is_none() {
+            return Ok(None);
+        }
+        let (name, columns) = (self.config.router_name(l), self.config.hidden);
+        let tensor = self.dense(&name)?;
+        let dtype = tensor.dtype.in_buffers();
+        let rows = [padded_rows(tensor, dtype.row_words(columns))];
+        let router = Linear::dense(self.backend, name, columns, dtype, &rows)?;
+        let mut layers = Vec::new();
+        for [gate, up, down] in self.config.expert_linears(l) {
+            let gate_up = self.linear(&[gate, up], 0).await?;
+            layers.push([gate_up, self.linear(&[down], 0).await?]);
+        }
+        Ok(Some(ExpertWeights {
+            router: router.unrounded(true),
+            layers,
+        }))
     }
 
     /// A dense tensor whose values are numbers.
@@ -131,11 +142,31 @@ impl<'a, B: Backend> Loader<'a, B> {
         finite::numbers(name, tensor, self.weights.allow_nonfinite())
     }
 
-    /// A dense vector on the device, as f32.
-    pub(crate) fn vector(&self, name: &str) -> Result<B::Buffer> {
-        let tensor = self.dense(name)?;
-        let values = tensor.to_f32(0..tensor.elements());
+    /// The weight of a norm on the device, as norms multiply by it.
+    pub(crate) fn norm(&self, name: &str) -> Result<B::Buffer> {
+        let mut values = self.values(name)?;
+        let offset = self.config.blueprint().norm_offset;
+        values.iter_mut().for_each(|value| *value += offset);
         upload_new(self.backend, name, bytemuck::cast_slice(&values))
+    }
+
+    /// The values of a dense tensor.
+    fn values(&self, name: &str) -> Result<Vec<f32>> {
+        let tensor = self.dense(name)?;
+        Ok(tensor.to_f32(0..tensor.elements()))
+    }
+
+    /// The biases of a stack beside each other, zeros for layers without one; none where no layer has one.
+    pub(crate) fn bias(&self, shapes: &[LinearShape]) -> Result<Option<B::Buffer>> {
+        if !shapes.iter().any(|shape| shape.biased) {
+            return Ok(None);
+        }
+        let each = shapes.iter().map(|shape| match shape.biased {
+            true => self.values(&shape.bias()),
+            false => Ok(vec![0.0; shape.out_features]),
+        });
+        let values = each.collect::<Result<Vec<_>>>()?.concat();
+        upload_new(self.backend, "bias", bytemuck::cast_slice(&values)).map(Some)
     }
 
     /// A stack of layers with the same input; outputs lie together in runs of `half_run` complex rows.
@@ -166,11 +197,13 @@ impl<'a, B: Backend> Loader<'a, B> {
                 _ => packed,
             };
             let linear = Linear::phase(self.backend, name, &phase, self.options.activations)?;
+            let linear = linear.with_bias(self.bias(shapes)?);
             return Ok(linear.rotated(recipe.rotated).in_runs(half_run));
         }
         let linear = Linear::dense(self.backend, name, columns, dtype, &dense)?;
         let is_head = shapes[0].prefix == Config::HEAD;
         let unrounded = is_head && self.config.blueprint().dense_head;
+        let linear = linear.with_bias(self.bias(shapes)?);
         Ok(linear.of_form(shapes[0].form).unrounded(unrounded))
     }
 
@@ -269,84 +302,6 @@ fn common_type(layers: &[Layer<'_>]) -> MatrixDtype {
     } else {
         MatrixDtype::F32
     }
-}
-
-async fn synthetic_weights<B: Backend>(
-    backend: &B,
-    config: &Config,
-    options: LoadOptions,
-    stages: usize,
-) -> Result<DeviceWeights<B>> {
-    let ones = |width: usize| upload_new(backend, "norm", &vec![1f32.to_bits(); width]);
-    let rotated = options.recipe.rotated;
-    let stack = async |layers: &[LinearShape]| {
-        let linear = Linear::synthetic(
-            backend,
-            joined(layers),
-            layers[0].form,
-            layers.iter().map(|l| l.out_features).collect(),
-            layers[0].in_features,
-            stages,
-            options.activations,
-        );
-        Ok::<_, Error>(linear.await?.rotated(rotated))
-    };
-    let mut blocks = Vec::with_capacity(config.layers);
-    for l in 0..config.layers {
-        let norms = config.blueprint().norms.iter();
-        let norms = norms.map(|norm| ones((norm.width)(config)));
-        let norms = norms.collect::<Result<_>>()?;
-        let mut stacks = Vec::new();
-        for (of, layers) in config.blueprint().stacks.iter().zip(config.stacks(l)) {
-            stacks.push(stack(&layers).await?.in_runs(config.half_run(of)));
-        }
-        blocks.push(Block { norms, stacks });
-    }
-    Ok(DeviceWeights {
-        embed: synthetic_embedding(backend, config).await?,
-        embed_dtype: MatrixDtype::F16,
-        blocks,
-        norm: ones(config.hidden)?,
-        head: match options.recipe.skip_head {
-            false => stack(&[config.head()]).await?,
-            true => synthetic_head(backend, config).await?,
-        },
-    })
-}
-
-/// A dense head in f16 made from noise.
-async fn synthetic_head<B: Backend>(backend: &B, config: &Config) -> Result<Linear<B>> {
-    let row_words = MatrixDtype::F16.row_words(config.hidden);
-    let shards = noise_rows(backend, config.vocab, row_words).await?;
-    let head = Linear::dense_on_device(config.head(), MatrixDtype::F16, shards);
-    Ok(head.unrounded(config.blueprint().dense_head))
-}
-
-/// An embedding in f16 made from noise.
-async fn synthetic_embedding<B: Backend>(backend: &B, config: &Config) -> Result<Vec<Shard<B>>> {
-    noise_rows(backend, config.vocab, MatrixDtype::F16.words(config.hidden)).await
-}
-
-/// Rows of f16 noise in as few buffers as bindings allow.
-async fn noise_rows<B: Backend>(
-    backend: &B,
-    count: usize,
-    row_words: usize,
-) -> Result<Vec<Shard<B>>> {
-    let per_shard = backend.facts().max_words / row_words;
-    let mut embed = Vec::new();
-    for first in (0..count).step_by(per_shard) {
-        let rows = per_shard.min(count - first);
-        let buffer = backend.alloc("noise", rows * row_words)?;
-        let noise = Noise::halves(rows * row_words, 77);
-        backend.run(&noise, &[&buffer]).await?;
-        embed.push(Shard {
-            first,
-            rows,
-            buffer,
-        });
-    }
-    Ok(embed)
 }
 
 /// What layers that run as one product are called together.

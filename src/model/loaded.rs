@@ -1,12 +1,14 @@
 //! A model in device memory: its weights, and the buffers of a pass.
 
+use super::Config;
 use super::blueprint::Output;
 use super::budget::product;
+use super::forward::{ExpertWeights, MixtureScratch};
 use super::linear::{Linear, LinearScratch, tile_rows};
 use super::options::{LoadOptions, kv};
+use super::ropes::Ropes;
 use super::rows::Shard;
-use super::{Config, rope};
-use crate::backend::{Backend, Fill};
+use crate::backend::Backend;
 use crate::error::Result;
 use crate::ops::{Kv, MatrixDtype};
 
@@ -15,6 +17,8 @@ use crate::ops::{Kv, MatrixDtype};
 pub(crate) struct Block<B: Backend> {
     pub norms: Vec<B::Buffer>,
     pub stacks: Vec<Linear<B>>,
+    /// What takes the place of the last two stacks, where that is a mixture of experts.
+    pub experts: Option<ExpertWeights<B>>,
 }
 
 /// All weights of a model in device memory.
@@ -39,9 +43,15 @@ pub(crate) struct Scratch<B: Backend> {
     pub attention: B::Buffer,
     /// What the gated activation gives.
     pub activation: B::Buffer,
+    /// What is added to the residual stream, where it is normalized or multiplied before.
+    pub branch: B::Buffer,
+    /// The residual stream less its mean, where norms read that.
+    pub centered: B::Buffer,
     /// The residual stream of the last token alone.
     pub last: B::Buffer,
     pub linear: LinearScratch<B>,
+    /// For a mixture of experts.
+    pub mixture: Option<MixtureScratch<B>>,
 }
 
 /// A model on a backend.
@@ -52,7 +62,7 @@ pub struct Model<B: Backend> {
     pub(crate) weights: DeviceWeights<B>,
     pub(crate) scratch: Scratch<B>,
     pub(crate) kv: Kv,
-    pub(crate) rope: B::Buffer,
+    pub(crate) ropes: Ropes<B>,
 }
 
 /// Words of the buffers of [`Scratch`] beside [`LinearScratch`], in their order.
@@ -60,43 +70,43 @@ pub(crate) fn scratch_words<B: Backend>(
     backend: &B,
     c: &Config,
     options: &LoadOptions,
-) -> [usize; 6] {
+) -> [usize; 8] {
     let rows = tile_rows(backend, options.batch, options.exact);
     [
         rows,
         product(&[rows, c.hidden]),
         product(&[rows, c.outputs(Output::Attention)]),
         product(&[rows, c.queries()]),
-        product(&[rows, c.intermediate]),
+        product(&[rows, c.widest_gate()]),
+        match c.adds_branches() {
+            true => product(&[rows, c.hidden]),
+            false => 0,
+        },
+        match c.blueprint().centered {
+            true => product(&[rows, c.hidden]),
+            false => 0,
+        },
         c.hidden,
     ]
 }
 
 impl<B: Backend> Scratch<B> {
     fn new(backend: &B, c: &Config, options: &LoadOptions) -> Result<Self> {
-        let [ids, x, qkv, attention, activation, last] = scratch_words(backend, c, options);
+        let [ids, x, qkv, attention, activation, branch, centered, last] =
+            scratch_words(backend, c, options);
         Ok(Self {
             ids: backend.alloc("token ids", ids)?,
             x: backend.alloc("residual stream", x)?,
             qkv: backend.alloc("q, k, v", qkv)?,
             attention: backend.alloc("attention", attention)?,
             activation: backend.alloc("MLP activation", activation)?,
+            branch: backend.alloc("addition to the stream", branch)?,
+            centered: backend.alloc("centered stream", centered)?,
             last: backend.alloc("last token", last)?,
             linear: LinearScratch::new(backend, c, options)?,
+            mixture: MixtureScratch::new(backend, c, options)?,
         })
     }
-}
-
-/// The rotary table on the device, which never lies on the host as a whole.
-fn rope_table<B: Backend>(backend: &B, c: &Config, context: usize) -> Result<B::Buffer> {
-    let frequencies = rope::frequencies(&c.rope, c.head_dim);
-    let write = |first: usize, words: &mut [u32]| {
-        rope::write(&frequencies, first, bytemuck::cast_slice_mut(words));
-    };
-    let rows = Fill::new(context, 2 * frequencies.len(), &write);
-    let table = backend.alloc("rope table", rows.words())?;
-    backend.upload_with(&table, 0, &rows)?;
-    Ok(table)
 }
 
 impl<B: Backend> Model<B> {
@@ -107,7 +117,7 @@ impl<B: Backend> Model<B> {
         weights: DeviceWeights<B>,
     ) -> Result<Self> {
         Ok(Self {
-            rope: rope_table(&backend, config, options.context)?,
+            ropes: Ropes::new(&backend, config, options.context)?,
             kv: kv(&backend, config, &options),
             scratch: Scratch::new(&backend, config, &options)?,
             config: config.clone(),
@@ -138,11 +148,22 @@ impl<B: Backend> Model<B> {
         !self.options.exact || self.attends_alike()
     }
 
-    /// Bytes that one generated token reads: all linear weights.
+    /// Bytes that one generated token reads: all linear weights, of experts those of as many as a token runs through.
     pub fn bytes_per_token(&self) -> usize {
         let stacks = self.weights.blocks.iter().flat_map(|block| &block.stacks);
         let all = stacks.chain([&self.weights.head]);
-        all.map(Linear::bytes).sum()
+        let dense: usize = all.map(Linear::bytes).sum();
+        let experts = self
+            .weights
+            .blocks
+            .iter()
+            .filter_map(|b| b.experts.as_ref());
+        let chosen = self.config.variant.experts.as_ref().map_or(0, |e| e.chosen);
+        let bytes = |one: &[Linear<B>; 2]| one.iter().map(Linear::bytes).sum::<usize>();
+        let mixtures = experts.map(|experts| {
+            experts.router.bytes() + chosen * experts.layers.first().map_or(0, bytes)
+        });
+        dense + mixtures.sum::<usize>()
     }
 
     /// Bytes that the KV cache of one text holds for one position, all layers together.

@@ -2,10 +2,11 @@
 
 use super::blueprint::WeightShape;
 use super::budget::{self, product, sum};
+use super::forward::MixtureScratch;
 use super::linear::{Linear, LinearScratch};
 use super::loaded::scratch_words;
 use super::options::LoadOptions;
-use super::{Config, Method, Weights, session};
+use super::{Config, Dtype, Method, Weights, session};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::ops::MatrixDtype;
@@ -39,7 +40,13 @@ impl Memory {
         let [cache, rest] = session::words(backend, config, options, texts);
         let scratch = scratch_words(backend, config, options);
         let linear = LinearScratch::<B>::words(backend, config, options);
-        let scratch = scratch.into_iter().chain(linear).chain([rest]);
+        let mixture = MixtureScratch::<B>::words(backend, config, options);
+        let mixture = mixture.into_iter().flatten();
+        let scratch = scratch
+            .into_iter()
+            .chain(linear)
+            .chain(mixture)
+            .chain([rest]);
         Ok(Self {
             weights: product(&[4, weight_words::<B>(config, weights, options)?]),
             cache: product(&[4, cache]),
@@ -82,8 +89,8 @@ fn weight_words<B: Backend>(
         let Some(weights) = weights else {
             return Ok(MatrixDtype::F16);
         };
-        let tensor = weights.tensor(name)?;
-        Ok(tensor.map_or(MatrixDtype::F32, |t| t.dtype.in_buffers()))
+        let dtype = weights.dtype(name)?;
+        Ok(dtype.map_or(MatrixDtype::F32, Dtype::in_buffers))
     };
     let mut all = product(&[
         config.vocab,
@@ -92,7 +99,12 @@ fn weight_words<B: Backend>(
     for weight in config.weights() {
         let layer = match weight {
             WeightShape::Linear(layer) => layer,
-            WeightShape::Norm { width, .. } => {
+            WeightShape::Router { name, shape } => {
+                let row = dtype(&name)?.row_words(shape[1]);
+                all = sum([all, product(&[shape[0], row])]);
+                continue;
+            }
+            WeightShape::Norm { width, .. } | WeightShape::Bias { width, .. } => {
                 all = sum([all, width]);
                 continue;
             }

@@ -1,4 +1,4 @@
-//! The LLaMA family on any backend: configuration, weights, quantizing, forward pass, sampling.
+//! Models on any backend: configuration, weights, quantizing, forward pass, sampling.
 
 pub mod blueprint;
 pub(crate) mod budget;
@@ -14,15 +14,18 @@ pub mod memory;
 pub(crate) mod options;
 pub mod quantize;
 pub mod rope;
+mod ropes;
 mod rows;
 pub mod sampling;
 pub mod session;
 mod stages;
+mod synthetic;
 pub mod tap;
+mod variant;
 pub mod weights;
 
 pub use choice::{MAX_TOP_K, Sampling};
-pub use config::{Config, Rope, RopeScaling, refuse_complex};
+pub use config::{Config, LongRope, Rope, RopeScaling, Yarn, refuse_complex, refuse_experts};
 pub use kv_cache::KvCache;
 pub use loaded::Model;
 pub use memory::Memory;
@@ -35,4 +38,5 @@ pub use session::{
     Choice, Feed, Logprobs, MAX_DRAFTED, Scored, Scorer, Segment, Session, Speculation,
 };
 pub use stages::FirstStages;
+pub use variant::{Experts, LayerAttention, Rotary, Variant};
 pub use weights::{Dtype, Tensor, Weights};

@@ -1,6 +1,6 @@
 //! A packed model read with fewer stages than it has: the first ones of each layer, without a look at the others.
 
-use super::weights::{Tensor, Weights};
+use super::weights::{Dtype, Tensor, Weights};
 use super::{Method, Recipe};
 use crate::error::Result;
 use std::borrow::Cow;
@@ -47,6 +47,10 @@ impl<W: Deref<Target: Weights>> Weights for FirstStages<W> {
         })
     }
 
+    fn dtype(&self, name: &str) -> Result<Option<Dtype>> {
+        self.weights.dtype(name)
+    }
+
     fn recipe(&self) -> Recipe {
         self.recipe
     }
@@ -77,7 +81,6 @@ fn first(tensor: Tensor<'_>, axis: usize, (stored, read): (usize, usize)) -> Ten
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Dtype;
 
     #[test]
     fn the_first_stages_of_every_row_are_kept() {

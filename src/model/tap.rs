@@ -125,6 +125,7 @@ impl<B: Backend> Tapped<'_, B> {
             tokens: rows,
             n,
             rms,
+            accumulate: false,
         };
         backend.run(&norm, &[self.x, weight, &normalized]).await?;
         Ok(Some(normalized))

@@ -85,6 +85,11 @@ pub trait Weights {
     /// The tensor `name`, or `None` if there is none.
     fn tensor(&self, name: &str) -> Result<Option<Tensor<'_>>>;
 
+    /// The element type of the tensor `name`, for those who need nothing else of it.
+    fn dtype(&self, name: &str) -> Result<Option<Dtype>> {
+        Ok(self.tensor(name)?.map(|tensor| tensor.dtype))
+    }
+
     /// How linear layers are stored: [`super::Method::Full`] for a full-precision checkpoint, otherwise
     /// the method (and granularity) a packed folder was quantized with.
     fn recipe(&self) -> super::Recipe;
@@ -195,6 +200,10 @@ pub struct Allowing<W>(pub W, pub bool);
 impl<W: std::ops::Deref<Target: Weights>> Weights for Allowing<W> {
     fn tensor(&self, name: &str) -> Result<Option<Tensor<'_>>> {
         self.0.tensor(name)
+    }
+
+    fn dtype(&self, name: &str) -> Result<Option<Dtype>> {
+        self.0.dtype(name)
     }
 
     fn recipe(&self) -> Recipe {

@@ -69,8 +69,8 @@ fn bad_fields_are_named() {
         ("rms_norm_eps", json!(1e-300)),
         ("rope_theta", json!(-1)),
         ("hidden_act", json!("gelu")),
-        ("attention_bias", json!(true)),
-        ("mlp_bias", json!(true)),
+        ("attention_bias", json!("yes")),
+        ("mlp_bias", json!(1)),
         ("tie_word_embeddings", json!("yes")),
         ("bos_token_id", json!(512)),
         ("bos_token_id", json!([1, 2])),
@@ -176,9 +176,9 @@ fn rope_scalings() {
         &["`rope_scaling.low_freq_factor`"],
     );
     let cases = [
-        (json!({"type": "yarn", "factor": 2}), "`rope_scaling.type`"),
+        (json!({"type": "ntk", "factor": 2}), "`rope_scaling.type`"),
         (
-            json!({"rope_type": "dynamic", "factor": 2}),
+            json!({"rope_type": "proportional", "factor": 2}),
             "`rope_scaling.rope_type`",
         ),
         (json!({"factor": 2}), "`rope_scaling.rope_type`"),
@@ -198,7 +198,7 @@ fn rope_scalings() {
 }
 
 #[test]
-fn mistral_only_without_a_window_that_slides() {
+fn mistral_sees_a_window_where_it_slides() {
     let mistral = |window: Option<Value>, context: usize| {
         let mut json = with("architectures", json!(["MistralForCausalLM"]));
         json["model_type"] = json!("mistral");
@@ -208,14 +208,16 @@ fn mistral_only_without_a_window_that_slides() {
         }
         parse(&json)
     };
-    assert!(mistral(Some(Value::Null), 32768).is_ok());
-    assert!(mistral(Some(json!(4096)), 4096).is_ok());
-    assert!(mistral(None, 4096).is_ok());
-    refused(
-        mistral(Some(json!(4096)), 32768),
-        &["`sliding_window`", "4096"],
-    );
-    refused(mistral(None, 32768), &["`sliding_window`"]);
+    let window = |window: Option<Value>, context| {
+        let config = mistral(window, context).unwrap();
+        [0, 1].map(|l| config.attention(l).window)
+    };
+    assert_eq!(window(Some(Value::Null), 32768), [usize::MAX; 2]);
+    assert_eq!(window(Some(json!(4096)), 4096), [usize::MAX; 2]);
+    assert_eq!(window(None, 4096), [usize::MAX; 2]);
+    assert_eq!(window(Some(json!(1024)), 32768), [1024; 2]);
+    assert_eq!(window(None, 32768), [4096; 2]);
+    refused(mistral(Some(json!(0)), 32768), &["`sliding_window`", "0"]);
 }
 
 #[test]

@@ -234,3 +234,38 @@ fn missing_files_and_folders_are_named() {
         &["model.safetensors", "truncated"],
     );
 }
+
+/// Models that read pictures too, as transformers has saved them: the part that reads text is used, of which a note tells.
+#[test]
+fn the_part_that_reads_text_is_taken_out_of_a_larger_model() {
+    let plain = open(&whole()).unwrap();
+    for (place, own) in [("language_model.", ""), ("model.language_model.", "model.")] {
+        let files = changed(|all| {
+            for tensor in all.iter_mut() {
+                if let Some(rest) = tensor.name.strip_prefix(own)
+                    && (own.is_empty() || tensor.name != "lm_head.weight")
+                {
+                    tensor.name = format!("{place}{rest}");
+                }
+            }
+            all.push(StoredTensor {
+                name: "vision_tower.patch.weight".to_owned(),
+                dtype: "F32",
+                shape: vec![1],
+                bytes: vec![0; 4],
+            });
+        });
+        let opened = open(&files).unwrap();
+        assert!(
+            opened
+                .notes
+                .iter()
+                .any(|note| note.contains("vision_tower")),
+            "{place}"
+        );
+        for tensor in tensors(&plain.config, None) {
+            let read = opened.weights.tensor(&tensor.name).unwrap().unwrap();
+            assert_eq!(&*read.bytes, &tensor.bytes[..], "{}", tensor.name);
+        }
+    }
+}

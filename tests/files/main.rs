@@ -10,6 +10,13 @@ mod documents;
 mod download;
 mod encoder;
 mod folder;
+mod gguf;
+mod gguf_fairy2i;
+mod gguf_families;
+mod gguf_make;
+mod gguf_model;
+mod gguf_tokens;
+mod gguf_write;
 mod grammar;
 #[cfg(unix)]
 mod hub;

@@ -30,7 +30,10 @@ fn nothing_half_written_stays() {
     refused(writer.linear(&first.prefix, &bad), &["planned were"]);
     bad = layer.clone();
     bad.scales[1] = f32::NAN;
-    refused(writer.linear(&first.prefix, &bad), &["finite and positive"]);
+    refused(
+        writer.linear(&first.prefix, &bad),
+        &["negative or not finite"],
+    );
     bad = layer;
     bad.method = Method::Binary;
     refused(writer.linear(&first.prefix, &bad), &["another recipe"]);

@@ -3,7 +3,7 @@
 
 use super::refused;
 use super::small::{config, config_json, parse};
-use fairy2i_gpu::model::RopeScaling;
+use fairy2i_gpu::model::{Config, RopeScaling, Rotary};
 use serde_json::{Value, json};
 
 fn with(field: &str, value: Value) -> Value {
@@ -89,7 +89,7 @@ fn rope_keys_that_are_not_understood_are_named() {
     let full = json!({"rope_type": "linear", "factor": 4.0});
     let cases = [
         (linear("type", json!("llama3")), "type"),
-        (linear("rope_type", json!("yarn")), "rope_type"),
+        (linear("rope_type", json!("ntk")), "rope_type"),
         (linear("rope_type", json!(1)), "rope_type"),
         (linear("beta_fast", json!(32)), "beta_fast"),
         (linear("high_freq_factor", json!(4)), "high_freq_factor"),
@@ -109,8 +109,16 @@ fn rope_keys_that_are_not_understood_are_named() {
             "original_max_position_embeddings",
         ),
         (json!({"type": "default", "factor": 4}), "factor"),
-        (json!({"type": "dynamic", "factor": 4}), "type"),
-        (json!({"type": "longrope", "short_factor": [1.0]}), "type"),
+        (json!({"type": "dynamic"}), "factor"),
+        (
+            json!({"type": "longrope", "short_factor": [1.0]}),
+            "short_factor",
+        ),
+        (
+            json!({"type": "yarn", "factor": 4, "beta_fast": 1, "beta_slow": 2}),
+            "beta_fast",
+        ),
+        (json!({"type": "yarn", "factor": 4, "beta": 1}), "beta"),
         (json!({"factor": 4}), "rope_type"),
         (json!({"kind": "linear", "factor": 4}), "rope_type"),
         (json!({"full_attention": full.clone()}), "full_attention"),
@@ -152,6 +160,93 @@ fn places_that_disagree_about_rope_are_named() {
     );
 }
 
+/// The configuration of another family.
+fn family(architecture: &str, model_type: &str, fields: Value) -> fairy2i_gpu::Result<Config> {
+    let mut json = config_json();
+    json["architectures"] = json!([architecture]);
+    json["model_type"] = json!(model_type);
+    for (field, value) in fields.as_object().unwrap() {
+        json[field] = value.clone();
+    }
+    parse(&json)
+}
+
+#[test]
+fn layers_with_windows_are_found_by_every_rule() {
+    let windows = |config: Config| [0, 1].map(|l| config.attention(l).window);
+    const ALL: usize = usize::MAX;
+    let qwen = |fields| family("Qwen2ForCausalLM", "qwen2", fields);
+    let on = json!({"use_sliding_window": true, "sliding_window": 9, "max_window_layers": 1});
+    assert_eq!(windows(qwen(on.clone()).unwrap()), [ALL, 9]);
+    let off = json!({"sliding_window": 9, "max_window_layers": 0});
+    assert_eq!(windows(qwen(off).unwrap()), [ALL; 2]);
+    let mut listed = on;
+    listed["layer_types"] = json!(["sliding_attention", "full_attention"]);
+    assert_eq!(windows(qwen(listed.clone()).unwrap()), [9, ALL]);
+    listed["use_sliding_window"] = json!(false);
+    refused(qwen(listed), &["`layer_types`", "sliding_window"]);
+    let gelu = json!({"hidden_act": "gelu_pytorch_tanh", "head_dim": 6, "sliding_window": 9});
+    let gemma = family("Gemma2ForCausalLM", "gemma2", gelu).unwrap();
+    assert_eq!(windows(gemma), [9, ALL]);
+    refused(
+        qwen(json!({"layer_types": ["full_attention"]})),
+        &["`layer_types`", "2 values"],
+    );
+}
+
+#[test]
+fn layers_without_rotation_are_found_by_both_rules() {
+    let smol = |fields| family("SmolLM3ForCausalLM", "smollm3", fields);
+    let rotated = |config: Config| [0, 1].map(|l| config.attention(l).rotary == Rotary::Main);
+    let listed = smol(json!({"no_rope_layers": [0, 1]})).unwrap();
+    assert_eq!(rotated(listed), [false, true]);
+    let counted = smol(json!({"no_rope_layer_interval": 2})).unwrap();
+    assert_eq!(rotated(counted), [true, false]);
+    refused(
+        smol(json!({"no_rope_layers": [1, 2]})),
+        &["`no_rope_layers`", "2"],
+    );
+}
+
+#[test]
+fn the_part_that_reads_text_has_the_usual_values_of_its_family() {
+    let outer = json!({
+        "architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3",
+        "eos_token_id": [1, 106], "vision_config": {"hidden_size": 1152},
+        "text_config": {
+            "model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10_240,
+            "num_hidden_layers": 34, "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+            "sliding_window": 1024
+        }
+    });
+    let config = parse(&outer).unwrap();
+    let heads = (config.heads, config.kv_heads, config.head_dim);
+    assert_eq!((heads, config.vocab), ((8, 4, 256), 262_208));
+    assert_eq!((config.tied, &config.eos[..]), (true, &[1, 106][..]));
+    assert_eq!(config.attention(4).window, 1024);
+    assert_eq!(config.attention(5).window, usize::MAX);
+    assert_eq!(config.rope.scaling, RopeScaling::Linear { factor: 8.0 });
+    let local = config.variant.local_rope.unwrap();
+    assert_eq!((local.theta, local.scaling), (1e4, RopeScaling::None));
+    let mut strange = outer;
+    strange["text_config"]["model_type"] = json!("mamba");
+    refused(parse(&strange), &["Gemma3ForConditionalGeneration"]);
+}
+
+/// A configuration that is made from nothing but what was read means the same model, in every family.
+#[test]
+fn every_family_is_written_as_it_was_read() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/families.json");
+    let all: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    for (name, case) in all["families"].as_object().unwrap() {
+        for spelling in ["config", "config_4x"] {
+            let read = parse(&case[spelling]).unwrap();
+            let written = Value::Object(fairy2i_gpu::files::config::plain(&read));
+            assert_eq!(parse(&written).unwrap(), read, "{name}: {written}");
+        }
+    }
+}
+
 #[test]
 fn variants_that_compute_something_else_are_named() {
     for (field, asks, harmless) in [
@@ -175,7 +270,7 @@ fn variants_that_compute_something_else_are_named() {
         (
             "layer_types",
             json!(["full_attention", "sliding_attention"]),
-            json!(["full_attention"]),
+            json!(["full_attention", "full_attention"]),
         ),
         ("no_rope_layers", json!([1, 0]), json!([1, 1])),
         ("rope_interleaved", json!(true), json!(false)),

@@ -7,6 +7,7 @@ mod chat;
 #[path = "../common/mod.rs"]
 mod common;
 mod evaluation;
+mod families;
 mod ifairy;
 mod llama;
 mod models;
@@ -177,6 +178,20 @@ fn a_complex_model_is_the_papers() {
 }
 
 #[test]
+fn families_are_transformers() {
+    meets("families", false, |value, folder| {
+        families::judge(value, folder, &devices())
+    });
+}
+
+#[test]
+fn gradients_of_families_are_slopes() {
+    meets("families", false, |value, folder| {
+        families::judge_training(value, folder, &devices())
+    });
+}
+
+#[test]
 fn chats_are_written_as_transformers_writes_them() {
     meets("chat", false, |value, _| chat::judge(value));
 }
@@ -196,8 +211,9 @@ fn real_checkpoints_are_transformers() {
 /// What a set of fixtures has beyond the kinds above is said, and not passed over in silence.
 #[test]
 fn every_fixture_is_known() {
-    const KNOWN: [&str; 9] = [
+    const KNOWN: [&str; 10] = [
         "chat",
+        "families",
         "quantizer",
         "sampling",
         "schedules",

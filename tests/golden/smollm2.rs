@@ -1,7 +1,8 @@
 //! `smollm2.json`: SmolLM2-135M-Instruct in full precision, as transformers runs it in float32: the ids of prompts and
 //! chats, what it continues them with, perplexities, and log-likelihoods of choices.
 //!
-//! The model has 269 MB and is no part of the repository: `FAIRY2I_SMOLLM2` names its folder.
+//! The model has 269 MB and is no part of the repository: `FAIRY2I_SMOLLM2` names its folder. The GGUF file in Q4_1 that its
+//! weights were dequantized from lies there too; ids, texts and chats have to be the same from that file alone.
 
 use super::Report;
 use super::common::Device;
@@ -16,6 +17,8 @@ use serde_json::Value;
 use std::io::Write;
 
 const FOLDER: &str = "FAIRY2I_SMOLLM2";
+/// The GGUF file in it.
+const GGUF: &str = "smollm2-135m-instruct-q4_1.gguf";
 
 fn ids(value: &Value) -> Vec<u32> {
     let ids = value.as_array().expect("a list of ids").iter();
@@ -32,11 +35,40 @@ pub fn judge(fixture: &Value, open: impl FnOnce() -> Vec<Device>) -> Report {
         return report;
     };
     let opened = files::open(&folder).expect("the model opens");
-    let tokenizer = opened.tokenizer.as_ref().expect("it has a tokenizer");
+    let gguf = files::open(std::path::Path::new(&folder).join(GGUF)).expect("the file opens");
     let lists = ["greedy", "chat"].map(|kind| fixture[kind].as_array().expect("a list"));
     let cases: Vec<&Value> = lists.into_iter().flatten().collect();
-    for case in &cases {
-        texts(tokenizer, case, &mut report);
+    for model in [&opened, &gguf] {
+        written(model, fixture, &cases, &mut report);
+    }
+    for (number, device) in open().into_iter().enumerate() {
+        if evaluation::all() {
+            let judged = Judged {
+                id: "smollm2".to_owned(),
+                folder: folder.as_ref(),
+                recipe: opened.weights.recipe(),
+                activations: Activations::Float,
+                fixture,
+                choices: &fixture["tasks"],
+            };
+            judged.judge(&device, &mut report);
+        }
+        // One device shows that the weights are the same.
+        let gguf = (number == 0).then_some(&gguf);
+        for model in [&opened].into_iter().chain(gguf) {
+            let done = block_on(&device, greedy(&device, model, &cases, &mut report));
+            let name = device.name();
+            report.check(done.is_ok(), || format!("{name}: {}", done.unwrap_err()));
+        }
+    }
+    report
+}
+
+/// Texts to ids and back, and chats to texts and ids.
+fn written(opened: &ModelFolder, fixture: &Value, cases: &[&Value], report: &mut Report) {
+    let tokenizer = opened.tokenizer.as_ref().expect("it has a tokenizer");
+    for case in cases {
+        texts(tokenizer, case, report);
     }
     let template = opened.chat_template.as_ref();
     let template = template.expect("it has a chat template");
@@ -53,23 +85,6 @@ pub fn judge(fixture: &Value, open: impl FnOnce() -> Vec<Device>) -> Report {
             format!("{got:?} for {case}")
         });
     }
-    for device in open() {
-        if evaluation::all() {
-            let judged = Judged {
-                id: "smollm2".to_owned(),
-                folder: folder.as_ref(),
-                recipe: opened.weights.recipe(),
-                activations: Activations::Float,
-                fixture,
-                choices: &fixture["tasks"],
-            };
-            judged.judge(&device, &mut report);
-        }
-        let done = block_on(&device, greedy(&device, &opened, &cases, &mut report));
-        let name = device.name();
-        report.check(done.is_ok(), || format!("{name}: {}", done.unwrap_err()));
-    }
-    report
 }
 
 /// Text to ids and back.

@@ -7,11 +7,13 @@ use fairy2i_gpu::Result;
 use fairy2i_gpu::backend::{Backend, Cpu, block_on, upload_new};
 use fairy2i_gpu::model::Method;
 use fairy2i_gpu::ops::Op;
+use fairy2i_gpu::ops::attention::Rotation;
 use fairy2i_gpu::ops::noise;
-use fairy2i_gpu::ops::norm::Rms;
+use fairy2i_gpu::ops::norm::{Rms, RmsNormHeads};
 use fairy2i_gpu::ops::train::{
-    MatmulTrain, MatrixView, RmsNormBackward, RmsNormWeightBackward, RopeInPlace, Scores, Softmax,
-    SoftmaxBackward, SquaredReluGluBackward, SwigluBackward, TokenDistill, TokenLoss,
+    MatmulTrain, MatrixView, RmsNormBackward, RmsNormHeadsBackward, RmsNormHeadsWeightBackward,
+    RmsNormWeightBackward, RopeInPlace, Scores, Softmax, SoftmaxBackward, SquaredReluGluBackward,
+    SwigluBackward, TokenDistill, TokenLoss,
 };
 use fairy2i_gpu::train::step::{Batch, Part};
 
@@ -100,7 +102,15 @@ fn gated_activation() {
         x.chunks(2 * n).flat_map(row).collect()
     };
     let want = differences(&wide(&x), |x| dot(&forward(x), &d_y));
-    let got = run(&SwigluBackward { tokens: rows, n }, &[&d_y, &x], 1);
+    let got = run(
+        &SwigluBackward {
+            tokens: rows,
+            n,
+            gelu: false,
+        },
+        &[&d_y, &x],
+        1,
+    );
     assert!(relative(&got, &want) < 1e-6);
 }
 
@@ -126,46 +136,119 @@ fn complex_gated_activation() {
 }
 
 #[test]
+fn norms_of_heads() {
+    let norm = RmsNormHeads {
+        tokens: 2,
+        offset: 1,
+        row: 50,
+        groups: [3, 2],
+        widths: [8, 6],
+        rms: Rms::real(1e-5),
+    };
+    let (x, d_y) = (noise(15, 150, 2.0), noise(16, 150, 1.0));
+    let (q, k) = (noise(18, 8, 1.5), noise(19, 6, 1.5));
+    // queries and keys of the last two rows are normalized, other values stay
+    let forward = |x: &[f64], q: &[f64], k: &[f64]| -> Vec<f64> {
+        let row = |row: &[f64]| {
+            let normed = [
+                exact::norm(&row[..24], q, norm.rms),
+                exact::norm(&row[24..36], k, norm.rms),
+            ];
+            [normed.concat(), row[36..].to_vec()].concat()
+        };
+        [x[..50].to_vec(), row(&x[50..100]), row(&x[100..])].concat()
+    };
+    let (wide_x, wide_q, wide_k) = (wide(&x), wide(&q), wide(&k));
+    let normed = run(&norm, &[&x, &q, &k], 0);
+    assert!(relative(&normed, &forward(&wide_x, &wide_q, &wide_k)) < 1e-6);
+    let back = RmsNormHeadsBackward(norm);
+    let want = differences(&wide_x, |x| dot(&forward(x, &wide_q, &wide_k), &d_y));
+    assert!(relative(&run(&back, &[&x, &q, &k, &d_y], 3), &want) < 1e-6);
+    let shares = run(&back, &[&x, &q, &k, &d_y], 0);
+    let back = RmsNormHeadsWeightBackward(norm);
+    let gradients: [&[f32]; 3] = [&shares, &[0.0; 8], &[0.0; 6]];
+    let want = differences(&wide_q, |q| dot(&forward(&wide_x, q, &wide_k), &d_y));
+    assert!(relative(&run(&back, &gradients, 1), &want) < 1e-6);
+    let want = differences(&wide_k, |k| dot(&forward(&wide_x, &wide_q, k), &d_y));
+    assert!(relative(&run(&back, &gradients, 2), &want) < 1e-6);
+}
+
+#[test]
 fn attention_weights() {
+    for (window, softcap) in [(usize::MAX, 0.0), (3, 0.0), (usize::MAX, 1.5), (2, 3.0)] {
+        attention_weights_of(window, softcap);
+    }
+}
+
+fn attention_weights_of(window: usize, softcap: f32) {
     let scores = Scores {
         batch: 2,
         tokens: 6,
-        stride: 6,
-        head_dim: 16,
+        stride: 7,
+        scale: 0.25,
+        window,
+        softcap,
     };
-    let (x, d_y) = (noise(6, 72, 8.0), noise(7, 72, 1.0));
+    let (x, d_y) = (noise(6, 84, 8.0), noise(7, 84, 1.0));
+    let score = |product: &f64| match f64::from(softcap) {
+        0.0 => 0.25 * product,
+        cap => cap * (0.25 * product / cap).tanh(),
+    };
     let forward = |x: &[f64]| -> Vec<f64> {
-        let rows = x.chunks(6).enumerate();
+        let rows = x.chunks(7).enumerate();
         rows.flat_map(|(i, row)| {
-            let mut weights = exact::softmax(&row[..=i % 6], 0.25);
-            weights.resize(6, 0.0);
+            let end = i % 6 + 1;
+            let first = end.saturating_sub(window);
+            let seen: Vec<f64> = row[first..end].iter().map(score).collect();
+            let mut weights = vec![0.0; 7];
+            weights[first..end].copy_from_slice(&exact::softmax(&seen, 1.0));
             weights
         })
         .collect()
     };
     let want = differences(&wide(&x), |x| dot(&forward(x), &d_y));
     let weights = run(&Softmax(scores), &[&x], 0);
-    let got = run(&SoftmaxBackward(scores), &[&weights, &d_y], 1);
-    assert!(relative(&got, &want) < 1e-6);
+    let mut got = run(&SoftmaxBackward(scores), &[&weights, &d_y], 1);
+    // what lies behind a row's scores is no gradient
+    got.chunks_mut(7).for_each(|row| row[6] = 0.0);
+    let error = relative(&got, &want);
+    assert!(
+        error < 1e-6,
+        "window {window}, soft cap {softcap}: {error:e}"
+    );
 }
 
 #[test]
 fn rotation() {
+    for rotation in [
+        Rotation::halves(6),
+        Rotation::halves(4),
+        Rotation::neighbours(4),
+    ] {
+        rotation_of(rotation);
+    }
+}
+
+fn rotation_of(rotation: Rotation) {
     let op = |back| RopeInPlace {
         tokens: 4,
         heads: 3,
         rotated: 2,
         head_dim: 6,
+        rotation,
         length: 2,
         inverse: back,
     };
-    let angles = noise(8, 6, 3.0);
+    let angles = noise(8, rotation.width, 3.0);
     let table: Vec<f32> = angles.iter().flat_map(|a| [a.cos(), a.sin()]).collect();
     let (x, d_y) = (noise(9, 72, 1.0), noise(10, 72, 1.0));
     // a rotation is linear: <d_y, turn x> = <turn back d_y, x>
-    let forward = wide(&run(&op(false), &[&table, &x], 1));
+    let turned = run(&op(false), &[&table, &x], 1);
     let back = wide(&run(&op(true), &[&table, &d_y], 1));
-    assert!((dot(&forward, &d_y) - dot(&back, &x)).abs() < 1e-5);
+    assert!((dot(&wide(&turned), &d_y) - dot(&back, &x)).abs() < 1e-5);
+    // of the heads that are rotated, so many values change
+    let changed = turned.iter().zip(&x).filter(|(a, b)| a != b).count();
+    assert_eq!(changed, 4 * 2 * rotation.width);
 }
 
 #[test]

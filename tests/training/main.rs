@@ -39,6 +39,7 @@ pub fn config() -> Config {
         tied: false,
         bos: Some(1),
         eos: vec![2],
+        variant: Default::default(),
     }
 }
 

@@ -168,6 +168,7 @@ fn llama() -> Config {
         tied: false,
         bos: Some(1),
         eos: vec![2],
+        variant: Default::default(),
     }
 }
 

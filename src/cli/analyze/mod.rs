@@ -31,7 +31,7 @@ Every weight R is taken apart into U and W (y = U x + W conj(x)) and quantized i
 |Rq - R| / |R|, those of outputs |yq - y| / |y| for the full-precision model's inputs. A packed folder has lost its
 weights: of it, codes and scales are shown.")]
 pub(super) struct Analyze {
-    /// Model folder: a Hugging Face checkpoint, full precision or packed [default: the built-in model]
+    /// Model: a Hugging Face folder, full precision or packed, or a GGUF file [default: the built-in model]
     #[arg(value_name = "MODEL", conflicts_with = "named")]
     model: Option<PathBuf>,
     /// The same, as other commands have it

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::model::{Config, Rope, RopeScaling};
+use crate::model::{Config, Rope, RopeScaling, Variant};
 use std::path::Path;
 
 /// Longest `config.json` that is read.
@@ -31,6 +31,7 @@ pub(super) fn shape(name: &str) -> Result<Config> {
         tied: false,
         bos: Some(1),
         eos: vec![2],
+        variant: Variant::default(),
     };
     // Sizes are those of the real vectors: twice the complex ones.
     let ifairy = |hidden: usize, intermediate: usize, heads: usize| Config {

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::files::corpus::manifest::{Counts, FORMAT, Manifest, Settings, SourceFile};
 use crate::files::corpus::shards::OPEN_SHARDS;
 use crate::files::corpus::{Packing, TextTokenizer, TextUnit};
-use crate::files::{Inputs, Source};
+use crate::files::{self, Inputs};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -120,7 +120,7 @@ impl Data {
         let tokenizer = if crate::builtin::is_meant(Some(&self.tokenizer)) {
             crate::builtin::source()
         } else {
-            Source::folder(&self.tokenizer)?
+            files::source(&self.tokenizer)?
         };
         let tokenizer = TextTokenizer::open(&tokenizer)?;
         let settings = self.settings(&tokenizer)?;

@@ -49,7 +49,8 @@ impl Eval {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Models")]
 struct EntryArgs {
-    /// Model folder, full precision or packed, or hf:OWNER/NAME; may be given several times [default: the built-in model]
+    /// Model folder, full precision or packed, GGUF file, or hf:OWNER/NAME; may be given several times [default: the built-in
+    /// model]
     #[arg(short, long, value_name = "FOLDER")]
     model: Vec<PathBuf>,
     /// Residual stages to try on a full-precision folder: 1..4, or `full` for none; of a packed one, how many of its first stages

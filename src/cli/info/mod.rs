@@ -23,7 +23,7 @@ mod shader;
   fairy2i-gpu info --shader rms_norm --to hlsl
                                        what Direct3D 12 gets for a kernel")]
 pub(super) struct Info {
-    /// A model folder, hf:OWNER/NAME, or `builtin`
+    /// A model folder, a GGUF file, hf:OWNER/NAME, or `builtin`
     pub(super) model: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]

@@ -6,7 +6,7 @@ use crate::cli::device::{self, Task};
 use crate::cli::{out, source};
 use crate::error::Result;
 use crate::files::{ModelFolder, plan};
-use crate::model::{Config, Recipe, RopeScaling};
+use crate::model::{Config, Dtype, Recipe, RopeScaling};
 use crate::ops::Kv;
 use crate::quantize::calibrated::{CALIBRATION, CalibrationReport};
 use serde::Serialize;
@@ -114,6 +114,9 @@ fn gather(
         rope_scaling: match config.rope.scaling {
             RopeScaling::None => "none",
             RopeScaling::Linear { .. } => "linear",
+            RopeScaling::Dynamic { .. } => "dynamic",
+            RopeScaling::Yarn(_) => "yarn",
+            RopeScaling::LongRope(_) => "longrope",
             RopeScaling::Llama3 { .. } => "llama3",
         },
         tied_embeddings: config.tied,
@@ -202,8 +205,8 @@ impl Storage {
 
 /// Bytes of an element of a dense tensor, as stored.
 fn width(opened: &ModelFolder, name: &str) -> Result<usize> {
-    let tensor = opened.weights.tensor(name)?;
-    Ok(tensor.map_or(4, |t| t.dtype.bytes()))
+    let dtype = opened.weights.dtype(name)?;
+    Ok(dtype.map_or(4, Dtype::bytes))
 }
 
 fn text(info: &ModelInfo) -> String {

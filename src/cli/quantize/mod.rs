@@ -30,7 +30,7 @@ The packed folder loads without the original. Weights are read, quantized and wr
 relative error of a layer is |Rq - R| / |R|; bits per weight include scales and padding. With `--calibrate`, the output
 error is |E X| / |R X| over the text, E being the error of the weight: first as the papers quantize it, then calibrated.")]
 pub(super) struct Quantize {
-    /// Full-precision Hugging Face folder, or hf:OWNER/NAME
+    /// Full-precision Hugging Face folder, a GGUF file of llama.cpp, or hf:OWNER/NAME
     #[arg(value_name = "IN")]
     pub(super) input: PathBuf,
     /// Folder to write

@@ -98,6 +98,7 @@ pub fn analyze(
 ) -> Result<Analysis> {
     refuse_baselines(files)?;
     crate::model::refuse_complex(files.config(), "an analysis")?;
+    crate::model::refuse_experts(files.config(), "an analysis")?;
     let linears = files.config().linears();
     let kinds = kinds(files.config());
     let steps = options.text.as_ref().map_or(0, TextOptions::steps);

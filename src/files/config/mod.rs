@@ -3,6 +3,7 @@
 //! Everything a field could ask for that we would silently compute differently is rejected, and the message names
 //! the field. Missing fields get the defaults of transformers.
 
+mod layers;
 mod recipe;
 mod rope;
 mod variants;
@@ -11,6 +12,7 @@ mod write;
 pub use self::recipe::{VERSION, quantization_config};
 pub use write::{plain, to_json};
 
+use self::rope::plain_rope;
 use super::json::{Strict, show};
 use crate::error::{Error, Result};
 use crate::model::blueprint::{Blueprint, FAMILIES};
@@ -61,14 +63,52 @@ pub fn parse(
     Ok((config, recipe))
 }
 
-/// The JSON object in `bytes`.
+/// The JSON object in `bytes`; of the configuration of a model that reads more than text that of the part that reads text.
 pub(super) fn object(file: &str, bytes: &[u8]) -> Result<Map<String, Value>> {
     let bad = |what: String| Error::file(file, what, "it must be one JSON object");
     match serde_json::from_slice::<Strict>(bytes) {
-        Ok(Strict(Value::Object(map))) => Ok(map),
+        Ok(Strict(Value::Object(map))) => Ok(text_part(map)),
         Ok(_) => Err(bad("is not an object".to_owned())),
         Err(e) => Err(bad(format!("is not valid JSON: {}", show(&e.to_string())))),
     }
+}
+
+/// The configuration under `text_config`, where that is of a known family and what lies around it is not.
+fn text_part(map: Map<String, Value>) -> Map<String, Value> {
+    let known = |kind: &str| {
+        let mut names = FAMILIES.iter().flat_map(|family| family.architectures);
+        names.find(|(_, model_type)| *model_type == kind)
+    };
+    let kind = |map: &Map<String, Value>| {
+        map.get("model_type")
+            .and_then(Value::as_str)
+            .and_then(known)
+    };
+    let inner = map.get("text_config").and_then(Value::as_object);
+    let (None, Some(inner)) = (kind(&map), inner) else {
+        return map;
+    };
+    let Some((architecture, _)) = kind(inner) else {
+        return map;
+    };
+    let mut text = inner.clone();
+    text.insert("architectures".to_owned(), vec![*architecture].into());
+    // What holds for the whole model stands outside.
+    for field in [
+        "tie_word_embeddings",
+        "bos_token_id",
+        "eos_token_id",
+        "pad_token_id",
+        "torch_dtype",
+        "dtype",
+        "quantization_config",
+        "transformers_version",
+    ] {
+        if let Some(value) = map.get(field).filter(|_| !text.contains_key(field)) {
+            text.insert(field.to_owned(), value.clone());
+        }
+    }
+    text
 }
 
 impl<'a> Fields<'a> {
@@ -162,42 +202,53 @@ impl<'a> Fields<'a> {
     fn config(&self) -> Result<Config> {
         let (architecture, family) = self.architecture()?;
         self.refuse_variants(&architecture, family)?;
-        let reals = family.reals();
-        let vocab = self.size("vocab_size", None, 1 << 24)?;
+        let (reals, usual) = (family.reals(), &family.fields);
+        let size = |field: &str| {
+            usual
+                .sizes
+                .iter()
+                .find(|size| size.0 == field)
+                .map(|size| size.1)
+        };
+        let vocab = self.size("vocab_size", size("vocab_size"), 1 << 24)?;
         let hidden = self.size("hidden_size", None, 1 << 20)?;
-        let heads = self.size("num_attention_heads", None, 1 << 16)?;
-        let kv_heads = self.size("num_key_value_heads", Some(heads), 1 << 16)?;
+        let heads = self.size("num_attention_heads", size("num_attention_heads"), 1 << 16)?;
+        let usual_kv = size("num_key_value_heads").unwrap_or(heads);
+        let kv_heads = self.size("num_key_value_heads", Some(usual_kv), 1 << 16)?;
         if heads % kv_heads != 0 {
             let what = format!("{kv_heads} does not divide num_attention_heads {heads}");
             return Err(self.error("num_key_value_heads", what));
         }
-        let mistral = architecture.starts_with("Mistral");
-        let context = if mistral { 4096 * 32 } else { 2048 };
-        let norm_eps = self.positive("rms_norm_eps", Some(family.norm_eps))? as f32;
+        let norm_eps = self.positive(usual.norm_eps, Some(family.norm_eps))? as f32;
         if !norm_eps.is_normal() {
-            return Err(self.error("rms_norm_eps", "is outside the range of 32-bit floats"));
+            return Err(self.error(usual.norm_eps, "is outside the range of 32-bit floats"));
         }
+        let layers = self.size("num_hidden_layers", None, 1 << 12)?;
+        let head_dim = self.head_dim(hidden, heads, usual.head_dim)?;
+        let context = self.size("max_position_embeddings", Some(usual.context), 1 << 30)?;
+        let [rope, local] = self.ropes(family, head_dim, context)?;
+        let mut variant = self.variant(family, [hidden, head_dim, layers], context)?;
+        variant.local_rope = local;
         let config = Config {
             architecture,
             vocab,
             hidden: reals * hidden,
             intermediate: reals * self.size("intermediate_size", None, 1 << 22)?,
-            layers: self.size("num_hidden_layers", None, 1 << 12)?,
+            layers,
             heads,
             kv_heads,
-            head_dim: reals * self.head_dim(hidden, heads)?,
-            context: self.size("max_position_embeddings", Some(context), 1 << 30)?,
-            rope: self.rope()?,
+            head_dim: reals * head_dim,
+            context,
+            rope: rope.unwrap_or_else(|| plain_rope(usual.theta)),
             norm_eps,
-            tied: self.flag("tie_word_embeddings", false)?,
+            tied: self.flag("tie_word_embeddings", usual.tied)?,
             bos: self.bos(vocab)?,
             eos: match self.ids("eos_token_id", vocab)? {
                 None if vocab > 2 => vec![2],
                 ids => ids.unwrap_or_default(),
             },
+            variant,
         };
-        self.refuse_window(mistral, config.context)?;
-        self.refuse_scales(config.head_dim / reals)?;
         self.refuse_absurd(&config)?;
         Ok(config)
     }
@@ -244,8 +295,14 @@ impl<'a> Fields<'a> {
         Ok((name.to_string(), family))
     }
 
-    fn head_dim(&self, hidden: usize, heads: usize) -> Result<usize> {
+    /// Values of a head; `usual` where the field is missing, if the family has a usual number.
+    fn head_dim(&self, hidden: usize, heads: usize, usual: Option<usize>) -> Result<usize> {
         const ODD: &str = "is odd, but rotary embeddings turn pairs of values";
+        if !self.map.contains_key("head_dim")
+            && let Some(usual) = usual
+        {
+            return Ok(usual);
+        }
         if self.get("head_dim").is_some() {
             let dim = self.size("head_dim", None, 1 << 14)?;
             if !dim.is_multiple_of(2) {

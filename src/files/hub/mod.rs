@@ -70,7 +70,7 @@ impl Hub {
         let file = name.file().map_or(String::new(), |file| format!(" {file}"));
         let by_hand = match revision {
             "main" => format!("`hf download {id}{file}`"),
-            _ => format!("`hf download {id}{file} --revision {revision}`"),
+            _ => format!("`hf download {id}{file}`, of revision `{revision}`"),
         };
         match cfg!(feature = "hub") {
             true => format!("go online, or fetch it by {by_hand}"),

@@ -5,6 +5,7 @@
 
 mod hub;
 
+use super::gguf;
 use super::json::show;
 use super::text;
 use crate::error::{Error, Result};
@@ -67,7 +68,11 @@ enum Kind {
         /// Folders a file may live in after symbolic links are followed.
         allowed: Vec<PathBuf>,
     },
-    Memory(BTreeMap<String, Bytes>),
+    Memory {
+        files: BTreeMap<String, Bytes>,
+        /// The file on disk that they come from, if they do.
+        origin: Option<PathBuf>,
+    },
 }
 
 impl Source {
@@ -81,7 +86,7 @@ impl Source {
         if !real.is_dir() {
             return Err(Error::usage(
                 format!("{} is not a folder", path.display()),
-                "pass the folder that holds config.json",
+                "pass the folder that holds config.json, or a GGUF file",
             ));
         }
         Ok(Self {
@@ -89,6 +94,41 @@ impl Source {
             kind: Kind::Folder {
                 allowed: hub::allowed(&real),
                 root: path.to_owned(),
+            },
+        })
+    }
+
+    /// The model at `path`: a folder, or a GGUF file, mapped where that is possible, with the others that it was split
+    /// into.
+    ///
+    /// # Errors
+    /// As [`Source::folder`] for what is neither.
+    pub fn at(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let Some(name) = name.filter(|_| path.is_file()) else {
+            return Self::folder(path);
+        };
+        let named = name.to_lowercase().ends_with(gguf::EXTENSION);
+        if !named && !begins_with(path, gguf::MAGIC).map_err(|e| Error::io(path, e))? {
+            return Self::folder(path);
+        }
+        let mut files = BTreeMap::new();
+        for path in gguf::parts(path)? {
+            let name = path.file_name().unwrap_or_default();
+            let name = name.to_string_lossy().into_owned();
+            let regular = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?;
+            if !regular.is_file() {
+                return Err(not_regular(show(&path.display().to_string())));
+            }
+            let bytes = load(&path).map_err(|e| Error::io(&path, e))?;
+            files.insert(name, bytes);
+        }
+        Ok(Self {
+            name: path.display().to_string(),
+            kind: Kind::Memory {
+                files,
+                origin: Some(path.to_owned()),
             },
         })
     }
@@ -101,7 +141,46 @@ impl Source {
         let files = files.into_iter().map(|(n, b)| (n, b.into())).collect();
         Self {
             name: name.into(),
-            kind: Kind::Memory(files),
+            kind: Kind::Memory {
+                files,
+                origin: None,
+            },
+        }
+    }
+
+    /// The same with more files, in memory.
+    #[must_use]
+    pub(super) fn with(mut self, more: impl IntoIterator<Item = (String, Bytes)>) -> Self {
+        if let Kind::Memory { files, .. } = &mut self.kind {
+            files.extend(more);
+        }
+        self
+    }
+
+    /// The name of the one file that the caller named, if it was not a folder.
+    pub(super) fn named_file(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Memory {
+                origin: Some(path), ..
+            } => path.file_name()?.to_str(),
+            _ => None,
+        }
+    }
+
+    /// Whether the files lie in a folder.
+    pub(super) fn is_folder(&self) -> bool {
+        matches!(self.kind, Kind::Folder { .. })
+    }
+
+    /// The names of all files; none where a folder cannot be listed.
+    pub(super) fn names(&self) -> Vec<String> {
+        match &self.kind {
+            Kind::Memory { files, .. } => files.keys().cloned().collect(),
+            Kind::Folder { root, .. } => {
+                let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+                let names = entries.map(|entry| entry.file_name().into_string());
+                names.filter_map(std::result::Result::ok).collect()
+            }
         }
     }
 
@@ -110,11 +189,11 @@ impl Source {
         &self.name
     }
 
-    /// Where the folder is, unless the files are in memory.
+    /// Where the folder or the GGUF file is, unless the files never were on a disk.
     pub fn path(&self) -> Option<&Path> {
         match &self.kind {
             Kind::Folder { root, .. } => Some(root),
-            Kind::Memory(_) => None,
+            Kind::Memory { origin, .. } => origin.as_deref(),
         }
     }
 
@@ -122,7 +201,12 @@ impl Source {
     pub fn place(&self, file: &str) -> String {
         match &self.kind {
             Kind::Folder { root, .. } => show(&root.join(file).display().to_string()),
-            Kind::Memory(_) => show(&format!("{}/{file}", self.name)),
+            Kind::Memory {
+                origin: Some(path), ..
+            } if file.ends_with(gguf::EXTENSION) || path.file_name() == Some(file.as_ref()) => {
+                show(&path.with_file_name(file).display().to_string())
+            }
+            Kind::Memory { .. } => show(&format!("{}/{file}", self.name)),
         }
     }
 
@@ -130,7 +214,7 @@ impl Source {
     pub fn has(&self, file: &str) -> bool {
         match &self.kind {
             Kind::Folder { root, .. } => is_plain(file) && root.join(file).is_file(),
-            Kind::Memory(files) => files.contains_key(file),
+            Kind::Memory { files, .. } => files.contains_key(file),
         }
     }
 
@@ -154,7 +238,7 @@ impl Source {
             )
         };
         match &self.kind {
-            Kind::Memory(_) => {
+            Kind::Memory { .. } => {
                 let bytes = self.open(file)?;
                 (bytes.len() <= most).then_some(bytes).ok_or_else(too_long)
             }
@@ -185,7 +269,7 @@ impl Source {
                 let path = self.resolve(file)?;
                 load(&path).map_err(|e| Error::io(self.place(file), e))
             }
-            Kind::Memory(files) => files
+            Kind::Memory { files, .. } => files
                 .get(file)
                 .cloned()
                 .ok_or_else(|| Error::io(self.place(file), std::io::ErrorKind::NotFound.into())),
@@ -216,14 +300,27 @@ impl Source {
         }
         // Opening a pipe or a device would wait or never end.
         if !real.is_file() {
-            return Err(Error::file(
-                self.place(file),
-                "is not a regular file",
-                "replace it with the file of the model",
-            ));
+            return Err(not_regular(self.place(file)));
         }
         Ok(real)
     }
+}
+
+/// The error about a pipe, a device or a folder where a file should be.
+fn not_regular(place: String) -> Error {
+    Error::file(
+        place,
+        "is not a regular file",
+        "replace it with the file of the model",
+    )
+}
+
+/// Whether the file `path` begins with these bytes.
+fn begins_with(path: &Path, bytes: &[u8]) -> std::io::Result<bool> {
+    let mut begin = Vec::new();
+    let file = std::fs::File::open(path)?;
+    file.take(bytes.len() as u64).read_to_end(&mut begin)?;
+    Ok(begin == bytes)
 }
 
 /// Whether `name` is one component: no folder, no `..`, no drive, no control characters.

@@ -1,7 +1,9 @@
 //! iFairy (arXiv 2508.05571): complex throughout. Vectors are halves `[re | im]` of real ones of twice the size, layers are
 //! `W conj(x)`, every stack reads through a norm, and the gate is a squared ReLU.
 
-use super::{Blueprint, Config, Input, Layer, Names, Norm, Output, Stack};
+use super::llama::PLAIN;
+use super::parts::{hidden, intermediate, norm, unbiased};
+use super::{Biased, Blueprint, Config, Fields, Input, Layer, Names, Output, Stack};
 use crate::model::Form;
 use crate::ops::activation::Gate;
 
@@ -23,6 +25,12 @@ pub static IFAIRY: Blueprint = Blueprint {
     norm_eps: 1e-5,
     dense_head: true,
     stages: 1,
+    fields: Fields {
+        qkv_bias: Biased::Never,
+        output_bias: Biased::Never,
+        mlp_bias: Biased::Never,
+        ..Fields::LLAMA
+    },
     norms: &[
         norm("pre_layernorm", hidden),
         norm("self_attn.attn_layernorm", Config::queries),
@@ -34,6 +42,7 @@ pub static IFAIRY: Blueprint = Blueprint {
             name: "qkv",
             input: Input::Residual,
             norm: Some(0),
+            after: None,
             inputs: hidden,
             layers: &[
                 layer("q", "self_attn.q_proj", Config::queries),
@@ -46,6 +55,7 @@ pub static IFAIRY: Blueprint = Blueprint {
             name: "o",
             input: Input::Attention,
             norm: Some(1),
+            after: None,
             inputs: Config::queries,
             layers: &[layer("o", "self_attn.o_proj", hidden)],
             output: Output::Residual,
@@ -54,6 +64,7 @@ pub static IFAIRY: Blueprint = Blueprint {
             name: "gateup",
             input: Input::Residual,
             norm: Some(2),
+            after: None,
             inputs: hidden,
             layers: &[
                 layer("gate", "mlp.gate_proj", intermediate),
@@ -65,11 +76,13 @@ pub static IFAIRY: Blueprint = Blueprint {
             name: "down",
             input: Input::Activation,
             norm: Some(3),
+            after: None,
             inputs: intermediate,
             layers: &[layer("down", "mlp.down_proj", hidden)],
             output: Output::Residual,
         },
     ],
+    ..PLAIN
 };
 
 const fn layer(kind: &'static str, name: &'static str, outputs: super::Width) -> Layer {
@@ -78,17 +91,6 @@ const fn layer(kind: &'static str, name: &'static str, outputs: super::Width) ->
         name,
         form: Form::Conjugate,
         outputs,
+        bias: unbiased,
     }
-}
-
-const fn norm(name: &'static str, width: super::Width) -> Norm {
-    Norm { name, width }
-}
-
-fn hidden(config: &Config) -> usize {
-    config.hidden
-}
-
-fn intermediate(config: &Config) -> usize {
-    config.intermediate
 }

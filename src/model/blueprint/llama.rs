@@ -1,20 +1,24 @@
-//! LLaMA (arXiv 2302.13971, 2307.09288, 2407.21783) and Mistral without a sliding window (arXiv 2310.06825): grouped
-//! queries, rotary positions, a gated MLP, a norm before each half of a block, no biases.
+//! LLaMA (arXiv 2302.13971, 2307.09288, 2407.21783): grouped queries, rotary positions, a gated MLP, a norm before each half of
+//! a block, biases where a configuration asks for them.
 
-use super::{Blueprint, Config, Input, Layer, Names, Norm, Output, Stack};
-use crate::model::Form;
+use super::parts::{down, gateup, hidden, norm, o, qkv};
+use super::{Blueprint, Fields, Names};
 use crate::ops::activation::Gate;
+use crate::ops::attention::Pairs;
 
-/// The family.
-pub static LLAMA: Blueprint = Blueprint {
-    architectures: &[
-        ("LlamaForCausalLM", "llama"),
-        ("MistralForCausalLM", "mistral"),
-    ],
+/// What most families have in common.
+pub(super) const PLAIN: Blueprint = Blueprint {
+    architectures: &[("LlamaForCausalLM", "llama")],
     complex: false,
     gate: Gate::Silu,
     hidden_act: &["silu", "swish"],
     norm_eps: 1e-6,
+    norm_offset: 0.0,
+    centered: false,
+    pairs: Pairs::Halves,
+    head_norms: None,
+    experts: None,
+    fields: Fields::LLAMA,
     dense_head: false,
     stages: 2,
     names: Names {
@@ -23,71 +27,11 @@ pub static LLAMA: Blueprint = Blueprint {
         blocks: "model.layers.",
     },
     norms: &[
-        Norm {
-            name: "input_layernorm",
-            width: hidden,
-        },
-        Norm {
-            name: "post_attention_layernorm",
-            width: hidden,
-        },
+        norm("input_layernorm", hidden),
+        norm("post_attention_layernorm", hidden),
     ],
-    stacks: &[
-        Stack {
-            name: "qkv",
-            input: Input::Residual,
-            norm: Some(0),
-            inputs: hidden,
-            layers: &[
-                layer("q", "self_attn.q_proj", Config::queries),
-                layer("k", "self_attn.k_proj", Config::keys),
-                layer("v", "self_attn.v_proj", Config::keys),
-            ],
-            output: Output::Attention,
-        },
-        Stack {
-            name: "o",
-            input: Input::Attention,
-            norm: None,
-            inputs: Config::queries,
-            layers: &[layer("o", "self_attn.o_proj", hidden)],
-            output: Output::Residual,
-        },
-        Stack {
-            name: "gateup",
-            input: Input::Residual,
-            norm: Some(1),
-            inputs: hidden,
-            layers: &[
-                layer("gate", "mlp.gate_proj", intermediate),
-                layer("up", "mlp.up_proj", intermediate),
-            ],
-            output: Output::Gated,
-        },
-        Stack {
-            name: "down",
-            input: Input::Activation,
-            norm: None,
-            inputs: intermediate,
-            layers: &[layer("down", "mlp.down_proj", hidden)],
-            output: Output::Residual,
-        },
-    ],
+    stacks: &[qkv(Some(0)), o(None), gateup(Some(1)), down(None)],
 };
 
-const fn layer(kind: &'static str, name: &'static str, outputs: super::Width) -> Layer {
-    Layer {
-        kind,
-        name,
-        form: Form::WidelyLinear,
-        outputs,
-    }
-}
-
-fn hidden(config: &Config) -> usize {
-    config.hidden
-}
-
-fn intermediate(config: &Config) -> usize {
-    config.intermediate
-}
+/// The family.
+pub static LLAMA: Blueprint = PLAIN;

@@ -17,10 +17,26 @@
 //!
 //! All layers of all stacks are quantized, and the head is unless a recipe skips it; norms and the embedding never are.
 
+mod cohere2;
+mod fields;
+mod gemma2;
+mod gemma3;
+mod granite;
 mod ifairy;
 mod llama;
+mod mistral;
+mod mixtral;
+mod olmo2;
+mod parts;
+mod phi3;
+mod qwen2;
+mod qwen3;
 mod shapes;
+mod smollm3;
+#[cfg(test)]
+mod tests;
 
+pub use fields::{Biased, Fields, Rotaries, Windows};
 pub use ifairy::IFAIRY;
 pub use llama::LLAMA;
 pub use shapes::WeightShape;
@@ -28,9 +44,25 @@ pub use shapes::WeightShape;
 use super::Form;
 use super::config::Config;
 use crate::ops::activation::Gate;
+use crate::ops::attention::Pairs;
 
 /// All families.
-pub static FAMILIES: [&Blueprint; 2] = [&LLAMA, &IFAIRY];
+pub static FAMILIES: [&Blueprint; 14] = [
+    &LLAMA,
+    &mistral::MISTRAL,
+    &qwen2::QWEN2,
+    &qwen3::QWEN3,
+    &qwen3::QWEN3_MOE,
+    &phi3::PHI3,
+    &smollm3::SMOLLM3,
+    &olmo2::OLMO2,
+    &granite::GRANITE,
+    &gemma2::GEMMA2,
+    &gemma3::GEMMA3,
+    &cohere2::COHERE2,
+    &mixtral::MIXTRAL,
+    &IFAIRY,
+];
 
 /// A size that follows from a configuration.
 pub type Width = fn(&Config) -> usize;
@@ -48,6 +80,18 @@ pub struct Blueprint {
     pub hidden_act: &'static [&'static str],
     /// Epsilon of its norms where a configuration says nothing.
     pub norm_eps: f64,
+    /// What is added to the stored weights of its norms.
+    pub norm_offset: f32,
+    /// Whether its norms subtract the mean of a token first.
+    pub centered: bool,
+    /// By which pairs values of a head are rotated.
+    pub pairs: Pairs,
+    /// Norms of queries and keys before they are rotated, if it has them.
+    pub head_norms: Option<HeadNorms>,
+    /// Names of a mixture of experts that takes the place of the last two stacks, if it has one.
+    pub experts: Option<ExpertNames>,
+    /// What its configurations may say.
+    pub fields: Fields,
     /// Whether the head stays dense in a quantized model.
     pub dense_head: bool,
     /// Residual stages where nothing is said.
@@ -80,6 +124,27 @@ pub struct Norm {
     pub width: Width,
 }
 
+/// Norms of queries and keys before they are rotated, by their indices among those of the block. Each normalizes its heads one
+/// by one where it has as many values as a head, and all of them together otherwise.
+#[derive(Debug, Clone, Copy)]
+pub struct HeadNorms {
+    /// That of queries.
+    pub q: usize,
+    /// That of keys.
+    pub k: usize,
+}
+
+/// How a mixture of experts calls its tensors in a block.
+#[derive(Debug, Clone, Copy)]
+pub struct ExpertNames {
+    /// The layer that scores experts, without `.weight`. It is never quantized.
+    pub router: &'static str,
+    /// What the names of the layers of an expert begin with; its number follows, and a dot.
+    pub expert: &'static str,
+    /// Gate, up and down behind that.
+    pub layers: [&'static str; 3],
+}
+
 /// Linear layers that read the same input and run as one product.
 #[derive(Debug)]
 pub struct Stack {
@@ -87,8 +152,10 @@ pub struct Stack {
     pub name: &'static str,
     /// What it reads.
     pub input: Input,
-    /// The index of the norm through which it reads that, if there is one.
+    /// The index of the norm through which it reads that, if there is one. Two stacks may share one.
     pub norm: Option<usize>,
+    /// The index of the norm through which its outputs go before they are added to the residual stream, if there is one.
+    pub after: Option<usize>,
     /// Columns of its weights.
     pub inputs: Width,
     /// Its layers; their outputs stand beside each other in this order.
@@ -108,6 +175,8 @@ pub struct Layer {
     pub form: Form,
     /// Its real outputs.
     pub outputs: Width,
+    /// Whether it has a bias.
+    pub bias: fn(&Config) -> bool,
 }
 
 /// What a stack reads.
@@ -140,6 +209,12 @@ pub enum BlockTensor {
     Norm(usize),
     /// The layer of the second index in the stack of the first.
     Layer(usize, usize),
+    /// The bias of that layer.
+    Bias(usize, usize),
+    /// The layer that scores experts.
+    Router,
+    /// A layer of an expert, the first index: gate, up and down.
+    Expert(usize, usize),
 }
 
 /// A stack of a model.
@@ -158,11 +233,36 @@ pub enum StackIndex {
 
 impl Blueprint {
     /// The tensors of a block in the order in which the forward pass meets them: files hold them in this order.
-    pub fn tensors(&self) -> impl Iterator<Item = BlockTensor> {
-        self.stacks.iter().enumerate().flat_map(|(s, stack)| {
-            let layers = (0..stack.layers.len()).map(move |l| BlockTensor::Layer(s, l));
-            stack.norm.map(BlockTensor::Norm).into_iter().chain(layers)
-        })
+    ///
+    /// A block with experts has them where others have an MLP.
+    pub fn tensors(&self, config: &Config, l: usize) -> Vec<BlockTensor> {
+        let mut all = Vec::new();
+        let experts = config.experts(l);
+        let put_norm = |all: &mut Vec<_>, norm: Option<usize>| {
+            let norm = norm.map(BlockTensor::Norm);
+            all.extend(norm.filter(|norm| !all.contains(norm)));
+        };
+        for (s, stack) in self.stacks.iter().enumerate() {
+            put_norm(&mut all, stack.norm);
+            if let Some(experts) = experts.filter(|_| stack.output == Output::Gated) {
+                all.push(BlockTensor::Router);
+                let layers = |e| [0, 1, 2].map(|layer| BlockTensor::Expert(e, layer));
+                all.extend((0..experts.count).flat_map(layers));
+                break;
+            }
+            for (l, layer) in stack.layers.iter().enumerate() {
+                all.push(BlockTensor::Layer(s, l));
+                all.extend((layer.bias)(config).then_some(BlockTensor::Bias(s, l)));
+            }
+            if stack.output == Output::Attention
+                && let Some(norms) = self.head_norms
+            {
+                put_norm(&mut all, Some(norms.q));
+                put_norm(&mut all, Some(norms.k));
+            }
+            put_norm(&mut all, stack.after);
+        }
+        all
     }
 
     /// Real numbers of a value, which configurations of files count once.
@@ -177,14 +277,21 @@ impl Blueprint {
         scales.max().unwrap_or(1)
     }
 
-    /// How many tensors a block has.
-    pub fn n_tensors(&self) -> usize {
-        self.tensors().count()
+    /// How many tensors a block has, of models without experts.
+    pub fn n_tensors(&self, config: &Config) -> usize {
+        self.tensors(config, 0).len()
     }
 
-    /// The index of a tensor among [`Blueprint::tensors`]; their number, where a block has no such tensor.
-    pub fn index(&self, tensor: BlockTensor) -> usize {
-        self.tensors().take_while(|&t| t != tensor).count()
+    /// The index of a tensor among [`Blueprint::tensors`] of models without experts; their number, where a block has no such tensor.
+    pub fn index(&self, config: &Config, tensor: BlockTensor) -> usize {
+        let all = self.tensors(config, 0);
+        all.iter().position(|&t| t == tensor).unwrap_or(all.len())
+    }
+
+    /// Whether its MLP reads the residual stream that attention reads, before that adds to it.
+    pub fn is_parallel(&self) -> bool {
+        let first = |output| self.stacks.iter().position(|stack| stack.output == output);
+        first(Output::Gated) < first(Output::Residual)
     }
 
     /// How many stacks before stack `stack` add to the residual stream.
@@ -202,70 +309,9 @@ impl Stack {
             .map(|layer| (layer.outputs)(config))
             .sum()
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::config::{Rope, RopeScaling};
-
-    #[test]
-    fn stacks_read_what_is_there() {
-        let config = Config {
-            architecture: String::new(),
-            vocab: 5,
-            hidden: 48,
-            intermediate: 80,
-            layers: 1,
-            heads: 6,
-            kv_heads: 2,
-            head_dim: 16,
-            context: 8,
-            rope: Rope {
-                theta: 1e4,
-                scaling: RopeScaling::None,
-            },
-            norm_eps: 1e-5,
-            tied: false,
-            bos: None,
-            eos: vec![],
-        };
-        for family in FAMILIES {
-            let mut read = vec![0; family.norms.len()];
-            for (s, stack) in family.stacks.iter().enumerate() {
-                let before = family.stacks[..s].last().map(|stack| stack.output);
-                match stack.input {
-                    // a product cannot read the stream and add to it at once
-                    Input::Residual => assert!(
-                        stack.norm.is_some() || stack.output != Output::Residual,
-                        "{}",
-                        stack.name
-                    ),
-                    Input::Attention => assert_eq!(before, Some(Output::Attention)),
-                    Input::Activation => assert_eq!(before, Some(Output::Gated)),
-                }
-                if let Some(norm) = stack.norm {
-                    read[norm] += 1;
-                    let widths = [family.norms[norm].width, stack.inputs];
-                    let [norm, inputs] = widths.map(|width| width(&config));
-                    assert_eq!(norm, inputs, "{}", stack.name);
-                }
-                assert!(!stack.layers.is_empty(), "{}", stack.name);
-            }
-            assert!(read.iter().all(|&times| times == 1), "{read:?}");
-            let last = family.stacks.last().map(|stack| stack.output);
-            assert_eq!(last, Some(Output::Residual));
-        }
-    }
-
-    #[test]
-    fn tensors_are_met_in_forward_order() {
-        use BlockTensor::{Layer, Norm};
-        let qkvo = [Layer(0, 0), Layer(0, 1), Layer(0, 2), Layer(1, 0)];
-        let mlp = [Layer(2, 0), Layer(2, 1), Layer(3, 0)];
-        let all = [&[Norm(0)], &qkvo[..], &[Norm(1)], &mlp[..]].concat();
-        assert_eq!(LLAMA.tensors().collect::<Vec<_>>(), all);
-        assert_eq!((LLAMA.n_tensors(), LLAMA.index(Layer(3, 0))), (9, 8));
-        assert_eq!((LLAMA.additions(0), LLAMA.additions(3)), (0, 1));
+    /// Whether any of its layers has a bias.
+    pub fn biased(&self, config: &Config) -> bool {
+        self.layers.iter().any(|layer| (layer.bias)(config))
     }
 }

@@ -1,9 +1,9 @@
 //! Names and shapes of a model's tensors: what its family's blueprint makes of its configuration.
 
-use super::{BlockTensor, Blueprint, FAMILIES, LLAMA, Output, Stack};
+use super::{BlockTensor, Blueprint, FAMILIES, HeadNorms, LLAMA, Output, Stack};
 use crate::model::Form;
 use crate::model::config::{Config, LinearShape};
-use crate::ops::norm::Rms;
+use crate::ops::norm::{Rms, RmsNormHeads};
 
 /// A tensor of a model beside its embedding.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,20 @@ pub enum WeightShape {
     },
     /// The weight of a linear layer.
     Linear(LinearShape),
+    /// A matrix that is never quantized: the layer that scores experts.
+    Router {
+        /// Name of the tensor.
+        name: String,
+        /// Experts, and values of a token.
+        shape: [usize; 2],
+    },
+    /// The bias of a linear layer.
+    Bias {
+        /// Name of the tensor.
+        name: String,
+        /// How many values it has.
+        width: usize,
+    },
 }
 
 impl Config {
@@ -50,19 +64,56 @@ impl Config {
             form: layer.form,
             out_features: (layer.outputs)(self),
             in_features: (stack.inputs)(self),
+            biased: (layer.bias)(self),
         });
         layers.collect()
     }
 
-    /// The layers of all stacks of block `l`, in the order of [`Blueprint::stacks`].
+    /// The layers of all stacks of block `l`, in the order of [`Blueprint::stacks`]; those before the MLP alone, where that is a
+    /// mixture of experts.
     pub fn stacks(&self, l: usize) -> Vec<Vec<LinearShape>> {
         let stacks = self.blueprint().stacks.iter();
+        let experts = self.experts(l).is_some();
+        let stacks = stacks.take_while(|stack| !(experts && stack.output == Output::Gated));
         stacks.map(|stack| self.stack(l, stack)).collect()
+    }
+
+    /// The layers of the experts of block `l`: gate, up and down of each.
+    pub fn expert_linears(&self, l: usize) -> Vec<[LinearShape; 3]> {
+        let (Some(experts), Some(names)) = (self.experts(l), self.blueprint().experts) else {
+            return Vec::new();
+        };
+        let block = self.block_name(l);
+        let layer = |e: usize, i: usize| {
+            let (wide, narrow) = (self.hidden, experts.width);
+            LinearShape {
+                prefix: format!("{block}.{}{e}.{}", names.expert, names.layers[i]),
+                form: Form::WidelyLinear,
+                out_features: if i == 2 { wide } else { narrow },
+                in_features: if i == 2 { narrow } else { wide },
+                biased: false,
+            }
+        };
+        (0..experts.count)
+            .map(|e| [0, 1, 2].map(|i| layer(e, i)))
+            .collect()
+    }
+
+    /// Name of the matrix that scores the experts of block `l`.
+    pub fn router_name(&self, l: usize) -> String {
+        let names = self.blueprint().experts;
+        let router = names.map_or("", |names| names.router);
+        format!("{}.{router}.weight", self.block_name(l))
     }
 
     /// All linear layers of block `l` in forward order.
     pub fn block_linears(&self, l: usize) -> Vec<LinearShape> {
-        self.stacks(l).concat()
+        let experts = self.expert_linears(l).into_iter().flatten();
+        self.stacks(l)
+            .into_iter()
+            .flatten()
+            .chain(experts)
+            .collect()
     }
 
     /// The output head.
@@ -72,6 +123,7 @@ impl Config {
             form: Form::WidelyLinear,
             out_features: self.vocab,
             in_features: self.hidden,
+            biased: false,
         }
     }
 
@@ -96,13 +148,30 @@ impl Config {
         let mut all = Vec::new();
         for l in 0..self.layers {
             let (names, stacks) = (self.block_norms(l), self.stacks(l));
-            all.extend(blueprint.tensors().map(|tensor| match tensor {
-                BlockTensor::Norm(i) => WeightShape::Norm {
-                    name: names[i].clone(),
-                    width: (blueprint.norms[i].width)(self),
-                },
-                BlockTensor::Layer(stack, i) => WeightShape::Linear(stacks[stack][i].clone()),
-            }));
+            let experts = self.expert_linears(l);
+            all.extend(
+                blueprint
+                    .tensors(self, l)
+                    .into_iter()
+                    .map(|tensor| match tensor {
+                        BlockTensor::Norm(i) => WeightShape::Norm {
+                            name: names[i].clone(),
+                            width: (blueprint.norms[i].width)(self),
+                        },
+                        BlockTensor::Layer(stack, i) => {
+                            WeightShape::Linear(stacks[stack][i].clone())
+                        }
+                        BlockTensor::Router => WeightShape::Router {
+                            name: self.router_name(l),
+                            shape: [experts.len(), self.hidden],
+                        },
+                        BlockTensor::Expert(e, i) => WeightShape::Linear(experts[e][i].clone()),
+                        BlockTensor::Bias(stack, i) => WeightShape::Bias {
+                            name: stacks[stack][i].bias(),
+                            width: stacks[stack][i].out_features,
+                        },
+                    }),
+            );
         }
         all.push(WeightShape::Norm {
             name: self.norm_name(),
@@ -116,7 +185,7 @@ impl Config {
     pub fn norms(&self) -> Vec<String> {
         let norm = |weight: WeightShape| match weight {
             WeightShape::Norm { name, .. } => Some(name),
-            WeightShape::Linear(_) => None,
+            WeightShape::Linear(_) | WeightShape::Bias { .. } | WeightShape::Router { .. } => None,
         };
         self.weights().into_iter().filter_map(norm).collect()
     }
@@ -124,7 +193,8 @@ impl Config {
     /// Number of parameters (a tied head counted once).
     pub fn parameters(&self) -> usize {
         let count = |weight: WeightShape| match weight {
-            WeightShape::Norm { width, .. } => width,
+            WeightShape::Norm { width, .. } | WeightShape::Bias { width, .. } => width,
+            WeightShape::Router { shape, .. } => shape[0] * shape[1],
             WeightShape::Linear(l) if self.tied && l.prefix == Self::HEAD => 0,
             WeightShape::Linear(l) => l.out_features * l.columns(),
         };
@@ -136,7 +206,7 @@ impl Config {
     pub fn widest_input(&self) -> usize {
         let stacks = self.blueprint().stacks.iter();
         let widths = stacks.map(|stack| (stack.inputs)(self));
-        widths.fold(self.hidden, usize::max)
+        widths.fold(self.hidden, usize::max).max(self.widest_gate())
     }
 
     /// Values of the widest norm, the one before the head included.
@@ -152,6 +222,28 @@ impl Config {
         match stack.output {
             Output::Attention if self.blueprint().complex => self.head_dim / 2,
             _ => 0,
+        }
+    }
+
+    /// Whether queries and keys are normalized head by head.
+    pub(crate) fn norms_each_head(&self) -> bool {
+        let blueprint = self.blueprint();
+        let width = |norm: usize| (blueprint.norms[norm].width)(self);
+        let each = |norms: HeadNorms| [norms.q, norms.k].map(width) == [self.head_dim; 2];
+        blueprint.head_norms.is_some_and(each)
+    }
+
+    /// The norms of queries and keys of `tokens` tokens.
+    pub(crate) fn head_norms(&self, norms: HeadNorms, tokens: usize) -> RmsNormHeads {
+        let all = self.blueprint().norms;
+        let widths = [norms.q, norms.k].map(|norm| (all[norm].width)(self));
+        RmsNormHeads {
+            tokens,
+            offset: 0,
+            row: self.queries() + 2 * self.keys(),
+            groups: [self.queries() / widths[0], self.keys() / widths[1]],
+            widths,
+            rms: self.rms(),
         }
     }
 

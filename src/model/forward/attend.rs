@@ -3,11 +3,13 @@
 use super::{Cache, Piece, Span, Tokens};
 use crate::backend::{Backend, kernel_for};
 use crate::error::Result;
+use crate::model::Rotary;
 use crate::model::loaded::Model;
 use crate::ops::attention::AttentionCoop;
 use crate::ops::attention::AttentionStep;
-use crate::ops::attention::{Attention, Heads, Positions, Rope};
+use crate::ops::attention::{Attention, Heads, Positions, Rope, Rotation};
 use crate::ops::attention::{AttentionMerge, AttentionSplit};
+use crate::ops::norm::RmsNormHeads;
 
 impl<B: Backend> Model<B> {
     /// Rotation, caches and attention of a step of `count` tokens.
@@ -54,16 +56,27 @@ impl<B: Backend> Model<B> {
 
     fn heads(&self, cache: &Cache<'_, B>, tokens: usize, positions: Positions) -> Heads {
         let c = &self.config;
+        let (blueprint, attention) = (c.blueprint(), c.attention(cache.layer));
         Heads {
             tokens,
             heads: c.heads,
             kv_heads: c.kv_heads,
             head_dim: c.head_dim,
-            complex: c.blueprint().complex,
+            complex: blueprint.complex,
             kv: self.kv,
             capacity: cache.capacity,
             offset: 0,
             positions,
+            scale: c.score_scale(),
+            window: attention.window,
+            softcap: c.variant.score_cap,
+            rotation: Rotation {
+                width: match attention.rotary {
+                    Rotary::None => 0,
+                    Rotary::Main | Rotary::Local => c.rotary_dim(),
+                },
+                pairs: blueprint.pairs,
+            },
         }
     }
 
@@ -131,8 +144,13 @@ impl<B: Backend> Model<B> {
 
     /// Whether the device runs [`AttentionStep`] for heads of this model.
     fn steps(&self) -> bool {
-        kernel_for::<AttentionStep>(self.backend.facts().features).is_some()
-            && AttentionStep::fits(self.config.head_dim, self.backend.facts().subgroup_size)
+        let (facts, c) = (self.backend.facts(), &self.config);
+        let rotation = Rotation {
+            width: c.rotary_dim(),
+            pairs: c.blueprint().pairs,
+        };
+        kernel_for::<AttentionStep>(facts.features).is_some()
+            && AttentionStep::fits(c.head_dim, rotation, facts.subgroup_size)
     }
 
     /// Whether a token that is decoded leaves the same keys and values as one of a prompt, bit for bit: one kernel attends for
@@ -149,14 +167,20 @@ impl<B: Backend> Model<B> {
         }
         let s = &self.scratch;
         let tuning = &self.backend.facts().tuning;
-        let step = AttentionStep::of(heads, tuning.ranges, tuning.processors);
+        let mut step = AttentionStep::of(heads, tuning.ranges, tuning.processors);
+        match self.config.norms_each_head() {
+            true if cache.norms.is_some() => step = step.normed(self.config.norm_eps),
+            _ => self.normalize_heads(heads, cache).await?,
+        }
         let splits = step.splits;
         let out = if splits == 1 {
             &s.attention
         } else {
             cache.partials
         };
-        let buffers = [&s.qkv, &self.rope, cache.rows, cache.k, cache.v, out];
+        let rope = self.rope(cache);
+        let [q, k] = cache.norms.unwrap_or([rope; 2]); // nobody reads those of heads without norms
+        let buffers = [&s.qkv, rope, cache.rows, cache.k, cache.v, out, q, k];
         self.backend.run(&step, &buffers).await?;
         if splits == 1 {
             return Ok(());
@@ -184,9 +208,30 @@ impl<B: Backend> Model<B> {
         self.merge(heads, split.splits, cache).await
     }
 
+    /// The rotary table of a layer.
+    fn rope(&self, cache: &Cache<'_, B>) -> &B::Buffer {
+        self.ropes.of(self.config.attention(cache.layer).rotary)
+    }
+
+    /// Normalizes queries and keys, where the model does.
+    async fn normalize_heads(&self, heads: Heads, cache: &Cache<'_, B>) -> Result<()> {
+        let (Some([q, k]), Some(names)) = (cache.norms, self.config.blueprint().head_norms) else {
+            return Ok(());
+        };
+        let norms = RmsNormHeads {
+            offset: heads.offset,
+            ..self.config.head_norms(names, heads.tokens)
+        };
+        let buffers = [&self.scratch.qkv, q, k];
+        self.backend.run(&norms, &buffers).await
+    }
+
+    /// Makes queries and keys ready and brings keys and values to the caches.
     async fn rotate(&self, heads: Heads, cache: &Cache<'_, B>) -> Result<()> {
+        self.normalize_heads(heads, cache).await?;
         let qkv = &self.scratch.qkv;
-        let buffers = [qkv, &self.rope, cache.rows, cache.k, cache.v];
+        let rope = self.rope(cache);
+        let buffers = [qkv, rope, cache.rows, cache.k, cache.v];
         self.backend.run(&Rope(heads), &buffers).await
     }
 

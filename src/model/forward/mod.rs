@@ -7,10 +7,15 @@ use super::tap::{Tap, Tapped};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::ops::MatrixDtype;
+use crate::ops::activation::SoftCap;
+use crate::ops::calibrate::Axpy;
 use crate::ops::embedding::TokenEmbed;
+use crate::ops::norm::{Center, RmsNorm};
 
 mod attend;
+mod mixture;
 mod tokens;
+pub(crate) use mixture::{ExpertWeights, MixtureScratch};
 pub(crate) use tokens::{Cache, Piece, Span, Tokens};
 
 impl<B: Backend> Model<B> {
@@ -26,6 +31,7 @@ impl<B: Backend> Model<B> {
                 first_row: shard.first,
                 table_rows: shard.rows,
                 ids_offset: from,
+                scale: self.config.variant.embedding_scale,
             };
             let buffers = [&shard.buffer, ids, &self.scratch.x];
             self.backend.run(&embed, &buffers).await?;
@@ -81,9 +87,15 @@ impl<B: Backend> Model<B> {
         let (s, block) = (&self.scratch, &self.weights.blocks[index]);
         let mut n_absmax_partials = 0;
         for (i, stack) in self.config.blueprint().stacks.iter().enumerate() {
+            if stack.output == Output::Gated
+                && let (Some(how), Some(experts)) = (self.config.experts(index), &block.experts)
+            {
+                let norm = stack.norm.map(|norm| &block.norms[norm]);
+                return self.mixture((how, experts), norm, rows).await;
+            }
             let linear = &block.stacks[i];
             let partials = std::mem::take(&mut n_absmax_partials);
-            let input = self.stack_input(stack, block, partials);
+            let input = self.stack_input(stack, block, partials, rows).await?;
             let at = StackIndex::Block {
                 block: index,
                 stack: i,
@@ -92,37 +104,104 @@ impl<B: Backend> Model<B> {
             match stack.output {
                 Output::Attention => {
                     self.linear(linear, input, &s.qkv, rows, false).await?;
-                    self.attend(&cache, rows, tokens).await?;
+                    self.attention(block, &cache, rows, tokens).await?;
                 }
                 Output::Gated => n_absmax_partials = self.gated(linear, input, rows).await?,
-                Output::Residual => self.linear(linear, input, &s.x, rows, true).await?,
+                Output::Residual => {
+                    let after = stack.after.map(|norm| &block.norms[norm]);
+                    self.add(linear, after, input, &s.x, rows).await?;
+                }
             }
         }
         Ok(())
     }
 
+    /// Adds what a stack makes of `input` to the residual stream `x`, normalized before by the weight `after`, if there is one.
+    pub(crate) async fn add(
+        &self,
+        linear: &Linear<B>,
+        after: Option<&B::Buffer>,
+        input: Input<'_, B>,
+        x: &B::Buffer,
+        rows: usize,
+    ) -> Result<()> {
+        if !self.config.adds_branches() {
+            return self.linear(linear, input, x, rows, true).await;
+        }
+        let (branch, n) = (&self.scratch.branch, self.config.hidden);
+        self.linear(linear, input, branch, rows, false).await?;
+        let Some(weight) = after else {
+            let factor = self.config.variant.residual_scale;
+            let n = rows * n;
+            return self.backend.run(&Axpy { n, factor }, &[branch, x]).await;
+        };
+        let norm = RmsNorm {
+            tokens: rows,
+            n,
+            rms: self.config.rms(),
+            accumulate: true,
+        };
+        self.backend.run(&norm, &[branch, weight, x]).await
+    }
+
+    /// Attention of a block whose q, k and v are there.
+    pub(crate) async fn attention(
+        &self,
+        block: &Block<B>,
+        cache: &Cache<'_, B>,
+        rows: usize,
+        tokens: Tokens<'_>,
+    ) -> Result<()> {
+        let norms = self.config.blueprint().head_norms;
+        let cache = Cache {
+            norms: norms.map(|names| [&block.norms[names.q], &block.norms[names.k]]),
+            ..*cache
+        };
+        self.attend(&cache, rows, tokens).await
+    }
+
+    /// `x`, or `x` less its mean where norms read that.
+    pub(crate) async fn center<'a>(
+        &'a self,
+        x: &'a B::Buffer,
+        rows: usize,
+    ) -> Result<&'a B::Buffer> {
+        if !self.config.blueprint().centered {
+            return Ok(x);
+        }
+        let center = Center {
+            tokens: rows,
+            n: self.config.hidden,
+            accumulate: false,
+        };
+        let centered = &self.scratch.centered;
+        self.backend.run(&center, &[x, centered]).await?;
+        Ok(centered)
+    }
+
     /// What a stack of `block` reads. The stack before it has left `n_absmax_partials` of each token's activation.
-    fn stack_input<'a>(
+    async fn stack_input<'a>(
         &'a self,
         stack: &Stack,
         block: &'a Block<B>,
         n_absmax_partials: usize,
-    ) -> Input<'a, B> {
+        rows: usize,
+    ) -> Result<Input<'a, B>> {
         let s = &self.scratch;
         let x = match stack.input {
-            blueprint::Input::Residual => &s.x,
+            blueprint::Input::Residual => self.center(&s.x, rows).await?,
             blueprint::Input::Attention => &s.attention,
             blueprint::Input::Activation => &s.activation,
         };
         let input = self.input(x, stack.norm.map(|norm| &block.norms[norm]));
-        match input.norm {
+        Ok(match input.norm {
             // the maxima are those of values that the norm has still to scale
             Some(_) => input,
             None => Input {
                 n_absmax_partials,
                 ..input
             },
-        }
+        })
     }
 
     /// Gate, up and what becomes of them, into `scratch.activation`; returns [`Input::n_absmax_partials`] for its reader.
@@ -167,6 +246,7 @@ impl<B: Backend> Model<B> {
             first_row: 0,
             table_rows: rows.iter().max().map_or(0, |&row| row as usize + 1),
             ids_offset: 0,
+            scale: 1.0,
         };
         self.backend.run(&take, &[&s.x, &s.ids, to]).await
     }
@@ -174,9 +254,20 @@ impl<B: Backend> Model<B> {
     /// Logits of the `rows` tokens in `x`, into `logits`.
     pub(crate) async fn head(&self, x: &B::Buffer, rows: usize, logits: &B::Buffer) -> Result<()> {
         self.backend.scope(&|| "final norm".to_owned());
+        let x = self.center(x, rows).await?;
         let input = self.input(x, Some(&self.weights.norm));
-        self.linear(&self.weights.head, input, logits, rows, false)
-            .await
+        let head = &self.weights.head;
+        self.linear(head, input, logits, rows, false).await?;
+        let v = &self.config.variant;
+        if !self.config.caps_logits() {
+            return Ok(());
+        }
+        let cap = SoftCap {
+            n: rows * self.config.vocab,
+            scale: v.logit_scale,
+            cap: v.logit_cap,
+        };
+        self.backend.run(&cap, &[logits]).await
     }
 
     /// Shows `tap` what the head would read of the `rows` tokens in `x`.
@@ -186,6 +277,7 @@ impl<B: Backend> Model<B> {
         rows: usize,
         tap: &mut impl Tap<B>,
     ) -> Result<()> {
+        let x = self.center(x, rows).await?;
         let input = self.input(x, Some(&self.weights.norm));
         tap.before(self.tapped(StackIndex::Head, &input, rows))
             .await

@@ -63,6 +63,10 @@ pub(crate) struct Span {
 
 /// What attention of one layer works with.
 pub(crate) struct Cache<'a, B: Backend> {
+    /// Index of the layer.
+    pub layer: usize,
+    /// The weights of the norms of queries and keys, where the model has such.
+    pub norms: Option<[&'a B::Buffer; 2]>,
     /// Keys, `[slots, capacity, kv_heads, head_dim]`.
     pub k: &'a B::Buffer,
     /// Values, as many.

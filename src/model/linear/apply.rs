@@ -4,7 +4,6 @@ use super::{Linear, LinearScratch, Phase, Shard, Weight};
 use crate::backend::{Backend, kernel_for};
 use crate::error::Result;
 use crate::ops::MatrixDtype;
-use crate::ops::activation::{Gate, SquaredReluGlu, SwiGlu};
 use crate::ops::matmul::{Dense, MatmulGemm, MatmulGemv};
 use crate::ops::norm::{Rms, RmsNorm, RmsNormQuantize, roundable};
 use crate::ops::phase::{
@@ -38,19 +37,6 @@ pub(crate) struct Run {
     pub exact: bool,
 }
 
-/// What `gate` makes of `tokens` rows of gate and up, `n` reals each: `[pairs, result]`.
-pub(crate) async fn run_gate<B: Backend>(
-    backend: &B,
-    gate: Gate,
-    (tokens, n): (usize, usize),
-    buffers: [&B::Buffer; 2],
-) -> Result<()> {
-    match gate {
-        Gate::Silu => backend.run(&SwiGlu { tokens, n }, &buffers).await,
-        Gate::SquaredRelu => backend.run(&SquaredReluGlu { tokens, n }, &buffers).await,
-    }
-}
-
 impl<B: Backend> Linear<B> {
     /// `y = weight * x`, or `y += weight * x`: `x` is [tokens, in_features], `y` [tokens, outputs], both f32.
     pub(crate) async fn apply(
@@ -62,12 +48,13 @@ impl<B: Backend> Linear<B> {
         run: Run,
     ) -> Result<()> {
         backend.scope(&|| self.name.clone());
+        let run = self.begin(backend, y, run).await?;
         let input = self.rotate(backend, scratch, input, run.tokens).await?;
         self.apply_rotated(backend, scratch, input, y, run).await
     }
 
     /// [`Linear::apply`] to inputs that are rotated already, where the layer wants that.
-    async fn apply_rotated(
+    pub(super) async fn apply_rotated(
         &self,
         backend: &B,
         scratch: &LinearScratch<B>,
@@ -98,32 +85,8 @@ impl<B: Backend> Linear<B> {
         }
     }
 
-    /// What `gate` makes of a stack of gate and up: `y` is [tokens, half of the outputs]. Returns how many partial maxima of
-    /// each token are in the scratch buffers now: see [`Input::n_absmax_partials`].
-    pub(crate) async fn apply_gated(
-        &self,
-        backend: &B,
-        scratch: &LinearScratch<B>,
-        input: Input<'_, B>,
-        (gate, y): (Gate, &B::Buffer),
-        run: Run,
-    ) -> Result<usize> {
-        backend.scope(&|| self.name.clone());
-        let input = self.rotate(backend, scratch, input, run.tokens).await?;
-        let at_once = self.apply_at_once(backend, scratch, &input, y, run, Outcome::Gated(gate));
-        if let Some(n_partials) = at_once.await? {
-            return Ok(n_partials);
-        }
-        self.apply_rotated(backend, scratch, input, &scratch.pairs, run)
-            .await?;
-        let (tokens, n) = (run.tokens, self.outputs() / 2);
-        let buffers = [&scratch.pairs, y];
-        run_gate(backend, gate, (tokens, n), buffers).await?;
-        Ok(0)
-    }
-
     /// The input rotated as the weights are, or as it is where they are not.
-    async fn rotate<'a>(
+    pub(super) async fn rotate<'a>(
         &self,
         backend: &B,
         scratch: &'a LinearScratch<B>,
@@ -150,7 +113,7 @@ impl<B: Backend> Linear<B> {
 
     /// Runs a product that rounds its tokens itself, and returns how many partial maxima of each token it leaves; `None` if
     /// this layer, device or number of tokens does not suit such a product.
-    async fn apply_at_once(
+    pub(super) async fn apply_at_once(
         &self,
         backend: &B,
         scratch: &LinearScratch<B>,
@@ -180,7 +143,10 @@ impl<B: Backend> Linear<B> {
         };
         let products: Vec<_> = phase.shards.iter().map(product).collect();
         let memory = backend.facts().workgroup_bytes;
-        if !products.iter().all(|product| product.fits(memory)) {
+        if !products
+            .iter()
+            .all(|product| product.sensible() && product.fits(memory))
+        {
             return Ok(None);
         }
         let weight = input.norm.map_or(input.x, |(w, _)| w);
@@ -261,6 +227,7 @@ impl<B: Backend> Linear<B> {
                     tokens: rows,
                     n,
                     rms,
+                    accumulate: false,
                 },
                 &buffers,
             )

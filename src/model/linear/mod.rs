@@ -1,6 +1,7 @@
 //! A linear layer, or several that share their input, on a device.
 
 mod apply;
+mod gated;
 mod many;
 
 use super::blueprint::Output;
@@ -19,7 +20,8 @@ use crate::ops::phase::{
     integer_scale_blocks,
 };
 use crate::ops::quantize::Activations;
-pub(crate) use apply::{Input, Run, run_gate};
+pub(crate) use apply::{Input, Run};
+pub(crate) use gated::run_gate;
 
 /// A stack of linear layers with the same input, in device memory.
 pub(crate) struct Linear<B: Backend> {
@@ -33,6 +35,8 @@ pub(crate) struct Linear<B: Backend> {
     /// Whether its inputs stay floats though those of other layers are rounded.
     unrounded: bool,
     weight: Weight<B>,
+    /// What is added to its outputs, those of all layers beside each other.
+    bias: Option<B::Buffer>,
 }
 
 enum Weight<B: Backend> {
@@ -111,8 +115,8 @@ impl<B: Backend> LinearScratch<B> {
             product(&[tokens, widest]) / 2,
             product(&[tokens, c.widest_norm()]),
             tokens.min(tuning.gemv_tokens)
-                * PhaseGemvFused::most_absmax_partials(c.intermediate, tuning.processors),
-            product(&[tokens, c.outputs(Output::Gated)]),
+                * PhaseGemvFused::most_absmax_partials(c.widest_gate(), tuning.processors),
+            product(&[tokens, c.outputs(Output::Gated).max(2 * c.widest_gate())]),
         ]
     }
 
@@ -157,6 +161,7 @@ impl<B: Backend> Linear<B> {
             form: Form::WidelyLinear,
             half_run: 0,
             unrounded: false,
+            bias: None,
             weight: Weight::Dense {
                 dtype,
                 shards: upload_rows(backend, &name, rows, row_words)?,
@@ -177,6 +182,7 @@ impl<B: Backend> Linear<B> {
             form: Form::WidelyLinear,
             half_run: 0,
             unrounded: false,
+            bias: None,
             weight: Weight::Dense { dtype, shards },
             name: shape.prefix,
         }
@@ -225,6 +231,7 @@ impl<B: Backend> Linear<B> {
             form,
             half_run: 0,
             unrounded: false,
+            bias: None,
             weight: Weight::Phase(Phase {
                 stages,
                 per_row: first.granularity != Granularity::Tensor,
@@ -288,6 +295,7 @@ impl<B: Backend> Linear<B> {
             form,
             half_run: 0,
             unrounded: false,
+            bias: None,
             weight: Weight::Phase(Phase {
                 stages,
                 per_row: false,
@@ -326,6 +334,13 @@ impl<B: Backend> Linear<B> {
     #[must_use]
     pub(crate) fn in_runs(mut self, half_run: usize) -> Self {
         self.half_run = half_run;
+        self
+    }
+
+    /// With a bias of as many values as there are outputs.
+    #[must_use]
+    pub(crate) fn with_bias(mut self, bias: Option<B::Buffer>) -> Self {
+        self.bias = bias;
         self
     }
 

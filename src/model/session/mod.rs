@@ -21,6 +21,7 @@ mod decode;
 pub use decode::Choice;
 pub(crate) use decode::numbers;
 mod judge;
+mod length;
 pub use judge::Logprobs;
 mod next;
 mod prepare;
@@ -128,6 +129,7 @@ impl<B: Backend> Model<B> {
             adjust: None,
             ahead: None,
             changes: 0,
+            prompt_end: 0,
         })
     }
 }
@@ -164,6 +166,8 @@ pub struct Session<'m, B: Backend> {
     ahead: Option<ahead::Ahead<'m>>,
     /// How often the tokens of any sequence changed.
     changes: u64,
+    /// How many tokens the sequence will have when the prompt is read that it is reading; 0 where it reads none.
+    prompt_end: usize,
 }
 
 impl<'m, B: Backend> Session<'m, B> {
@@ -171,9 +175,7 @@ impl<'m, B: Backend> Session<'m, B> {
     pub fn backend(&self) -> &'m B {
         &self.model.backend
     }
-}
 
-impl<B: Backend> Session<'_, B> {
     /// Tokens seen so far by the first sequence; [`Session::length`] says it of the others.
     pub fn position(&self) -> usize {
         self.length(0).unwrap_or(0)
@@ -296,19 +298,25 @@ impl<B: Backend> Session<'_, B> {
     /// Appends `tokens` to a sequence in batches; returns how many tokens the last one had.
     async fn extend(&mut self, tokens: &[u32], sequence: usize) -> Result<usize> {
         let mut rows = 0;
+        self.reads(sequence, tokens.len());
         for batch in tokens.chunks(self.model.options.batch) {
             self.advance(batch, sequence, &mut NoTap).await?;
             self.grow(sequence, batch.len());
             rows = batch.len();
         }
+        self.prompt_end = 0;
         Ok(rows)
     }
 
     async fn blocks(&self, rows: usize, tokens: Tokens<'_>, tap: &mut impl Tap<B>) -> Result<()> {
         let m = self.model;
+        let length = self.rope_length(rows, tokens);
+        m.ropes.fit(&m.backend, &m.config, length)?;
         for (l, (k, v)) in self.cache.layers().enumerate() {
             m.backend.scope(&|| format!("layer {l}"));
             let cache = Cache {
+                layer: l,
+                norms: None, // the block knows them
                 k,
                 v,
                 partials: &self.partials,
@@ -357,6 +365,7 @@ impl<B: Backend> Session<'_, B> {
             )
         })?;
         let logits = m.backend.alloc("all logits", padded * m.config.vocab)?;
+        self.reads(0, tokens.len());
         for batch in tokens.chunks(rows) {
             self.advance(batch, 0, &mut NoTap).await?;
             self.grow(0, batch.len());
@@ -365,6 +374,7 @@ impl<B: Backend> Session<'_, B> {
             let words = m.backend.download(&logits, 0, len).await?;
             all.extend(words.into_iter().map(f32::from_bits));
         }
+        self.prompt_end = 0;
         Ok(all)
     }
 
@@ -377,11 +387,13 @@ impl<B: Backend> Session<'_, B> {
         self.alone()?;
         self.check(0, tokens)?;
         let m = self.model;
+        self.reads(0, tokens.len());
         for batch in tokens.chunks(m.options.batch) {
             self.advance(batch, 0, tap).await?;
             self.grow(0, batch.len());
             m.tap_head(&m.scratch.x, batch.len(), tap).await?;
         }
+        self.prompt_end = 0;
         Ok(())
     }
 }

@@ -1,18 +1,18 @@
 //! Shapes and inputs that the ops of this wing share in their cases.
 
-use super::{Heads, Kv, Positions, Ranges};
+use super::{Heads, Kv, Positions, Ranges, Rotation, default_scale};
 use crate::ops::bench::{DEPTH, PROMPT};
 use crate::ops::{Data, noise};
 
-/// (cos, sin) for `positions` positions of heads of `head_dim` values, from noise.
-pub(in crate::ops) fn noise_angles(positions: usize, head_dim: usize) -> Vec<f32> {
-    let angles = noise(41, positions * head_dim / 2, 3.15);
+/// (cos, sin) for `positions` positions and a rotation of `width` values, from noise.
+pub(in crate::ops) fn noise_angles(positions: usize, width: usize) -> Vec<f32> {
+    let angles = noise(41, positions * width / 2, 3.15);
     angles.iter().flat_map(|a| [a.cos(), a.sin()]).collect()
 }
 
 /// (cos, sin) for all positions of a slot.
 pub(super) fn angles(h: &Heads) -> Data {
-    Data::f32(&noise_angles(h.capacity, h.head_dim))
+    Data::f32(&noise_angles(h.capacity, h.rotation.width.max(2)))
 }
 
 /// A cache of noise, in which everything that a token must not see lies too: other slots, and positions after its own.
@@ -55,6 +55,10 @@ pub(super) fn run([tokens, heads, kv_heads, head_dim]: [usize; 4], first: usize)
         capacity: first + tokens + 2,
         offset: 0,
         positions: Positions::Run { slot: 0, first },
+        scale: default_scale(head_dim, false),
+        window: usize::MAX,
+        softcap: 0.0,
+        rotation: Rotation::halves(head_dim),
     }
 }
 
@@ -74,7 +78,43 @@ pub(super) fn mixed(sizes: [usize; 4], end: usize, kv: Kv) -> Heads {
 
 /// The same heads of complex values.
 pub(super) fn complex(h: Heads) -> Heads {
-    Heads { complex: true, ..h }
+    Heads {
+        complex: true,
+        scale: default_scale(h.head_dim, true),
+        ..h
+    }
+}
+
+/// The same heads in a window, with bounded scores.
+pub(super) fn windowed(window: usize, softcap: f32, h: Heads) -> Heads {
+    Heads {
+        window,
+        softcap,
+        ..h
+    }
+}
+
+/// The same heads, rotated otherwise.
+pub(super) fn rotated(rotation: Rotation, h: Heads) -> Heads {
+    Heads { rotation, ..h }
+}
+
+/// Windows that some tokens have reached and some not, or that are longer than a tile of positions; some values rotated, or
+/// none; pairs of neighbours; bounded scores, and scales of other models.
+fn other_models() -> [Heads; 3] {
+    let (halves, neighbours) = (Rotation::halves(12), Rotation::neighbours(20));
+    let few = rotated(halves, run([9, 4, 2, 16], 5));
+    let apart = rotated(neighbours, mixed([3, 4, 1, 24], 141, Kv::F16));
+    let apart = Heads {
+        scale: 0.3,
+        ..apart
+    };
+    let long = rotated(Rotation::NONE, run([2, 2, 1, 32], 300));
+    [
+        windowed(7, 0.5, few),
+        windowed(33, 0.0, apart),
+        windowed(150, 0.5, long),
+    ]
 }
 
 /// The shapes that `rope`, `attention` and `attention_split` are checked on.
@@ -100,7 +140,7 @@ pub(super) fn shapes() -> Vec<Heads> {
         },
         ..mixed([5, 4, 2, 16], 141, Kv::F32)
     };
-    vec![
+    let mut shapes = vec![
         run([1, 8, 4, 8], 0),
         run([9, 4, 4, 16], 0),
         run([3, 6, 2, 64], 5),
@@ -119,7 +159,9 @@ pub(super) fn shapes() -> Vec<Heads> {
         mixed([7, 6, 2, 32], 130, Kv::F16),
         shared,
         half(shared),
-    ]
+    ];
+    shapes.extend(other_models());
+    shapes
 }
 
 /// How far benched steps are split, as on the GPU that their shapes were measured on.
@@ -131,15 +173,9 @@ pub(super) const RANGES: Ranges = Ranges {
 /// Heads of 128 values: 32 of queries, a run of one sequence that begins at `first`.
 pub(super) fn step_heads(tokens: usize, kv_heads: usize, first: usize) -> Heads {
     Heads {
-        tokens,
-        heads: 32,
-        kv_heads,
-        head_dim: 128,
-        complex: false,
         kv: Kv::F16,
         capacity: first + tokens,
-        offset: 0,
-        positions: Positions::Run { slot: 0, first },
+        ..run([tokens, 32, kv_heads, 128], first)
     }
 }
 

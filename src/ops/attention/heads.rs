@@ -1,6 +1,6 @@
 //! Shape of attention in one dispatch, and where its tokens stand in the caches.
 
-use super::Kv;
+use super::{Kv, Rotation};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -31,8 +31,15 @@ pub enum Positions {
     },
 }
 
+/// What scores are multiplied by where a model does not say: the root of one over the number of values of a head, complex ones
+/// counted once.
+pub fn default_scale(head_dim: usize, complex: bool) -> f32 {
+    let values = if complex { head_dim / 2 } else { head_dim };
+    (values as f64).powf(-0.5) as f32
+}
+
 /// Shape of attention in one dispatch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Heads {
     /// Tokens of this dispatch.
     pub tokens: usize,
@@ -42,10 +49,9 @@ pub struct Heads {
     pub kv_heads: usize,
     /// Values of a head; even, at most [`LARGEST_HEAD`].
     pub head_dim: usize,
-    /// Whether heads hold complex values, the real parts of a head before its imaginary parts; `head_dim` is then a multiple of
-    /// four. A score is the real part of `q conj(k)`, which is the dot product of the halves that lie so, and is divided by the
-    /// root of the number of complex values. What attention gives is `[re | im]` as a whole: the real parts of all heads, then
-    /// the imaginary parts of all.
+    /// Whether heads hold complex values, the real parts of a head before its imaginary parts; `head_dim` is then a multiple
+    /// of four. A score is the real part of `q conj(k)`, which is the dot product of the halves that lie so. What attention
+    /// gives is `[re | im]` as a whole: the real parts of all heads, then the imaginary parts of all.
     pub complex: bool,
     /// How the caches hold their values.
     pub kv: Kv,
@@ -55,6 +61,14 @@ pub struct Heads {
     pub offset: usize,
     /// Where the tokens stand.
     pub positions: Positions,
+    /// What scores are multiplied by; see [`default_scale`].
+    pub scale: f32,
+    /// Positions that a token sees at most, its own included, at least one: `usize::MAX` for all.
+    pub window: usize,
+    /// Scores become `softcap * tanh(score / softcap)`; 0 leaves them as they are.
+    pub softcap: f32,
+    /// Which values of a head are rotated, and by what pairs.
+    pub rotation: Rotation,
 }
 
 impl Heads {
@@ -71,20 +85,6 @@ impl Heads {
     /// Values of a token's queries, or of what attention makes of them.
     pub(super) fn q_row(&self) -> usize {
         self.heads * self.head_dim
-    }
-
-    /// The number by whose root scores are divided: values of a head, complex ones counted once.
-    pub(super) fn scored(&self) -> usize {
-        if self.complex {
-            self.head_dim / 2
-        } else {
-            self.head_dim
-        }
-    }
-
-    /// What scores are multiplied by.
-    pub(super) fn scale(&self) -> f64 {
-        (self.scored() as f64).powf(-0.5)
     }
 
     /// Index in `out` of value `j` of a head in row `row`.
@@ -140,6 +140,42 @@ impl Heads {
         }
     }
 
+    /// What a token at `position` sees.
+    pub fn seen(&self, position: usize) -> Range<usize> {
+        let end = position + 1;
+        end.saturating_sub(self.window.max(1))..end
+    }
+
+    /// Positions that a token sees at most.
+    pub(super) fn most_seen(&self) -> usize {
+        self.seen(self.end() - 1).len()
+    }
+
+    /// What kernels are told of the window.
+    pub(super) fn window_param(&self) -> u32 {
+        u32::try_from(self.window.max(1)).unwrap_or(u32::MAX)
+    }
+
+    /// What becomes of a sum of products of `q` and a key.
+    pub(super) fn score(&self, products: f64) -> f64 {
+        let score = products * f64::from(self.scale);
+        match f64::from(self.softcap) {
+            cap if cap > 0.0 => cap * (score / cap).tanh(),
+            _ => score,
+        }
+    }
+
+    /// Values that the table of angles must at least have.
+    pub(super) fn angle_words(&self) -> usize {
+        self.end() * self.rotation.width
+    }
+
+    /// The angles of a position.
+    pub(super) fn angles<'a>(&self, table: &'a [f32], position: usize) -> &'a [f32] {
+        let width = self.rotation.width;
+        &table[position * width..][..width]
+    }
+
     /// Words the row table must at least have.
     pub(super) fn table_words(&self) -> usize {
         match self.positions {
@@ -183,58 +219,71 @@ impl Heads {
         (slot * self.capacity + position) * self.cache_row()
     }
 
-    /// The values of a cache that a token at this place sees.
-    pub(super) fn cached<'a>(&self, words: &'a [u32], place: (usize, usize)) -> Cow<'a, [f32]> {
-        let [begin, end] = [0, place.1 + 1].map(|position| {
-            let index = self.cache_index((place.0, position));
-            self.kv.words(index)
-        });
-        self.kv.values(&words[begin..end])
+    /// Keys and values of these positions of a slot.
+    pub(super) fn cached<'a>(
+        &self,
+        caches: [&'a [u32]; 2],
+        slot: usize,
+        positions: Range<usize>,
+    ) -> Cached<'a> {
+        let [begin, end] = [positions.start, positions.end]
+            .map(|position| self.kv.words(self.cache_index((slot, position))));
+        Cached {
+            first: positions.start,
+            values: caches.map(|words| self.kv.values(&words[begin..end])),
+        }
     }
 
-    /// [`Heads::cached`] of the keys and of the values for every token; a run shares one copy.
+    /// [`Heads::cached`] of what every token sees; a run shares one copy.
     pub(super) fn cached_by_token<'a>(
         &self,
         rows: &[u32],
         caches: [&'a [u32]; 2],
-    ) -> Vec<[Cow<'a, [f32]>; 2]> {
+    ) -> Vec<Cached<'a>> {
         let of = |token| {
-            let place = self.place(rows, token);
-            caches.map(|cache| self.cached(cache, place))
+            let (slot, position) = self.place(rows, token);
+            self.cached(caches, slot, self.seen(position))
         };
         match self.positions {
-            Positions::Run { .. } => vec![of(self.tokens - 1)],
+            Positions::Run { slot, first } => {
+                let positions = self.seen(first).start..first + self.tokens;
+                vec![self.cached(caches, slot, positions)]
+            }
             Positions::Table { .. } => (0..self.tokens).map(of).collect(),
         }
     }
 
     /// Attention operations: four for each value of the positions that are seen, of a table all that may be.
     pub(super) fn attention_ops(&self) -> f64 {
-        let tokens = self.tokens as f64;
         let seen = match self.positions {
-            Positions::Run { first, .. } => tokens * (first as f64 + (tokens + 1.0) / 2.0),
-            Positions::Table { end, .. } => tokens * end as f64,
+            Positions::Run { first, .. } => {
+                // tokens that see all up to their own position, then those that a window bounds
+                let whole = self.window.max(1).saturating_sub(first).min(self.tokens) as f64;
+                let bounded = (self.tokens as f64 - whole) * self.most_seen() as f64;
+                whole * (first as f64 + (whole + 1.0) / 2.0) + bounded
+            }
+            Positions::Table { .. } => (self.tokens * self.most_seen()) as f64,
         };
         4.0 * seen * self.q_row() as f64
     }
 
     /// Bytes of keys and values that are read once each, of a table all that may be.
     pub(super) fn cached_bytes(&self) -> usize {
-        let slots = match self.positions {
-            Positions::Run { .. } => 1,
-            Positions::Table { slots, .. } => slots.min(self.tokens),
+        let positions = match self.positions {
+            Positions::Run { first, .. } => self.end() - self.seen(first).start,
+            Positions::Table { slots, .. } => slots.min(self.tokens) * self.most_seen(),
         };
-        2 * self.kv.bytes() * slots * self.end() * self.cache_row()
+        2 * self.kv.bytes() * positions * self.cache_row()
     }
 
-    /// One head of the token in row `row` of `qkv` over a range of the keys and values it sees, in f32: the largest score and
-    /// the sum of weights are returned, the weighted values (not yet divided by that sum) are left in `out`.
+    /// One head of the token in row `row` of `qkv` over a range of the positions it sees, in f32: the largest score and the sum
+    /// of weights are returned, the weighted values (not yet divided by that sum) are left in `out`.
     pub(super) fn attend(
         &self,
         (row, head): (usize, usize),
         range: Range<usize>,
         qkv: &[f32],
-        [k, v]: [&[f32]; 2],
+        cached: &Cached<'_>,
         out: &mut [f32],
     ) -> (f32, f32) {
         if range.is_empty() {
@@ -244,10 +293,11 @@ impl Heads {
         let d = self.head_dim;
         let q = &qkv[row * self.qkv_row() + head * d..][..d];
         let kv = head / (self.heads / self.kv_heads) * d;
-        let (begin, end) = (range.start * self.cache_row(), range.end * self.cache_row());
-        let [k, v] = [k, v].map(|cache| &cache[begin..end][kv..]);
-        let scale = self.scale() as f32;
-        crate::ops::cpu::attended(q, scale, [k, v], self.cache_row(), out)
+        let [begin, end] =
+            [range.start, range.end].map(|position| (position - cached.first) * self.cache_row());
+        let [k, v] = [0, 1].map(|cache| &cached.values[cache][begin..end][kv..]);
+        let [scale, softcap] = [self.scale, self.softcap];
+        crate::ops::cpu::attended(q, [scale, softcap], [k, v], self.cache_row(), out)
     }
 
     /// About how long [`Heads::attend`] takes over `positions` positions.
@@ -274,15 +324,46 @@ impl Heads {
             offset,
             ..
         } = self;
-        let complex = self.complex_suffix();
+        let suffix = self.complex_suffix().to_owned() + &self.scoring_suffix();
+        let rotation = self.rotation.suffix(*head_dim);
         format!(
-            "tokens={tokens},heads={heads},kv_heads={kv_heads},head_dim={head_dim},kv={kv},capacity={capacity},{place},offset={offset}{complex}"
+            "tokens={tokens},heads={heads},kv_heads={kv_heads},head_dim={head_dim},kv={kv},capacity={capacity},{place},offset={offset}{suffix}{rotation}"
         )
+    }
+
+    /// What the shapes of heads end with whose scores are not the usual ones.
+    fn scoring_suffix(&self) -> String {
+        let mut suffix = String::new();
+        if self.scale != default_scale(self.head_dim, self.complex) {
+            suffix += &format!(",scale={}", self.scale);
+        }
+        if self.window < usize::MAX {
+            suffix += &format!(",window={}", self.window);
+        }
+        if self.softcap > 0.0 {
+            suffix += &format!(",softcap={}", self.softcap);
+        }
+        suffix
     }
 
     /// What the shapes of complex heads end with.
     pub(super) fn complex_suffix(&self) -> &'static str {
         if self.complex { ",complex=1" } else { "" }
+    }
+}
+
+/// Keys and values of consecutive positions of a slot.
+pub(super) struct Cached<'a> {
+    /// The first of these positions.
+    pub(super) first: usize,
+    values: [Cow<'a, [f32]>; 2],
+}
+
+impl Cached<'_> {
+    /// The key and the value of `width` values from `column` on, at a position.
+    pub(super) fn at(&self, h: &Heads, position: usize, column: usize) -> [&[f32]; 2] {
+        let index = (position - self.first) * h.cache_row() + column;
+        [0, 1].map(|cache| &self.values[cache][index..][..h.head_dim])
     }
 }
 

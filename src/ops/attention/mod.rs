@@ -16,6 +16,7 @@ mod cases;
 mod heads;
 mod kv;
 mod rope;
+mod rotation;
 
 pub use attention::*;
 pub use attention_coop::*;
@@ -26,3 +27,4 @@ pub(in crate::ops) use cases::noise_angles;
 pub use heads::*;
 pub use kv::Kv;
 pub use rope::*;
+pub use rotation::{Pairs, Rotation};

@@ -7,6 +7,7 @@ mod copy_within;
 mod fill;
 mod gather;
 mod noise;
+mod scatter_add;
 
 pub use cast_f16::*;
 pub use copy::*;
@@ -14,3 +15,4 @@ pub use copy_within::*;
 pub use fill::*;
 pub use gather::*;
 pub use noise::*;
+pub use scatter_add::*;

@@ -148,6 +148,7 @@ mod tests {
             tied: false,
             bos: None,
             eos: Vec::new(),
+            variant: Default::default(),
         }
     }
 

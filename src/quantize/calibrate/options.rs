@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::model::options::LoadOptions;
-use crate::model::{Config, Method, Recipe, quantize};
+use crate::model::{Config, Method, Recipe, quantize, refuse_experts};
 use crate::ops::quantize::Activations;
 
 /// How a model is calibrated.
@@ -76,6 +76,16 @@ pub(super) fn check(
             "use the tokenizer that belongs to the model",
         ));
     }
+    if config.blueprint().is_parallel() {
+        return Err(Error::usage(
+            format!(
+                "calibration of a {}, whose attention and MLP run beside each other",
+                config.architecture
+            ),
+            "quantize it without a text",
+        ));
+    }
+    refuse_experts(config, "calibration")?;
     options.stages(Config::HEAD)?;
     quantize::check_all(config, &options.recipe)
 }

@@ -120,10 +120,12 @@ impl<'a, B: Backend> Calibration<'a, '_, B> {
     async fn block(&mut self, loader: &mut Loader<'_, &'a B>, l: usize) -> Result<()> {
         let full = loader.block(l).await?;
         let mut made = Vec::new();
+        self.streams.layer = l;
         for (stack, layers) in self.config.stacks(l).iter().enumerate() {
             let reads = Reads::stack(stack, &full, &made);
             let (packed, measured) = self.packed(loader, layers, reads).await?;
-            made.push(self.linear(layers, packed)?);
+            let bias = loader.bias(layers)?;
+            made.push(self.linear(layers, packed)?.with_bias(bias));
             self.streams
                 .advance(stack, (&full, &made), measured)
                 .await?;

@@ -99,10 +99,11 @@ async fn alone<B: Backend>(
         options: load,
         progress: &mut quiet,
     };
-    let streams = Streams::new(&loader, judged.text, load, options.recipe.rotated).await?;
+    let mut streams = Streams::new(&loader, judged.text, load, options.recipe.rotated).await?;
     let mut all = Vec::new();
     for block in 0..config.layers {
         let full = loader.block(block).await?;
+        streams.layer = block;
         for (stack, layers) in config.stacks(block).into_iter().enumerate() {
             next(&layers);
             let moments = streams.moments(Reads::stack(stack, &full, &[])).await?;

@@ -69,6 +69,8 @@ pub(super) struct Streams<'a, B: Backend> {
     scratch: Scratch<B>,
     /// Whether there is room for [`Batch::cached`] of all batches.
     caches: bool,
+    /// The block that the text is in.
+    pub(super) layer: usize,
 }
 
 /// Share of the device's memory that cached inputs may take.
@@ -88,7 +90,7 @@ impl<'a, B: Backend> Streams<'a, B> {
             embed,
             embed_dtype,
             blocks: Vec::new(),
-            norm: loader.vector(&loader.config.norm_name())?,
+            norm: loader.norm(&loader.config.norm_name())?,
             head: Linear::dense(&backend, "none".into(), c.hidden, embed_dtype, &[])?,
         };
         let model = Model::from_weights(backend, c, options, weights)?;
@@ -115,6 +117,7 @@ impl<'a, B: Backend> Streams<'a, B> {
                 false => None,
             },
             scratch: Scratch::new(backend, options.batch * widest)?,
+            layer: 0,
             caches: backend
                 .available()
                 .is_none_or(|bytes| 4.0 * (tokens * widest) as f64 <= CACHED * bytes as f64),
@@ -169,8 +172,10 @@ impl<'a, B: Backend> Streams<'a, B> {
     pub(super) async fn moments(&self, reads: Reads<'_, 'a, B>) -> Result<Moments<B>> {
         let (backend, c) = (self.model.backend, &self.model.config);
         let columns = self.columns(reads);
+        // What a norm or a factor still changes does not add to the stream as it is.
+        let plain = !c.adds_branches();
         let linear = match reads {
-            Reads::Stack(i, (full, _)) if self.stack(i).output == Output::Residual => {
+            Reads::Stack(i, (full, _)) if plain && self.stack(i).output == Output::Residual => {
                 Some(&full.stacks[i])
             }
             Reads::Stack(..) | Reads::Head => None,
@@ -188,7 +193,8 @@ impl<'a, B: Backend> Streams<'a, B> {
                 .add(backend, batch.rows, inputs, streams, &self.scratch)
                 .await?;
             if let Some(linear) = linear {
-                self.add(linear, full, full_stream, batch.rows).await?;
+                self.add((linear, None), full, full_stream, batch.rows)
+                    .await?;
                 if let Some(cached) = &batch.cached {
                     copy(backend, batch.rows * columns, quantized, cached).await?;
                 }
@@ -229,16 +235,16 @@ impl<'a, B: Backend> Streams<'a, B> {
         Ok((full, quantized))
     }
 
-    /// Adds what a layer makes of its input to a stream.
+    /// Adds what a layer makes of its input to a stream, through a norm if there is one.
     async fn add(
         &self,
-        linear: &Linear<&'a B>,
+        (linear, after): (&Linear<&'a B>, Option<&B::Buffer>),
         x: &B::Buffer,
         stream: &B::Buffer,
         rows: usize,
     ) -> Result<()> {
         let input = self.model.input(x, None);
-        self.model.linear(linear, input, stream, rows, true).await
+        self.model.add(linear, after, input, stream, rows).await
     }
 
     /// What enters a stack in the full-precision model (`which` is 0) or the quantized one (1), into that model's buffer of
@@ -248,7 +254,7 @@ impl<'a, B: Backend> Streams<'a, B> {
         let (stream, dst) = (&batch.streams[which], &self.inputs[which]);
         let Reads::Stack(i, (full, made)) = reads else {
             return self
-                .normalize(reads, stream, &m.weights.norm, rows, dst)
+                .normalize(reads, (stream, true), &m.weights.norm, rows, dst)
                 .await;
         };
         let stack = self.stack(i);
@@ -262,6 +268,7 @@ impl<'a, B: Backend> Streams<'a, B> {
         }
         match stack.norm {
             Some(norm) => {
+                let src = (src, stack.input == Input::Residual);
                 self.normalize(reads, src, &full.norms[norm], rows, dst)
                     .await
             }
@@ -284,11 +291,12 @@ impl<'a, B: Backend> Streams<'a, B> {
         let stack = self.stack(before);
         let linear = chosen(which, before, (full, made));
         let norm = stack.norm.map(|norm| &full.norms[norm]);
-        let input = m.input(&batch.streams[which], norm);
+        let x = m.center(&batch.streams[which], rows).await?;
+        let input = m.input(x, norm);
         match stack.output {
             Output::Attention => {
                 m.linear(linear, input, &m.scratch.qkv, rows, false).await?;
-                self.attend(batch).await
+                self.attend(full, batch).await
             }
             Output::Gated => m.gated(linear, input, rows).await.map(|_| ()),
             Output::Residual => Ok(()),
@@ -298,7 +306,7 @@ impl<'a, B: Backend> Streams<'a, B> {
     async fn normalize(
         &self,
         reads: Reads<'_, 'a, B>,
-        x: &B::Buffer,
+        (x, stream): (&B::Buffer, bool),
         weight: &B::Buffer,
         rows: usize,
         dst: &B::Buffer,
@@ -307,15 +315,22 @@ impl<'a, B: Backend> Streams<'a, B> {
             tokens: rows,
             n: self.columns(reads),
             rms: self.model.config.rms(),
+            accumulate: false,
+        };
+        let x = match stream {
+            true => self.model.center(x, rows).await?,
+            false => x,
         };
         let buffers = [x, weight, dst];
         self.model.backend.run(&norm, &buffers).await
     }
 
     /// Attention of a batch, each sequence by itself.
-    async fn attend(&self, batch: &Batch<B>) -> Result<()> {
+    async fn attend(&self, block: &Block<&'a B>, batch: &Batch<B>) -> Result<()> {
         let m = &self.model;
         let cache = Cache {
+            layer: self.layer,
+            norms: None, // the block knows them
             k: &self.keys,
             v: &self.values,
             partials: &self.partials,
@@ -323,8 +338,8 @@ impl<'a, B: Backend> Streams<'a, B> {
             slots: 1,
             capacity: m.options.context,
         };
-        m.attend(&cache, batch.rows, Tokens::Spans(&batch.spans))
-            .await
+        let tokens = Tokens::Spans(&batch.spans);
+        m.attention(block, &cache, batch.rows, tokens).await
     }
 
     /// Adds what stack `i` of a block makes of its input to the quantized stream, if it adds to that; also to the
@@ -335,20 +350,27 @@ impl<'a, B: Backend> Streams<'a, B> {
         (full, made): Both<'_, 'a, B>,
         measured: bool,
     ) -> Result<()> {
-        if self.stack(i).output != Output::Residual {
+        let stack = self.stack(i);
+        if stack.output != Output::Residual {
             return Ok(());
         }
+        let after = stack.after.map(|norm| &full.norms[norm]);
+        let measured = measured && !self.model.config.adds_branches();
         for batch in &self.batches {
             for which in [0, 1] {
                 let stream = &batch.streams[which];
                 let linear = chosen(which, i, (full, made));
                 match (which, measured, &batch.cached) {
                     (0, true, _) => {}
-                    (1, true, Some(cached)) => self.add(linear, cached, stream, batch.rows).await?,
+                    (1, true, Some(cached)) => {
+                        let linear = (linear, after);
+                        self.add(linear, cached, stream, batch.rows).await?;
+                    }
                     _ => {
                         let reads = Reads::stack(i, full, made);
                         self.input(reads, which, batch).await?;
                         let input = &self.inputs[which];
+                        let linear = (linear, after);
                         self.add(linear, input, stream, batch.rows).await?;
                     }
                 }

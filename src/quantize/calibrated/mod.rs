@@ -124,6 +124,7 @@ impl Calibration {
     fn check(&self, files: &ModelFiles, recipe: Recipe) -> Result<()> {
         files.require_full_precision()?;
         crate::model::refuse_complex(files.config(), "calibration")?;
+        crate::model::refuse_experts(files.config(), "calibration")?;
         CalibrateOptions::new(recipe).stages(Config::HEAD)?;
         self.tuning.map_or(Ok(()), |tuning| tuning.check())?;
         if self.nested() && recipe.most_stages() < 2 {

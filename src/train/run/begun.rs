@@ -9,8 +9,8 @@ use crate::files::folder::{INDEX, SINGLE};
 use crate::files::run::folder::{Files, Hashes, hash_of, hashes};
 use crate::files::run::{Record, config};
 use crate::files::tokenizer::{TOKENIZER, TOKENIZER_CONFIG};
-use crate::files::{CONFIG, GENERATION};
-use std::path::Path;
+use crate::files::{CONFIG, GENERATION, gguf};
+use std::path::{Path, PathBuf};
 
 /// Files of a model that say what it computes and how its text is cut, the weights aside.
 const FIELDS: [&str; 6] = [
@@ -56,6 +56,11 @@ fn data(folder: &Path, corpus: &Corpus) -> Result<Files> {
 
 /// The files of a model, with the weights or without.
 fn of_model(folder: &Path, weights: bool) -> Result<Files> {
+    if folder.is_file() {
+        let parts = gguf::parts(folder)?.into_iter();
+        let print = |part: PathBuf| Ok((part.display().to_string(), hash_of(&part)?));
+        return parts.map(print).collect();
+    }
     let mut names: Vec<String> = FIELDS.map(str::to_owned).to_vec();
     if weights {
         names.extend([SINGLE.to_owned(), INDEX.to_owned()]);

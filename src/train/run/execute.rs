@@ -159,7 +159,7 @@ impl Run {
     fn base(&self, events: &mut dyn FnMut(Event<'_>)) -> Result<ModelFolder> {
         let path = self.settings.model.as_path();
         if self.settings.from_scratch && !builtin::is_meant(Some(path)) {
-            return files::open_shape(files::Source::folder(path)?);
+            return files::open_shape(files::Source::at(path)?);
         }
         let mut opened = open(path, events)?;
         opened.weights = Box::new(Allowing(opened.weights, self.settings.allow_nonfinite));

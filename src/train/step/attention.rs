@@ -1,12 +1,15 @@
 //! Causal attention over whole sequences, forward and back, some heads at a time.
 
 use super::Trainer;
+use super::parameters::in_block;
 use super::scratch::{Portion, Shape, score_stride};
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::model::blueprint::Output;
-use crate::ops::train::RopeInPlace;
+use crate::model::Rotary;
+use crate::model::blueprint::{BlockTensor, HeadNorms, Output};
+use crate::ops::attention::Rotation;
 use crate::ops::train::{Causal, MatmulTrain, MatmulTrainCoop, MatrixView};
+use crate::ops::train::{RmsNormHeadsBackward, RmsNormHeadsWeightBackward, RopeInPlace};
 use crate::ops::train::{Scores, Softmax, SoftmaxBackward};
 
 /// Both factors are in f32.
@@ -25,6 +28,12 @@ struct Piece {
 struct Heads {
     length: usize,
     head_dim: usize,
+    /// What scores are multiplied by.
+    scale: f32,
+    /// Positions that a token sees at most.
+    window: usize,
+    /// Bound of scores; 0 for none.
+    softcap: f32,
     n_seqs: usize,
     kv_heads: usize,
     /// Query heads of one key/value head.
@@ -48,8 +57,10 @@ impl Heads {
         Scores {
             batch: self.n_seqs * self.queries(),
             tokens: self.length,
-            stride: score_stride(self.length),
-            head_dim: self.head_dim / self.pieces.len(),
+            stride: self.weights.stride,
+            scale: self.scale,
+            window: self.window,
+            softcap: self.softcap,
         }
     }
 
@@ -60,6 +71,7 @@ impl Heads {
             heads: self.queries(),
             share: self.group,
             causal,
+            window: self.window,
             ..MatmulTrain::new(size, a, b, c)
         }
     }
@@ -88,6 +100,7 @@ impl Heads {
             sequences: self.n_seqs,
             heads: self.kv_heads,
             causal: Causal::Upper,
+            window: self.window,
             accumulate: member > 0,
             ..MatmulTrain::new(size, one(self.weights).transposed(), one(b).transposed(), c)
         }
@@ -96,26 +109,42 @@ impl Heads {
 
 impl<B: Backend> Trainer<B> {
     /// Rotates q and k, or their gradients back.
-    pub(super) async fn rotate(&self, shape: Shape, qkv: &B::Buffer, back: bool) -> Result<()> {
+    pub(super) async fn rotate(
+        &self,
+        l: usize,
+        shape: Shape,
+        qkv: &B::Buffer,
+        back: bool,
+    ) -> Result<()> {
         let c = &self.config;
+        let rotary = c.attention(l).rotary;
+        let table = match (rotary, &self.scratch.local_rope) {
+            (Rotary::None, _) => return Ok(()),
+            (Rotary::Local, Some(local)) => local,
+            _ => &self.scratch.rope,
+        };
         let rope = RopeInPlace {
             tokens: shape.n_tokens(),
             heads: c.heads + 2 * c.kv_heads,
             rotated: c.heads + c.kv_heads,
             head_dim: c.head_dim,
+            rotation: Rotation {
+                width: c.rotary_dim(),
+                pairs: c.blueprint().pairs,
+            },
             length: shape.length,
             inverse: back,
         };
-        self.backend.run(&rope, &[&self.scratch.rope, qkv]).await
+        self.backend.run(&rope, &[table, qkv]).await
     }
 
-    /// The heads of a micro-batch, in portions.
-    fn portions(&self, shape: Shape) -> Vec<Heads> {
+    /// The heads of a micro-batch in block `l`, in portions.
+    fn portions(&self, l: usize, shape: Shape) -> Vec<Heads> {
         let c = &self.config;
         let portion = Portion::of(c, shape, self.backend.facts().max_words);
         let group = c.heads / c.kv_heads;
         let (d, length, row) = (c.head_dim, shape.length, c.outputs(Output::Attention));
-        let square = length * score_stride(length);
+        let square = length * score_stride(c, length);
         let pieces = if c.blueprint().complex { 2 } else { 1 };
         let columns = d / pieces;
         let mut all = Vec::new();
@@ -142,6 +171,9 @@ impl<B: Backend> Trainer<B> {
                 all.push(Heads {
                     length,
                     head_dim: d,
+                    scale: c.score_scale(),
+                    window: c.attention(l).window,
+                    softcap: c.variant.score_cap,
                     n_seqs: portion.n_seqs.min(shape.n_seqs - seq),
                     kv_heads,
                     group,
@@ -150,7 +182,7 @@ impl<B: Backend> Trainer<B> {
                     pieces: pieces.collect(),
                     weights: MatrixView {
                         offset: 0,
-                        stride: score_stride(length),
+                        stride: score_stride(c, length),
                         head_stride: square,
                         sequence_stride: kv_heads * group * square,
                         transposed: false,
@@ -179,15 +211,63 @@ impl<B: Backend> Trainer<B> {
             .await
     }
 
+    /// Normalizes queries and keys of `qkv`, which goes to `raw` as it was.
+    pub(super) async fn normalize_heads(
+        &self,
+        l: usize,
+        rows: usize,
+        [qkv, raw]: [&B::Buffer; 2],
+    ) -> Result<()> {
+        let c = &self.config;
+        let Some(names) = c.blueprint().head_norms else {
+            return Ok(());
+        };
+        self.copy(rows * c.outputs(Output::Attention), qkv, raw)
+            .await?;
+        let [q, k] = self.head_norm_weights(l, names).await?;
+        let norms = c.head_norms(names, rows);
+        self.backend.run(&norms, &[qkv, q, k]).await
+    }
+
+    /// From the gradient of normalized queries and keys, in `d_qkv`, that of what they were before, which are in `raw` and are lost,
+    /// and those of the norms.
+    pub(super) async fn normalize_heads_backward(
+        &self,
+        l: usize,
+        rows: usize,
+        [raw, d_qkv]: [&B::Buffer; 2],
+    ) -> Result<()> {
+        let c = &self.config;
+        let Some(names) = c.blueprint().head_norms else {
+            return Ok(());
+        };
+        let [q, k] = self.head_norm_weights(l, names).await?;
+        let norms = c.head_norms(names, rows);
+        let back = RmsNormHeadsBackward(norms);
+        self.backend.run(&back, &[raw, q, k, d_qkv]).await?;
+        let [q, k] = [names.q, names.k].map(|norm| in_block(c, l, BlockTensor::Norm(norm)));
+        let gradients = [raw, &self.tensors[q].gradient, &self.tensors[k].gradient];
+        let back = RmsNormHeadsWeightBackward(norms);
+        self.backend.run(&back, &gradients).await
+    }
+
+    /// What the norms of queries and of keys multiply by.
+    async fn head_norm_weights(&self, l: usize, names: HeadNorms) -> Result<[&B::Buffer; 2]> {
+        let index = |norm| in_block(&self.config, l, BlockTensor::Norm(norm));
+        let q = self.norm_weight(index(names.q), 0).await?;
+        Ok([q, self.norm_weight(index(names.k), 1).await?])
+    }
+
     /// `out = softmax(q * k^T / sqrt(head_dim)) * v`, causal, for all heads; complex heads are divided by the root of their
     /// complex values.
     pub(super) async fn attend(
         &self,
+        l: usize,
         shape: Shape,
         qkv: &B::Buffer,
         out: &B::Buffer,
     ) -> Result<()> {
-        for heads in self.portions(shape) {
+        for heads in self.portions(l, shape) {
             self.attention_weights(&heads, qkv).await?;
             for piece in &heads.pieces {
                 let values = heads.outer(piece.columns, piece.v, piece.out);
@@ -201,13 +281,14 @@ impl<B: Backend> Trainer<B> {
     /// Gradients of (rotated) q, k and v from that of the output.
     pub(super) async fn attend_backward(
         &self,
+        l: usize,
         shape: Shape,
         qkv: &B::Buffer,
         d_out: &B::Buffer,
         d_qkv: &B::Buffer,
     ) -> Result<()> {
         let s = &self.scratch;
-        for heads in self.portions(shape) {
+        for heads in self.portions(l, shape) {
             self.attention_weights(&heads, qkv).await?;
             for (i, piece) in heads.pieces.iter().enumerate() {
                 let (columns, v, out) = (piece.columns, piece.v, piece.out);

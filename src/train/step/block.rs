@@ -9,7 +9,8 @@ use crate::error::Result;
 use crate::model::blueprint::{BlockTensor, Input, Output, Stack};
 use crate::model::linear::run_gate;
 use crate::ops::activation::Gate;
-use crate::ops::memory::Copy;
+use crate::ops::calibrate::Axpy;
+use crate::ops::memory::{Copy, Fill};
 use crate::ops::norm::RmsNorm;
 use crate::ops::train::{
     RmsNormBackward, RmsNormWeightBackward, SquaredReluGluBackward, SwigluBackward,
@@ -34,10 +35,28 @@ impl<B: Backend> Trainer<B> {
             tokens: rows,
             n: self.list[parameter].columns,
             rms: self.config.rms(),
+            accumulate: false,
         };
-        self.backend
-            .run(&norm, &[x, &self.tensors[parameter].value, y])
-            .await
+        let weight = self.norm_weight(parameter, 0).await?;
+        self.backend.run(&norm, &[x, weight, y]).await
+    }
+
+    /// What a norm multiplies by: its stored weight, or that and what its family stores it without, made in buffer `which`.
+    pub(super) async fn norm_weight(&self, parameter: usize, which: usize) -> Result<&B::Buffer> {
+        let value = &self.tensors[parameter].value;
+        let Some(made) = &self.scratch.norm_weights else {
+            return Ok(value);
+        };
+        let (made, n) = (&made[which], self.list[parameter].columns);
+        let offset = self.config.blueprint().norm_offset;
+        let fill = Fill {
+            words: n,
+            value: offset.to_bits(),
+        };
+        self.backend.run(&fill, &[made]).await?;
+        let add = Axpy { n, factor: 1.0 };
+        self.backend.run(&add, &[value, made]).await?;
+        Ok(made)
     }
 
     /// Adds the gradient of a norm to that of its weight, and adds to that of what it reads (`accumulate`) or begins it.
@@ -51,6 +70,7 @@ impl<B: Backend> Trainer<B> {
     ) -> Result<()> {
         let (tensors, s) = (&self.tensors[parameter], &self.scratch);
         let n = self.list[parameter].columns;
+        let weight = self.norm_weight(parameter, 0).await?;
         self.backend
             .scope(&|| format!("{}, gradient", self.list[parameter].name));
         let back = RmsNormBackward {
@@ -59,14 +79,14 @@ impl<B: Backend> Trainer<B> {
             rms: self.config.rms(),
             accumulate,
         };
-        let buffers = [x, &tensors.value, d_y, d_x, &s.row_scale];
+        let buffers = [x, weight, d_y, d_x, &s.row_scale];
         self.backend.run(&back, &buffers).await?;
         let back = RmsNormWeightBackward { tokens: rows, n };
         let buffers = [x, d_y, &s.row_scale, &tensors.gradient];
         self.backend.run(&back, &buffers).await
     }
 
-    async fn copy(&self, words: usize, x: &B::Buffer, y: &B::Buffer) -> Result<()> {
+    pub(super) async fn copy(&self, words: usize, x: &B::Buffer, y: &B::Buffer) -> Result<()> {
         let quads = words.div_ceil(4);
         self.backend.run(&Copy { quads }, &[x, y]).await
     }
@@ -151,8 +171,9 @@ impl<B: Backend> Trainer<B> {
     async fn gate_backward(&self, rows: usize, buffers: [&B::Buffer; 2]) -> Result<()> {
         let (tokens, n) = (rows, self.config.intermediate);
         match self.config.blueprint().gate {
-            Gate::Silu => {
-                let back = SwigluBackward { tokens, n };
+            Gate::Silu | Gate::GeluTanh => {
+                let gelu = self.config.blueprint().gate == Gate::GeluTanh;
+                let back = SwigluBackward { tokens, n, gelu };
                 self.backend.run(&back, &buffers).await
             }
             Gate::SquaredRelu => {
@@ -170,30 +191,43 @@ impl<B: Backend> Trainer<B> {
         let y = match stack.output {
             Output::Attention => &a.qkv,
             Output::Gated => &a.pairs,
-            Output::Residual => self.stream(l, before + 1),
+            Output::Residual => match a.branches.get(before) {
+                Some(branch) => branch,
+                None => self.stream(l, before + 1),
+            },
         };
-        let adds = stack.output == Output::Residual;
-        if adds {
-            let x = self.stream(l, before);
-            self.copy(rows * c.hidden, x, y).await?;
+        if stack.output == Output::Residual {
+            let [x, next] = [before, before + 1].map(|i| self.stream(l, i));
+            self.copy(rows * c.hidden, x, next).await?;
         }
+        let adds = stack.output == Output::Residual && a.branches.is_empty();
         let input = self.input(l, i);
         let input = self.layer_input(stack.layers[0].form, rows, input).await?;
         let y = Columns::all(y, stack.outputs(c));
-        for (parameter, first) in self.layers(l, i) {
-            self.linear(parameter, rows, input, y.from(first), adds)
+        for (layer, (parameter, first)) in self.layers(l, i).enumerate() {
+            let biased = self.bias((l, i, layer), rows, y.from(first), adds).await?;
+            self.linear(parameter, rows, input, y.from(first), adds || biased)
                 .await?;
         }
         match stack.output {
             Output::Attention => {
-                self.rotate(shape, &a.qkv, false).await?;
+                if let Some(raw) = &a.raw_qkv {
+                    self.normalize_heads(l, rows, [&a.qkv, raw]).await?;
+                }
+                self.rotate(l, shape, &a.qkv, false).await?;
                 match again {
                     true => Ok(()),
-                    false => self.attend(shape, &a.qkv, &s.attentions[l]).await,
+                    false => self.attend(l, shape, &a.qkv, &s.attentions[l]).await,
                 }
             }
             Output::Gated => self.gate(rows, [&a.pairs, &a.activation]).await,
-            Output::Residual => Ok(()),
+            Output::Residual => match a.branches.get(before) {
+                None => Ok(()),
+                Some(branch) => {
+                    let next = self.stream(l, before + 1);
+                    self.add_branch((l, stack), rows, [branch, next]).await
+                }
+            },
         }
     }
 
@@ -204,9 +238,13 @@ impl<B: Backend> Trainer<B> {
         let stack = &c.blueprint().stacks[i];
         let d_y = match stack.output {
             Output::Attention => {
-                self.attend_backward(shape, &a.qkv, &s.d_attention, &s.d_qkv)
+                self.attend_backward(l, shape, &a.qkv, &s.d_attention, &s.d_qkv)
                     .await?;
-                self.rotate(shape, &s.d_qkv, true).await?;
+                self.rotate(l, shape, &s.d_qkv, true).await?;
+                if let Some(raw) = &a.raw_qkv {
+                    let buffers = [raw, &s.d_qkv];
+                    self.normalize_heads_backward(l, rows, buffers).await?;
+                }
                 &s.d_qkv
             }
             Output::Gated => {
@@ -214,9 +252,16 @@ impl<B: Backend> Trainer<B> {
                     .await?;
                 &a.pairs
             }
-            Output::Residual => &s.d_stream,
+            Output::Residual => {
+                let branch = a.branches.get(c.blueprint().additions(i));
+                self.branch_backward((l, stack), rows, branch).await?
+            }
         };
         let d_y = Columns::all(d_y, stack.outputs(c));
+        for (layer, (_, first)) in self.layers(l, i).enumerate() {
+            let d_y = d_y.from(first);
+            self.bias_backward((l, i, layer), rows, d_y).await?;
+        }
         let d_y = self.factor(Factor::Left, rows, d_y).await?;
         let (form, x) = (stack.layers[0].form, self.input(l, i));
         let x = self.layer_input(form, rows, x).await?;
@@ -261,14 +306,18 @@ impl<B: Backend> Trainer<B> {
         self.quantizer
             .enter(&self.backend, &self.list, &self.tensors, l)
             .await?;
-        let n = self.config.blueprint().stacks.len();
+        let stacks = self.config.blueprint().stacks;
+        let n = stacks.len();
         if again {
-            let last = n.saturating_sub(1);
+            // What the last stack adds gives the next block's input, which is there, unless a norm behind it asks for more.
+            let behind = stacks.last().is_some_and(|stack| stack.after.is_some());
+            let last = if behind { n } else { n.saturating_sub(1) };
             for i in 0..last {
                 self.stack(l, i, shape, true).await?;
             }
-            // what the last stack adds gives the next block's input, which is there
-            self.stack_norm(l, last, shape.n_tokens()).await?;
+            if !behind {
+                self.stack_norm(l, last, shape.n_tokens()).await?;
+            }
         }
         for i in (0..n).rev() {
             self.stack_backward(l, i, shape).await?;

@@ -127,6 +127,7 @@ impl<B: Backend> Trainer<B> {
         let logits = Columns::all(&teacher.logits, c.vocab);
         self.linear_by(weight, head(c), rows, input.below(row), logits, false)
             .await?;
+        self.cap(rows, &teacher.logits).await?;
         let loss = TokenDistill {
             tokens: rows,
             vocab: c.vocab,

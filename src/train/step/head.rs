@@ -7,8 +7,9 @@ use super::scratch::logit_rows;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::ops::MatrixDtype;
+use crate::ops::activation::SoftCap;
 use crate::ops::embedding::TokenEmbed;
-use crate::ops::train::{TokenEmbedBackward, TokenLoss, tokens_by_id};
+use crate::ops::train::{SoftCapBackward, TokenEmbedBackward, TokenLoss, tokens_by_id};
 
 impl<B: Backend> Trainer<B> {
     /// Embeddings of `tokens`, into the first block's input.
@@ -24,6 +25,7 @@ impl<B: Backend> Trainer<B> {
             first_row: 0,
             table_rows: c.vocab,
             ids_offset: 0,
+            scale: c.variant.embedding_scale,
         };
         let buffers = [&self.tensors[EMBED].value, &s.tokens, &s.inputs[0]];
         self.backend.run(&embed, &buffers).await
@@ -34,6 +36,14 @@ impl<B: Backend> Trainer<B> {
         let (c, s) = (&self.config, &self.scratch);
         self.backend
             .scope(&|| "token embedding, gradient".to_owned());
+        if c.variant.embedding_scale != 1.0 {
+            let scaled = SoftCap {
+                n: tokens.len() * c.hidden,
+                scale: c.variant.embedding_scale,
+                cap: 0.0,
+            };
+            self.backend.run(&scaled, &[&s.d_stream]).await?;
+        }
         let (order, runs) = tokens_by_id(tokens);
         self.backend.upload(&s.order, 0, &order)?;
         self.backend.upload(&s.runs, 0, runs.as_flattened())?;
@@ -71,6 +81,10 @@ impl<B: Backend> Trainer<B> {
             let count = portion.min(rows - row);
             let input = inputs.below(row);
             self.linear(weight, count, input, logits, false).await?;
+            self.cap(count, &s.logits).await?;
+            if let Some(capped) = &s.capped {
+                self.copy(count * c.vocab, &s.logits, capped).await?;
+            }
             let taught = match factor {
                 Some(factor) => self.distill(row, count, first + row, factor).await?,
                 None => false,
@@ -80,6 +94,7 @@ impl<B: Backend> Trainer<B> {
                     .await?;
             }
             if factor.is_some() {
+                self.cap_backward(count).await?;
                 let d_y = self.factor(Factor::Left, count, logits).await?;
                 let d_x = Columns::all(&s.d_normed, h).below(row);
                 self.linear_weight(weight, count, d_y, input).await?;
@@ -91,6 +106,34 @@ impl<B: Backend> Trainer<B> {
                 .await?;
         }
         Ok(())
+    }
+
+    /// Multiplies and caps the logits of `rows` tokens, where the model does.
+    pub(super) async fn cap(&self, rows: usize, logits: &B::Buffer) -> Result<()> {
+        let c = &self.config;
+        if !c.caps_logits() {
+            return Ok(());
+        }
+        let cap = SoftCap {
+            n: rows * c.vocab,
+            scale: c.variant.logit_scale,
+            cap: c.variant.logit_cap,
+        };
+        self.backend.run(&cap, &[logits]).await
+    }
+
+    /// From the gradient of capped logits that of what the head gives.
+    async fn cap_backward(&self, rows: usize) -> Result<()> {
+        let (c, s) = (&self.config, &self.scratch);
+        let Some(capped) = &s.capped else {
+            return Ok(());
+        };
+        let back = SoftCapBackward {
+            n: rows * c.vocab,
+            scale: c.variant.logit_scale,
+            cap: c.variant.logit_cap,
+        };
+        self.backend.run(&back, &[capped, &s.logits]).await
     }
 
     /// The final norm of the last block's output: the head's input, as products take it, rounded where the head is quantized.

@@ -8,7 +8,9 @@
 mod adamw;
 mod attention;
 mod block;
+mod branch;
 mod distill;
+mod extra;
 mod formats;
 mod given;
 mod head;

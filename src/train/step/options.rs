@@ -5,7 +5,7 @@ use super::precision::{Masters, Moments};
 use super::scope::{Holding, SIZE, Scope};
 use crate::backend::kernel_for;
 use crate::error::{Error, Result};
-use crate::model::{Config, Form, Method, Recipe, quantize};
+use crate::model::{Config, Form, Method, Recipe, quantize, refuse_experts};
 use crate::ops::Features;
 use crate::ops::quantize::Activations;
 use crate::ops::sampling::IGNORED;
@@ -189,6 +189,14 @@ impl TrainOptions {
     /// [`Error::Usage`] naming the option, or the layer that cannot be quantized so.
     pub fn check(&self, config: &Config) -> Result<()> {
         let refuse = |what: String, hint: &str| Err(Error::usage(what, hint));
+        refuse_experts(config, "training")?;
+        if config.blueprint().centered {
+            let what = format!(
+                "training of a {}, whose norms subtract the mean",
+                config.architecture
+            );
+            return refuse(what, "take a model of another family");
+        }
         if self.n_seqs == 0 || self.length < 2 {
             let what = format!("micro-batches of {} x {} tokens", self.n_seqs, self.length);
             return refuse(what, "at least one text of two tokens");
@@ -248,7 +256,9 @@ impl TrainOptions {
             (Scope::Whole, _) | (_, Kind::Scales) => Holding::Trained,
             (Scope::Block(_), _) if index == EMBED || index >= final_norm(part) => Holding::Absent,
             (Scope::Head, Kind::Embedding) => Holding::Absent,
-            (Scope::Block(_) | Scope::Head, _) | (Scope::Scales, Kind::Norm) => Holding::Trained,
+            (Scope::Block(_) | Scope::Head, _) | (Scope::Scales, Kind::Norm | Kind::Bias) => {
+                Holding::Trained
+            }
             (Scope::Scales, Kind::Linear) if !dense_head => Holding::Absent,
             (Scope::Scales, _) => Holding::Used,
         }

@@ -15,6 +15,8 @@ pub enum Kind {
     Norm,
     /// The weight of a linear layer.
     Linear,
+    /// The bias of a linear layer.
+    Bias,
     /// Natural logarithms of the scales of a quantized layer, where those are learned.
     Scales,
 }
@@ -78,7 +80,7 @@ impl Parameter {
     /// As a checkpoint has it.
     pub fn shape(&self) -> Vec<usize> {
         match self.kind {
-            Kind::Norm => vec![self.columns],
+            Kind::Norm | Kind::Bias => vec![self.columns],
             _ => vec![self.rows, self.columns],
         }
     }
@@ -91,14 +93,14 @@ pub(super) const EMBED: usize = 0;
 ///
 /// [`Blueprint::tensors`]: crate::model::blueprint::Blueprint::tensors
 pub(super) fn of_block(config: &Config, l: usize) -> Range<usize> {
-    let n = config.blueprint().n_tensors();
+    let n = config.blueprint().n_tensors(config);
     let first = 1 + l * n;
     first..first + n
 }
 
 /// Index of a parameter of block `l`.
 pub(super) fn in_block(config: &Config, l: usize, tensor: BlockTensor) -> usize {
-    of_block(config, l).start + config.blueprint().index(tensor)
+    of_block(config, l).start + config.blueprint().index(config, tensor)
 }
 
 /// Index of the final norm.
@@ -126,15 +128,18 @@ pub(super) fn parameters(config: &Config) -> Vec<Parameter> {
         columns: config.hidden,
     };
     let weights = config.weights().into_iter().zip(half_runs(config));
+    let vector = |name, kind, columns| Parameter {
+        name,
+        kind,
+        form: Form::WidelyLinear,
+        half_run: 0,
+        rows: 1,
+        columns,
+    };
     let weights = weights.filter_map(|(weight, half_run)| match weight {
-        WeightShape::Norm { name, width } => Some(Parameter {
-            name,
-            kind: Kind::Norm,
-            form: Form::WidelyLinear,
-            half_run,
-            rows: 1,
-            columns: width,
-        }),
+        WeightShape::Norm { name, width } => Some(vector(name, Kind::Norm, width)),
+        WeightShape::Bias { name, width } => Some(vector(name, Kind::Bias, width)),
+        WeightShape::Router { .. } => None, // models with experts are refused
         WeightShape::Linear(l) if config.tied && l.prefix == Config::HEAD => None,
         WeightShape::Linear(l) => Some(Parameter {
             name: format!("{}.weight", l.prefix),
@@ -153,9 +158,10 @@ fn half_runs(config: &Config) -> impl Iterator<Item = usize> {
     let blueprint = config.blueprint();
     let run = move |tensor| match tensor {
         BlockTensor::Layer(stack, _) => config.half_run(&blueprint.stacks[stack]),
-        BlockTensor::Norm(_) => 0,
+        _ => 0,
     };
-    let blocks = (0..config.layers).flat_map(move |_| blueprint.tensors().map(run));
+    let blocks =
+        (0..config.layers).flat_map(move |_| blueprint.tensors(config, 0).into_iter().map(run));
     blocks.chain(repeat(0))
 }
 

@@ -1,7 +1,7 @@
 //! What of a model a trainer holds: all of it, one block, the head, or the scales and norms of codes that stay.
 
 use crate::error::{Error, Result};
-use crate::model::Config;
+use crate::model::{Config, Variant};
 
 /// Layers and heads whose products are in half precision have sizes that are multiples of this.
 pub(super) const SIZE: usize = 64;
@@ -39,10 +39,14 @@ impl Scope {
         let whole = config.clone();
         match self {
             Self::Whole | Self::Scales => whole,
-            Self::Block(_) => Config {
+            Self::Block(l) => Config {
                 layers: 1,
                 vocab: SIZE,
                 tied: true,
+                variant: Variant {
+                    layers: vec![config.attention(l)],
+                    ..whole.variant.clone()
+                },
                 ..whole
             },
             Self::Head => Config { layers: 0, ..whole },

@@ -1,11 +1,12 @@
 //! Buffers that every step uses again, and what they take.
 
+use super::extra::ExtraWords;
 use super::options::TrainOptions;
 use crate::backend::{Backend, upload_new};
 use crate::error::Result;
 use crate::model::blueprint::Output;
 use crate::model::budget::{product, sum};
-use crate::model::{Config, Form, rope};
+use crate::model::{Config, Form, Rope, rope};
 use crate::ops::quantize::Activations;
 use crate::ops::train::CAUSAL_BLOCK;
 
@@ -44,16 +45,18 @@ pub(super) struct Portion {
     pub kv_heads: usize,
 }
 
-/// The distance, in values, between rows of attention weights over `length` positions.
-pub(super) fn score_stride(length: usize) -> usize {
-    length.checked_next_multiple_of(8).unwrap_or(usize::MAX)
+/// The distance, in values, between rows of attention weights over `length` positions. A column behind those of capped scores
+/// keeps the logarithm of their sum.
+pub(super) fn score_stride(config: &Config, length: usize) -> usize {
+    let columns = length.saturating_add((config.variant.score_cap > 0.0).into());
+    columns.checked_next_multiple_of(8).unwrap_or(usize::MAX)
 }
 
 impl Portion {
     /// As many heads as fit [`SCORES`] and `most` words, but at least one key/value head of one sequence.
     pub(super) fn of(config: &Config, shape: Shape, most: usize) -> Self {
         let group = config.heads / config.kv_heads;
-        let head = product(&[group, shape.length, score_stride(shape.length)]);
+        let head = product(&[group, shape.length, score_stride(config, shape.length)]);
         let kv = (SCORES.min(most) / head).max(1);
         Self {
             n_seqs: (kv / config.kv_heads).clamp(1, shape.n_seqs),
@@ -64,7 +67,7 @@ impl Portion {
     /// Words of its attention weights.
     pub(super) fn words(self, config: &Config, length: usize) -> usize {
         let heads = self.n_seqs * self.kv_heads * (config.heads / config.kv_heads);
-        product(&[heads, length, score_stride(length)])
+        product(&[heads, length, score_stride(config, length)])
     }
 }
 
@@ -82,6 +85,10 @@ pub(super) struct Acts<B: Backend> {
     pub normed: Vec<B::Buffer>,
     /// Outputs of the stack before attention, after rotation.
     pub qkv: B::Buffer,
+    /// The same before queries and keys are normalized, where they are.
+    pub raw_qkv: Option<B::Buffer>,
+    /// What each stack adds to the residual stream, where that is normalized or multiplied before.
+    pub branches: Vec<B::Buffer>,
     /// The residual stream after each stack that adds to it, but the last: that is the next block's input.
     pub streams: Vec<B::Buffer>,
     /// Outputs of the gated stack: gate and up beside each other.
@@ -105,6 +112,11 @@ impl<B: Backend> Acts<B> {
         Ok(Self {
             normed: all("output of a norm", &widths.normed)?,
             qkv: per_row("q, k, v", widths.qkv)?,
+            raw_qkv: match widths.raw_qkv {
+                0 => None,
+                width => Some(per_row("q, k, v before their norms", width)?),
+            },
+            branches: all("addition to the stream", &widths.branches)?,
             streams: all("residual stream", &widths.streams)?,
             pairs: per_row("gate, up", widths.pairs)?,
             activation: per_row("MLP activation", widths.activation)?,
@@ -116,6 +128,8 @@ impl<B: Backend> Acts<B> {
 struct ActWidths {
     normed: Vec<usize>,
     qkv: usize,
+    raw_qkv: usize,
+    branches: Vec<usize>,
     streams: Vec<usize>,
     pairs: usize,
     activation: usize,
@@ -129,6 +143,14 @@ impl ActWidths {
         Self {
             normed: norms.map(|norm| (norm.width)(c)).collect(),
             qkv: c.outputs(Output::Attention),
+            raw_qkv: match blueprint.head_norms {
+                Some(_) => c.outputs(Output::Attention),
+                None => 0,
+            },
+            branches: match c.adds_branches() {
+                true => vec![c.hidden; additions],
+                false => Vec::new(),
+            },
             streams: vec![c.hidden; additions.saturating_sub(1)],
             pairs: c.outputs(Output::Gated),
             activation: c.intermediate,
@@ -137,12 +159,13 @@ impl ActWidths {
 
     fn total(&self) -> usize {
         let lists = self.normed.iter().chain(&self.streams);
-        lists.sum::<usize>() + self.qkv + self.pairs + self.activation
+        let lists: usize = lists.chain(&self.branches).sum();
+        lists + self.qkv + self.raw_qkv + self.pairs + self.activation
     }
 }
 
 /// Values of the widest norm, the last one included.
-fn widest_norm(c: &Config) -> usize {
+pub(super) fn widest_norm(c: &Config) -> usize {
     let norms = c.blueprint().norms.iter();
     norms.map(|norm| (norm.width)(c)).fold(c.hidden, usize::max)
 }
@@ -150,6 +173,14 @@ fn widest_norm(c: &Config) -> usize {
 /// All buffers of a step beside the parameters.
 pub(super) struct Scratch<B: Backend> {
     pub rope: B::Buffer,
+    /// That of the layers that have another.
+    pub local_rope: Option<B::Buffer>,
+    /// Gradient of what a stack adds to the residual stream, where that is normalized or multiplied before.
+    pub d_branch: Option<B::Buffer>,
+    /// What two norms multiply by, where that is not their stored weight.
+    pub norm_weights: Option<[B::Buffer; 2]>,
+    /// Logits after their cap, where they have one or a factor.
+    pub capped: Option<B::Buffer>,
     pub tokens: B::Buffer,
     /// Rows of the micro-batch, ordered by their token.
     pub order: B::Buffer,
@@ -244,7 +275,8 @@ pub(super) fn words(c: &Config, o: &TrainOptions, most: usize, half: bool) -> [u
             product(&[rows, gradients]),
             product(&[2, portion.words(c, o.length)]),
             logit_rows(c, rows, most) * c.vocab,
-            product(&[o.length, c.head_dim]),
+            product(&[2, o.length, c.head_dim]),
+            ExtraWords::of(c, o, most).total(),
             real_words(c),
             rounded_words(c, o),
             sum(halves),
@@ -267,14 +299,25 @@ impl<B: Backend> Scratch<B> {
         let shape = Shape::largest(o);
         let most = backend.facts().max_words;
         let scores = Portion::of(c, shape, most).words(c, o.length);
-        let table = rope::trained_table(&c.rope, c.head_dim, o.length);
+        let table = |of: &Rope| {
+            let table = rope::trained_table(of, c.rotary_dim(), o.length);
+            upload_new(backend, "rope table", bytemuck::cast_slice(&table))
+        };
+        let extra = ExtraWords::of(c, o, most);
         let each = |n: usize, label: &str, width: usize| -> Result<Vec<_>> {
             (0..n).map(|_| per_row(label, width)).collect()
         };
         let acts = (0..n_acts(c, o)).map(|_| Acts::new(backend, c, rows));
         let counting: Vec<u32> = (0..rows.max(c.hidden) as u32).collect();
         Ok(Self {
-            rope: upload_new(backend, "rope table", bytemuck::cast_slice(&table))?,
+            rope: table(&c.rope)?,
+            local_rope: c.variant.local_rope.as_ref().map(table).transpose()?,
+            d_branch: some("gradient of a branch", extra.d_branch)?,
+            norm_weights: match extra.norm_weight {
+                0 => None,
+                words => Some([alloc("norm", words)?, alloc("norm", words)?]),
+            },
+            capped: some("capped logits", extra.capped)?,
             tokens: per_row("token ids", 1)?,
             order: per_row("order of the tokens", 1)?,
             runs: per_row("runs of tokens", 3)?,

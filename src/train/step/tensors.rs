@@ -124,6 +124,7 @@ impl<B: Backend> Tensors<B> {
                     let values: &mut [f32] = bytemuck::cast_slice_mut(words);
                     match parameter.kind {
                         Kind::Norm => values.fill(1.0),
+                        Kind::Bias => values.fill(0.0),
                         _ => {
                             let seed = random::at(seed, (first + row) as u64);
                             normal(seed, deviation(parameter), values);

@@ -5,8 +5,8 @@ use crate::ops::*;
 
 mod cases;
 
-/// Causal attention: a token sees the positions of its slot up to its own. Scores are scaled by `head_dim^-1/2`; [`Heads`] says
-/// what is different for complex heads.
+/// Causal attention: a token sees the positions of its slot up to its own, or the last of them. [`Heads`] says what scores are,
+/// and what is different for complex heads.
 ///
 /// Bindings: `qkv` [tokens, (heads + 2 kv_heads) head_dim] f32, of which q is read; `rows`, the row table;
 /// `k_cache`, `v_cache` [slots, capacity, kv_heads head_dim] of [`Kv`], where the tokens' own keys and values are already;
@@ -23,6 +23,7 @@ params! {
         head_dim: u32,
         capacity: u32,
         scale: f32,
+        window: u32,
         out_pitch: u32,
         out_gap: u32,
         offset: u32,
@@ -38,6 +39,7 @@ impl Op for Attention {
     const SHADERS: &'static [Shader] = &[shader!(
         Features::NONE,
         attention / "attention",
+        "softcap",
         "attend",
         "row_table"
     )];
@@ -65,7 +67,8 @@ impl Op for Attention {
             kv_heads: self.0.kv_heads as u32,
             head_dim: self.0.head_dim as u32,
             capacity: self.0.capacity as u32,
-            scale: self.0.scale() as f32,
+            scale: self.0.scale,
+            window: self.0.window_param(),
             out_pitch,
             out_gap,
             offset: self.0.offset as u32,
@@ -74,6 +77,10 @@ impl Op for Attention {
             slot,
             position,
         }
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        vec![("SOFTCAP", self.0.softcap.into())]
     }
 
     fn prelude(&self) -> &'static str {
@@ -114,25 +121,24 @@ impl Op for Attention {
         let out: &mut [f32] = b.write(4);
         let d = h.head_dim;
         for token in 0..h.tokens {
-            let place = h.place(rows, token);
-            let [k, v] = caches.map(|cache| h.cached(cache, place));
+            let (slot, position) = h.place(rows, token);
+            let seen = h.seen(position);
+            let cached = h.cached(caches, slot, seen.clone());
             for head in 0..h.heads {
                 let q = &qkv[(h.offset + token) * h.qkv_row() + head * d..][..d];
                 let kv = head / (h.heads / h.kv_heads) * d;
-                let score = |t: usize| {
-                    let k = &k[t * h.cache_row() + kv..][..d];
-                    let products = q.iter().zip(k).map(|(&a, &b)| f64::from(a) * f64::from(b));
-                    products.sum::<f64>() / (h.scored() as f64).sqrt()
+                let seen: Vec<_> = seen.clone().map(|t| cached.at(h, t, kv)).collect();
+                let score = |[k, _]: &[&[f32]; 2]| {
+                    let products = q.iter().zip(*k).map(|(&a, &b)| f64::from(a) * f64::from(b));
+                    h.score(products.sum())
                 };
-                let scores: Vec<f64> = (0..=place.1).map(score).collect();
+                let scores: Vec<f64> = seen.iter().map(score).collect();
                 let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let weights: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
                 let total: f64 = weights.iter().sum();
                 for j in 0..d {
-                    let values = weights.iter().enumerate();
-                    let sum: f64 = values
-                        .map(|(t, w)| w * f64::from(v[t * h.cache_row() + kv + j]))
-                        .sum();
+                    let weighted = weights.iter().zip(&seen);
+                    let sum: f64 = weighted.map(|(w, [_, v])| w * f64::from(v[j])).sum();
                     out[h.out_index((h.offset + token, head), j)] = (sum / total) as f32;
                 }
             }
@@ -145,13 +151,13 @@ impl Op for Attention {
         let caches = h.cached_by_token(rows, [b.read(2), b.read(3)]);
         let out: &mut [f32] = b.write(4);
         let outs: Vec<_> = h.out_halves(out).into_iter().enumerate().collect();
-        cpu::each_worth(outs, h.nanoseconds(h.end()), |(i, halves)| {
+        cpu::each_worth(outs, h.nanoseconds(h.most_seen()), |(i, halves)| {
             let (token, head) = (i / h.heads, i % h.heads);
-            let [k, v] = &caches[token.min(caches.len() - 1)];
-            let range = 0..h.place(rows, token).1 + 1;
+            let cached = &caches[token.min(caches.len() - 1)];
+            let range = h.seen(h.place(rows, token).1);
             let mut sums = vec![0.0; h.head_dim];
             let row = (h.offset + token, head);
-            let (_, total) = h.attend(row, range, qkv, [k, v], &mut sums);
+            let (_, total) = h.attend(row, range, qkv, cached, &mut sums);
             for (out, sum) in halves.into_iter().flatten().zip(sums) {
                 *out = sum / total;
             }

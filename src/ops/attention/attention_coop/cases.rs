@@ -1,6 +1,6 @@
 //! What attention by cooperative matrices is checked and timed with.
 
-use super::super::cases::{cache, complex, out, run, step_heads};
+use super::super::cases::{cache, complex, out, run, step_heads, windowed};
 use super::*;
 use crate::ops::Made;
 use crate::ops::bench::{DEPTH, PROMPT, case as bench_case};
@@ -21,6 +21,26 @@ pub(super) fn cases() -> Vec<Case<AttentionCoop>> {
         case("", shape([300, 2, 1, 128], 40, 1, 3), 2.0),
         case("", complex(plain([70, 4, 1, 128], 5)), 2.0),
         case("", complex(shape([100, 3, 3, 64], 5, 2, 5)), 2.0),
+        // heads that two subgroups share
+        case("", shape([70, 4, 2, 256], 21, 1, 3), 2.0),
+        case("", complex(plain([33, 2, 1, 256], 0)), 2.0),
+        case(
+            "scores=growing",
+            windowed(50, 0.7, plain([140, 2, 1, 256], 200)),
+            16.0,
+        ),
+        // windows of less and of more than a tile of keys, and one that the first tokens do not fill
+        case("", windowed(20, 0.7, plain([150, 2, 1, 64], 70)), 2.0),
+        case(
+            "",
+            windowed(333, 0.0, shape([300, 2, 1, 128], 40, 1, 3)),
+            2.0,
+        ),
+        case(
+            "scores=growing",
+            windowed(50, 0.0, plain([140, 2, 1, 128], 200)),
+            32.0,
+        ),
         // later scores are so much larger that sums must be made smaller
         case("scores=growing", plain([140, 2, 1, 128], 200), 32.0),
         case("scores=growing", plain([40, 2, 2, 64], 200), 32.0),
@@ -39,11 +59,16 @@ fn case(note: &str, h: Heads, amplitude: f32) -> Case<AttentionCoop> {
 
 pub(super) fn bench_cases() -> Vec<BenchCase<AttentionCoop>> {
     use Made::{Floats, Halves, Zeros};
-    let each = |(kv_heads, position)| {
-        let heads = step_heads(PROMPT, kv_heads, position);
-        bench_case("", AttentionCoop(heads), &[Floats, Halves, Halves, Zeros])
+    let case = |heads| bench_case("", AttentionCoop(heads), &[Floats, Halves, Halves, Zeros]);
+    let last = DEPTH - PROMPT;
+    let long = [(32, 0), (32, last), (8, last)];
+    let mut cases: Vec<_> = long
+        .map(|(kv_heads, position)| case(step_heads(PROMPT, kv_heads, position)))
+        .into();
+    let wide = Heads {
+        kv: Kv::F16,
+        ..run([PROMPT, 8, 4, 256], last)
     };
-    [(32, 0), (32, DEPTH - PROMPT), (8, DEPTH - PROMPT)]
-        .map(each)
-        .into()
+    cases.extend([wide, windowed(PROMPT, 0.0, wide)].map(case));
+    cases
 }

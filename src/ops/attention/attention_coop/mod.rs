@@ -5,13 +5,10 @@ use crate::ops::*;
 
 mod cases;
 
-/// Tokens of a workgroup.
-const TILE: usize = 128;
-
 /// [`Attention`] of a run of one sequence, over a cache in f16 with queries and weights in f16 too, scores and sums in f32.
 ///
-/// A workgroup reads every key once for 128 tokens: that is why they must be a run, whose keys are the same but for the last
-/// few. Bindings are those of [`Attention`] without the row table.
+/// A workgroup reads every key once for 128 tokens, or 64 where heads have 256 values: that is why they must be a run, whose
+/// keys are the same but for the last few. Bindings are those of [`Attention`] without the row table.
 #[derive(Debug, Clone)]
 pub struct AttentionCoop(pub Heads);
 
@@ -22,6 +19,7 @@ params! {
         heads: u32,
         kv_heads: u32,
         position: u32,
+        window: u32,
         scale: f32,
         out_pitch: u32,
         out_gap: u32,
@@ -31,10 +29,15 @@ params! {
 }
 
 impl AttentionCoop {
+    /// Tokens of a workgroup.
+    fn tile(&self) -> usize {
+        if self.0.head_dim == 256 { 64 } else { 128 }
+    }
+
     /// Whether the kernel takes these heads.
     pub fn fits(heads: &Heads) -> bool {
         heads.kv == Kv::F16
-            && matches!(heads.head_dim, 64 | 128)
+            && matches!(heads.head_dim, 64 | 128 | 256)
             && matches!(heads.positions, Positions::Run { .. })
     }
 }
@@ -43,9 +46,11 @@ impl Op for AttentionCoop {
     const NAME: &'static str = "attention_coop";
     const SHADERS: &'static [Shader] = &[
         shader!(unchecked Features { subgroup: true, ..Features::MATRIX }, attention / "attention_coop",
+            "softcap",
+            "quad",
+            "coop_stage",
             "coop_scores",
-            "coop_values",
-            "quad"
+            "coop_values"
         ),
     ];
     const BINDINGS: &'static [Binding] = &[
@@ -71,7 +76,8 @@ impl Op for AttentionCoop {
             heads: h.heads as u32,
             kv_heads: h.kv_heads as u32,
             position: position as u32,
-            scale: (h.scale() * std::f64::consts::LOG2_E) as f32,
+            window: h.window_param(),
+            scale: (f64::from(h.scale) * std::f64::consts::LOG2_E) as f32,
             out_pitch,
             out_gap,
             base: (slot * h.capacity) as u32,
@@ -80,12 +86,19 @@ impl Op for AttentionCoop {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("HEAD", self.0.head_dim as f64)]
+        let h = &self.0;
+        // scores are powers of two there
+        let softcap = f64::from(h.softcap) * std::f64::consts::LOG2_E;
+        vec![
+            ("HEAD", h.head_dim as f64),
+            ("WINDOWED", u32::from(h.window < h.end()).into()),
+            ("SOFTCAP", softcap),
+        ]
     }
 
     fn grid(&self) -> Grid {
         Grid {
-            groups: (self.0.tokens.div_ceil(TILE) * self.0.heads) as u32,
+            groups: (self.0.tokens.div_ceil(self.tile()) * self.0.heads) as u32,
             batch: 1,
         }
     }

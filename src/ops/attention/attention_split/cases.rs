@@ -9,7 +9,7 @@ use crate::ops::bench::case as bench_case;
 pub(super) fn cases() -> Vec<Case<AttentionSplit>> {
     let splits = [3, 2, 1, 5, 2, 4].into_iter().cycle();
     let all = shapes().into_iter().zip(splits);
-    let least = |h: &Heads| (h.end() / 3).max(1);
+    let least = |h: &Heads| (h.most_seen() / 3).max(1);
     let mut cases: Vec<_> = all.map(|(h, splits)| case(h, splits, least(&h))).collect();
     cases.push(case(mixed([4, 2, 1, 64], 700, Kv::F16), 7, 100));
     cases.push(case(mixed([3, 4, 2, 32], 515, Kv::F32), 4, 128));

@@ -12,9 +12,9 @@ pub(super) use cases::split_heads;
 
 /// For each range of positions the largest score, the sum of `e = exp(score - largest)`, and the sum of `e v`.
 ///
-/// The positions that a run sees together are cut into ranges of the same size. Tokens of a table are cut each by the
-/// positions that it sees itself, into as many ranges as suit it alone: how a sequence's sums are rounded does not depend on
-/// the sequences beside it.
+/// The positions that each token of a run sees are cut into ranges of the size that suits the one which sees most. Tokens of
+/// a table are cut each by the positions that it sees itself, into as many ranges as suit it alone: how a sequence's sums are
+/// rounded does not depend on the sequences beside it.
 ///
 /// Bindings: `qkv`, `rows`, `k_cache`, `v_cache` as in [`super::Attention`]; `partials` [tokens, heads, splits, 2 + head_dim]
 /// f32. Ranges that a token does not reach are zero.
@@ -37,6 +37,7 @@ params! {
         head_dim: u32,
         capacity: u32,
         scale: f32,
+        window: u32,
         offset: u32,
         splits: u32,
         range: u32,
@@ -59,7 +60,7 @@ impl AttentionSplit {
         let room = ranges.groups / (tokens * heads.heads).max(1);
         let least = ranges.least.max(1);
         Self {
-            splits: (heads.end() / least).min(room).max(1),
+            splits: (heads.most_seen() / least).min(room).max(1),
             heads,
             least,
         }
@@ -79,7 +80,7 @@ impl AttentionSplit {
     /// Positions of a range of a token that sees `seen` of them.
     fn range(&self, seen: usize) -> usize {
         match self.heads.positions {
-            Positions::Run { .. } => self.heads.end().div_ceil(self.splits),
+            Positions::Run { .. } => self.heads.most_seen().div_ceil(self.splits),
             Positions::Table { .. } => seen.div_ceil((seen / self.least).clamp(1, self.splits)),
         }
     }
@@ -88,10 +89,10 @@ impl AttentionSplit {
     fn part(&self, i: usize, rows: &[u32]) -> ((usize, usize), Range<usize>) {
         let (group, split) = (i / self.splits, i % self.splits);
         let (token, head) = (group / self.heads.heads, group % self.heads.heads);
-        let seen = self.heads.place(rows, token).1 + 1;
-        let begin = split * self.range(seen);
-        let end = (begin + self.range(seen)).min(seen);
-        ((token, head), begin..end.max(begin))
+        let seen = self.heads.seen(self.heads.place(rows, token).1);
+        let range = self.range(seen.len());
+        let begin = (seen.start + split * range).min(seen.end);
+        ((token, head), begin..(begin + range).min(seen.end))
     }
 }
 
@@ -100,6 +101,7 @@ impl Op for AttentionSplit {
     const SHADERS: &'static [Shader] = &[shader!(
         Features::NONE,
         attention / "attention_split",
+        "softcap",
         "attend",
         "row_table"
     )];
@@ -128,16 +130,21 @@ impl Op for AttentionSplit {
             kv_heads: h.kv_heads as u32,
             head_dim: h.head_dim as u32,
             capacity: h.capacity as u32,
-            scale: h.scale() as f32,
+            scale: h.scale,
+            window: h.window_param(),
             offset: h.offset as u32,
             splits: self.splits as u32,
-            range: self.range(h.end()) as u32,
+            range: self.range(h.most_seen()) as u32,
             least: self.least as u32,
             table,
             row,
             slot,
             position,
         }
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        vec![("SOFTCAP", self.heads.softcap.into())]
     }
 
     fn prelude(&self) -> &'static str {
@@ -181,23 +188,23 @@ impl Op for AttentionSplit {
         let words = Self::partial_words(h, self.splits);
         for (i, partial) in partials[..words].chunks_exact_mut(2 + d).enumerate() {
             let ((token, head), range) = self.part(i, rows);
-            let [k, v] = caches.map(|cache| h.cached(cache, h.place(rows, token)));
+            let cached = h.cached(caches, h.place(rows, token).0, range.clone());
             let q = &qkv[(h.offset + token) * h.qkv_row() + head * d..][..d];
             let kv = head / (h.heads / h.kv_heads) * d;
-            let score = |t: usize| {
-                let k = &k[t * h.cache_row() + kv..][..d];
-                let products = q.iter().zip(k).map(|(&a, &b)| f64::from(a) * f64::from(b));
-                products.sum::<f64>() / (h.scored() as f64).sqrt()
+            let seen: Vec<_> = range.map(|t| cached.at(h, t, kv)).collect();
+            let score = |[k, _]: &[&[f32]; 2]| {
+                let products = q.iter().zip(*k).map(|(&a, &b)| f64::from(a) * f64::from(b));
+                h.score(products.sum())
             };
-            let scores: Vec<f64> = range.clone().map(score).collect();
+            let scores: Vec<f64> = seen.iter().map(score).collect();
             let top = scores.iter().copied().reduce(f64::max).unwrap_or(0.0);
             let weights: Vec<f64> = scores.iter().map(|s| (s - top).exp()).collect();
             partial[0] = top as f32;
             partial[1] = weights.iter().sum::<f64>() as f32;
             for j in 0..d {
-                let value = |t: usize| f64::from(v[t * h.cache_row() + kv + j]);
-                let weighted = weights.iter().zip(range.clone());
-                partial[2 + j] = weighted.map(|(w, t)| w * value(t)).sum::<f64>() as f32;
+                let weighted = weights.iter().zip(&seen);
+                let weighted = weighted.map(|(w, [_, v])| w * f64::from(v[j]));
+                partial[2 + j] = weighted.sum::<f64>() as f32;
             }
         }
     }
@@ -209,16 +216,16 @@ impl Op for AttentionSplit {
         let partials: &mut [f32] = b.write(4);
         let words = Self::partial_words(h, self.splits);
         let partials = partials[..words].chunks_exact_mut(2 + h.head_dim);
-        let nanoseconds = h.nanoseconds(self.range(h.end()));
+        let nanoseconds = h.nanoseconds(self.range(h.most_seen()));
         cpu::each_worth(
             partials.enumerate().collect(),
             nanoseconds,
             |(i, partial)| {
                 let ((token, head), range) = self.part(i, rows);
-                let [k, v] = &caches[token.min(caches.len() - 1)];
+                let cached = &caches[token.min(caches.len() - 1)];
                 let (ends, values) = partial.split_at_mut(2);
                 let row = (h.offset + token, head);
-                (ends[0], ends[1]) = h.attend(row, range, qkv, [k, v], values);
+                (ends[0], ends[1]) = h.attend(row, range, qkv, cached, values);
             },
         );
     }

@@ -1,6 +1,7 @@
 //! What a step of attention is checked and timed with.
 
 use super::super::cases::{RANGES, angles, cache, complex, mixed, out, run, step_heads, table};
+use super::super::cases::{rotated, windowed};
 use super::*;
 use crate::ops::Made;
 use crate::ops::bench::{BENCH_PROCESSORS, DEPTH, case as bench_case};
@@ -21,7 +22,7 @@ pub(super) fn cases() -> Vec<Case<AttentionStep>> {
     };
     let ranges = run([1, 4, 2, 64], 517);
     let many = mixed([3, 4, 2, 16], 78, Kv::F16);
-    vec![
+    let mut cases = vec![
         case(run([1, 8, 4, 8], 0), 1, 132),
         case(half(run([1, 2, 2, 64], 0)), 1, 132),
         case(run([1, 6, 2, 64], 21), 1, 132),
@@ -52,15 +53,42 @@ pub(super) fn cases() -> Vec<Case<AttentionStep>> {
         case(half(run([1, 4, 2, 48], 150)), 1, 132),
         case(complex(run([1, 2, 1, 24], 90)), 2, 132),
         case(offset(mixed([3, 4, 2, 40], 78, Kv::F32)), 1, 132),
+    ];
+    cases.extend(other_models());
+    cases
+}
+
+/// Windows of a part of a slot, of a token alone, and of one range of some tokens and two of others; a part of the values
+/// rotated, and none; pairs of neighbours; bounded scores; norms of heads, in teams with invocations to spare and without.
+fn other_models() -> [Case<AttentionStep>; 3] {
+    let half = |h| Heads { kv: Kv::F16, ..h };
+    let part = rotated(Rotation::halves(24), half(run([1, 4, 2, 48], 150)));
+    let alone = rotated(Rotation::NONE, run([1, 2, 1, 16], 60));
+    let some = rotated(Rotation::neighbours(24), mixed([3, 4, 2, 40], 78, Kv::F32));
+    [
+        normed(case(windowed(40, 0.5, part), 2, 132)),
+        normed(case(windowed(1, 0.0, alone), 1, 132)),
+        case(windowed(50, 0.0, some), 2, 2),
     ]
+}
+
+/// The same step with norms of heads.
+fn normed(case: Case<AttentionStep>) -> Case<AttentionStep> {
+    let op = case.op.normed(1e-3);
+    let mut data = case.data;
+    for (weight, seed) in data[6..].iter_mut().zip(61..) {
+        *weight = Data::f32(&noise(seed, op.heads.head_dim, 2.0));
+    }
+    Case::new("", op, data)
 }
 
 fn case(heads: Heads, splits: usize, processors: usize) -> Case<AttentionStep> {
     let op = AttentionStep {
         heads,
         splits,
-        least: (heads.end() / splits).max(1),
+        least: (heads.most_seen() / splits).max(1),
         processors,
+        norm: None,
     };
     let words = op.lengths();
     let results = match splits {
@@ -74,6 +102,8 @@ fn case(heads: Heads, splits: usize, processors: usize) -> Case<AttentionStep> {
         cache(&heads, 56),
         cache(&heads, 57),
         results,
+        Data::f32(&[0.0; 4]),
+        Data::f32(&[0.0; 4]),
     ];
     Case::new("", op, data)
 }
@@ -103,7 +133,7 @@ pub(super) fn bench_cases() -> Vec<BenchCase<AttentionStep>> {
             ..one
         };
         let op = AttentionStep::of(heads, RANGES, BENCH_PROCESSORS);
-        let data = [Floats, Floats, rows, Halves, Halves, Zeros];
+        let data = [Floats, Floats, rows, Halves, Halves, Zeros, Zeros, Zeros];
         all.push(bench_case("", op, &data));
     }
     all

@@ -1,16 +1,16 @@
 //! Rotary embedding on the way into the caches.
 
-use super::{Heads, Positions};
+use super::{Heads, Pairs, Positions};
 use crate::ops::*;
 
 mod cases;
 
-/// Rotates the pairs `(j, j + head_dim / 2)` of every head of q and k by the angle of their token's position (Hugging Face's
-/// half rotation). Rotated q stays in place; rotated k and plain v enter the caches at the token's slot and position.
+/// Rotates every head of q and k, as [`Heads::rotation`] says, by the angles of its token's position. Rotated q stays in
+/// place; rotated k and plain v enter the caches at the token's slot and position.
 ///
-/// Bindings: `qkv` [tokens, (heads + 2 kv_heads) head_dim] f32, of which only q changes; `angles` [context, head_dim / 2, 2]
-/// f32 of (cos, sin); `rows`, the row table; `k_cache`, `v_cache` [slots, capacity, kv_heads head_dim] of
-/// [`Kv`]. Tokens before `offset` in `qkv` are those of other dispatches.
+/// Bindings: `qkv` [tokens, (heads + 2 kv_heads) head_dim] f32, of which only q changes; `angles` [context, rotation.width /
+/// 2, 2] f32 of (cos, sin); `rows`, the row table; `k_cache`, `v_cache` [slots, capacity, kv_heads head_dim] of [`Kv`].
+/// Tokens before `offset` in `qkv` are those of other dispatches.
 #[derive(Debug, Clone)]
 pub struct Rope(pub Heads);
 
@@ -21,6 +21,7 @@ params! {
         heads: u32,
         kv_heads: u32,
         head_dim: u32,
+        width: u32,
         capacity: u32,
         half_cached: u32,
         offset: u32,
@@ -56,6 +57,7 @@ impl Op for Rope {
             heads: self.0.heads as u32,
             kv_heads: self.0.kv_heads as u32,
             head_dim: self.0.head_dim as u32,
+            width: self.0.rotation.width as u32,
             capacity: self.0.capacity as u32,
             half_cached: (self.0.kv == Kv::F16).into(),
             offset: self.0.offset as u32,
@@ -64,6 +66,11 @@ impl Op for Rope {
             slot,
             position,
         }
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        let neighbours = self.0.rotation.pairs == Pairs::Neighbours;
+        vec![("NEIGHBOURS", u32::from(neighbours).into())]
     }
 
     fn agree(&self) -> Agree {
@@ -90,7 +97,7 @@ impl Op for Rope {
 
     fn lengths(&self) -> Vec<usize> {
         let h = &self.0;
-        let (cache, angles) = (h.cache_words(), h.end() * h.head_dim);
+        let (cache, angles) = (h.cache_words(), h.angle_words());
         vec![
             h.rows() * h.qkv_row(),
             angles,
@@ -102,10 +109,10 @@ impl Op for Rope {
 
     fn cost(&self) -> Cost {
         let h = &self.0;
-        let (all, angles) = (h.tokens * h.qkv_row(), h.tokens * h.head_dim);
+        let (all, angles) = (h.tokens * h.qkv_row(), h.tokens * h.rotation.width);
         Cost {
             bytes: 4.0 * (2 * all + angles) as f64,
-            ops: 3.0 * (all - h.tokens * h.cache_row()) as f64,
+            ops: 3.0 * (angles * (h.heads + h.kv_heads)) as f64,
         }
     }
 
@@ -117,13 +124,13 @@ impl Op for Rope {
         let d = h.head_dim;
         for token in 0..h.tokens {
             let place = h.place(rows, token);
-            let angles = &angles[place.1 * d..][..d];
+            let angles = h.angles(angles, place.1);
             let row = &mut qkv[(h.offset + token) * h.qkv_row()..][..h.qkv_row()];
             let (q, kv) = row.split_at_mut(h.q_row());
             let (k, v) = kv.split_at(h.cache_row());
             let mut k = k.to_vec();
             for head in q.chunks_exact_mut(d).chain(k.chunks_exact_mut(d)) {
-                rotate(head, angles);
+                h.rotation.rotate(head, angles, 1.0);
             }
             h.kv.store(k_cache, h.cache_index(place), &k);
             h.kv.store(v_cache, h.cache_index(place), v);
@@ -139,14 +146,16 @@ impl Op for Rope {
         let rows: &[u32] = b.read(2);
         let (k_cache, v_cache): (&mut [f32], &mut [f32]) = (b.write(3), b.write(4));
         let cache_row = h.cache_row();
+        let neighbours = h.rotation.pairs == Pairs::Neighbours;
         let one = |row: &mut [f32], position: usize, k_cached: &mut [f32], v_cached: &mut [f32]| {
-            let angles = &angles[position * h.head_dim..][..h.head_dim];
+            let angles = h.angles(angles, position);
             let (q, kv) = row.split_at_mut(h.q_row());
             let (k, v) = kv.split_at(cache_row);
             k_cached.copy_from_slice(k);
             v_cached.copy_from_slice(v);
-            cpu::rotated(angles, q);
-            cpu::rotated(angles, k_cached);
+            for heads in [q, k_cached] {
+                cpu::rotated(angles, neighbours, h.head_dim, heads);
+            }
         };
         let tokens = qkv.chunks_exact_mut(h.qkv_row()).skip(h.offset);
         let Positions::Run { slot, first } = h.positions else {
@@ -174,16 +183,5 @@ impl Op for Rope {
 
     fn bench_cases() -> Vec<BenchCase<Self>> {
         cases::bench_cases()
-    }
-}
-
-/// Rotates one head by the angles whose (cos, sin) are `angles`.
-pub(super) fn rotate(head: &mut [f32], angles: &[f32]) {
-    let half = head.len() / 2;
-    for j in 0..half {
-        let (cos, sin) = (f64::from(angles[2 * j]), f64::from(angles[2 * j + 1]));
-        let (a, b) = (f64::from(head[j]), f64::from(head[j + half]));
-        head[j] = (a * cos - b * sin) as f32;
-        head[j + half] = (b * cos + a * sin) as f32;
     }
 }

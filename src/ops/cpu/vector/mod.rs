@@ -6,8 +6,10 @@
 use fearless_simd::{Level, Simd, dispatch, f32x16, prelude::*};
 
 mod dots;
+mod gates;
 mod wide;
 pub(in crate::ops) use dots::dots;
+pub(in crate::ops) use gates::{gated, gated_backward, squared_gated, squared_gated_backward};
 pub(in crate::ops) use wide::{TILE, wide_tile};
 
 /// Independent sums of a reduction: enough for any vector unit.
@@ -65,85 +67,6 @@ fn dot_lanes<S: Simd>(simd: S, a: &[f32], b: &[f32]) -> f32 {
         rest += a * b;
     }
     sums.reduce_sum() + rest
-}
-
-/// `y = silu(gate) * up`.
-pub(in crate::ops) fn gated(gate: &[f32], up: &[f32], y: &mut [f32]) {
-    dispatch!(Level::new(), _ => gated_lanes(gate, up, y));
-}
-
-#[inline(always)]
-fn gated_lanes(gate: &[f32], up: &[f32], y: &mut [f32]) {
-    for ((y, &g), &u) in y.iter_mut().zip(gate).zip(up) {
-        *y = g / (1.0 + exp(-g)) * u;
-    }
-}
-
-/// Gradient of [`gated`]: `gate` and `up` become their own gradients.
-pub(in crate::ops) fn gated_backward(d_y: &[f32], gate: &mut [f32], up: &mut [f32]) {
-    dispatch!(Level::new(), _ => gated_backward_lanes(d_y, gate, up));
-}
-
-#[inline(always)]
-fn gated_backward_lanes(d_y: &[f32], gate: &mut [f32], up: &mut [f32]) {
-    for ((gate, up), &d) in gate.iter_mut().zip(up).zip(d_y) {
-        let g = *gate;
-        let magnitude = if g < 0.0 { -g } else { g };
-        let e = exp(-magnitude);
-        let (near, far) = (1.0 / (1.0 + e), e / (1.0 + e));
-        let (s, rest) = if g < 0.0 { (far, near) } else { (near, far) };
-        *gate = d * *up * s * (1.0 + g * rest);
-        *up = d * g * s;
-    }
-}
-
-/// `y = conj(a) * up` on complex values with `a = (re(gate)^2, im(gate)^2)`, 0 where both parts of the gate are negative; all are
-/// real parts before imaginary parts.
-pub(in crate::ops) fn squared_gated(gate: &[f32], up: &[f32], y: &mut [f32]) {
-    dispatch!(Level::new(), _ => squared_gated_lanes(gate, up, y));
-}
-
-#[inline(always)]
-fn squared_gated_lanes(gate: &[f32], up: &[f32], y: &mut [f32]) {
-    let half = y.len() / 2;
-    let (y_re, y_im) = y.split_at_mut(half);
-    let (gate, up) = (gate.split_at(half), up.split_at(half));
-    let gates = gate.0.iter().zip(gate.1);
-    let ups = up.0.iter().zip(up.1);
-    let ys = y_re.iter_mut().zip(y_im);
-    for (((y_re, y_im), (&g_re, &g_im)), (&u_re, &u_im)) in ys.zip(gates).zip(ups) {
-        let zero = g_re < 0.0 && g_im < 0.0;
-        let a_re = if zero { 0.0 } else { g_re * g_re };
-        let a_im = if zero { 0.0 } else { g_im * g_im };
-        *y_re = a_re * u_re + a_im * u_im;
-        *y_im = a_re * u_im - a_im * u_re;
-    }
-}
-
-/// Gradient of [`squared_gated`]: `gate` and `up` become their own gradients.
-pub(in crate::ops) fn squared_gated_backward(d_y: &[f32], gate: &mut [f32], up: &mut [f32]) {
-    dispatch!(Level::new(), _ => squared_gated_backward_lanes(d_y, gate, up));
-}
-
-#[inline(always)]
-fn squared_gated_backward_lanes(d_y: &[f32], gate: &mut [f32], up: &mut [f32]) {
-    let half = d_y.len() / 2;
-    let d_y = d_y.split_at(half);
-    let (gate, up) = (gate.split_at_mut(half), up.split_at_mut(half));
-    let gates = gate.0.iter_mut().zip(gate.1);
-    let ups = up.0.iter_mut().zip(up.1);
-    let ds = d_y.0.iter().zip(d_y.1);
-    for (((gate_re, gate_im), (up_re, up_im)), (&d_re, &d_im)) in gates.zip(ups).zip(ds) {
-        let zero = *gate_re < 0.0 && *gate_im < 0.0;
-        let g_re = if zero { 0.0 } else { *gate_re };
-        let g_im = if zero { 0.0 } else { *gate_im };
-        let (u_re, u_im) = (*up_re, *up_im);
-        let (a_re, a_im) = (g_re * g_re, g_im * g_im);
-        *gate_re = 2.0 * g_re * (u_re * d_re + u_im * d_im);
-        *gate_im = 2.0 * g_im * (u_im * d_re - u_re * d_im);
-        *up_re = a_re * d_re - a_im * d_im;
-        *up_im = a_im * d_re + a_re * d_im;
-    }
 }
 
 /// `x = exp(scale * x) / sum exp(scale * x)`; the logarithm of the sum is returned.
@@ -221,16 +144,25 @@ fn normed_lanes(x: &[f32], weight: &[f32], count: usize, eps: f32, y: &mut [f32]
     }
 }
 
-/// Rotates the pairs `(j, j + half)` of every `2 half` values of `heads` by the angles whose cosines and sines lie
-/// side by side in `angles`.
-pub(in crate::ops) fn rotated(angles: &[f32], heads: &mut [f32]) {
-    dispatch!(Level::new(), _ => rotated_lanes(angles, heads));
+/// Rotates the pairs of the first values of every `head_dim` values of `heads`, as many as there are `angles`, by the angles
+/// whose cosines and sines lie side by side there. A pair is `(j, j + angles.len() / 2)`, or `(2 j, 2 j + 1)` of
+/// `neighbours`.
+pub(in crate::ops) fn rotated(
+    angles: &[f32],
+    neighbours: bool,
+    head_dim: usize,
+    heads: &mut [f32],
+) {
+    dispatch!(Level::new(), _ => match neighbours {
+        false => rotated_halves(angles, head_dim, heads),
+        true => rotated_neighbours(angles, head_dim, heads),
+    });
 }
 
 #[inline(always)]
-fn rotated_lanes(angles: &[f32], heads: &mut [f32]) {
+fn rotated_halves(angles: &[f32], head_dim: usize, heads: &mut [f32]) {
     let angles = angles.as_chunks::<2>().0;
-    for head in heads.chunks_exact_mut(2 * angles.len().max(1)) {
+    for head in heads.chunks_exact_mut(head_dim) {
         let (a, b) = head.split_at_mut(angles.len());
         for ((a, b), [cos, sin]) in a.iter_mut().zip(b).zip(angles) {
             (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
@@ -238,23 +170,62 @@ fn rotated_lanes(angles: &[f32], heads: &mut [f32]) {
     }
 }
 
-/// Attention of `q` over positions whose keys and values are rows `stride` apart, with scores multiplied by `scale`: the largest
-/// score and the sum of weights are returned, the weighted values (not yet divided by that sum) are left in `out`.
+#[inline(always)]
+fn rotated_neighbours(angles: &[f32], head_dim: usize, heads: &mut [f32]) {
+    let angles = angles.as_chunks::<2>().0;
+    for head in heads.chunks_exact_mut(head_dim) {
+        let pairs = head.as_chunks_mut::<2>().0;
+        for ([a, b], [cos, sin]) in pairs.iter_mut().zip(angles) {
+            (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+        }
+    }
+}
+
+/// `cap * tanh(x / cap)`.
+#[inline(always)]
+fn capped(cap: f32, x: f32) -> f32 {
+    let x = x / cap;
+    let magnitude = if x < 0.0 { -x } else { x };
+    let squares = x * x;
+    let slope = squares
+        * (squares * (squares * (squares * 0.021_869_488 - 0.053_968_254) + 0.133_333_33)
+            - 0.333_333_33);
+    let e = exp(-2.0 * magnitude);
+    let far = (1.0 - e) / (1.0 + e);
+    let far = if x < 0.0 { -far } else { far };
+    cap * if squares < 0.09 { x + x * slope } else { far }
+}
+
+/// `x = cap * tanh(scale * x / cap)`.
+pub(in crate::ops) fn soft_capped(scale: f32, cap: f32, x: &mut [f32]) {
+    dispatch!(Level::new(), _ => soft_capped_lanes(scale, cap, x));
+}
+
+#[inline(always)]
+fn soft_capped_lanes(scale: f32, cap: f32, x: &mut [f32]) {
+    for x in x {
+        *x = capped(cap, scale * *x);
+    }
+}
+
+/// Attention of `q` over positions whose keys and values are rows `stride` apart, with scores multiplied by `scale`, and then
+/// `softcap * tanh(score / softcap)` unless `softcap` is 0: the largest score and the sum of weights are returned, the
+/// weighted values (not yet divided by that sum) are left in `out`.
 pub(in crate::ops) fn attended(
     q: &[f32],
-    scale: f32,
+    [scale, softcap]: [f32; 2],
     [k, v]: [&[f32]; 2],
     stride: usize,
     out: &mut [f32],
 ) -> (f32, f32) {
-    dispatch!(Level::new(), simd => attended_lanes(simd, q, scale, [k, v], stride, out))
+    dispatch!(Level::new(), simd => attended_lanes(simd, q, [scale, softcap], [k, v], stride, out))
 }
 
 #[inline(always)]
 fn attended_lanes<S: Simd>(
     simd: S,
     q: &[f32],
-    scale: f32,
+    [scale, softcap]: [f32; 2],
     [k, v]: [&[f32]; 2],
     stride: usize,
     out: &mut [f32],
@@ -262,7 +233,10 @@ fn attended_lanes<S: Simd>(
     let mut weights = Vec::with_capacity(k.len().div_ceil(stride));
     let mut top = f32::NEG_INFINITY;
     for k in k.chunks(stride) {
-        let score = dot_lanes(simd, q, &k[..q.len()]) * scale;
+        let mut score = dot_lanes(simd, q, &k[..q.len()]) * scale;
+        if softcap > 0.0 {
+            score = capped(softcap, score);
+        }
         top = top.max(score);
         weights.push(score);
     }

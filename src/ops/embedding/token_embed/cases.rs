@@ -27,12 +27,14 @@ pub(super) fn cases() -> Vec<Case<TokenEmbed>> {
             first_row: 0,
             table_rows: 20,
             ids_offset: 0,
+            scale: 1.0,
         };
         let table = |hidden| dtype.encode_rows(&values[..20 * hidden], hidden, dtype.words(hidden));
         cases.push(case("", op(4, 288), table(288), &[19, 0, 7, 7]));
         cases.push(case("", op(3, 301), table(301), &[20, 3, u32::MAX]));
         let mut shard = op(5, 64);
         (shard.first_row, shard.table_rows, shard.row_words) = (100, 7, 68);
+        shard.scale = 8.5;
         let rows = dtype.encode_rows(&values[..7 * 64], 64, 68);
         cases.push(case("", shard, rows, &[99, 100, 106, 107, 3]));
     }
@@ -52,6 +54,7 @@ fn every_half() -> Case<TokenEmbed> {
         first_row: 0,
         table_rows: 1,
         ids_offset: 0,
+        scale: 1.0,
     };
     let words = halves
         .chunks(2)
@@ -70,6 +73,7 @@ pub(super) fn bench_cases() -> Vec<BenchCase<TokenEmbed>> {
             first_row: 0,
             table_rows: bench::VOCAB,
             ids_offset: 0,
+            scale: 1.0,
         };
         let ids = (0..tokens as u32).map(|i| hash32(i, 3) % bench::VOCAB as u32);
         let data = [Made::Halves, Made::Words(ids.collect()), Made::Zeros];

@@ -4,7 +4,7 @@ use crate::ops::*;
 
 mod cases;
 
-/// Looks up token embeddings: `y[token] = table[ids[token]]`, exact.
+/// Looks up token embeddings: `y[token] = scale * table[ids[token]]`, exact.
 ///
 /// The table may be one shard of a split matrix; tokens whose id lies in another shard are left alone, so that
 /// running every shard one after the other fills `y`.
@@ -26,6 +26,8 @@ pub struct TokenEmbed {
     pub table_rows: usize,
     /// Index of the first token's id in `ids`.
     pub ids_offset: usize,
+    /// What embeddings are multiplied by.
+    pub scale: f32,
 }
 
 params! {
@@ -37,6 +39,7 @@ params! {
         first_row: u32,
         table_rows: u32,
         ids_offset: u32,
+        scale: f32,
     }
 }
 
@@ -60,9 +63,16 @@ impl Op for TokenEmbed {
             first_row,
             table_rows,
             ids_offset,
+            scale,
         } = self;
         let table = format!("row_words={row_words},first_row={first_row},table_rows={table_rows}");
-        format!("tokens={tokens},hidden={hidden},dtype={dtype:?},{table},ids_offset={ids_offset}")
+        let scale = match *scale == 1.0 {
+            true => String::new(),
+            false => format!(",scale={scale}"),
+        };
+        format!(
+            "tokens={tokens},hidden={hidden},dtype={dtype:?},{table},ids_offset={ids_offset}{scale}"
+        )
     }
 
     fn params(&self) -> TokenEmbedParams {
@@ -73,6 +83,7 @@ impl Op for TokenEmbed {
             first_row: self.first_row as u32,
             table_rows: self.table_rows as u32,
             ids_offset: self.ids_offset as u32,
+            scale: self.scale,
         }
     }
 
@@ -112,6 +123,9 @@ impl Op for TokenEmbed {
             if let Some(row) = here.filter(|&row| row < self.table_rows) {
                 let words = &table[row * self.row_words..][..self.row_words];
                 self.dtype.decode(words, y);
+                if self.scale != 1.0 {
+                    y.iter_mut().for_each(|y| *y *= self.scale);
+                }
             }
         }
     }

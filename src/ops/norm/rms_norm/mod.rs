@@ -6,7 +6,7 @@ use crate::ops::*;
 mod cases;
 
 /// Root-mean-square norm of every token: `y = x / sqrt(mean(x^2) + eps) * weight`. [`Rms`] says what the mean
-/// is over.
+/// is over. With `accumulate` that is added to `y`.
 ///
 /// Bindings: `x` [tokens, n] f32; `weight` `[n]` f32; `y` [tokens, n] f32.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct RmsNorm {
     pub n: usize,
     /// What it divides by.
     pub rms: Rms,
+    /// Add to `y` instead of overwriting it.
+    pub accumulate: bool,
 }
 
 params! {
@@ -26,6 +28,7 @@ params! {
         n: u32,
         count: u32,
         eps: f32,
+        accumulate: u32,
     }
 }
 
@@ -42,8 +45,20 @@ impl Op for RmsNorm {
     const AGREE: Agree = Agree::Ulp(16);
     type Params = RmsNormParams;
 
+    fn agree(&self) -> Agree {
+        match self.accumulate {
+            // 16 ULP of what is added, which may nearly cancel what is there
+            true => Agree::Nmse(1e-12),
+            false => Self::AGREE,
+        }
+    }
+
     fn shape(&self) -> String {
-        format!("tokens={},n={},{}", self.tokens, self.n, self.rms)
+        let accumulate = if self.accumulate { ",accumulate=1" } else { "" };
+        format!(
+            "tokens={},n={},{}{accumulate}",
+            self.tokens, self.n, self.rms
+        )
     }
 
     fn params(&self) -> RmsNormParams {
@@ -52,6 +67,7 @@ impl Op for RmsNorm {
             n: self.n as u32,
             count: self.rms.count(self.n) as u32,
             eps: self.rms.eps,
+            accumulate: self.accumulate.into(),
         }
     }
 
@@ -85,7 +101,8 @@ impl Op for RmsNorm {
             let mean = squares / self.rms.count(self.n) as f64;
             let root = (mean + f64::from(self.rms.eps)).sqrt();
             for ((y, &x), &w) in y.iter_mut().zip(x).zip(weight) {
-                *y = (f64::from(x) / root * f64::from(w)) as f32;
+                let before = if self.accumulate { f64::from(*y) } else { 0.0 };
+                *y = (before + f64::from(x) / root * f64::from(w)) as f32;
             }
         }
     }
@@ -97,7 +114,12 @@ impl Op for RmsNorm {
         let count = self.rms.count(self.n);
         // a value takes half a nanosecond
         cpu::each_worth(rows.take(self.tokens).collect(), self.n / 2, |(x, y)| {
-            cpu::normed(x, &weight[..self.n], count, self.rms.eps, y);
+            if !self.accumulate {
+                return cpu::normed(x, &weight[..self.n], count, self.rms.eps, y);
+            }
+            let mut normed = vec![0.0; self.n];
+            cpu::normed(x, &weight[..self.n], count, self.rms.eps, &mut normed);
+            y.iter_mut().zip(&normed).for_each(|(y, v)| *y += v);
         });
     }
 

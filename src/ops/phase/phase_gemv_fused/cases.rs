@@ -49,6 +49,7 @@ pub(super) fn all() -> Vec<Case<PhaseGemvFused>> {
         }
         cases.extend(products(mode, &complex, &shapes));
         cases.extend(rounding_cases(mode));
+        cases.push(gelu_case(mode));
     }
     cases
 }
@@ -77,6 +78,20 @@ fn products(
         }
     }
     cases
+}
+
+/// A gate of GELU.
+fn gelu_case(mode: Activations) -> Case<PhaseGemvFused> {
+    let op = PhaseGemvFused {
+        shape: PhaseShape::whole(&[96; 2], 1, 384, 2),
+        mode,
+        norm: None,
+        outcome: Outcome::Gated(Gate::GeluTanh),
+        n_absmax_partials: 0,
+        processors: PROCESSORS[0],
+    };
+    let token = noise(12, op.shape.in_features, 3.0);
+    case("", op, &token)
 }
 
 /// Tokens that are hard to round.

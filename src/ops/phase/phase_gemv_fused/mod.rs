@@ -5,7 +5,7 @@ mod cases;
 use super::codes::codes_prelude;
 use super::{PhaseParams, PhaseShape, integer};
 use crate::fixed;
-use crate::ops::activation::{Gate, gated_rows, squared_gated_rows};
+use crate::ops::activation::{Gate, gated_rows, gelu_constant, squared_gated_rows};
 use crate::ops::norm::{Rms, round_token, roundable};
 use crate::ops::quantize::{Activations, Form};
 use crate::ops::*;
@@ -158,7 +158,7 @@ impl PhaseGemvFused {
     /// Largest magnitudes of each token that are written (gated) or read.
     pub fn absmax_partials(&self) -> usize {
         match self.outcome {
-            Outcome::Gated(Gate::Silu) => self.groups(),
+            Outcome::Gated(Gate::Silu | Gate::GeluTanh) => self.groups(),
             // Whoever reads complex values normalizes them first.
             Outcome::Gated(Gate::SquaredRelu) => 0,
             Outcome::Plain => self.n_absmax_partials,
@@ -212,8 +212,8 @@ impl PhaseGemvFused {
         product(&self.shape, self.mode, &mut inner);
         match self.outcome {
             Outcome::Plain => {}
-            Outcome::Gated(Gate::Silu) => {
-                gated_rows(&both, y, self.outputs());
+            Outcome::Gated(Gate::Silu | Gate::GeluTanh) => {
+                gated_rows(&both, y, self.outputs(), self.gelu());
                 let partials = &mut b.write(5)[..self.shape.tokens * self.absmax_partials()];
                 self.write_absmax_partials(y, partials);
             }
@@ -221,15 +221,20 @@ impl PhaseGemvFused {
         }
     }
 
+    /// Whether its gate is GELU.
+    fn gelu(&self) -> bool {
+        self.outcome == Outcome::Gated(Gate::GeluTanh)
+    }
+
     /// Whether the outcome makes sense for the stack.
-    fn sensible(&self) -> bool {
+    pub fn sensible(&self) -> bool {
         let s = &self.shape;
         let gated = matches!(s.segments[..], [gate, up] if gate == up);
         let whole = gated && !s.accumulate && s.half_run == 0 && s.shard_rows == s.complex_rows();
         let free = !self.gated() && self.norm.is_none() && s.form == Form::WidelyLinear;
         let suits = match self.outcome {
             Outcome::Plain => true,
-            Outcome::Gated(Gate::Silu) => whole && s.form == Form::WidelyLinear,
+            Outcome::Gated(Gate::Silu | Gate::GeluTanh) => whole && s.form == Form::WidelyLinear,
             Outcome::Gated(Gate::SquaredRelu) => whole && s.form == Form::Conjugate,
         };
         suits && (self.n_absmax_partials == 0 || free)
@@ -239,7 +244,7 @@ impl PhaseGemvFused {
 impl Op for PhaseGemvFused {
     const NAME: &'static str = "phase_gemv_fused";
     const SHADERS: &'static [Shader] = &[shader!(unchecked Features::SUBGROUP_INT64,
-        phase / "phase_gemv_fused", "form", "wide64", "sigmoid", "bits", "accumulate", "round", "round_bits", "round_norm", "stack", "planes", "gemv_dots", "gemv_bytes", "gemv_token", "round_token", "round_grid", "tile_subgroup", "round_vector", "gemv_gather", "gemv_slots", "gemv_prefetch", "gemv_rows", "gemv_gate")];
+        phase / "phase_gemv_fused", "form", "wide64", "sigmoid", "gelu", "bits", "accumulate", "round", "round_bits", "round_norm", "stack", "planes", "gemv_dots", "gemv_bytes", "gemv_token", "round_token", "round_grid", "tile_subgroup", "round_vector", "gemv_gather", "gemv_slots", "gemv_prefetch", "gemv_rows", "gemv_gate")];
     const BINDINGS: &'static [Binding] = &[
         read("codes", Elem::U32),
         read("x", Elem::F32),
@@ -266,7 +271,11 @@ impl Op for PhaseGemvFused {
             shape += if complex { ",rms=complex" } else { "" };
         }
         if self.gated() {
-            shape += ",gated=1";
+            shape += if self.gelu() {
+                ",gated=gelu"
+            } else {
+                ",gated=1"
+            };
         }
         if self.n_absmax_partials > 0 {
             shape += &format!(",n_absmax_partials={}", self.n_absmax_partials);
@@ -311,6 +320,7 @@ impl Op for PhaseGemvFused {
         ];
         integer::constants(&self.shape, self.mode)
             .chain(layout)
+            .chain(gelu_constant(self.gelu()))
             .collect()
     }
 

@@ -74,18 +74,27 @@ fn views() -> [MatmulTrain; 5] {
     ]
 }
 
-/// Causal products over more than one block: scores, values, and the gradient of keys.
-fn masked() -> [MatmulTrain; 3] {
+/// Causal products over more than one block: scores, values, and the gradient of keys; and in windows that reach into the block
+/// before, to its first column, and nowhere beyond the row itself.
+fn masked() -> impl Iterator<Item = MatmulTrain> {
     let rows = MatrixView::rows;
-    let masked = |causal, op| MatmulTrain { causal, ..op };
-    let (narrow, wide) = (rows(6), rows(150));
-    let scores = MatmulTrain::new([150, 150, 6], narrow, narrow, wide);
-    let values = MatmulTrain::new([150, 6, 150], wide, narrow.transposed(), narrow);
-    let keys = [wide.transposed(), narrow.transposed(), narrow];
-    let keys = MatmulTrain::new([150, 6, 150], keys[0], keys[1], keys[2]);
-    [
-        masked(Causal::Result, scores),
-        masked(Causal::Lower, values),
-        masked(Causal::Upper, keys),
-    ]
+    let products = move |tokens: usize| {
+        let (narrow, wide) = (rows(6), rows(tokens));
+        let [scores, values] = [[tokens, tokens, 6], [tokens, 6, tokens]];
+        let (heads, weights) = (narrow.transposed(), wide.transposed());
+        [
+            (Causal::Result, scores, [narrow, narrow, wide]),
+            (Causal::Lower, values, [wide, heads, narrow]),
+            (Causal::Upper, values, [weights, heads, narrow]),
+        ]
+    };
+    let windows = [usize::MAX, 20, 129, 1];
+    let all = windows.into_iter().zip([150, 300, 300, 300]);
+    all.flat_map(move |(window, tokens)| {
+        products(tokens).map(|(causal, size, [a, b, c])| MatmulTrain {
+            causal,
+            window,
+            ..MatmulTrain::new(size, a, b, c)
+        })
+    })
 }

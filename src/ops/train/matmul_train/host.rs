@@ -36,8 +36,8 @@ impl MatmulTrain {
                 );
             }
             let mut right = vec![0.0; ks.len() * TILE.1];
-            for column in (0..columns).step_by(TILE.1) {
-                let some = column..columns.min(column + TILE.1);
+            for column in columns.clone().step_by(TILE.1) {
+                let some = column..columns.end.min(column + TILE.1);
                 let index = |j, k| self.b.index(b_batch, j, k);
                 pack(b, some.clone(), ks.clone(), index, TILE.1, &mut right);
                 for (group, tile) in left.chunks_exact(ks.len() * TILE.0).enumerate() {

@@ -2,22 +2,24 @@
 
 use super::MatrixView;
 use crate::ops::*;
+use std::ops::Range;
 
 mod cases;
 mod host;
 
-/// The products that a causal mask makes needless: attention of row `i` never sees column `j > i`. Kernels leave out whole
-/// blocks of [`CAUSAL_BLOCK`], so that the result does not depend on the size of their tiles.
+/// The products that a causal mask makes needless: attention of row `i` never sees column `j > i`, nor, in a window, column
+/// `j <= i - window`. Kernels leave out whole blocks of [`CAUSAL_BLOCK`], so that the result does not depend on the size of
+/// their tiles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Causal {
     /// None: everything is computed.
     #[default]
     No,
-    /// `c` (scores) is not written where the block of `j` lies beyond that of `i`.
+    /// `c` (scores) is not written where no row of the block of `i` sees a column of the block of `j`.
     Result,
-    /// `a` (weights) is zero, and not read, where the block of `k` lies beyond that of `i`.
+    /// `a` (weights) is zero, and not read, where no row of the block of `i` sees a column of the block of `k`.
     Lower,
-    /// `a` (transposed weights) is zero, and not read, where the block of `k` lies before that of `i`.
+    /// `a` (transposed weights) is zero, and not read, where no row of the block of `k` sees a column of the block of `i`.
     Upper,
 }
 
@@ -50,6 +52,8 @@ pub struct MatmulTrain {
     pub share: usize,
     /// The blocks that need not be computed.
     pub causal: Causal,
+    /// Columns that a row sees at most where the product is causal, at least one: `usize::MAX` for all up to its own.
+    pub window: usize,
     /// Add to `c` instead of overwriting it.
     pub accumulate: bool,
     /// Multiplies the product.
@@ -63,6 +67,8 @@ params! {
         n: u32,
         k: u32,
         causal: u32,
+        window: u32,
+        reach: u32,
         heads: u32,
         share: u32,
         a_offset: u32,
@@ -95,6 +101,7 @@ impl MatmulTrain {
             heads: 1,
             share: 1,
             causal: Causal::No,
+            window: usize::MAX,
             accumulate: false,
             factor: 1.0,
         }
@@ -114,21 +121,58 @@ impl MatmulTrain {
     }
 
     /// The range of `k` that row `i` needs.
-    fn depth(&self, i: usize) -> std::ops::Range<usize> {
+    fn depth(&self, i: usize) -> Range<usize> {
         let block = i / CAUSAL_BLOCK * CAUSAL_BLOCK;
-        match self.causal {
-            Causal::Lower => 0..self.k.min(block + CAUSAL_BLOCK),
-            Causal::Upper => block.min(self.k)..self.k,
-            _ => 0..self.k,
-        }
+        let first = match self.causal {
+            Causal::Lower => self.lowest(block),
+            Causal::Upper => block,
+            _ => 0,
+        };
+        let end = self.k.min(block + self.reach());
+        first.min(end)..end
     }
 
     /// Columns of row `i` that are written.
-    fn columns(&self, i: usize) -> usize {
+    fn columns(&self, i: usize) -> Range<usize> {
+        let block = i / CAUSAL_BLOCK * CAUSAL_BLOCK;
         match self.causal {
-            Causal::Result => self.n.min((i / CAUSAL_BLOCK + 1) * CAUSAL_BLOCK),
-            _ => self.n,
+            Causal::Result => {
+                let end = self.n.min(block + CAUSAL_BLOCK);
+                self.lowest(block).min(end)..end
+            }
+            _ => 0..self.n,
         }
+    }
+
+    /// The first block of columns that a row of the block at `block` sees.
+    fn lowest(&self, block: usize) -> usize {
+        (block + 1).saturating_sub(self.window.max(1)) / CAUSAL_BLOCK * CAUSAL_BLOCK
+    }
+
+    /// From the beginning of a row's block, to the end of the values of `k` that it needs.
+    fn reach(&self) -> usize {
+        match self.causal {
+            Causal::Lower => CAUSAL_BLOCK,
+            // to the end of the block of the last row that sees the last column of the block
+            Causal::Upper => {
+                let rows = (CAUSAL_BLOCK - 1) + self.window.clamp(1, self.k.max(1));
+                rows.next_multiple_of(CAUSAL_BLOCK)
+            }
+            _ => self.k,
+        }
+    }
+
+    /// How much of the product causality leaves.
+    fn seen_share(&self) -> f64 {
+        let (rows, columns) = match self.causal {
+            Causal::No => return 1.0,
+            Causal::Result => (self.m, self.n),
+            Causal::Lower => (self.m, self.k),
+            Causal::Upper => (self.k, self.m),
+        };
+        let most = self.window.min(columns);
+        let seen: usize = (1..=rows).map(|end| end.min(most)).sum();
+        seen as f64 / (rows * columns).max(1) as f64
     }
 
     /// The repetitions: (sequence, head) of `a` and `c`, and of `b`.
@@ -171,8 +215,12 @@ impl Op for MatmulTrain {
             factor,
             ..
         } = self;
+        let window = match self.window {
+            usize::MAX => String::new(),
+            window => format!(",window={window}"),
+        };
         format!(
-            "m={m},n={n},k={k},a={a},b={b},c={c},sequences={},heads={heads},share={share},causal={causal:?},\
+            "m={m},n={n},k={k},a={a},b={b},c={c},sequences={},heads={heads},share={share},causal={causal:?}{window},\
              accumulate={accumulate},factor={factor}",
             self.sequences
         )
@@ -193,6 +241,8 @@ impl Op for MatmulTrain {
             n: self.n as u32,
             k: self.k as u32,
             causal: self.causal as u32,
+            window: u32::try_from(self.window.max(1)).unwrap_or(u32::MAX),
+            reach: self.reach() as u32,
             heads: self.heads as u32,
             share: self.share as u32,
             a_offset: a[0],
@@ -241,12 +291,10 @@ impl Op for MatmulTrain {
         let (a, b, c) = (self.m * self.k, self.n * self.k, self.m * self.n);
         let c = if self.accumulate { 2 * c } else { c };
         let batch = self.sequences * self.heads;
-        let share_of_blocks = if self.causal == Causal::No { 1.0 } else { 0.5 };
+        let seen = self.seen_share();
         Cost {
-            bytes: 4.0
-                * (batch * (a + c) + batch.div_ceil(self.share) * b) as f64
-                * share_of_blocks,
-            ops: 2.0 * (batch * self.m * self.n) as f64 * self.k as f64 * share_of_blocks,
+            bytes: 4.0 * (batch * (a + c) + batch.div_ceil(self.share) * b) as f64 * seen,
+            ops: 2.0 * (batch * self.m * self.n) as f64 * self.k as f64 * seen,
         }
     }
 
@@ -255,7 +303,7 @@ impl Op for MatmulTrain {
         let c: &mut [f32] = bindings.write(2);
         for [a_batch, b_batch] in self.repetitions() {
             for i in 0..self.m {
-                for j in 0..self.columns(i) {
+                for j in self.columns(i) {
                     let sum: f64 = self
                         .depth(i)
                         .map(|k| {
@@ -289,8 +337,9 @@ impl Op for MatmulTrain {
             });
             for (i, sums) in sums.chunks_exact(self.n).enumerate() {
                 let columns = self.columns(i);
-                let c = &mut c[self.c.index(repetition[0], i, 0)..][..columns];
-                for (c, sum) in c.iter_mut().zip(sums) {
+                let first = self.c.index(repetition[0], i, columns.start);
+                let c = &mut c[first..][..columns.len()];
+                for (c, sum) in c.iter_mut().zip(&sums[columns]) {
                     let before = if self.accumulate { f64::from(*c) } else { 0.0 };
                     *c = (before + f64::from(self.factor) * sum) as f32;
                 }

@@ -63,8 +63,8 @@ fn products() -> Vec<MatmulTrain> {
 }
 
 /// Scores, values and the gradient of keys: two sequences of 256 tokens, rows of 256 with two query heads of 64, one key
-/// and one value.
-fn attention() -> [MatmulTrain; 3] {
+/// and one value; all that is before a token, and a window of one block.
+fn attention() -> [MatmulTrain; 6] {
     let heads = |offset, head_stride, sequence_stride| MatrixView {
         offset,
         stride: 256,
@@ -83,11 +83,13 @@ fn attention() -> [MatmulTrain; 3] {
     };
     let values = [weights, k.transposed(), q];
     let keys = [weights.transposed(), q.transposed(), q];
-    [
+    let all = [
         product(Causal::Result, 2, [256, 256, 64], [q, k, weights]),
         product(Causal::Lower, 2, [256, 64, 256], values),
         product(Causal::Upper, 1, [256, 64, 256], keys),
-    ]
+    ];
+    let [scores, values, keys] = all.map(|op| MatmulTrain { window: 1, ..op });
+    [all[0], all[1], all[2], scores, values, keys]
 }
 
 /// The three forms at 4096^3, in f16 and from f32, and two of them for narrow models beside the next multiples of 128.

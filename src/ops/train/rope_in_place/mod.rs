@@ -1,13 +1,14 @@
 //! Rotary embedding of whole sequences in place, forward and backward.
 
+use crate::ops::attention::{Pairs, Rotation};
 use crate::ops::*;
 
 mod cases;
 
-/// Rotates the pairs `(j, j + head_dim / 2)` of the first `rotated` heads of every token by the angle of the
-/// token's position, or by the negative angle: the gradient of a rotation is the inverse rotation.
+/// Rotates the first `rotated` heads of every token by the angles of the token's position, or by the negative angle: the
+/// gradient of a rotation is the inverse rotation.
 ///
-/// Bindings: `table` [length, head_dim / 2, 2] f32 of (cos, sin); `x` [tokens, heads, head_dim] f32, in place. Token
+/// Bindings: `table` [length, rotation.width / 2, 2] f32 of (cos, sin); `x` [tokens, heads, head_dim] f32, in place. Token
 /// `i` is at position `i % length` of its sequence.
 #[derive(Debug, Clone)]
 pub struct RopeInPlace {
@@ -19,6 +20,8 @@ pub struct RopeInPlace {
     pub rotated: usize,
     /// Values per head; even.
     pub head_dim: usize,
+    /// Which values of a head are rotated, and by what pairs; some are.
+    pub rotation: Rotation,
     /// Tokens of one sequence.
     pub length: usize,
     /// Rotate by the negative angle.
@@ -32,6 +35,7 @@ params! {
         heads: u32,
         rotated: u32,
         head_dim: u32,
+        width: u32,
         length: u32,
         sign: f32,
     }
@@ -53,8 +57,14 @@ impl Op for RopeInPlace {
 
     fn shape(&self) -> String {
         format!(
-            "tokens={},heads={},rotated={},head_dim={},length={},inverse={}",
-            self.tokens, self.heads, self.rotated, self.head_dim, self.length, self.inverse
+            "tokens={},heads={},rotated={},head_dim={},length={},inverse={}{}",
+            self.tokens,
+            self.heads,
+            self.rotated,
+            self.head_dim,
+            self.length,
+            self.inverse,
+            self.rotation.suffix(self.head_dim)
         )
     }
 
@@ -64,24 +74,30 @@ impl Op for RopeInPlace {
             heads: self.heads as u32,
             rotated: self.rotated as u32,
             head_dim: self.head_dim as u32,
+            width: self.rotation.width as u32,
             length: self.length as u32,
             sign: self.sign(),
         }
     }
 
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        let neighbours = self.rotation.pairs == Pairs::Neighbours;
+        vec![("NEIGHBOURS", u32::from(neighbours).into())]
+    }
+
     fn grid(&self) -> Grid {
-        Grid::element_wise(self.tokens * self.rotated * self.head_dim / 2)
+        Grid::element_wise(self.tokens * self.rotated * self.rotation.width / 2)
     }
 
     fn lengths(&self) -> Vec<usize> {
         vec![
-            self.length.min(self.tokens) * self.head_dim,
+            self.length.min(self.tokens) * self.rotation.width,
             self.tokens * self.heads * self.head_dim,
         ]
     }
 
     fn cost(&self) -> Cost {
-        let n = (self.tokens * self.rotated * self.head_dim) as f64;
+        let n = (self.tokens * self.rotated * self.rotation.width) as f64;
         Cost {
             bytes: 8.0 * n,
             ops: 3.0 * n,
@@ -90,18 +106,12 @@ impl Op for RopeInPlace {
 
     fn reference(&self, b: &mut Bindings<'_>) {
         let (table, x): (&[f32], &mut [f32]) = (b.read(0), b.write(1));
-        let (d, half) = (self.head_dim, self.head_dim / 2);
+        let (d, width) = (self.head_dim, self.rotation.width);
         let tokens = x.chunks_exact_mut(self.heads * d).take(self.tokens);
         for (i, token) in tokens.enumerate() {
-            let angles = &table[i % self.length * d..][..d];
+            let angles = &table[i % self.length * width..][..width];
             for head in token.chunks_exact_mut(d).take(self.rotated) {
-                for j in 0..half {
-                    let cos = f64::from(angles[2 * j]);
-                    let sin = f64::from(self.sign() * angles[2 * j + 1]);
-                    let (a, b) = (f64::from(head[j]), f64::from(head[j + half]));
-                    head[j] = (a * cos - b * sin) as f32;
-                    head[j + half] = (b * cos + a * sin) as f32;
-                }
+                self.rotation.rotate(head, angles, self.sign().into());
             }
         }
     }

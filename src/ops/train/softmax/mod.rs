@@ -5,8 +5,8 @@ use crate::ops::*;
 
 mod cases;
 
-/// Attention weights: each row of scores, scaled by `head_dim^-1/2`, becomes its softmax over the positions up to
-/// its own, and 0 beyond.
+/// Attention weights: each row of scores, multiplied by `scale` and capped, becomes its softmax over the positions that it
+/// sees, and 0 elsewhere.
 ///
 /// Binding: `x` [batch, tokens, stride] f32, in place.
 #[derive(Debug, Clone)]
@@ -17,6 +17,7 @@ impl Op for Softmax {
     const SHADERS: &'static [Shader] = &[shader!(
         Features::NONE,
         train / "softmax",
+        "softcap",
         "reduce",
         "reduce_max"
     )];
@@ -33,6 +34,10 @@ impl Op for Softmax {
         self.0.params()
     }
 
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        self.0.overrides()
+    }
+
     fn grid(&self) -> Grid {
         self.0.grid()
     }
@@ -47,35 +52,41 @@ impl Op for Softmax {
 
     fn reference(&self, b: &mut Bindings<'_>) {
         let x: &mut [f32] = b.write(0);
-        let s = &self.0;
-        for (i, row) in x
-            .chunks_exact_mut(s.stride)
-            .take(s.batch * s.tokens)
-            .enumerate()
-        {
-            let seen = i % s.tokens + 1;
-            let scaled: Vec<f64> = row[..seen]
-                .iter()
-                .map(|&v| f64::from(v) * s.scale())
-                .collect();
-            let top = scaled.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            let total: f64 = scaled.iter().map(|v| (v - top).exp()).sum();
-            row[..s.tokens].fill(0.0);
-            for (weight, v) in row.iter_mut().zip(scaled) {
+        let (s, cap) = (&self.0, f64::from(self.0.softcap));
+        for (i, (row, behind)) in s.rows(x) {
+            let seen = s.seen(i);
+            let score = |v: &f32| match f64::from(*v) * f64::from(s.scale) {
+                score if cap > 0.0 => cap * (score / cap).tanh(),
+                score => score,
+            };
+            let scores: Vec<f64> = row[seen.clone()].iter().map(score).collect();
+            let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let total: f64 = scores.iter().map(|v| (v - top).exp()).sum();
+            row.fill(0.0);
+            for (weight, v) in row[seen].iter_mut().zip(scores) {
                 *weight = ((v - top).exp() / total) as f32;
+            }
+            if cap > 0.0 {
+                behind[0] = (top + total.ln()) as f32;
             }
         }
     }
 
     fn host(&self, b: &mut Bindings<'_>) {
         let x: &mut [f32] = b.write(0);
-        let (s, scale) = (&self.0, self.0.scale() as f32);
-        let rows = x.chunks_exact_mut(s.stride).take(s.batch * s.tokens);
-        let rows = rows.enumerate().collect();
-        cpu::each_worth(rows, 2 * s.tokens, |(i, row): (usize, &mut [f32])| {
-            let (seen, hidden) = row[..s.tokens].split_at_mut(i % s.tokens + 1);
-            hidden.fill(0.0);
-            cpu::softmax(scale, seen);
+        let s = &self.0;
+        let rows = s.rows(x).collect();
+        cpu::each_worth(rows, 2 * s.tokens, |(i, (row, behind))| {
+            let seen = s.seen(i);
+            row[..seen.start].fill(0.0);
+            row[seen.end..].fill(0.0);
+            let row = &mut row[seen];
+            if s.softcap > 0.0 {
+                cpu::soft_capped(s.scale, s.softcap, row);
+                behind[0] = cpu::softmax(1.0, row);
+            } else {
+                cpu::softmax(s.scale, row);
+            }
         });
     }
 

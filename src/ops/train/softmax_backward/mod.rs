@@ -5,10 +5,11 @@ use crate::ops::*;
 
 mod cases;
 
-/// Gradient of [`Softmax`](super::Softmax): `d_x = scale * y * (d_y - sum(y * d_y))` per row, 0 beyond the row's own position.
+/// Gradient of [`Softmax`](super::Softmax): `d_x = slope * y * (d_y - sum(y * d_y))` per row, 0 where a row does not see; the
+/// slope is `scale`, or `scale * (1 - tanh^2)` where scores are capped.
 ///
-/// Bindings: `y` [batch, tokens, stride] f32, the weights; `d_y` the same, in place: it becomes the gradient of the
-/// scores. Values of both that lie beyond a row's own position are not read.
+/// Bindings: `y` [batch, tokens, stride] f32, the weights, and the logarithm of their sum where [`Scores`] have it; `d_y` the
+/// same, in place: it becomes the gradient of the scores. Values of both that a row does not see are not read.
 #[derive(Debug, Clone)]
 pub struct SoftmaxBackward(pub Scores);
 
@@ -32,6 +33,10 @@ impl Op for SoftmaxBackward {
         self.0.params()
     }
 
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        self.0.overrides()
+    }
+
     fn grid(&self) -> Grid {
         self.0.grid()
     }
@@ -47,35 +52,40 @@ impl Op for SoftmaxBackward {
     fn reference(&self, b: &mut Bindings<'_>) {
         let (y, d): (&[f32], &mut [f32]) = (b.read(0), b.write(1));
         let s = &self.0;
-        let rows = y.chunks_exact(s.stride).zip(d.chunks_exact_mut(s.stride));
-        for (i, (y, d)) in rows.take(s.batch * s.tokens).enumerate() {
-            let seen = i % s.tokens + 1;
-            let pairs = y[..seen].iter().zip(&d[..seen]);
+        for (y, (i, (d, _))) in y.chunks_exact(s.stride).zip(s.rows(d)) {
+            let seen = s.seen(i);
+            let pairs = y[seen.clone()].iter().zip(&d[seen.clone()]);
             let mean: f64 = pairs.map(|(&y, &d)| f64::from(y) * f64::from(d)).sum();
             for j in 0..s.tokens {
-                let gradient = s.scale() * f64::from(y[j]) * (f64::from(d[j]) - mean);
-                d[j] = if j < seen { gradient as f32 } else { 0.0 };
+                let weight = f64::from(y[j]);
+                let gradient = s.slope(weight, y) * weight * (f64::from(d[j]) - mean);
+                d[j] = if seen.contains(&j) {
+                    gradient as f32
+                } else {
+                    0.0
+                };
             }
         }
     }
 
     fn host(&self, b: &mut Bindings<'_>) {
         let (y, d): (&[f32], &mut [f32]) = (b.read(0), b.write(1));
-        let (s, scale) = (&self.0, self.0.scale() as f32);
-        let rows = y.chunks_exact(s.stride).zip(d.chunks_exact_mut(s.stride));
-        let rows = rows.take(s.batch * s.tokens).enumerate().collect();
-        cpu::each_worth(
-            rows,
-            s.tokens / 2,
-            |(i, (y, d)): (usize, (&[f32], &mut [f32]))| {
-                let (seen, hidden) = d[..s.tokens].split_at_mut(i % s.tokens + 1);
-                hidden.fill(0.0);
-                let mean = cpu::dot(&y[..seen.len()], seen);
-                for (d, y) in seen.iter_mut().zip(y) {
-                    *d = scale * y * (*d - mean);
-                }
-            },
-        );
+        let s = &self.0;
+        let rows = y.chunks_exact(s.stride).zip(s.rows(d)).collect();
+        cpu::each_worth(rows, s.tokens / 2, |(y, (i, (d, _)))| {
+            let seen = s.seen(i);
+            d[..seen.start].fill(0.0);
+            d[seen.end..].fill(0.0);
+            let (weights, d) = (&y[seen.clone()], &mut d[seen]);
+            let mean = cpu::dot(weights, d);
+            for (d, &weight) in d.iter_mut().zip(weights) {
+                let slope = match s.softcap > 0.0 {
+                    true => s.slope(weight.into(), y) as f32,
+                    false => s.scale,
+                };
+                *d = slope * weight * (*d - mean);
+            }
+        });
     }
 
     fn cases() -> Vec<Case<Self>> {

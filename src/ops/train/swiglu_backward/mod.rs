@@ -1,11 +1,13 @@
 //! Gradient of the gated activation.
 
+use crate::ops::activation::{GELU, GELU_CUBE, gelu_constant};
 use crate::ops::*;
 
 mod cases;
 
 /// Gradient of [`SwiGlu`](crate::ops::activation::SwiGlu): `d_gate = d_y * up * s * (1 + gate * (1 - s))` and
-/// `d_up = d_y * gate * s` with `s = 1 / (1 + exp(-gate))`. They overwrite gate and up.
+/// `d_up = d_y * gate * s` with `s = 1 / (1 + exp(-gate))`; with GELU `s = 1 / (1 + exp(-t))` and `d_gate = d_y * up * s * (1 + gate *
+/// t' * (1 - s))`. They overwrite gate and up.
 ///
 /// Bindings: `d_y` [tokens, n] f32; `x` [tokens, 2 n] f32, a row being `[gate | up]`, becomes their gradient.
 #[derive(Debug, Clone)]
@@ -14,6 +16,8 @@ pub struct SwigluBackward {
     pub tokens: usize,
     /// Values of the gate.
     pub n: usize,
+    /// Whether the gate goes through GELU instead of SiLU.
+    pub gelu: bool,
 }
 
 params! {
@@ -29,7 +33,8 @@ impl Op for SwigluBackward {
     const SHADERS: &'static [Shader] = &[shader!(
         Features::NONE,
         train / "swiglu_backward",
-        "sigmoid"
+        "sigmoid",
+        "gelu"
     )];
     const BINDINGS: &'static [Binding] = &[read("d_y", Elem::F32), write("x", Elem::F32)];
     // exp may be off by 3 + 2 * |g| ULP, but where that is much, exp(-|g|) is too small to matter
@@ -37,7 +42,8 @@ impl Op for SwigluBackward {
     type Params = SwigluBackwardParams;
 
     fn shape(&self) -> String {
-        format!("tokens={},n={}", self.tokens, self.n)
+        let gelu = if self.gelu { ",gelu=1" } else { "" };
+        format!("tokens={},n={}{gelu}", self.tokens, self.n)
     }
 
     fn params(&self) -> SwigluBackwardParams {
@@ -45,6 +51,10 @@ impl Op for SwigluBackward {
             tokens: self.tokens as u32,
             n: self.n as u32,
         }
+    }
+
+    fn overrides(&self) -> Vec<(&'static str, f64)> {
+        gelu_constant(self.gelu)
     }
 
     fn grid(&self) -> Grid {
@@ -70,10 +80,17 @@ impl Op for SwigluBackward {
             let (gate, up) = x.split_at_mut(self.n);
             for ((gate, up), &d) in gate.iter_mut().zip(up).zip(d_y) {
                 let (g, u, d) = (f64::from(*gate), f64::from(*up), f64::from(d));
-                let s = 1.0 / (1.0 + (-g).exp());
+                let (t, slope) = match self.gelu {
+                    true => (
+                        GELU * (g + GELU_CUBE * g * g * g),
+                        GELU * (1.0 + 3.0 * GELU_CUBE * g * g),
+                    ),
+                    false => (g, 1.0),
+                };
+                let s = 1.0 / (1.0 + (-t).exp());
                 // 1 - s without losing its digits
-                let rest = 1.0 / (1.0 + g.exp());
-                *gate = (d * u * s * (1.0 + g * rest)) as f32;
+                let rest = 1.0 / (1.0 + t.exp());
+                *gate = (d * u * s * (1.0 + g * slope * rest)) as f32;
                 *up = (d * g * s) as f32;
             }
         }
@@ -85,7 +102,7 @@ impl Op for SwigluBackward {
         let rows: Vec<_> = rows.take(self.tokens).collect();
         cpu::each_worth(rows, 2 * self.n, |(x, d_y)| {
             let (gate, up) = x.split_at_mut(self.n);
-            cpu::gated_backward(d_y, gate, up);
+            cpu::gated_backward(d_y, gate, up, self.gelu);
         });
     }
 

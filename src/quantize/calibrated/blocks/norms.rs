@@ -1,17 +1,17 @@
-//! Norms that blocks were trained with, as bits, on their way to the files of finished layers and back.
+//! Norms and biases that blocks were trained with, as bits, on their way to the files of finished layers and back.
 
 use crate::backend::{Device, block_on};
 use crate::error::{Error, Result};
 use crate::train::step::{Kind, Parameter, Part, Trainer};
 
-/// Norms by their names.
+/// Norms and biases by their names.
 pub(super) type Norms = Vec<(String, Vec<u32>)>;
 
-/// The norms of a trainer whose names begin so, as bits.
+/// The norms and biases of a trainer whose names begin so, as bits.
 pub(super) fn read(device: &Device, trainer: &Trainer<&Device>, begin: &str) -> Result<Norms> {
     let mut all = Vec::new();
     for (i, p) in trainer.parameters().iter().enumerate() {
-        if p.kind != Kind::Norm || !p.name.starts_with(begin) {
+        if !matches!(p.kind, Kind::Norm | Kind::Bias) || !p.name.starts_with(begin) {
             continue;
         }
         let values = block_on(device, trainer.read(Part::Master, i))?;

@@ -1,0 +1,90 @@
+// What attention by cooperative matrices brings into workgroup memory. The kernel declares `qkv`, `k_cache`, `v_cache`,
+// `tile`, `weights` and their pitches, HEAD, SHARE, TOKENS, VALUES, WIDTH and, in its parameters, `position`, `tokens`,
+// `base`, `heads`, `kv_heads`, `offset` and `scale`.
+// Requires: k_cache, p, quad, qkv, tile, v_cache, weights, HEAD, PITCH, PPITCH, SHARE, VALUES, WIDTH
+// Provides: coop_stage_fetch, coop_stage_keys, coop_stage_queries, coop_stage_values
+
+// Keys or values that an invocation stages: eight each of positions as many apart as the workgroup has at once, which are 32,
+// 16 or 8, so that as many of them are used as make 32.
+struct Eights {
+    a: vec4<u32>,
+    b: vec4<u32>,
+    c: vec4<u32>,
+    d: vec4<u32>,
+}
+
+struct Staged {
+    k: Eights,
+    v: Eights,
+}
+
+// where in a cache the eight of position `t` lie; beyond the last position that is seen they are the last one again
+fn coop_stage_place(t: u32, kv: u32, index: u32) -> u32 {
+    let pieces = HEAD / 8u;
+    let last = p.position + p.tokens - 1u;
+    return ((p.base + min(t, last)) * p.kv_heads + kv) * pieces + index % pieces;
+}
+
+// those of the positions from `start` on
+fn coop_stage_fetch(start: u32, kv: u32, index: u32) -> Staged {
+    let pieces = HEAD / 8u;
+    let step = WIDTH / pieces;
+    let t = start + index / pieces;
+    let a = coop_stage_place(t, kv, index);
+    let b = coop_stage_place(t + step, kv, index);
+    if SHARE == 1u {
+        let none = vec4(0u);
+        return Staged(Eights(k_cache[a], k_cache[b], none, none), Eights(v_cache[a], v_cache[b], none, none));
+    }
+    let c = coop_stage_place(t + 2u * step, kv, index);
+    let d = coop_stage_place(t + 3u * step, kv, index);
+    return Staged(
+        Eights(k_cache[a], k_cache[b], k_cache[c], k_cache[d]),
+        Eights(v_cache[a], v_cache[b], v_cache[c], v_cache[d]),
+    );
+}
+
+fn coop_stage_put(dst: u32, v: vec4<u32>) {
+    tile[dst] = quad(v.x, v.y);
+    tile[dst + 1u] = quad(v.z, v.w);
+}
+
+fn coop_stage_eights(s: Eights, dst: u32) {
+    let step = WIDTH / (HEAD / 8u) * PITCH;
+    coop_stage_put(dst, s.a);
+    if HEAD > 64u {
+        coop_stage_put(dst + step, s.b);
+    }
+    if HEAD > 128u {
+        coop_stage_put(dst + 2u * step, s.c);
+        coop_stage_put(dst + 3u * step, s.d);
+    }
+}
+
+// stages keys, and with them their values unless these are to take their place
+fn coop_stage_keys(s: Staged, index: u32) {
+    let dst = index / (HEAD / 8u) * PITCH + index % (HEAD / 8u) * 2u;
+    coop_stage_eights(s.k, dst);
+    if SHARE == 1u {
+        coop_stage_eights(s.v, dst + VALUES);
+    }
+}
+
+// stages values in the place of keys that are used up
+fn coop_stage_values(s: Staged, index: u32) {
+    if SHARE == 2u {
+        coop_stage_eights(s.v, index / (HEAD / 8u) * PITCH + index % (HEAD / 8u) * 2u);
+    }
+}
+
+// writes 32 columns of every subgroup's queries, scaled, to where its weights will lie later
+fn coop_stage_queries(first: u32, head: u32, index: u32, column: u32) {
+    workgroupBarrier();
+    for (var i = index; i < 1024u; i += WIDTH) {
+        let subgroup = i / 128u;
+        let token = min(first + subgroup / SHARE * 16u + i / 8u % 16u, p.tokens - 1u);
+        let begin = ((p.offset + token) * (p.heads + 2u * p.kv_heads) + head) * HEAD + subgroup % SHARE * 128u;
+        weights[i / 8u * PPITCH + i % 8u] = vec4<f16>(qkv[(begin + column) / 4u + i % 8u] * p.scale);
+    }
+    workgroupBarrier();
+}

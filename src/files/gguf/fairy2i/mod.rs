@@ -1,0 +1,29 @@
+//! Two-bit complex models as the GGUF files of Fairy2i's authors hold them: executed as they are, codes and scales
+//! unchanged.
+//!
+//! Their container is llama.cpp's with element types of its own. A linear layer is the widely-linear pair U and W of this
+//! crate; codes are numbered 0 to 3 for -1, +1, -i and +i, each times the real or the imaginary scale of its stage. There
+//! are three layouts: codes and scales apart, in tiles of 64 x 64 (schema 2 and later); blocks of 64 columns with the
+//! scales of their tile (schema 1); blocks of 256 columns with the scales of the whole matrix (older files).
+
+mod config;
+mod layout;
+mod weights;
+
+pub(super) use config::{ARCHITECTURE, config};
+pub(super) use layout::bundled;
+pub(super) use weights::Phases;
+
+/// Rows and columns of a tile.
+const TILE: usize = 64;
+
+/// How the codes of a file lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    /// In tiles, apart from the scales.
+    Bundles,
+    /// In blocks of 64 columns, each with the scales of its tile.
+    Tiles,
+    /// In blocks of 256 columns, each with the scales of the matrix, or none where a row is padding.
+    Rows,
+}
