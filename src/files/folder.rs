@@ -111,7 +111,7 @@ impl Folder {
         }
         problems.extend(strangers(&shards));
         problems.extend(folder.bad_scales());
-        report(source, problems)?;
+        report(source.name(), problems)?;
         Ok((folder, notes))
     }
 
@@ -231,7 +231,8 @@ fn shape(shape: &[usize]) -> String {
     show(&format!("{shape:?}"))
 }
 
-fn report(source: &Source, mut problems: Vec<String>) -> Result<()> {
+/// Refuses the tensors of a model, if anything is wrong with them.
+pub(super) fn report(name: &str, mut problems: Vec<String>) -> Result<()> {
     if problems.is_empty() {
         return Ok(());
     }
@@ -241,7 +242,7 @@ fn report(source: &Source, mut problems: Vec<String>) -> Result<()> {
         problems.push(format!("and {more} more"));
     }
     Err(Error::Tensors {
-        file: show(source.name()),
+        file: show(name),
         problems,
     })
 }

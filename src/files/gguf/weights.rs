@@ -6,16 +6,14 @@ use super::families::Family;
 use super::names::{self, Change, Place};
 use super::shards::Shards;
 use super::types::BlockType;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::files::folder::report;
 use crate::files::json::show;
 use crate::files::packed::little_endian;
 use crate::files::plan;
 use crate::model::{Config, Dtype, Recipe, Tensor, Weights};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Problems listed one by one; a hostile file could hold millions.
-const MOST_PROBLEMS: usize = 2000;
 
 /// The tensors of a model, by the names that Hugging Face's checkpoints give them.
 pub(super) struct Dense {
@@ -62,15 +60,7 @@ impl Dense {
         let strange = |name: &&str| !used.contains(*name) && !names::is_factor(name);
         let strangers = shards.names().filter(strange);
         problems.extend(strangers.map(|n| format!("`{}` is not a tensor of this model", show(n))));
-        if !problems.is_empty() {
-            if problems.len() > MOST_PROBLEMS {
-                let more = problems.len() - MOST_PROBLEMS;
-                problems.truncate(MOST_PROBLEMS);
-                problems.push(format!("and {more} more"));
-            }
-            let file = file.to_owned();
-            return Err(Error::Tensors { file, problems });
-        }
+        report(file, problems)?;
         Ok(Self { shards, tensors })
     }
 

@@ -2,8 +2,8 @@
 //! `W conj(x)`, every stack reads through a norm, and the gate is a squared ReLU.
 
 use super::llama::PLAIN;
-use super::parts::{hidden, intermediate, norm, unbiased};
-use super::{Biased, Blueprint, Config, Fields, Input, Layer, Names, Output, Stack};
+use super::parts::{down, gateup, hidden, intermediate, norm, o, qkv, unbiased};
+use super::{Biased, Blueprint, Config, Fields, Layer, Names, Stack};
 use crate::model::Form;
 use crate::ops::activation::Gate;
 
@@ -39,47 +39,29 @@ pub static IFAIRY: Blueprint = Blueprint {
     ],
     stacks: &[
         Stack {
-            name: "qkv",
-            input: Input::Residual,
-            norm: Some(0),
-            after: None,
-            inputs: hidden,
             layers: &[
                 layer("q", "self_attn.q_proj", Config::queries),
                 layer("k", "self_attn.k_proj", Config::keys),
                 layer("v", "self_attn.v_proj", Config::keys),
             ],
-            output: Output::Attention,
+            ..qkv(Some(0))
         },
         Stack {
-            name: "o",
-            input: Input::Attention,
             norm: Some(1),
-            after: None,
-            inputs: Config::queries,
             layers: &[layer("o", "self_attn.o_proj", hidden)],
-            output: Output::Residual,
+            ..o(None)
         },
         Stack {
-            name: "gateup",
-            input: Input::Residual,
-            norm: Some(2),
-            after: None,
-            inputs: hidden,
             layers: &[
                 layer("gate", "mlp.gate_proj", intermediate),
                 layer("up", "mlp.up_proj", intermediate),
             ],
-            output: Output::Gated,
+            ..gateup(Some(2))
         },
         Stack {
-            name: "down",
-            input: Input::Activation,
             norm: Some(3),
-            after: None,
-            inputs: intermediate,
             layers: &[layer("down", "mlp.down_proj", hidden)],
-            output: Output::Residual,
+            ..down(None)
         },
     ],
     ..PLAIN

@@ -309,9 +309,4 @@ impl Stack {
             .map(|layer| (layer.outputs)(config))
             .sum()
     }
-
-    /// Whether any of its layers has a bias.
-    pub fn biased(&self, config: &Config) -> bool {
-        self.layers.iter().any(|layer| (layer.bias)(config))
-    }
 }

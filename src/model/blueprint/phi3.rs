@@ -2,8 +2,8 @@
 //! may be rotated.
 
 use super::llama::PLAIN;
-use super::parts::{down, hidden, intermediate, layer, o, unbiased};
-use super::{Biased, Blueprint, Config, Fields, Input, Output, Stack, Windows};
+use super::parts::{down, gateup, intermediate, layer, o, qkv, unbiased};
+use super::{Biased, Blueprint, Config, Fields, Stack, Windows};
 
 /// The family.
 pub(super) static PHI3: Blueprint = Blueprint {
@@ -11,23 +11,13 @@ pub(super) static PHI3: Blueprint = Blueprint {
     norm_eps: 1e-5,
     stacks: &[
         Stack {
-            name: "qkv",
-            input: Input::Residual,
-            norm: Some(0),
-            after: None,
-            inputs: hidden,
             layers: &[layer("qkv", "self_attn.qkv_proj", all_heads, unbiased)],
-            output: Output::Attention,
+            ..qkv(Some(0))
         },
         o(None),
         Stack {
-            name: "gateup",
-            input: Input::Residual,
-            norm: Some(1),
-            after: None,
-            inputs: hidden,
             layers: &[layer("gateup", "mlp.gate_up_proj", pairs, unbiased)],
-            output: Output::Gated,
+            ..gateup(Some(1))
         },
         down(None),
     ],

@@ -80,22 +80,22 @@ struct Choices {
 impl Choices {
     /// From the ids and the weights (as bits) that a router gives each token.
     fn new(ids: &[u32], weights: &[u32], experts: &Experts) -> Self {
+        let chosen = ids.iter().zip(weights).enumerate();
+        let mut all: Vec<(usize, u32, u32)> = chosen
+            .map(|(i, (&id, &weight))| (id as usize, (i / experts.chosen) as u32, weight))
+            .filter(|&(e, ..)| e < experts.count)
+            .collect();
+        all.sort_by_key(|&(e, token, _)| (e, token));
         // Where no device has chosen, because kernels are only being collected, all ids are equal.
-        let again = |i: usize| ids[i / experts.chosen * experts.chosen..i].contains(&ids[i]);
-        let of = |e: usize| {
-            let chosen = ids.iter().zip(weights).enumerate();
-            let own = chosen.filter(move |&(i, (&id, _))| id as usize == e && !again(i));
-            own.map(|(i, (_, &weight))| ((i / experts.chosen) as u32, weight))
-        };
-        let (mut runs, mut all) = (Vec::new(), Vec::with_capacity(ids.len()));
-        for e in 0..experts.count {
-            let begin = all.len();
-            all.extend(of(e));
-            if all.len() > begin {
-                runs.push((e, begin, all.len()));
-            }
+        all.dedup_by_key(|&mut (e, token, _)| (e, token));
+        let (mut runs, mut begin) = (Vec::new(), 0);
+        for run in all.chunk_by(|a, b| a.0 == b.0) {
+            let end = begin + run.len();
+            runs.push((run[0].0, begin, end));
+            begin = end;
         }
-        let (tokens, weights) = all.into_iter().unzip();
+        let lists = all.iter().map(|&(_, token, weight)| (token, weight));
+        let (tokens, weights) = lists.unzip();
         Self {
             runs,
             tokens,
