@@ -38,8 +38,12 @@ if [ "$bytes" -gt "$MOST_PACKED" ]; then
     echo "error: the packed crate has more than $MOST_PACKED bytes: see \`cargo package --list\` and \`exclude\` in Cargo.toml"
     exit 1
 fi
+# What is left behind is removed and ended however this script ends. Its own status must stay: under `set -e` a trap whose
+# `kill` finds no process any more would turn a success into a failure.
 unpacked=$(mktemp -d)
-trap 'rm -rf "$unpacked"' EXIT
+clients=$(mktemp -d)
+server=
+trap '[ -z "$server" ] || kill "$server" 2>/dev/null || true; rm -rf "$unpacked" "$clients"' EXIT
 tar -xzf "$packed" -C "$unpacked"
 crate=$(echo "$unpacked"/*/Cargo.toml)
 
@@ -64,13 +68,10 @@ else
 fi
 
 step "the official Python client against \`serve\`"
-clients=$(mktemp -d)
-trap 'rm -rf "$unpacked" "$clients"' EXIT
 if python3 -m venv "$clients" 2>/dev/null && timeout 120 "$clients/bin/pip" install --quiet openai >/dev/null 2>&1; then
     cargo build --release
     "$target/release/fairy2i-gpu" serve --device cpu --port 0 --api-key sesame 2>"$clients/log" &
     server=$!
-    trap 'kill "$server" 2>/dev/null; rm -rf "$unpacked" "$clients"' EXIT
     until grep -q '^listening on ' "$clients/log"; do
         kill -0 "$server"
         sleep 0.2
@@ -79,6 +80,7 @@ if python3 -m venv "$clients" 2>/dev/null && timeout 120 "$clients/bin/pip" inst
     timeout 300 "$clients/bin/python" tools/openai_client.py "$url/v1" --key sesame
     kill "$server"
     wait "$server"
+    server=
 else
     echo "NOT CHECKED: the package \`openai\` cannot be installed here"
 fi
