@@ -77,7 +77,7 @@ pub enum Error {
         hint: String,
     },
     /// What is to be written is there already, and stays as it is.
-    #[error("{path} {what}; choose another folder")]
+    #[error("{path} {what}; choose another place")]
     Occupied {
         /// The path.
         path: String,

@@ -169,6 +169,7 @@ async fn logits<B: Backend>(backend: &B, folder: &Path) -> Result<Vec<f32>> {
         context: 32,
         batch: 16,
         kv: None,
+        swa_full: false,
         exact: false,
     };
     let weights = &*opened.weights;

@@ -7,6 +7,8 @@ mod scheduler;
 mod scores;
 #[path = "model/together.rs"]
 mod together;
+#[path = "model/windows.rs"]
+mod windows;
 
 use common::{Device, devices};
 use fairy2i_gpu::backend::{
@@ -35,6 +37,7 @@ fn options(method: Method, granularity: Granularity, activations: Activations) -
         context: 64,
         batch: 16,
         kv: None,
+        swa_full: false,
         exact: false,
     }
 }

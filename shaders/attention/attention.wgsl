@@ -9,7 +9,7 @@ struct Params {
     heads: u32,
     kv_heads: u32,
     head_dim: u32, // even, at most 256
-    capacity: u32, // positions of a slot
+    capacity: u32, // positions of a slot, which is a ring
     scale: f32,
     window: u32,   // positions that a token sees at most
     out_pitch: u32, // of out, in pairs: from head to head
@@ -29,6 +29,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> out: array<vec2<f32>>;
 
 override SOFTCAP: f32; // of scores; 0: none
+override RING: bool;   // some position lies beyond the capacity
 
 @compute @workgroup_size(WIDTH)
 fn attention(

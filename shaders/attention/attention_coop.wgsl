@@ -18,7 +18,8 @@ struct Params {
     scale: f32,    // of scores, times log2(e)
     out_pitch: u32, // of out, in vec4s: from head to head
     out_gap: u32,   // and between the halves of a head
-    base: u32,     // cache row of the slot's position 0
+    base: u32,     // first cache row of the slot
+    capacity: u32, // positions of the slot, which is a ring
     offset: u32,   // row of qkv and out that holds token 0
 }
 
@@ -31,6 +32,7 @@ struct Params {
 override HEAD: u32;      // 64, 128 or 256
 override WINDOWED: bool; // some token does not see all positions up to its own
 override SOFTCAP: f32;   // of scores, times log2(e); 0: none
+override RING: bool;     // some position lies beyond the capacity
 
 override SHARE = HEAD / 129u + 1u; // subgroups that share their tokens: 2 of heads of 256 values
 override TOKENS = 128u / SHARE;
@@ -75,7 +77,8 @@ fn attention_coop(
     let hidden = select(0u, known - min(known, p.window), WINDOWED);
     let begin = select(0u, p.position + first + 1u - min(p.position + first + 1u, p.window), WINDOWED);
     let end = p.position + min(first + TOKENS, p.tokens);
-    var staged = coop_stage_fetch(begin, kv, index);
+    let lap = ring_lap(begin);
+    var staged = coop_stage_fetch(begin, lap, kv, index);
     var q = coop_scores_queries(first, head, index);
     var o: Sums;
     var total = 0.0;
@@ -85,7 +88,7 @@ fn attention_coop(
         coop_stage_keys(staged, index);
         workgroupBarrier();
         let values = staged;
-        staged = coop_stage_fetch(start + KEYS, kv, index);
+        staged = coop_stage_fetch(start + KEYS, lap, kv, index);
         coop_scores_tile(&q, mine, side * 32u);
         workgroupBarrier();
         coop_stage_values(values, index);

@@ -10,7 +10,7 @@ struct Params {
     heads: u32,
     kv_heads: u32,
     head_dim: u32, // even, at most 256
-    capacity: u32, // positions of a slot
+    capacity: u32, // positions of a slot, which is a ring
     scale: f32,
     window: u32,   // positions that a token sees at most
     offset: u32,   // row of qkv that holds token 0
@@ -31,6 +31,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> partials: array<vec2<f32>>;
 
 override SOFTCAP: f32; // of scores; 0: none
+override RING: bool;   // some position lies beyond the capacity
 
 // Positions of a range of a token that sees `seen` of them. Tokens of several sequences are cut each by its own position,
 // so that the sums of a sequence are rounded as they are without the others.

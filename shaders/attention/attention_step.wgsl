@@ -9,7 +9,7 @@
 struct Params {
     heads: u32,
     kv_heads: u32,
-    capacity: u32, // positions of a slot
+    capacity: u32, // positions of a slot, which is a ring
     scale: f32,
     eps: f32,      // of the norms
     window: u32,   // positions that a token sees at most
@@ -41,6 +41,7 @@ override ROTATED: u32;     // rotated values of a head / 8; 0: none
 override NEIGHBOURS: bool; // pairs are values 2 j and 2 j + 1, not values half of those rotated apart
 override NORMED: bool;     // heads are normalized
 override SOFTCAP: f32;     // of scores; 0: none
+override RING: bool;       // some position lies beyond the capacity
 override EARLY: u32; // 1: everything that precedes the first position is requested together, which takes registers
 const WIDTH = 256u;
 const LEAST = -3e38;
@@ -107,12 +108,11 @@ fn attention_step(
         return;
     }
     let lane = min(index % TEAM, LANES - 1u);
-    let team = index / TEAM;
     let kv = head / (p.heads / p.kv_heads);
     let base = (wg.z + p.offset) * (p.heads + 2u * p.kv_heads);
     let place = row_table_place(wg.z);
-    let slot_row = place.x * p.capacity;
     let before = min(place.y, p.window - 1u);
+    let slot = vec2(place.x * p.capacity, ring_lap(place.y - before));
     let ranges = ranges_of(before);
     let angle = rotate_angles(place.y, lane);
     let q_head = rotate_load((base + head) * 2u * LANES, lane);
@@ -132,10 +132,10 @@ fn attention_step(
         }
         let k = rotate(rotate_normed(n.k, index, lane, true), angle, lane);
         let score = softcap_of(attend_lane_sums(vec4(dot(q.low, k.low) + dot(q.high, k.high)))).x;
-        if team == 0u {
+        if index < TEAM {
             s = AttendState(score, 1.0, n.v.low, n.v.high);
             if head % (p.heads / p.kv_heads) == 0u && index < LANES {
-                let dst = ((slot_row + place.y) * p.kv_heads + kv) * LANES + lane;
+                let dst = ((slot.x + ring_place(place.y, slot.y)) * p.kv_heads + kv) * LANES + lane;
                 k_cache[dst] = kv_eight(k.low, k.high);
                 v_cache[dst] = kv_eight(s.low, s.high);
             }
@@ -144,7 +144,7 @@ fn attention_step(
     let begin = place.y - before + split * ranges.y;
     let end = min(begin + ranges.y, place.y);
     for (var t = begin; t < end; t += 4u * TEAMS) {
-        s = attend_four(s, q, t + team, end, slot_row, kv * LANES + lane);
+        s = attend_four(s, q, t + index / TEAM, end, slot, kv * LANES + lane);
     }
     finish(index, s, select(wg.z, wg.z + p.offset, p.splits == 1u), group);
 }

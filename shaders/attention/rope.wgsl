@@ -27,6 +27,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> v_cache: array<u32>;
 
 override NEIGHBOURS: bool; // pairs are values 2 j and 2 j + 1, not j and j + width / 2
+override RING: bool;       // some position lies beyond the capacity
 
 const WIDTH = 256u;
 
@@ -97,7 +98,7 @@ fn rope(
         return;
     }
     let kv = (head - p.heads) % p.kv_heads;
-    let dst = ((place.x * p.capacity + place.y) * p.kv_heads + kv) * p.head_dim + 2u * j;
+    let dst = ((place.x * p.capacity + ring_place(place.y, ring_lap(place.y))) * p.kv_heads + kv) * p.head_dim + 2u * j;
     let is_key = head < p.heads + p.kv_heads;
     var pair = vec2(qkv[base + 2u * j], qkv[base + 2u * j + 1u]);
     if is_key & (2u * j < p.width) {

@@ -2,7 +2,7 @@
 // `v_cache`, the override SOFTCAP and, in its parameters, `heads`, `kv_heads`, `head_dim` and `scale`. Teams of 8 lanes make
 // the scores of a tile of positions together; then every lane owns a pair of values and adds its share of the tile's
 // positions.
-// Requires: k_cache, kv_pair, p, qkv, softcap_of, v_cache
+// Requires: k_cache, kv_pair, p, qkv, ring_lap, ring_place, ring_places, softcap_of, v_cache
 // Provides: WIDTH, attend
 
 const WIDTH = 256u;
@@ -23,14 +23,22 @@ fn attend_products(keys: vec4<u32>, d: u32) -> vec4<f32> {
     return attend_q[d] * mat4x2(kv_pair(k_cache[i.x]), kv_pair(k_cache[i.y]), kv_pair(k_cache[i.z]), kv_pair(k_cache[i.w]));
 }
 
-// Scores of the `count` positions of the tile that begins at position `start`; the head's key of position 0 begins at `base`.
-fn attend_score(lane: u32, start: u32, count: u32, base: u32) {
+// positions that are scored together, and where they lie
+struct AttendTile {
+    start: u32, // the first
+    count: u32,
+    lap: u32,   // of the ring that their slot is
+    base: u32,  // the head's pair 0 at the slot's first position
+}
+
+// Scores of the positions of a tile.
+fn attend_score(lane: u32, tile: AttendTile) {
     let team = lane / ATTEND_TEAM;
     let member = lane % ATTEND_TEAM;
     let pairs = p.head_dim / 2u;
-    let last = start + count - 1u; // teams without a position score this one, and nobody reads what they make
-    let positions = min(start + team + ATTEND_STEP * vec4(0u, 1u, 2u, 3u), vec4(last));
-    let keys = positions * p.kv_heads * pairs + base;
+    let last = tile.start + tile.count - 1u; // teams without a position score this one, and nobody reads what they make
+    let positions = min(tile.start + team + ATTEND_STEP * vec4(0u, 1u, 2u, 3u), vec4(last));
+    let keys = ring_places(positions, tile.lap) * p.kv_heads * pairs + tile.base;
     var dots = vec4(0.0);
     // Sixteen loads are requested at once: their latency is what this kernel waits for.
     for (var d = member; d < pairs; d += 4u * ATTEND_TEAM) {
@@ -70,16 +78,17 @@ fn attend_largest(lane: u32, count: u32) -> f32 {
     return top;
 }
 
-// weight and weighted values of position `i` of the tile, whose values begin at `first`; zeros if there is no such position
-fn attend_weighted(i: u32, count: u32, first: u32) -> vec3<f32> {
-    let j = min(i, count - 1u);
-    let v = kv_pair(v_cache[first + j * p.kv_heads * (p.head_dim / 2u)]);
-    return select(0.0, attend_scores[j], i < count) * vec3(1.0, v);
+// weight and weighted values of pair `pair` at position `i` of the tile; zeros if there is no such position
+fn attend_weighted(i: u32, tile: AttendTile, pair: u32) -> vec3<f32> {
+    let j = min(i, tile.count - 1u);
+    let row = ring_place(tile.start + j, tile.lap);
+    let v = kv_pair(v_cache[row * p.kv_heads * (p.head_dim / 2u) + tile.base + pair]);
+    return select(0.0, attend_scores[j], i < tile.count) * vec3(1.0, v);
 }
 
-fn attend_weighted_four(i: u32, step: u32, count: u32, first: u32) -> vec3<f32> {
-    return (attend_weighted(i, count, first) + attend_weighted(i + step, count, first))
-        + (attend_weighted(i + 2u * step, count, first) + attend_weighted(i + 3u * step, count, first));
+fn attend_weighted_four(i: u32, step: u32, tile: AttendTile, pair: u32) -> vec3<f32> {
+    return (attend_weighted(i, tile, pair) + attend_weighted(i + step, tile, pair))
+        + (attend_weighted(i + 2u * step, tile, pair) + attend_weighted(i + 3u * step, tile, pair));
 }
 
 // sums over the lanes that own the same pair, in the lanes below head_dim / 2
@@ -116,26 +125,25 @@ fn attend(lane: u32, row: u32, head: u32, slot_row: u32, range: vec2<u32>) -> At
     attend_load_q(lane, row, head);
     let pairs = p.head_dim / 2u;
     let base = (slot_row * p.kv_heads + head / (p.heads / p.kv_heads)) * pairs;
-    // every lane owns one pair and every slices-th position
-    let slices = WIDTH / pairs;
+    let slices = WIDTH / pairs; // every lane owns one pair and every slices-th position
     let slice = lane / pairs;
     var top = 0.0;
     var sums = vec3(0.0);
+    let lap = ring_lap(range.x);
     for (var start = range.x; start < range.y; start += ATTEND_TILE) {
-        let count = min(ATTEND_TILE, range.y - start);
-        attend_score(lane, start, count, base);
-        let above = attend_largest(lane, count);
+        let tile = AttendTile(start, min(ATTEND_TILE, range.y - start), lap, base);
+        attend_score(lane, tile);
+        let above = attend_largest(lane, tile.count);
         let before = select(above, top, start > range.x);
         top = max(before, above);
         sums *= exp(before - top);
-        if lane < count {
+        if lane < tile.count {
             attend_scores[lane] = exp(attend_scores[lane] - top);
         }
         workgroupBarrier();
-        let first = start * p.kv_heads * pairs + base + lane % pairs;
-        for (var i = slice; i < count && slice < slices; i += 8u * slices) {
-            sums += attend_weighted_four(i, slices, count, first)
-                + attend_weighted_four(i + 4u * slices, slices, count, first);
+        for (var i = slice; i < tile.count && slice < slices; i += 8u * slices) {
+            sums += attend_weighted_four(i, slices, tile, lane % pairs)
+                + attend_weighted_four(i + 4u * slices, slices, tile, lane % pairs);
         }
     }
     return Attended(top, attend_gather(lane, sums));

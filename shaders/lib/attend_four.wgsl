@@ -1,7 +1,7 @@
 // One token's attention to four positions at a time. The kernel declares `k_cache`, `v_cache` and p.kv_heads; LANES, the
 // invocations that share a position; TEAM, a power of two that they are the first of; TEAMS, the positions that a workgroup
 // has at once; and LEAST, a score below all others; and the override SOFTCAP.
-// Requires: k_cache, kv_high, kv_low, p, softcap_of, v_cache, Eight, LANES, LEAST, TEAM, TEAMS
+// Requires: k_cache, kv_high, kv_low, p, ring_places, softcap_of, v_cache, Eight, LANES, LEAST, TEAM, TEAMS
 // Provides: attend_lane_sums, AttendState, attend_four
 
 // sums over the invocations of a team
@@ -21,11 +21,11 @@ struct AttendState {
     high: vec4<f32>,
 }
 
-// Adds the four positions from `first` on, TEAMS apart, as far as they are before `end`. `slot_row` is the cache row of
-// position 0, `lane` the index of the invocation's eight values in a cache row.
-fn attend_four(s: AttendState, q: Eight, first: u32, end: u32, slot_row: u32, lane: u32) -> AttendState {
+// Adds the four positions from `first` on, TEAMS apart, as far as they are before `end`. `slot` is the first cache row of the
+// slot and the lap of the ring that it is, `lane` the index of the invocation's eight values in a cache row.
+fn attend_four(s: AttendState, q: Eight, first: u32, end: u32, slot: vec2<u32>, lane: u32) -> AttendState {
     let t = min(first + TEAMS * vec4(0u, 1u, 2u, 3u), vec4(end - 1u));
-    let i = (slot_row + t) * p.kv_heads * LANES + lane;
+    let i = (slot.x + ring_places(t, slot.y)) * p.kv_heads * LANES + lane;
     let k0 = k_cache[i.x];
     let k1 = k_cache[i.y];
     let k2 = k_cache[i.z];

@@ -1,7 +1,7 @@
 // What attention by cooperative matrices brings into workgroup memory. The kernel declares `qkv`, `k_cache`, `v_cache`,
 // `tile`, `weights` and their pitches, HEAD, SHARE, TOKENS, VALUES, WIDTH and, in its parameters, `position`, `tokens`,
 // `base`, `heads`, `kv_heads`, `offset` and `scale`.
-// Requires: k_cache, p, quad, qkv, tile, v_cache, weights, HEAD, PITCH, PPITCH, SHARE, VALUES, WIDTH
+// Requires: k_cache, p, quad, qkv, ring_place, tile, v_cache, weights, HEAD, PITCH, PPITCH, SHARE, VALUES, WIDTH
 // Provides: coop_stage_fetch, coop_stage_keys, coop_stage_queries, coop_stage_values
 
 // Keys or values that an invocation stages: eight each of positions as many apart as the workgroup has at once, which are 32,
@@ -19,25 +19,25 @@ struct Staged {
 }
 
 // where in a cache the eight of position `t` lie; beyond the last position that is seen they are the last one again
-fn coop_stage_place(t: u32, kv: u32, index: u32) -> u32 {
+fn coop_stage_place(t: u32, lap: u32, kv: u32, index: u32) -> u32 {
     let pieces = HEAD / 8u;
     let last = p.position + p.tokens - 1u;
-    return ((p.base + min(t, last)) * p.kv_heads + kv) * pieces + index % pieces;
+    return ((p.base + ring_place(min(t, last), lap)) * p.kv_heads + kv) * pieces + index % pieces;
 }
 
-// those of the positions from `start` on
-fn coop_stage_fetch(start: u32, kv: u32, index: u32) -> Staged {
+// those of the positions from `start` on, in the lap of the ring that the slot is
+fn coop_stage_fetch(start: u32, lap: u32, kv: u32, index: u32) -> Staged {
     let pieces = HEAD / 8u;
     let step = WIDTH / pieces;
     let t = start + index / pieces;
-    let a = coop_stage_place(t, kv, index);
-    let b = coop_stage_place(t + step, kv, index);
+    let a = coop_stage_place(t, lap, kv, index);
+    let b = coop_stage_place(t + step, lap, kv, index);
     if SHARE == 1u {
         let none = vec4(0u);
         return Staged(Eights(k_cache[a], k_cache[b], none, none), Eights(v_cache[a], v_cache[b], none, none));
     }
-    let c = coop_stage_place(t + 2u * step, kv, index);
-    let d = coop_stage_place(t + 3u * step, kv, index);
+    let c = coop_stage_place(t + 2u * step, lap, kv, index);
+    let d = coop_stage_place(t + 3u * step, lap, kv, index);
     return Staged(
         Eights(k_cache[a], k_cache[b], k_cache[c], k_cache[d]),
         Eights(v_cache[a], v_cache[b], v_cache[c], v_cache[d]),

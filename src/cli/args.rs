@@ -210,6 +210,9 @@ pub(super) struct PathArgs {
     /// How keys and values are kept: f16 is half the memory; auto: f16 on GPUs, f32 on the CPU
     #[arg(long, value_enum, default_value = "auto")]
     pub kv: KvName,
+    /// Keep keys and values of all positions in layers with a window too, which otherwise keep what they may see
+    #[arg(long)]
+    pub swa_full: bool,
     /// Integer sums for prompts too, where cooperative matrices would be faster: the bits do not depend on the device,
     /// nor on what is processed together
     #[arg(long)]

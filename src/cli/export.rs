@@ -89,8 +89,9 @@ impl Export {
             replace: self.force,
             allow_nonfinite: self.recipe.allow_nonfinite,
         };
-        if self.gguf.is_none() {
-            folders::check("export", &self.input, &self.output, self.force)?;
+        match self.gguf {
+            None => folders::check("export", &self.input, &self.output, self.force)?,
+            Some(_) => folders::check_gguf("export", &self.input, &self.output, self.force)?,
         }
         let device = device::open(&self.device)?;
         let (tensors, dtype) = self.write(&files, &device, options)?;
@@ -137,11 +138,11 @@ impl Export {
         let made = match self.gguf {
             Some(name) => {
                 let made = export_gguf(files, out, device, name.kind(), options, &mut show);
-                (folders::with_force("export", made)?, name.name())
+                (folders::with_force("export", "file", made)?, name.name())
             }
             None => {
                 let made = export_folder(files, out, device, options, &mut show);
-                let (tensors, replaced) = folders::with_force("export", made)?;
+                let (tensors, replaced) = folders::with_force("export", "folder", made)?;
                 folders::tell(replaced);
                 (tensors, source::dtype_name(options.dtype))
             }

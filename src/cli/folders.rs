@@ -1,9 +1,9 @@
-//! Folders that commands write: what the program says about replacing them.
+//! Folders and files that commands write: what the program says about replacing them.
 
 use super::out;
 use crate::error::{Error, Result};
-use crate::files::Inputs;
 use crate::files::staging::{Destination, Replaced};
+use crate::files::{Inputs, gguf};
 use std::path::Path;
 
 /// Says what was replaced.
@@ -21,11 +21,17 @@ pub(super) fn check(command: &str, input: &Path, output: &Path, force: bool) -> 
         inputs: &inputs,
         ..Destination::new(output, command)
     };
-    with_force(command, destination.check())
+    with_force(command, "folder", destination.check())
 }
 
-/// Adds to the refusal of a folder in use what `--force` does about it in `command`.
-pub(super) fn with_force<T>(command: &str, result: Result<T>) -> Result<T> {
+/// The same for the GGUF file `output`.
+pub(super) fn check_gguf(command: &str, input: &Path, output: &Path, force: bool) -> Result<()> {
+    let checked = gguf::check_place(output, &Inputs::new().with(input), force);
+    with_force(command, "file", checked)
+}
+
+/// Adds to the refusal of a folder or file (`kind`) in use what `--force` does about it in `command`.
+pub(super) fn with_force<T>(command: &str, kind: &str, result: Result<T>) -> Result<T> {
     result.map_err(|error| match error {
         Error::Occupied {
             path,
@@ -33,11 +39,11 @@ pub(super) fn with_force<T>(command: &str, result: Result<T>) -> Result<T> {
             replaceable: true,
         } => Error::usage(
             format!("{path} {what}"),
-            "choose another folder, or pass --force to replace it",
+            format!("choose another {kind}, or pass --force to replace it"),
         ),
         Error::Occupied { path, what, .. } => Error::usage(
             format!("{path} {what}"),
-            format!("choose another folder: --force replaces only what `{command}` wrote itself"),
+            format!("choose another {kind}: --force replaces only what `{command}` wrote itself"),
         ),
         error => error,
     })

@@ -36,10 +36,7 @@ pub fn export_gguf(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<usize> {
     let opened = files.opened();
-    let inputs = match opened.source.path() {
-        Some(path) => Inputs::new().with(path),
-        None => Inputs::new(),
-    };
+    let inputs = Inputs::of(opened.source.path());
     let (out, replace) = (out.as_ref(), options.replace);
     let export = Export {
         opened,

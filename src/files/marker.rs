@@ -28,6 +28,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
 /// Name of the file.
@@ -208,23 +209,36 @@ fn some(names: &[String]) -> String {
 
 /// The fingerprint of a file, as the format says.
 pub(super) fn fingerprint(path: &Path) -> std::io::Result<String> {
+    fingerprint_without(path, 0..0)
+}
+
+/// The fingerprint that a file would have if the bytes in `blank` were zeros, for files that hold their own.
+pub(super) fn fingerprint_without(path: &Path, blank: Range<u64>) -> std::io::Result<String> {
     let mut file = File::open(path)?;
     let length = file.metadata()?.len();
     let mut hasher = Sha256::new();
+    let mut add = |start: u64, bytes: &mut [u8]| {
+        let length = bytes.len() as u64;
+        let index = |at: u64| at.saturating_sub(start).min(length) as usize;
+        bytes[index(blank.start)..index(blank.end)].fill(0);
+        hasher.update(bytes);
+    };
     let mut piece = vec![0; PIECE as usize];
     if length <= WHOLE {
+        let mut start = 0;
         loop {
             match file.read(&mut piece)? {
                 0 => break,
-                n => hasher.update(&piece[..n]),
+                n => add(start, &mut piece[..n]),
             }
+            start = file.stream_position()?;
         }
     } else {
         for i in 0..PIECES {
             let start = u128::from(length - PIECE) * u128::from(i) / u128::from(PIECES - 1);
             file.seek(SeekFrom::Start(start as u64))?;
             file.read_exact(&mut piece)?;
-            hasher.update(&piece);
+            add(start as u64, &mut piece);
         }
     }
     Ok(format!("{length}:{}", hex(&hasher.finalize())))

@@ -25,6 +25,7 @@ pub mod run;
 pub mod safetensors;
 mod shards;
 pub mod source;
+mod staged_file;
 pub mod staging;
 mod synced;
 pub mod text;

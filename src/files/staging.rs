@@ -262,7 +262,7 @@ pub(super) fn beside(out: &Path, kind: &str) -> PathBuf {
 }
 
 /// The folder that holds `path`, where it has a name.
-fn parent(path: &Path) -> Option<&Path> {
+pub(super) fn parent(path: &Path) -> Option<&Path> {
     path.parent().filter(|p| !p.as_os_str().is_empty())
 }
 

@@ -34,7 +34,7 @@ pub struct Batch<'m> {
 }
 
 enum Running<'m> {
-    Alone(usize, Box<Generator<'m, Device>>),
+    Alone(usize, Box<Generator<'m>>),
     Together(Box<Group<'m>>),
 }
 

@@ -84,11 +84,7 @@ impl<'m> Chat<'m> {
     /// # Errors
     /// As [`ChatTemplate::encode`] and [`Model::generate`].
     #[cfg(feature = "blocking")]
-    pub fn answer(
-        &mut self,
-        input: &ChatInput,
-        options: Generate,
-    ) -> Result<Generator<'m, Device>> {
+    pub fn answer(&mut self, input: &ChatInput, options: Generate) -> Result<Generator<'m>> {
         let device = self.model.device();
         crate::backend::block_on(device, self.answer_async(input, options))
     }
@@ -101,7 +97,7 @@ impl<'m> Chat<'m> {
         &mut self,
         input: &ChatInput,
         mut options: Generate,
-    ) -> Result<Generator<'m, Device>> {
+    ) -> Result<Generator<'m>> {
         let model = self.model;
         let ids = self.encode(input)?;
         options.stop.extend(self.template.stops());
@@ -130,7 +126,7 @@ impl<'m> Chat<'m> {
     }
 
     /// Keeps what `answer` has computed for the next one.
-    pub fn keep(&mut self, answer: Generator<'m, Device>) {
+    pub fn keep(&mut self, answer: Generator<'m>) {
         if let Some((session, seen)) = answer.into_session() {
             self.session = Some(session);
             self.seen = seen;

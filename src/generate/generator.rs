@@ -5,7 +5,7 @@ use super::grammar::Grammar;
 use super::lookup::{self, Worth};
 use super::options::Generate;
 use super::sequence::{Finish, Piece, Sequence, Timings};
-use crate::backend::Backend;
+use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::model::{self, Sampler, Session, Speculation, Wants};
 use std::collections::VecDeque;
@@ -28,12 +28,12 @@ pub(super) fn next_round(elapsed: Duration, steps: usize) -> usize {
 /// Tokens are computed in rounds of about 30 milliseconds, in which the device chooses their ids by itself; so it computes
 /// little beyond the end of the sequence. [`Generator::finish`] says why the sequence ended, [`Generator::timings`] how long it
 /// took.
-pub struct Generator<'m, B: Backend> {
-    session: Session<'m, B>,
+pub struct Generator<'m> {
+    session: Session<'m, Device>,
     sampler: Sampler,
-    speculation: Option<Speculation<'m, B>>,
+    speculation: Option<Speculation<'m, Device>>,
     /// Room for drafts from the text itself, and whether they pay.
-    lookup: Option<(Speculation<'m, B>, Worth)>,
+    lookup: Option<(Speculation<'m, Device>, Worth)>,
     #[cfg(feature = "grammar")]
     grammar: Option<Grammar>,
     /// Whether the host chooses each token.
@@ -50,14 +50,14 @@ pub struct Generator<'m, B: Backend> {
     timings: Timings,
 }
 
-impl<'m, B: Backend> Generator<'m, B> {
+impl<'m> Generator<'m> {
     /// Goes on from `sequence` in `session`, which has seen some first tokens of its prompt, but not all of them, and
     /// compiles what that will need.
     pub(super) async fn new(
-        mut session: Session<'m, B>,
+        mut session: Session<'m, Device>,
         sequence: Sequence<'m>,
         options: &Generate,
-        draft: Option<&'m model::Model<B>>,
+        draft: Option<&'m model::Model<Device>>,
     ) -> Result<Self> {
         let sampler = Sampler::new(options.sampling)?.with_bias(&options.logit_bias)?;
         let on_host = sampler.wants() == Wants::All || options.is_held();
@@ -249,7 +249,7 @@ impl<'m, B: Backend> Generator<'m, B> {
 
     /// The session with the ids that it has seen; `None` after an error.
     #[cfg(feature = "templates")]
-    pub(super) fn into_session(self) -> Option<(Session<'m, B>, Vec<u32>)> {
+    pub(super) fn into_session(self) -> Option<(Session<'m, Device>, Vec<u32>)> {
         if self.failed {
             return None;
         }
@@ -282,12 +282,12 @@ impl<'m, B: Backend> Generator<'m, B> {
 }
 
 /// Room for drafts, if any are asked for.
-fn speculation<'m, B: Backend>(
-    session: &Session<'m, B>,
+fn speculation<'m>(
+    session: &Session<'m, Device>,
     on_host: bool,
     drafted: usize,
-    draft: Option<&'m model::Model<B>>,
-) -> Result<Option<Speculation<'m, B>>> {
+    draft: Option<&'m model::Model<Device>>,
+) -> Result<Option<Speculation<'m, Device>>> {
     if drafted == 0 {
         return Ok(None);
     }
@@ -302,11 +302,11 @@ fn speculation<'m, B: Backend>(
 }
 
 /// Room for drafts from the text itself.
-fn looking_up<'m, B: Backend>(
-    session: &Session<'m, B>,
+fn looking_up<'m>(
+    session: &Session<'m, Device>,
     on_host: bool,
     most: usize,
-) -> Result<Speculation<'m, B>> {
+) -> Result<Speculation<'m, Device>> {
     on_device(on_host)?;
     session.draft_room(most)
 }
@@ -324,7 +324,7 @@ fn on_device(on_host: bool) -> Result<()> {
 
 /// Waits for the device on this thread.
 #[cfg(feature = "blocking")]
-impl<B: Backend> Iterator for Generator<'_, B> {
+impl Iterator for Generator<'_> {
     type Item = Result<Piece>;
 
     fn next(&mut self) -> Option<Result<Piece>> {

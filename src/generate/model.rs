@@ -209,6 +209,7 @@ impl ModelFiles {
             context: options.context.unwrap_or(config.context),
             batch: options.batch.max(1),
             kv: options.kv,
+            swa_full: options.swa_full,
             exact: options.exact,
         };
         if options.context.is_none() {
@@ -275,12 +276,8 @@ impl Model {
     /// [`Error::Context`] when prompt and new tokens do not fit, [`Error::Usage`] for options that make no sense or
     /// an empty prompt of a model without a begin token, failures of the device.
     #[cfg(feature = "blocking")]
-    pub fn generate(
-        &self,
-        prompt: impl Into<Prompt>,
-        options: Generate,
-    ) -> Result<Generator<'_, Device>> {
-        crate::backend::block_on(self.device(), self.generate_async(prompt, options))
+    pub fn generate(&self, prompt: impl Into<Prompt>, options: Generate) -> Result<Generator<'_>> {
+        crate::backend::block_on(self.device(), self.continued(prompt.into(), options))
     }
 
     /// [`Model::generate`] for those who must not block; go on with [`Generator::next_piece`].
@@ -291,8 +288,13 @@ impl Model {
         &self,
         prompt: impl Into<Prompt>,
         options: Generate,
-    ) -> Result<Generator<'_, Device>> {
-        let sequence = self.sequence(prompt.into(), &options)?;
+    ) -> Result<Generator<'_>> {
+        self.continued(prompt.into(), options).await
+    }
+
+    /// The same without a type of the caller's, so that it is compiled with the library and not with everything that calls it.
+    async fn continued(&self, prompt: Prompt, options: Generate) -> Result<Generator<'_>> {
+        let sequence = self.sequence(prompt, &options)?;
         let session = self.inner.sessions_of(1, sequence.longest())?;
         Generator::new(session, sequence, &options, self.draft.as_ref()).await
     }

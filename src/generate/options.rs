@@ -34,6 +34,9 @@ pub struct Options {
     pub batch: usize,
     /// How keys and values are cached; `None` is what suits the device.
     pub kv: Option<Kv>,
+    /// Whether layers with a window cache the keys and values of all positions, not only of those that later tokens may see:
+    /// more memory, and every beginning of a sequence can be taken up again.
+    pub swa_full: bool,
     /// Integer sums for prompts too, where cooperative matrices would be faster: the bits do not depend on the
     /// device, nor on what is processed together.
     pub exact: bool,
@@ -51,6 +54,7 @@ impl Default for Options {
             context: None,
             batch: 256,
             kv: None,
+            swa_full: false,
             exact: false,
             allow_nonfinite: false,
         }

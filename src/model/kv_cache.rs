@@ -1,24 +1,66 @@
 //! Keys and values of the tokens so far, in slots: one for each sequence.
 
 use super::Config;
-use super::budget::product;
+use super::budget::{product, sum};
+use super::options::LoadOptions;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::ops::Kv;
 
-/// Keys and values of several sequences: for each layer two buffers `[slots, capacity, kv_heads, head_dim]`.
+/// Positions behind the end of a sequence that may have been written already: rounds of decoding that were begun ahead, and
+/// drafts that were not kept. They are more than two rounds have, or any draft.
+const AHEAD: usize = 64;
+
+/// Keys and values of several sequences: for each layer two buffers `[slots, positions, kv_heads, head_dim]`.
 ///
 /// A slot belongs to the sequence that it was allocated to, until it is freed. Its length is how many tokens the sequence has
 /// there; what lies behind them is never read.
+///
+/// Layers with a window see the last positions of a sequence alone: their slots are rings of as many, and of those that a
+/// batch may write beyond them. A sequence can then be shortened by little: the rest of its window must still be there
+/// ([`KvCache::keeps`]).
 pub struct KvCache<B: Backend> {
-    layers: Vec<(B::Buffer, B::Buffer)>,
+    layers: Vec<Layer<B>>,
     capacity: usize,
+    /// Window and positions of those layers whose slots are rings, of each kind once.
+    rings: Vec<Ring>,
     /// Tokens of each slot; `None` where the slot is free.
     lengths: Vec<Option<usize>>,
+    /// Most tokens that each slot has had since a sequence began at its first position.
+    longest: Vec<usize>,
+}
+
+/// Keys and values of a layer.
+pub(crate) struct Layer<B: Backend> {
+    pub k: B::Buffer,
+    pub v: B::Buffer,
+    /// Positions of a slot.
+    pub positions: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ring {
+    window: usize,
+    positions: usize,
+}
+
+/// Lengths of all slots, to be set again.
+pub(crate) struct Lengths {
+    lengths: Vec<Option<usize>>,
+    longest: Vec<usize>,
+}
+
+/// Positions of a slot of layer `layer`, for sequences of `options.context` tokens.
+fn positions(config: &Config, layer: usize, options: &LoadOptions) -> usize {
+    let window = config.attention(layer).window;
+    match options.swa_full {
+        true => options.context,
+        false => sum([window, options.batch, AHEAD]).min(options.context),
+    }
 }
 
 impl<B: Backend> KvCache<B> {
-    /// A cache of `slots` free slots with room for `capacity` tokens each.
+    /// A cache of `slots` free slots with room for `options.context` tokens each.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) where the device has no room.
@@ -27,24 +69,37 @@ impl<B: Backend> KvCache<B> {
         config: &Config,
         kv: Kv,
         slots: usize,
-        capacity: usize,
+        options: &LoadOptions,
     ) -> Result<Self> {
-        let words = Self::words(config, kv, slots, capacity);
-        let layer = |_| {
-            let k = backend.alloc("K cache", words)?;
-            Ok((k, backend.alloc("V cache", words)?))
-        };
+        let mut rings = Vec::new();
+        let mut layers = Vec::with_capacity(config.layers);
+        for l in 0..config.layers {
+            let positions = positions(config, l, options);
+            let words = layer_words(config, kv, slots, positions);
+            layers.push(Layer {
+                k: backend.alloc("K cache", words)?,
+                v: backend.alloc("V cache", words)?,
+                positions,
+            });
+            let window = config.attention(l).window;
+            let ring = Ring { window, positions };
+            if positions < options.context && !rings.contains(&ring) {
+                rings.push(ring);
+            }
+        }
         Ok(Self {
-            layers: (0..config.layers).map(layer).collect::<Result<_>>()?,
-            capacity,
+            layers,
+            capacity: options.context,
+            rings,
             lengths: vec![None; slots],
+            longest: vec![0; slots],
         })
     }
 
-    /// Words of the keys, or of the values, of one layer.
-    pub fn words(config: &Config, kv: Kv, slots: usize, capacity: usize) -> usize {
-        let values = product(&[capacity, config.kv_heads, config.head_dim]);
-        product(&[slots, kv.words(values)])
+    /// Words of all keys and values.
+    pub fn words(config: &Config, kv: Kv, slots: usize, options: &LoadOptions) -> usize {
+        let layer = |l| layer_words(config, kv, slots, positions(config, l, options));
+        product(&[2, sum((0..config.layers).map(layer))])
     }
 
     /// How many slots there are, free ones included.
@@ -61,18 +116,30 @@ impl<B: Backend> KvCache<B> {
     pub fn allocate(&mut self) -> Option<usize> {
         let slot = self.lengths.iter().position(Option::is_none)?;
         self.lengths[slot] = Some(0);
+        self.longest[slot] = 0;
         Some(slot)
     }
 
-    /// Takes slot `slot` with the first `tokens` tokens that are there; whether it was free.
+    /// Takes slot `slot` with the first `tokens` tokens that are there ([`KvCache::keeps`] says whether they are); whether it
+    /// was free.
     pub fn allocate_slot(&mut self, slot: usize, tokens: usize) -> bool {
-        match self.lengths.get_mut(slot) {
-            Some(length @ None) => {
-                *length = Some(tokens.min(self.capacity));
-                true
-            }
-            _ => false,
+        let free = self.lengths.get(slot) == Some(&None);
+        if free {
+            self.lengths[slot] = Some(0);
+            self.set_length(slot, tokens);
         }
+        free
+    }
+
+    /// Whether a sequence can go on behind the first `tokens` tokens of a slot, which may be free: every layer still has what
+    /// the next token sees.
+    pub fn keeps(&self, slot: usize, tokens: usize) -> bool {
+        let longest = self.longest(slot);
+        let kept = |ring: &Ring| {
+            let first = (tokens + 1).saturating_sub(ring.window);
+            longest + AHEAD <= first + ring.positions
+        };
+        tokens == 0 || tokens <= longest && self.rings.iter().all(kept)
     }
 
     /// Gives a slot back; nothing happens where it is free already, or is none of the slots.
@@ -98,13 +165,59 @@ impl<B: Backend> KvCache<B> {
     pub fn set_length(&mut self, slot: usize, tokens: usize) {
         if let Some(Some(length)) = self.lengths.get_mut(slot) {
             *length = tokens.min(self.capacity);
+            let longest = &mut self.longest[slot];
+            *longest = match *length {
+                0 => 0,
+                length => length.max(*longest),
+            };
         }
     }
 
-    /// Keys and values of the layers.
-    pub(crate) fn layers(&self) -> impl Iterator<Item = (&B::Buffer, &B::Buffer)> {
-        self.layers.iter().map(|(k, v)| (k, v))
+    /// Forgets what lies behind the first `tokens` tokens of a slot; all of its tokens where it does not keep what the next one
+    /// sees.
+    pub fn shorten(&mut self, slot: usize, tokens: usize) {
+        let tokens = tokens.min(self.length(slot).unwrap_or(0));
+        let kept = self.keeps(slot, tokens);
+        self.set_length(slot, if kept { tokens } else { 0 });
     }
+
+    /// Says that slot `dst` has what slot `src` has, up to the first `tokens` tokens.
+    pub(crate) fn copied(&mut self, src: usize, dst: usize, tokens: usize) {
+        self.set_length(dst, tokens);
+        if tokens > 0 {
+            self.longest[dst] = self.longest[src];
+        }
+    }
+
+    /// Most tokens that a slot has had since a sequence began at its first position.
+    pub(crate) fn longest(&self, slot: usize) -> usize {
+        self.longest.get(slot).copied().unwrap_or(0)
+    }
+
+    /// Lengths as they are now.
+    pub(crate) fn lengths(&self) -> Lengths {
+        Lengths {
+            lengths: self.lengths.clone(),
+            longest: self.longest.clone(),
+        }
+    }
+
+    /// Sets all lengths as they were: nothing has been written since.
+    pub(crate) fn restore(&mut self, before: Lengths) {
+        self.lengths = before.lengths;
+        self.longest = before.longest;
+    }
+
+    /// Keys and values of the layers.
+    pub(crate) fn layers(&self) -> &[Layer<B>] {
+        &self.layers
+    }
+}
+
+/// Words of the keys, or of the values, of one layer whose slots have so many positions.
+pub(crate) fn layer_words(config: &Config, kv: Kv, slots: usize, positions: usize) -> usize {
+    let values = product(&[positions, config.kv_heads, config.head_dim]);
+    product(&[slots, kv.words(values)])
 }
 
 #[cfg(test)]
@@ -116,8 +229,45 @@ mod tests {
         KvCache {
             layers: Vec::new(),
             capacity: 9,
+            rings: Vec::new(),
             lengths: vec![None; slots],
+            longest: vec![0; slots],
         }
+    }
+
+    /// What a window of 10 positions needs stays in a ring of 100, of which as many as may have been written ahead are lost.
+    #[test]
+    fn rings_keep_what_lies_close_behind() {
+        let mut cache = cache(2);
+        cache.capacity = 1000;
+        cache.rings = vec![Ring {
+            window: 10,
+            positions: 100,
+        }];
+        assert_eq!(cache.allocate(), Some(0));
+        cache.set_length(0, 36);
+        assert!(cache.keeps(0, 1), "nothing was written again yet");
+        assert!(!cache.keeps(0, 37), "there are no more tokens");
+        cache.set_length(0, 300);
+        let least = 300 + AHEAD - 100 + 10 - 1;
+        assert!(cache.keeps(0, 300) && cache.keeps(0, least) && cache.keeps(0, 0));
+        assert!(!cache.keeps(0, least - 1) && !cache.keeps(0, 1));
+        cache.shorten(0, least);
+        assert_eq!(cache.length(0), Some(least));
+        assert!(!cache.keeps(0, least - 1), "what was lost stays lost");
+        assert_eq!(cache.allocate(), Some(1));
+        cache.copied(0, 1, least);
+        assert!(cache.keeps(1, least) && !cache.keeps(1, least - 1));
+        cache.shorten(0, least - 1);
+        assert_eq!(cache.length(0), Some(0));
+        cache.free(1);
+        assert!(cache.keeps(1, least), "a free slot keeps what it has");
+        assert!(cache.allocate_slot(1, 0));
+        cache.set_length(1, 90);
+        assert!(
+            cache.keeps(1, 80),
+            "a new sequence began at the first position"
+        );
     }
 
     #[test]

@@ -166,8 +166,12 @@ impl<B: Backend> Model<B> {
         dense + mixtures.sum::<usize>()
     }
 
-    /// Bytes that the KV cache of one text holds for one position, all layers together.
-    pub fn cache_bytes_per_position(&self) -> usize {
-        2 * self.kv.bytes() * self.config.layers * self.config.kv_heads * self.config.head_dim
+    /// Bytes of the KV cache that a token reads which is one of `positions`, all layers together: a window hides what lies
+    /// before it.
+    pub fn cache_bytes_read(&self, positions: f64) -> f64 {
+        let position = 2 * self.kv.bytes() * self.config.kv_heads * self.config.head_dim;
+        let window = |layer| self.config.attention(layer).window as f64;
+        let seen = (0..self.config.layers).map(|layer| positions.min(window(layer)));
+        position as f64 * seen.sum::<f64>()
     }
 }

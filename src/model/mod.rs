@@ -6,7 +6,7 @@ mod choice;
 pub mod config;
 pub mod finite;
 pub(crate) mod forward;
-mod kv_cache;
+pub(crate) mod kv_cache;
 pub(crate) mod linear;
 pub(crate) mod load;
 pub(crate) mod loaded;

@@ -18,6 +18,9 @@ pub struct LoadOptions {
     pub batch: usize,
     /// In what type keys and values are cached; `None`: as suits the device ([`crate::backend::DeviceFacts`]).
     pub kv: Option<Kv>,
+    /// Whether layers with a window keep the keys and values of all positions, not only of those that later tokens may see:
+    /// more memory, and sequences can be shortened to any length.
+    pub swa_full: bool,
     /// Integer sums for any number of tokens: bits that depend neither on the device nor on what is processed together.
     /// Otherwise many tokens go through cooperative matrices where there are some.
     pub exact: bool,

@@ -43,8 +43,25 @@ pub fn contents(folder: &str) -> Vec<(String, Vec<u8>)> {
         .collect()
 }
 
+/// The end of the text, as long as a verdict needs that takes a second.
+fn end_of_text() -> &'static str {
+    static PATH: std::sync::OnceLock<tempfile::NamedTempFile> = std::sync::OnceLock::new();
+    let file = PATH.get_or_init(|| {
+        let text = fs::read_to_string(TEXT).expect("a text");
+        let line = text[text.len() - 25_000..]
+            .split_once('\n')
+            .expect("lines")
+            .1;
+        let file = tempfile::NamedTempFile::with_suffix(".txt").expect("a file");
+        fs::write(&file, line).expect("written");
+        file
+    });
+    file.path().to_str().expect("UTF-8")
+}
+
 pub fn perplexity(model: &str, more: &[&str]) -> f64 {
-    let mut args = vec!["eval", "ppl", "-m", model, "--block", "128", "--json", TEXT];
+    let text = end_of_text();
+    let mut args = vec!["eval", "ppl", "-m", model, "--block", "128", "--json", text];
     args.extend(more);
     let report = json(&args);
     report[0]["ppl"].as_f64().expect("a perplexity")

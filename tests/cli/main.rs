@@ -13,6 +13,7 @@ mod devices;
 mod eval;
 mod folders;
 mod generate;
+mod gguf;
 #[cfg(all(unix, feature = "hub"))]
 mod hub;
 #[cfg(all(unix, feature = "hub"))]

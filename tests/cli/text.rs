@@ -2,7 +2,7 @@
 //! something behind them, numbers that JSON does not have.
 
 use super::data::{args, contents, dir, documents, gz, jsonl, write};
-use super::{command, finish, good, json, refused, run, run_with};
+use super::{calibrate::MODEL, command, finish, good, json, refused, run, run_with};
 use serde_json::Value;
 use std::path::Path;
 
@@ -251,7 +251,7 @@ fn measuring(folder: &Path) -> impl Fn(&[&str]) -> Vec<String> {
     good(&[
         "data",
         "--tokenizer",
-        "builtin",
+        MODEL,
         "--block",
         "16",
         "--out",
@@ -264,7 +264,7 @@ fn measuring(folder: &Path) -> impl Fn(&[&str]) -> Vec<String> {
         let mut args = vec![
             "train",
             "-m",
-            "builtin",
+            MODEL,
             "--from-scratch",
             "--out",
             &out,

@@ -1,5 +1,6 @@
 //! Training from scratch as people meet it: data in, checkpoints and models out, the same bits after a kill.
 
+use super::calibrate::MODEL;
 use super::data::{dir, documents, jsonl, write};
 use super::{command, good, refused, run};
 use serde_json::Value;
@@ -19,7 +20,7 @@ fn prepared(folder: &Path) -> (String, String) {
     good(&[
         "data",
         "--tokenizer",
-        "builtin",
+        MODEL,
         "--block",
         "32",
         "--out",
@@ -34,7 +35,7 @@ fn train<'a>(out: &'a str, data: &'a str, eval: &'a str) -> Vec<&'a str> {
     let mut args = vec![
         "train",
         "-m",
-        "builtin",
+        MODEL,
         "--from-scratch",
         "--out",
         out,

@@ -204,7 +204,10 @@ fn same(opened: &ModelFolder, layers: &[Layer], stages: usize, bits_of: fn(f32) 
             tensor.unwrap().unwrap()
         };
         let codes = stored("codes").bytes;
-        let codes: Vec<u32> = bytemuck_words(&codes);
+        let words = codes.chunks_exact(4);
+        let codes: Vec<_> = words
+            .map(|b| u32::from_le_bytes(b.try_into().unwrap()))
+            .collect();
         let mut want = Vec::new();
         for m in 0..*rows {
             for branch in 0..2 * stages {
@@ -239,13 +242,6 @@ fn same(opened: &ModelFolder, layers: &[Layer], stages: usize, bits_of: fn(f32) 
         assert_eq!(values, want, "{}", linear.prefix);
         packed(&*opened.weights, recipe, linear).expect("it loads");
     }
-}
-
-fn bytemuck_words(bytes: &[u8]) -> Vec<u32> {
-    let words = bytes.chunks_exact(4);
-    words
-        .map(|b| u32::from_le_bytes(b.try_into().unwrap()))
-        .collect()
 }
 
 fn f16_bits(value: f32) -> u16 {
@@ -368,21 +364,36 @@ fn files_that_contradict_themselves_are_refused() {
         .without("fairy2i.embedding_length")
         .u32("fairy2i.embedding_length", 32);
     refused(open(&small), &["tensor(s)"]);
-    // A row of a tile with another scale.
-    let mut made = planes(&LAYERS[..6], keys(HIDDEN, INNER), 44, 64);
-    for (branch, stage) in ["U.s0", "U.s1", "W.s0", "W.s1"].iter().enumerate() {
-        let mut bytes = plane(LAYERS[6], branch, 64);
-        bytes[16] ^= 1;
-        made = made.tensor(&format!("blk.0.ffn_down.{stage}"), &[128, 64], 44, bytes);
+    // The largest exponent is that of an infinity.
+    let infinite = good().last(|tensor| tensor.bytes[..2].copy_from_slice(&[0x00, 0xFC]));
+    let names = ["ffn_down.bundle.scales", "-inf", "not a scale"];
+    refused(open(&infinite), &names);
+}
+
+#[test]
+fn scales_between_codes_are_checked() {
+    let row = |bytes: &mut [u8]| bytes[16] ^= 1;
+    let all = |bytes: &mut [u8]| {
+        let blocks = bytes.chunks_exact_mut(20);
+        blocks.for_each(|block| block[18..].copy_from_slice(&[0x01, 0x7E]));
+    };
+    for (change, what) in [
+        (
+            &row as &dyn Fn(&mut [u8]),
+            &["ffn_down.U.s0", "several"][..],
+        ),
+        (&all, &["ffn_down", "NaN", "not a scale"]),
+    ] {
+        let mut made = planes(&LAYERS[..6], keys(HIDDEN, INNER), 44, 64);
+        for (branch, stage) in ["U.s0", "U.s1", "W.s0", "W.s1"].iter().enumerate() {
+            let mut bytes = plane(LAYERS[6], branch, 64);
+            change(&mut bytes);
+            made = made.tensor(&format!("blk.0.ffn_down.{stage}"), &[128, 64], 44, bytes);
+        }
+        let opened = open(&made).unwrap();
+        for part in ["scales", "codes"] {
+            let name = format!("model.layers.0.mlp.down_proj.{part}");
+            refused(opened.weights.tensor(&name), what);
+        }
     }
-    let opened = open(&made).unwrap();
-    let scales = opened.weights.tensor("model.layers.0.mlp.down_proj.scales");
-    refused(scales, &["blk.0.ffn_down.U.s0", "several scales"]);
-    let mut negative = good();
-    negative = negative.last(|tensor| tensor.bytes[1] |= 0x80);
-    let scales = "model.layers.0.mlp.down_proj.scales";
-    refused(
-        open(&negative).unwrap().weights.tensor(scales),
-        &["not a scale"],
-    );
 }

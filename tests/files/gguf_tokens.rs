@@ -178,16 +178,19 @@ proptest! {
     #[test]
     fn mutated_models_never_panic(
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
-        which in any::<bool>(),
+        which in 0..4usize,
     ) {
-        let seeds: [&[u8]; 2] = [
-            include_bytes!("../../tools/fuzz/seeds/gguf/byte_pairs"),
-            include_bytes!("../../tools/fuzz/seeds/gguf/sentence_piece"),
+        // Each with where its blocks begin.
+        let seeds: [(&[u8], usize); 4] = [
+            (include_bytes!("../../tools/fuzz/seeds/gguf/byte_pairs"), 1400),
+            (include_bytes!("../../tools/fuzz/seeds/gguf/sentence_piece"), 1400),
+            (include_bytes!("../../tools/fuzz/seeds/gguf/bundles"), 2300),
+            (include_bytes!("../../tools/fuzz/seeds/gguf/tiles"), 1900),
         ];
-        let mut bytes = seeds[usize::from(which)].to_vec();
+        let (seed, blocks) = seeds[which];
+        let mut bytes = seed.to_vec();
         for (at, value) in changes {
-            let at = at.index(1400); // what lies behind are blocks
-            bytes[at] = value;
+            bytes[at.index(blocks)] = value;
         }
         match open_bytes(bytes) {
             Err(error) => {
@@ -195,7 +198,7 @@ proptest! {
                 prop_assert!(!error.to_string().contains('\n'));
             }
             Ok(opened) => {
-                for planned in files::plan::plan(&opened.config, None) {
+                for planned in files::plan::plan(&opened.config, opened.recipe.as_ref()) {
                     let tensor = opened.weights.tensor(&planned.name).unwrap().unwrap();
                     prop_assert_eq!(tensor.shape, planned.shape);
                 }

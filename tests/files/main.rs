@@ -11,8 +11,11 @@ mod download;
 mod encoder;
 mod folder;
 mod gguf;
+#[cfg(feature = "text")]
+mod gguf_complex;
 mod gguf_fairy2i;
 mod gguf_families;
+mod gguf_logits;
 mod gguf_make;
 mod gguf_model;
 mod gguf_tokens;
@@ -23,6 +26,7 @@ mod hub;
 #[cfg(all(unix, feature = "hub"))]
 mod hub_server;
 mod leftovers;
+mod logits;
 mod packed;
 mod replacing;
 mod small;

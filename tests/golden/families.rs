@@ -87,6 +87,7 @@ impl<'a> Run<'a> {
             // several batches, so that the cache is read across them, on both kinds of kernels
             batch: 19,
             kv: Some(Kv::F32),
+            swa_full: false,
             exact: true,
         };
         let config = &self.opened.config;

@@ -97,6 +97,7 @@ async fn logits(
         context: opened.config.context,
         batch: 19,
         kv: Some(Kv::F32),
+        swa_full: false,
         exact: true,
     };
     let model = Model::load(

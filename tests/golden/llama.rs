@@ -106,6 +106,7 @@ async fn logits(
         // several batches, so that the cache is read across them, on both kinds of kernels
         batch: 19,
         kv: exact.then_some(Kv::F32),
+        swa_full: false,
         exact,
     };
     let model = Model::load(device, config, weights, options, &mut |_| {}).await?;

@@ -94,6 +94,7 @@ async fn check_on(
         context: 128,
         batch: 64,
         kv: Some(fairy2i_gpu::ops::Kv::F32),
+        swa_full: false,
         exact: true,
     };
     let model = Model::load(

@@ -117,6 +117,7 @@ async fn greedy(
         context: 128,
         batch: 64,
         kv: Some(Kv::F32),
+        swa_full: false,
         exact: true,
     };
     let weights = &*opened.weights;

@@ -109,6 +109,7 @@ fn options(method: Method, granularity: Granularity) -> LoadOptions {
         context: 70,
         batch: 9,
         kv: None,
+        swa_full: false,
         exact: false,
     }
 }
@@ -124,6 +125,7 @@ fn announced_memory_is_what_generating_takes() -> Result<()> {
     let in_floats = LoadOptions {
         activations: Activations::Float,
         kv: Some(Kv::F16),
+        swa_full: false,
         ..options(Method::Phase { stages: 3 }, Granularity::Tensor)
     };
     for (opened, options, texts) in [

@@ -314,6 +314,7 @@ async fn deployed(
         context: config.context,
         batch: tokens.len(),
         kv: Some(Kv::F32),
+        swa_full: false,
         exact: true,
     };
     let weights = Taken::from(trainer)?;

@@ -260,6 +260,7 @@ impl Bench {
                 recipe,
                 activations: self.activations.into(),
                 kv: self.paths.kv.into(),
+                swa_full: self.paths.swa_full,
                 exact: self.paths.exact,
                 context,
                 batch: prompt.min(self.batch.at_once()).max(streams),

@@ -224,8 +224,7 @@ impl ModelBench {
 /// middle of the test.
 fn bytes_per_token<B: Backend>(model: &Model<B>, test: Test) -> f64 {
     let positions = test.depth as f64 + (test.generate as f64 + 1.0) / 2.0;
-    let cache = model.cache_bytes_per_position() as f64 * positions;
-    model.bytes_per_token() as f64 / test.streams as f64 + cache
+    model.bytes_per_token() as f64 / test.streams as f64 + model.cache_bytes_read(positions)
 }
 
 /// Operations of a prompt: two per weight of the linear layers and token (the head sees the last token alone), and
@@ -241,8 +240,8 @@ fn flops(config: &Config, test: Test) -> f64 {
     2.0 * (sum(blocks) * tokens + sum(head)) + 4.0 * channels * attended
 }
 
-/// Fills the cache to the test's depth and repeats the test until clocks have risen.
-pub(super) async fn warm_up<B: Backend>(
+/// Fills the cache to the test's depth, or goes back to there where the layers still have what a token there sees.
+pub(super) async fn fill<B: Backend>(
     session: &mut Session<'_, B>,
     test: Test,
     vocab: usize,
@@ -253,9 +252,20 @@ pub(super) async fn warm_up<B: Backend>(
         let ids: Vec<u32> = missing.map(|i| token(i, vocab)).collect();
         session.feed_each(&vec![ids; session.n_seqs()]).await?;
     }
+    Ok(())
+}
+
+/// Repeats the test until clocks have risen.
+pub(super) async fn warm_up<B: Backend>(
+    session: &mut Session<'_, B>,
+    test: Test,
+    vocab: usize,
+) -> Result<()> {
     let started = Instant::now();
+    fill(session, test, vocab).await?;
     once(session, test, vocab).await?;
     while started.elapsed() < WARM_UP {
+        fill(session, test, vocab).await?;
         once(session, test, vocab).await?;
     }
     Ok(())
@@ -267,6 +277,7 @@ pub(super) async fn test_rate<B: Backend>(
     test: Test,
     vocab: usize,
 ) -> Result<f64> {
+    fill(session, test, vocab).await?;
     let begun = Instant::now();
     once(session, test, vocab).await?;
     Ok((test.tokens() * test.streams) as f64 / begun.elapsed().as_secs_f64())
@@ -276,13 +287,12 @@ fn token(i: usize, vocab: usize) -> u32 {
     hash32(i as u32, 1) % vocab as u32
 }
 
-/// Does it once, to the very end: the last token is known on the host. Prompts are those of one stream.
+/// Does it once, to the very end, after [`fill`]: the last token is known on the host. Prompts are those of one stream.
 pub(super) async fn once<B: Backend>(
     session: &mut Session<'_, B>,
     test: Test,
     vocab: usize,
 ) -> Result<()> {
-    session.rewind(test.depth);
     let mut next = token(0, vocab);
     if test.prompt > 0 {
         let ids: Vec<u32> = (0..test.prompt).map(|i| token(i, vocab)).collect();

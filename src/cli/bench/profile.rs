@@ -1,7 +1,7 @@
 //! `bench --profile`: where the time of a token goes, op by op.
 
 use super::ceiling::Ceilings;
-use super::model::{Subject, once, prepare, warm_up};
+use super::model::{Subject, fill, once, prepare, warm_up};
 use super::report::{self, Format};
 use super::test::Test;
 use crate::backend::{Backend, Timing, Wrapper, block_on};
@@ -108,18 +108,21 @@ impl ProfileBench {
     ) -> Result<(Vec<Timing>, f64)> {
         let vocab = self.subject.config.vocab;
         block_on(backend, warm_up(session, test, vocab))?;
-        let begun = Instant::now();
+        let mut seconds = 0.0;
         for _ in 0..self.repetitions {
+            block_on(backend, fill(session, test, vocab))?;
+            let begun = Instant::now();
             block_on(backend, once(session, test, vocab))?;
+            seconds += begun.elapsed().as_secs_f64();
         }
-        let seconds = begun.elapsed().as_secs_f64();
-        backend.profile(true)?;
         let mut timings = Vec::new();
         for _ in 0..self.repetitions {
+            block_on(backend, fill(session, test, vocab))?;
+            backend.profile(true)?;
             block_on(backend, once(session, test, vocab))?;
             timings.extend(block_on(backend, backend.profiled())?);
+            backend.profile(false)?;
         }
-        backend.profile(false)?;
         Ok((timings, seconds))
     }
 

@@ -128,6 +128,7 @@ impl Chat {
             context,
             batch: self.batch.at_once(),
             kv: self.paths.kv.into(),
+            swa_full: self.paths.swa_full,
             exact: self.paths.exact,
             allow_nonfinite: self.recipe.allow_nonfinite,
             ..Options::default()

@@ -201,6 +201,7 @@ impl EntryArgs {
             context: Some(context),
             batch: usize::try_from(self.ubatch_size).unwrap_or(usize::MAX),
             kv: self.paths.kv.into(),
+            swa_full: self.paths.swa_full,
             exact: self.paths.exact || self.activations.len() > 1,
             allow_nonfinite: self.allow_nonfinite,
         }

@@ -106,6 +106,7 @@ impl Generate {
                     .min(self.batch.at_once())
                     .max(self.lookup.map_or(1, |n| n as usize + 1)),
                 kv: self.paths.kv.into(),
+                swa_full: self.paths.swa_full,
                 exact: self.paths.exact,
                 allow_nonfinite: self.recipe.allow_nonfinite,
             },

@@ -97,7 +97,7 @@ impl Run {
 }
 
 /// All of the text, printed as it comes if `print`, and when its first token came.
-fn show(text: &mut Generator<'_, Device>, print: bool) -> Result<(String, Option<Instant>)> {
+fn show(text: &mut Generator<'_>, print: bool) -> Result<(String, Option<Instant>)> {
     let (mut all, mut first) = (String::new(), None);
     for piece in text {
         let piece = piece?.text;
@@ -123,12 +123,7 @@ struct Facts {
 
 impl Facts {
     /// Statistics; the durations are those of loading, and from the start of the program to the first token.
-    fn stats(
-        self,
-        model: &Model,
-        text: &Generator<'_, Device>,
-        [loaded, startup]: [Duration; 2],
-    ) -> Stats {
+    fn stats(self, model: &Model, text: &Generator<'_>, [loaded, startup]: [Duration; 2]) -> Stats {
         let times = text.timings();
         Stats {
             model: self.model,

@@ -265,7 +265,7 @@ impl Quantize {
             }
         };
         let made = calibrate_folder(files, &self.output, device, options, calibration, &mut show);
-        let made = folders::with_force("quantize", made)?;
+        let made = folders::with_force("quantize", "folder", made)?;
         bar.finish_and_clear();
         folders::tell(made.replaced.clone());
         Ok(made)

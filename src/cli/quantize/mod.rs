@@ -111,7 +111,7 @@ impl Quantize {
             bar.set_position(progress.done as u64);
         };
         let made = quantize_folder(&files, &self.output, &device, options, &mut show);
-        let made = folders::with_force("quantize", made)?;
+        let made = folders::with_force("quantize", "folder", made)?;
         bar.finish_and_clear();
         folders::tell(made.replaced);
         device::report_check(&device);

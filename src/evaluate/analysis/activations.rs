@@ -174,6 +174,7 @@ fn load(
         context: Some(context),
         batch: context.min(BATCH),
         kv: None,
+        swa_full: false,
         exact: true, // the error of half-precision products would hide that of 16-bit activations
         allow_nonfinite,
     };

@@ -154,21 +154,20 @@ impl Fields<'_> {
 
     /// The experts of a family that has them.
     pub(super) fn experts(&self, family: &Blueprint, layers: usize) -> Result<Option<Experts>> {
-        if family.experts.is_none() {
+        let Some(names) = &family.experts else {
             return Ok(None);
-        }
-        let qwen = family.head_norms.is_some();
-        let (most, usual) = (MAX_EXPERTS, if qwen { (128, 8) } else { (8, 2) });
-        let local = self.size("num_local_experts", Some(usual.0), most)?;
-        let count = self.size("num_experts", Some(local), most)?;
-        let chosen = self.size("num_experts_per_tok", Some(usual.1), most)?;
+        };
+        let local = self.size("num_local_experts", Some(names.usual[0]), MAX_EXPERTS)?;
+        let count = self.size("num_experts", Some(local), MAX_EXPERTS)?;
+        let chosen = self.size("num_experts_per_tok", Some(names.usual[1]), MAX_EXPERTS)?;
         if chosen > count {
             let what = format!("{chosen} is more than the {count} experts there are");
             return Err(self.error("num_experts_per_tok", what));
         }
-        let width = match qwen {
-            true => self.size("moe_intermediate_size", Some(768), 1 << 22)?,
-            false => self.size("intermediate_size", None, 1 << 22)?,
+        let width = self.size(names.width.0, names.width.1, 1 << 22)?;
+        let normalized = match names.normalized {
+            Some(field) => self.flag(field, false)?,
+            None => true,
         };
         let step = self.count("decoder_sparse_step", 1)?;
         let listed = match self.get("mlp_only_layers") {
@@ -185,7 +184,7 @@ impl Fields<'_> {
             count,
             chosen,
             width,
-            normalized: !qwen || self.flag("norm_topk_prob", false)?,
+            normalized,
             dense_layers: (0..layers).filter(dense).collect(),
         }))
     }

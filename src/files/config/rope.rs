@@ -306,12 +306,8 @@ impl Fields<'_> {
     }
 
     fn longrope(&self, around: Around<'_>) -> Result<RopeScaling> {
-        let usual = around.family.fields.context;
-        let original = match around.family.fields.partial_rotary {
-            // Phi 3 has one where its configuration says none.
-            true => self.original(around.outer, Some(usual))?,
-            false => self.original(around.outer, Some(around.context))?,
-        };
+        let usual = around.family.fields.original_context;
+        let original = self.original(around.outer, usual.or(Some(around.context)))?;
         let stretch = around.context as f64 / original as f64;
         let factor = match self.get("factor") {
             Some(_) => self.factor()?,

@@ -105,7 +105,7 @@ pub(super) fn family(keys: &Keys<'_>) -> Result<Family> {
     known.copied().ok_or_else(|| {
         let names: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
         let what = format!(
-            "`{}` is not supported; {} are",
+            "`{}` is not supported; {}, fairy2i and ifairy are",
             show(keys.architecture),
             names.join(", ")
         );

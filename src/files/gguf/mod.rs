@@ -27,9 +27,9 @@ pub use container::{Gguf, MAGIC, TensorInfo, parse};
 pub use describe::{Dense as DenseFile, bundle, dense, dense_bytes, fairy2i as fairy2i_outline};
 pub use types::{BlockType, named};
 pub use value::{Array, Value};
-pub use writer::{Outline, Writer};
+pub use writer::{Outline, Writer, check_place};
 
-use self::fairy2i::Phases;
+use self::fairy2i::{Dialect, Phases};
 use self::families::Family;
 use self::keys::Keys;
 use self::shards::Shards;
@@ -50,8 +50,15 @@ pub(super) const EXTENSION: &str = ".gguf";
 pub(super) struct Unfolded {
     file: String,
     shards: Shards,
-    /// How its tensors are called; `None` where they are packed.
-    family: Option<Family>,
+    tensors: Tensors,
+}
+
+/// How the tensors of a file are called and lie.
+enum Tensors {
+    /// As llama.cpp has those of a family.
+    Dense(Family),
+    /// As the authors of Fairy2i have codes and scales.
+    Packed(Dialect),
 }
 
 /// All files of the model whose first file is `path`: that one, or those that it was split into.
@@ -86,11 +93,18 @@ pub(super) fn unfold(source: Source) -> Result<(Source, Option<Unfolded>)> {
     let shards = Shards::open(files)?;
     let gguf = parse(&file, shards.first())?;
     let keys = Keys::of(&file, &gguf.metadata, &shards)?;
-    let (config, family) = match keys.architecture {
-        fairy2i::ARCHITECTURE => (fairy2i::config(&keys)?, None),
+    let (config, tensors) = match keys.architecture {
+        fairy2i::ARCHITECTURE => {
+            let (config, dialect) = fairy2i::config(&keys)?;
+            (config, Tensors::Packed(dialect))
+        }
+        fairy2i::IFAIRY => {
+            let config = fairy2i::ifairy_config(&keys)?;
+            (config, Tensors::Packed(Dialect::IFairy))
+        }
         _ => {
             let (config, family) = config::config(&keys)?;
-            (config, Some(family))
+            (config, Tensors::Dense(family))
         }
     };
     let mut made = vec![(CONFIG, text(&config.into()))];
@@ -106,7 +120,7 @@ pub(super) fn unfold(source: Source) -> Result<(Source, Option<Unfolded>)> {
     let unfolded = Unfolded {
         file,
         shards,
-        family,
+        tensors,
     };
     Ok((source, Some(unfolded)))
 }
@@ -156,11 +170,11 @@ impl Unfolded {
         recipe: Option<Recipe>,
     ) -> Result<Box<dyn Weights + Send + Sync>> {
         let (file, shards) = (&self.file, self.shards);
-        Ok(match (self.family, recipe) {
-            (Some(family), _) => Box::new(Dense::open(file, shards, config, &family)?),
-            (None, recipe) => {
+        Ok(match self.tensors {
+            Tensors::Dense(family) => Box::new(Dense::open(file, shards, config, &family)?),
+            Tensors::Packed(dialect) => {
                 let recipe = recipe.unwrap_or(Recipe::FULL);
-                Box::new(Phases::open(file, shards, config, recipe)?)
+                Box::new(Phases::open(file, shards, config, recipe, dialect)?)
             }
         })
     }

@@ -1,16 +1,17 @@
 //! Writing a GGUF file whose tensors arrive one by one: metadata and the list of tensors are known before, so that memory
 //! holds one tensor at a time.
 
+use super::MAGIC;
 use super::types::BlockType;
-use super::value::Value;
-use super::{MAGIC, parse};
 use crate::error::{Error, Result};
 use crate::files::inputs::Inputs;
 use crate::files::json::show;
+use crate::files::marker::fingerprint_without;
+use crate::files::staged_file::{Place, StagedFile};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
 
 /// The version that is written.
 const VERSION: u32 = 3;
@@ -18,6 +19,15 @@ const VERSION: u32 = 3;
 const AUTHOR: &str = "general.converted_by";
 /// What stands there.
 const OURS: &str = "fairy2i-gpu";
+/// The key of the file's fingerprint, by which this program knows that nobody has changed it since. It is that of
+/// `.fairy2i-gpu.json`, with zeros in its own place.
+const FINGERPRINT: &str = "fairy2i_gpu.fingerprint";
+/// Bytes of the fingerprint, with blanks behind it.
+const FINGERPRINT_BYTES: usize = 96;
+/// Both keys stand among the first bytes of a file.
+const BEGINNING: u64 = 1024;
+/// The number of the type of texts.
+const TEXT: u32 = 8;
 
 /// What a file is going to hold.
 pub struct Outline {
@@ -38,6 +48,7 @@ impl Outline {
         };
         outline.text("general.architecture", architecture);
         outline.text(AUTHOR, OURS);
+        outline.text(FINGERPRINT, &" ".repeat(FINGERPRINT_BYTES));
         outline.unsigned("general.alignment", alignment);
         outline
     }
@@ -75,12 +86,12 @@ impl Outline {
 
     /// A text.
     pub fn text(&mut self, name: &str, value: &str) {
-        self.key(name, 8, &text(value));
+        self.key(name, TEXT, &text(value));
     }
 
     /// A list of texts.
     pub fn texts<'t>(&mut self, name: &str, values: impl Iterator<Item = &'t str>) {
-        self.list(name, 8, values.map(text).collect());
+        self.list(name, TEXT, values.map(text).collect());
     }
 
     /// A list of 32-bit floats.
@@ -129,59 +140,78 @@ impl Outline {
     /// Starts the file `out`. Nothing is there before [`Writer::finish`].
     ///
     /// # Errors
-    /// [`Error::Usage`] where `out` is read or lies in what is read, [`Error::Occupied`] where something is there that may
-    /// not be replaced, [`Error::Io`].
+    /// [`Error::Usage`] where `out` is read or lies in what is read, and when another process writes it;
+    /// [`Error::Occupied`] where something is there that may not be replaced, [`Error::Io`].
     pub fn create(self, out: &Path, inputs: &Inputs, replace: bool) -> Result<Writer> {
-        inputs.keep_off(out)?;
-        vacant(out, replace)?;
-        let mut name = out.file_name().unwrap_or_default().to_owned();
-        name.push(".fairy2i-tmp");
-        let tmp = out.with_file_name(name);
+        let mut staged = StagedFile::begin(&place(out, inputs, replace))?;
         let (header, places) = self.layout();
-        let created = File::create(&tmp).and_then(|mut file| {
-            file.write_all(&header)?;
-            Ok(file)
-        });
-        let file = created.map_err(|e| Error::io(&tmp, e))?;
         let end = places.values().map(|(at, length)| at + length).max();
         let end = end.unwrap_or(header.len() as u64);
-        file.set_len(end).map_err(|e| Error::io(&tmp, e))?;
-        Ok(Writer {
-            out: out.to_owned(),
-            tmp,
-            file: Some(file),
-            places,
-        })
+        let file = staged.file();
+        let written = file.write_all(&header).and_then(|()| file.set_len(end));
+        written.map_err(|e| staged.failed(e))?;
+        Ok(Writer { staged, places })
     }
 }
 
-/// Refuses a place where something is that may not be replaced: only files of this program may, if the caller says so.
-fn vacant(out: &Path, replace: bool) -> Result<()> {
-    if std::fs::symlink_metadata(out).is_err() {
-        return Ok(());
-    }
-    let ours = is_ours(out);
-    match ours && replace {
-        true => Ok(()),
-        false => Err(Error::Occupied {
-            path: show(&out.display().to_string()),
-            what: "is there already".to_owned(),
-            replaceable: ours,
-        }),
+/// Refuses at once what [`Outline::create`] would refuse, and makes nothing.
+///
+/// # Errors
+/// Those of [`Outline::create`].
+pub fn check_place(out: &Path, inputs: &Inputs, replace: bool) -> Result<()> {
+    place(out, inputs, replace).check()
+}
+
+fn place<'a>(out: &'a Path, inputs: &'a Inputs, replace: bool) -> Place<'a> {
+    Place {
+        out,
+        replace,
+        ours: is_ours,
+        begun: is_begun,
+        inputs,
     }
 }
 
-/// Whether a file says that this program wrote it.
+/// Where the value of a key that is a text of `length` bytes begins among the first bytes of a file, if it is there.
+fn find(beginning: &[u8], key: &str, length: usize) -> Option<usize> {
+    let before = [
+        &text(key)[..],
+        &TEXT.to_le_bytes(),
+        &(length as u64).to_le_bytes(),
+    ]
+    .concat();
+    let found = beginning
+        .windows(before.len())
+        .position(|part| part == before)?;
+    Some(found + before.len())
+}
+
+/// The first bytes of a file that this program wrote or began to write; `None` for others.
+fn beginning(path: &Path) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).ok()?;
+    file.take(BEGINNING).read_to_end(&mut bytes).ok()?;
+    let author = find(&bytes, AUTHOR, OURS.len())?;
+    let ours = bytes.starts_with(MAGIC) && bytes.get(author..)?.starts_with(OURS.as_bytes());
+    ours.then_some(bytes)
+}
+
+/// Whether a process began to write a file; it may have been killed before it wrote the rest.
+fn is_begun(path: &Path) -> bool {
+    beginning(path).is_some()
+}
+
+/// Whether this program wrote a file that nobody has changed since.
 fn is_ours(path: &Path) -> bool {
-    let source = crate::files::Source::at(path).ok();
-    let bytes = source.and_then(|source| source.open(path.file_name()?.to_str()?).ok());
-    bytes.is_some_and(|bytes| {
-        let file = parse("", &bytes);
-        let author = file
-            .ok()
-            .and_then(|file| file.metadata.get(AUTHOR).copied());
-        author.and_then(Value::text) == Some(OURS)
-    })
+    let stated = || {
+        let bytes = beginning(path)?;
+        let at = find(&bytes, FINGERPRINT, FINGERPRINT_BYTES)?;
+        let value = bytes.get(at..at + FINGERPRINT_BYTES)?;
+        let blank = at as u64..(at + FINGERPRINT_BYTES) as u64;
+        let found = fingerprint_without(path, blank).ok()?;
+        Some(value.trim_ascii_end() == found.as_bytes())
+    };
+    stated() == Some(true)
 }
 
 /// A text: its length and its bytes.
@@ -191,9 +221,7 @@ fn text(text: &str) -> Vec<u8> {
 
 /// A file being written. Dropped before [`Writer::finish`], it leaves nothing behind.
 pub struct Writer {
-    out: PathBuf,
-    tmp: PathBuf,
-    file: Option<File>,
+    staged: StagedFile,
     /// Tensors that are still to come.
     places: BTreeMap<String, (u64, u64)>,
 }
@@ -213,35 +241,36 @@ impl Writer {
         if length != bytes.len() as u64 {
             return Err(wrong("has another size than was planned"));
         }
-        let Some(file) = &mut self.file else {
-            return Err(wrong("comes too late"));
-        };
+        let file = self.staged.file();
         let written = file
             .seek(SeekFrom::Start(offset))
             .and_then(|_| file.write_all(bytes));
-        written.map_err(|e| Error::io(&self.tmp, e))
+        written.map_err(|e| self.staged.failed(e))
     }
 
     /// Puts the file in its place.
     ///
     /// # Errors
-    /// [`Error::Usage`] when a tensor is missing, [`Error::Io`].
+    /// [`Error::Usage`] when a tensor is missing, [`Error::Occupied`] when something came to be there meanwhile,
+    /// [`Error::Io`].
     pub fn finish(mut self) -> Result<()> {
         if let Some(name) = self.places.keys().next() {
             let what = format!("tensor `{}` was never written", show(name));
             return Err(Error::usage(what, "please report this as a bug"));
         }
-        let file = self.file.take();
-        let synced = file.map_or(Ok(()), |file| file.sync_all());
-        synced.map_err(|e| Error::io(&self.tmp, e))?;
-        std::fs::rename(&self.tmp, &self.out).map_err(|e| Error::io(&self.out, e))
+        let signed = self.sign();
+        signed.map_err(|e| self.staged.failed(e))?;
+        self.staged.commit()
     }
-}
 
-impl Drop for Writer {
-    fn drop(&mut self) {
-        drop(self.file.take());
-        // After a success the name is gone already.
-        let _ = std::fs::remove_file(&self.tmp);
+    /// Writes the fingerprint into its place.
+    fn sign(&mut self) -> std::io::Result<()> {
+        let path = self.staged.path();
+        let at = beginning(path).and_then(|bytes| find(&bytes, FINGERPRINT, FINGERPRINT_BYTES));
+        let at = at.ok_or(std::io::ErrorKind::InvalidData)? as u64;
+        let print = fingerprint_without(path, at..at + FINGERPRINT_BYTES as u64)?;
+        let file = self.staged.file();
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(print.as_bytes())
     }
 }

@@ -60,15 +60,19 @@ pub(super) struct Place {
 ///
 /// A free slot that has the longest beginning is taken as it is, unless most of what it keeps would be lost by that; then,
 /// and where a running sequence has the longest beginning, that is copied to the free slot which was used least recently.
+///
+/// `keeps` says whether a slot still has all that is needed behind so many of its first tokens.
 pub(super) fn place(
     slots: &[Slot<'_>],
     prompt: &[u32],
-    reuse: bool,
-    read_only: bool,
+    [reuse, read_only]: [bool; 2],
+    keeps: impl Fn(usize, usize) -> bool,
 ) -> Option<Place> {
     let free = |i: &usize| slots[*i].active.is_none();
     let shared = |i: usize| match reuse {
-        true => slots[i].shared(prompt, read_only),
+        true => Some(slots[i].shared(prompt, read_only))
+            .filter(|&tokens| keeps(i, tokens))
+            .unwrap_or(0),
         false => 0,
     };
     let oldest = (0..slots.len())
@@ -114,7 +118,8 @@ mod tests {
     #[test]
     fn a_request_begins_behind_what_it_shares() {
         let long: Vec<u32> = (0..40).collect();
-        let at = |slots: &[Slot<'_>], prompt: &[u32]| place(slots, prompt, true, false);
+        let at =
+            |slots: &[Slot<'_>], prompt: &[u32]| place(slots, prompt, [true, false], |_, _| true);
         // An empty slot is taken before one that keeps something.
         let slots = [slot(&long, 1), slot(&[], 5)];
         let got = at(&slots, &[9, 9, 9]);
@@ -148,8 +153,18 @@ mod tests {
                 copy: Some(0)
             })
         );
+        // The rest of another slot, where a ring has lost what the longest beginning needs.
+        let got = place(&slots, &long, [true, false], |slot, _| slot != 0);
+        assert_eq!(
+            got,
+            Some(Place {
+                slot: 1,
+                tokens: 0,
+                copy: None
+            })
+        );
         // Nothing of it, if the request wants that.
-        let got = place(&slots, &prompt, false, false);
+        let got = place(&slots, &prompt, [false; 2], |_, _| true);
         assert_eq!(
             got,
             Some(Place {

@@ -13,6 +13,8 @@ pub struct Fields {
     pub theta: f64,
     /// Longest context where `max_position_embeddings` is missing.
     pub context: usize,
+    /// The context that `longrope` stretches where no field says it; the longest one if there is no number here.
+    pub original_context: Option<usize>,
     /// Name of the epsilon of its norms.
     pub norm_eps: &'static str,
     /// Biases of q, k and v.
@@ -83,6 +85,7 @@ impl Fields {
         head_dim: None,
         theta: 10_000.0,
         context: 2048,
+        original_context: None,
         norm_eps: "rms_norm_eps",
         qkv_bias: Biased::Field("attention_bias"),
         output_bias: Biased::Field("attention_bias"),

@@ -11,6 +11,9 @@ pub(super) static MIXTRAL: Blueprint = Blueprint {
         router: "block_sparse_moe.gate",
         expert: "block_sparse_moe.experts.",
         layers: ["w1", "w3", "w2"],
+        usual: [8, 2],
+        width: ("intermediate_size", None),
+        normalized: None,
     }),
     fields: Fields {
         theta: 1e6,

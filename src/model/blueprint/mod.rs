@@ -143,6 +143,13 @@ pub struct ExpertNames {
     pub expert: &'static str,
     /// Gate, up and down behind that.
     pub layers: [&'static str; 3],
+    /// How many experts there are, and through how many a token runs, where the configuration does not say.
+    pub usual: [usize; 2],
+    /// The field that says how wide each is, and its value where it is missing.
+    pub width: (&'static str, Option<usize>),
+    /// The field that says whether the weights of the chosen ones are divided by their sum, which they are not where it is
+    /// missing; `None` where they always are.
+    pub normalized: Option<&'static str>,
 }
 
 /// Linear layers that read the same input and run as one product.

@@ -23,6 +23,7 @@ pub(super) static PHI3: Blueprint = Blueprint {
     ],
     fields: Fields {
         context: 4096,
+        original_context: Some(4096),
         qkv_bias: Biased::Never,
         output_bias: Biased::Never,
         mlp_bias: Biased::Never,

@@ -15,6 +15,9 @@ pub(super) static QWEN3_MOE: Blueprint = Blueprint {
         router: "mlp.gate",
         expert: "mlp.experts.",
         layers: ["gate_proj", "up_proj", "down_proj"],
+        usual: [128, 8],
+        width: ("moe_intermediate_size", Some(768)),
+        normalized: Some("norm_topk_prob"),
     }),
     fields: Fields {
         head_dim: None,

@@ -44,7 +44,7 @@ impl<B: Backend> Session<'_, B> {
     ///
     /// # Errors
     /// As [`Session::feed`], and [`Error::Usage`] for another number of lists than there are sequences. After an error all
-    /// sequences are as they were.
+    /// sequences are as they were, as far as [`Session::rewind`] can bring that back.
     pub async fn feed_each(&mut self, tokens: &[Vec<u32>]) -> Result<()> {
         let sequences: Vec<_> = self.cache.taken().collect();
         if tokens.len() != sequences.len() {
@@ -65,7 +65,7 @@ impl<B: Backend> Session<'_, B> {
         for (&sequence, tokens) in sequences.iter().zip(tokens) {
             if let Err(error) = self.extend(tokens, sequence).await {
                 for (&sequence, length) in sequences.iter().zip(before) {
-                    self.cache.set_length(sequence, length.unwrap_or(0));
+                    self.cache.shorten(sequence, length.unwrap_or(0));
                 }
                 return Err(error);
             }

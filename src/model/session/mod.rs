@@ -39,7 +39,7 @@ pub(crate) fn words<B: Backend>(
     options: &LoadOptions,
     n_seqs: usize,
 ) -> [usize; 2] {
-    let cache = product(&[2, c.layers, cache_words(backend, c, options, n_seqs)]);
+    let cache = KvCache::<B>::words(c, kv(backend, c, options), n_seqs, options);
     let rows = tile_rows(backend, n_seqs, options.exact);
     let rest = [
         AttentionSplit::most_words(n_seqs, c.head_dim, backend.facts().tuning.ranges),
@@ -50,17 +50,6 @@ pub(crate) fn words<B: Backend>(
         product(&[n_seqs, DrawSettings::WORDS]),
     ];
     [cache, sum(rest)]
-}
-
-/// Words of the keys, or of the values, of one layer.
-pub(crate) fn cache_words<B: Backend>(
-    backend: &B,
-    c: &Config,
-    options: &LoadOptions,
-    n_seqs: usize,
-) -> usize {
-    let kv = kv(backend, c, options);
-    KvCache::<B>::words(c, kv, n_seqs, options.context)
 }
 
 impl<B: Backend> Model<B> {
@@ -89,7 +78,17 @@ impl<B: Backend> Model<B> {
     /// # Errors
     /// As [`Model::sessions`].
     pub fn sessions_of(&self, n_seqs: usize, context: usize) -> Result<Session<'_, B>> {
-        let context = context.min(self.options.context);
+        self.sessions_with(
+            n_seqs,
+            &LoadOptions {
+                context: context.min(self.options.context),
+                ..self.options
+            },
+        )
+    }
+
+    /// [`Model::sessions`] with caches as `options` say, for no more tokens than the model was loaded for.
+    fn sessions_with(&self, n_seqs: usize, options: &LoadOptions) -> Result<Session<'_, B>> {
         let most = self.most_sessions();
         if n_seqs == 0 || n_seqs > most {
             return Err(Error::usage(
@@ -97,16 +96,12 @@ impl<B: Backend> Model<B> {
                 "use fewer streams or a larger batch",
             ));
         }
-        let options = &LoadOptions {
-            context,
-            ..self.options
-        };
         let (backend, c) = (&self.backend, &self.config);
         let [cache, rest] = words(backend, c, options, n_seqs);
         let parts = [("KV cache", cache), ("the rest", rest)];
         let parts = parts.map(|(name, words)| (name, product(&[4, words])));
         budget::check(backend, "a session", &parts, budget::HINT)?;
-        let mut cache = KvCache::new(backend, c, self.kv, n_seqs, context)?;
+        let mut cache = KvCache::new(backend, c, self.kv, n_seqs, options)?;
         while cache.allocate().is_some() {}
         let ranges = backend.facts().tuning.ranges;
         let partials = AttentionSplit::most_words(n_seqs, c.head_dim, ranges);
@@ -196,12 +191,12 @@ impl<'m, B: Backend> Session<'m, B> {
         self.cache.capacity()
     }
 
-    /// Forgets everything after `position`, of every sequence.
+    /// Forgets everything after `position`, of every sequence. One whose layers with a window no longer have what `position`
+    /// sees forgets all of its tokens, as [`Session::length`] says then: see [`LoadOptions::swa_full`].
     pub fn rewind(&mut self, position: usize) {
         self.changes += 1;
         for sequence in 0..self.cache.slots() {
-            let length = self.length(sequence).unwrap_or(0).min(position);
-            self.cache.set_length(sequence, length);
+            self.cache.shorten(sequence, position);
         }
     }
 
@@ -312,17 +307,17 @@ impl<'m, B: Backend> Session<'m, B> {
         let m = self.model;
         let length = self.rope_length(rows, tokens);
         m.ropes.fit(&m.backend, &m.config, length)?;
-        for (l, (k, v)) in self.cache.layers().enumerate() {
+        for (l, layer) in self.cache.layers().iter().enumerate() {
             m.backend.scope(&|| format!("layer {l}"));
             let cache = Cache {
                 layer: l,
                 norms: None, // the block knows them
-                k,
-                v,
+                k: &layer.k,
+                v: &layer.v,
                 partials: &self.partials,
                 rows: &self.rows,
                 slots: self.cache.slots(),
-                capacity: self.cache.capacity(),
+                capacity: layer.positions,
             };
             m.block(l, cache, rows, tokens, tap).await?;
         }

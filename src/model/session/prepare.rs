@@ -17,12 +17,9 @@ impl<B: Backend> Session<'_, B> {
         if !backend.collect_pipelines()? {
             return Ok(());
         }
-        let sequences: Vec<_> = self.cache.taken().collect();
-        let lengths: Vec<_> = sequences.iter().map(|&i| self.length(i)).collect();
+        let before = self.cache.lengths();
         let collected = self.collect_pipelines(prompts).await;
-        for (&sequence, length) in sequences.iter().zip(lengths) {
-            self.cache.set_length(sequence, length.unwrap_or(0));
-        }
+        self.cache.restore(before);
         backend.compile_pipelines()?;
         collected
     }
@@ -60,10 +57,9 @@ impl<B: Backend> Session<'_, B> {
         if !backend.collect_pipelines()? {
             return Ok(());
         }
+        let before = self.cache.lengths();
         let collected = self.collect_steps().await;
-        for slot in 0..self.cache.slots() {
-            self.end(slot);
-        }
+        self.cache.restore(before);
         backend.compile_pipelines()?;
         collected
     }

@@ -3,10 +3,10 @@
 use super::{Session, Tokens};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::model::Model;
 use crate::model::forward::Span;
 use crate::model::linear::tile_rows;
 use crate::model::tap::NoTap;
+use crate::model::{LoadOptions, Model};
 use crate::ops::sampling::Argmax;
 use crate::ops::sampling::TokenNll;
 use crate::ops::train::TokenDistill;
@@ -106,8 +106,14 @@ impl<'m, B: Backend> Side<'m, B> {
     fn new(model: &'m Model<B>, context: usize, batch: usize, chunk: usize) -> Result<Self> {
         let backend = &model.backend;
         let rows = tile_rows(backend, chunk, model.options.exact);
+        // A segment may go on behind any position of the one before.
+        let options = LoadOptions {
+            context: context.min(model.options.context),
+            swa_full: true,
+            ..model.options
+        };
         Ok(Self {
-            session: model.sessions_of(1, context)?,
+            session: model.sessions_with(1, &options)?,
             picked: backend.alloc("picked rows", rows * model.config.hidden)?,
             logits: backend.alloc("logits to score", rows * model.config.vocab)?,
             nll: backend.alloc("log-likelihoods", batch)?,

@@ -249,9 +249,9 @@ impl<'m, B: Backend> Session<'m, B> {
         if self.cache.capacity() <= with.most || !backend.collect_pipelines()? {
             return Ok(());
         }
-        let position = self.position();
+        let before = self.cache.lengths();
         let collected = self.collect_speculation(with).await;
-        self.cache.set_length(0, position);
+        self.cache.restore(before);
         backend.compile_pipelines()?;
         collected
     }
@@ -265,13 +265,10 @@ impl<'m, B: Backend> Session<'m, B> {
         if self.cache.capacity() <= with.most || !backend.collect_pipelines()? {
             return Ok(());
         }
-        let before = self.length(0);
+        let before = self.cache.lengths();
         self.cache.allocate_slot(0, 0);
         let collected = self.collect_drafts(with).await;
-        match before {
-            Some(length) => self.cache.set_length(0, length),
-            None => self.cache.free(0),
-        }
+        self.cache.restore(before);
         backend.compile_pipelines()?;
         collected
     }

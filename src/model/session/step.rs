@@ -123,10 +123,16 @@ impl<B: Backend> Session<'_, B> {
     }
 
     /// Begins a new sequence in slot `slot`, which is free: with the first `tokens` tokens that the sequence before it left
-    /// there. Whether the slot was free.
+    /// there, if it left them whole ([`Session::keeps`]). Whether the slot was free.
     pub fn begin_in(&mut self, slot: usize, tokens: usize) -> bool {
         self.changes += 1;
         self.cache.allocate_slot(slot, tokens)
+    }
+
+    /// Whether a sequence can begin with the first `tokens` tokens that slot `slot` has or had. Layers with a window may have lost
+    /// what the next token sees.
+    pub fn keeps(&self, slot: usize, tokens: usize) -> bool {
+        self.cache.keeps(slot, tokens)
     }
 
     /// Gives sequence `dst` the keys and values of the first `tokens` tokens of slot `src`, instead of its own. The caller
@@ -136,7 +142,8 @@ impl<B: Backend> Session<'_, B> {
     /// [`Error::Usage`] for slots that are not there, equal, or shorter than that; failures of the device.
     pub async fn copy_prefix(&mut self, src: usize, dst: usize, tokens: usize) -> Result<()> {
         let (slots, capacity) = (self.cache.slots(), self.cache.capacity());
-        if src == dst || src >= slots || self.length(dst).is_none() || tokens > capacity {
+        let whole = src < slots && tokens <= capacity && self.keeps(src, tokens);
+        if src == dst || self.length(dst).is_none() || !whole {
             return Err(Error::usage(
                 format!("a copy of {tokens} tokens from slot {src} to {dst}"),
                 "copy to a sequence that has begun, from another slot",
@@ -146,16 +153,20 @@ impl<B: Backend> Session<'_, B> {
         m.backend.scope(&|| "shared prefix".to_owned());
         let values = m.config.kv_heads * m.config.head_dim;
         let words = |positions: usize| m.kv.words(positions * values);
-        let copy = CopyWithin {
-            src: words(src * capacity),
-            dst: words(dst * capacity),
-            words: words(tokens),
-        };
-        for (k, v) in self.cache.layers() {
-            m.backend.run(&copy, &[k]).await?;
-            m.backend.run(&copy, &[v]).await?;
+        let longest = self.cache.longest(src);
+        for layer in self.cache.layers() {
+            // A ring is copied as far as it was written: the last positions lie anywhere in it.
+            let ring = layer.positions < capacity;
+            let copied = if ring { longest } else { tokens };
+            let copy = CopyWithin {
+                src: words(src * layer.positions),
+                dst: words(dst * layer.positions),
+                words: words(copied.min(layer.positions)),
+            };
+            m.backend.run(&copy, &[&layer.k]).await?;
+            m.backend.run(&copy, &[&layer.v]).await?;
         }
-        self.cache.set_length(dst, tokens);
+        self.cache.copied(src, dst, tokens);
         Ok(())
     }
 }

@@ -10,9 +10,10 @@ pub(in crate::ops) fn noise_angles(positions: usize, width: usize) -> Vec<f32> {
     angles.iter().flat_map(|a| [a.cos(), a.sin()]).collect()
 }
 
-/// (cos, sin) for all positions of a slot.
+/// (cos, sin) for all positions.
 pub(super) fn angles(h: &Heads) -> Data {
-    Data::f32(&noise_angles(h.capacity, h.rotation.width.max(2)))
+    let positions = h.capacity.max(h.end());
+    Data::f32(&noise_angles(positions, h.rotation.width.max(2)))
 }
 
 /// A cache of noise, in which everything that a token must not see lies too: other slots, and positions after its own.
@@ -94,14 +95,26 @@ pub(super) fn windowed(window: usize, softcap: f32, h: Heads) -> Heads {
     }
 }
 
+/// The same heads in slots that are rings: of as many positions as a window and the tokens of a run need, and `more`.
+pub(super) fn ringed(more: usize, h: Heads) -> Heads {
+    let tokens = match h.positions {
+        Positions::Run { .. } => h.tokens,
+        Positions::Table { .. } => 1,
+    };
+    Heads {
+        capacity: h.window + tokens - 1 + more,
+        ..h
+    }
+}
+
 /// The same heads, rotated otherwise.
 pub(super) fn rotated(rotation: Rotation, h: Heads) -> Heads {
     Heads { rotation, ..h }
 }
 
-/// Windows that some tokens have reached and some not, or that are longer than a tile of positions; some values rotated, or
-/// none; pairs of neighbours; bounded scores, and scales of other models.
-fn other_models() -> [Heads; 3] {
+/// Windows that some tokens have reached and some not, or that are longer than a tile of positions, in slots that hold all
+/// positions and in rings; some values rotated, or none; pairs of neighbours; bounded scores, and scales of other models.
+fn other_models() -> [Heads; 7] {
     let (halves, neighbours) = (Rotation::halves(12), Rotation::neighbours(20));
     let few = rotated(halves, run([9, 4, 2, 16], 5));
     let apart = rotated(neighbours, mixed([3, 4, 1, 24], 141, Kv::F16));
@@ -110,10 +123,25 @@ fn other_models() -> [Heads; 3] {
         ..apart
     };
     let long = rotated(Rotation::NONE, run([2, 2, 1, 32], 300));
+    let many = rotated(halves, run([70, 4, 2, 16], 100));
     [
         windowed(7, 0.5, few),
         windowed(33, 0.0, apart),
         windowed(150, 0.5, long),
+        ringed(0, windowed(5, 0.0, many)),
+        ringed(3, windowed(33, 0.0, apart)),
+        ringed(11, windowed(150, 0.5, long)),
+        ringed(
+            0,
+            windowed(
+                150,
+                0.0,
+                Heads {
+                    kv: Kv::F16,
+                    ..long
+                },
+            ),
+        ),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! Shape of attention in one dispatch, and where its tokens stand in the caches.
 
+use super::caches::Cached;
 use super::{Kv, Rotation};
-use std::borrow::Cow;
 use std::ops::Range;
 
 /// Largest head the attention kernels take: one invocation for each value.
@@ -55,7 +55,9 @@ pub struct Heads {
     pub complex: bool,
     /// How the caches hold their values.
     pub kv: Kv,
-    /// Positions of a slot of the caches, which are `[slots, capacity, kv_heads, head_dim]`.
+    /// Positions of a slot of the caches, which are `[slots, capacity, kv_heads, head_dim]`. A slot is a ring: position `t`
+    /// lies at `t % capacity`. Where positions go beyond the capacity, `window + tokens - 1` is at most that, so that no token
+    /// of a dispatch overwrites what another one sees.
     pub capacity: usize,
     /// Row of `qkv` and `out` that holds token 0: several dispatches may share a step.
     pub offset: usize,
@@ -184,16 +186,6 @@ impl Heads {
         }
     }
 
-    /// Words each cache must at least have: to the last position that a token may have.
-    pub(super) fn cache_words(&self) -> usize {
-        let slot = match self.positions {
-            Positions::Run { slot, .. } => slot,
-            Positions::Table { slots, .. } => slots - 1,
-        };
-        let rows = slot * self.capacity + self.end();
-        self.kv.words(rows * self.cache_row())
-    }
-
     /// What kernels are told of the positions: `table`, `row`, `slot` and `position` of `row_table.wgsl`.
     pub(super) fn position_params(&self) -> [u32; 4] {
         let params = match self.positions {
@@ -211,45 +203,6 @@ impl Heads {
                 let [slot, position] = [0, 1].map(|word| rows[2 * (row + i) + word] as usize);
                 (slot.min(slots - 1), position.min(end - 1))
             }
-        }
-    }
-
-    /// First value of position `position` of slot `slot` in a cache.
-    pub(super) fn cache_index(&self, (slot, position): (usize, usize)) -> usize {
-        (slot * self.capacity + position) * self.cache_row()
-    }
-
-    /// Keys and values of these positions of a slot.
-    pub(super) fn cached<'a>(
-        &self,
-        caches: [&'a [u32]; 2],
-        slot: usize,
-        positions: Range<usize>,
-    ) -> Cached<'a> {
-        let [begin, end] = [positions.start, positions.end]
-            .map(|position| self.kv.words(self.cache_index((slot, position))));
-        Cached {
-            first: positions.start,
-            values: caches.map(|words| self.kv.values(&words[begin..end])),
-        }
-    }
-
-    /// [`Heads::cached`] of what every token sees; a run shares one copy.
-    pub(super) fn cached_by_token<'a>(
-        &self,
-        rows: &[u32],
-        caches: [&'a [u32]; 2],
-    ) -> Vec<Cached<'a>> {
-        let of = |token| {
-            let (slot, position) = self.place(rows, token);
-            self.cached(caches, slot, self.seen(position))
-        };
-        match self.positions {
-            Positions::Run { slot, first } => {
-                let positions = self.seen(first).start..first + self.tokens;
-                vec![self.cached(caches, slot, positions)]
-            }
-            Positions::Table { .. } => (0..self.tokens).map(of).collect(),
         }
     }
 
@@ -349,21 +302,6 @@ impl Heads {
     /// What the shapes of complex heads end with.
     pub(super) fn complex_suffix(&self) -> &'static str {
         if self.complex { ",complex=1" } else { "" }
-    }
-}
-
-/// Keys and values of consecutive positions of a slot.
-pub(super) struct Cached<'a> {
-    /// The first of these positions.
-    pub(super) first: usize,
-    values: [Cow<'a, [f32]>; 2],
-}
-
-impl Cached<'_> {
-    /// The key and the value of `width` values from `column` on, at a position.
-    pub(super) fn at(&self, h: &Heads, position: usize, column: usize) -> [&[f32]; 2] {
-        let index = (position - self.first) * h.cache_row() + column;
-        [0, 1].map(|cache| &self.values[cache][index..][..h.head_dim])
     }
 }
 

@@ -4,7 +4,8 @@
 //! `h` attends to key/value head `h / (heads / kv_heads)`.
 //!
 //! Caches have slots, one for each sequence. Every token has a slot and a position there, and attends to the positions of
-//! its slot up to its own ([`Positions`]): one dispatch serves the next tokens of sequences of any lengths.
+//! its slot up to its own ([`Positions`]): one dispatch serves the next tokens of sequences of any lengths. Slots are rings: what
+//! a window has left behind may be overwritten.
 
 #[allow(clippy::module_inception)] // the op is called as its wing is
 mod attention;
@@ -12,6 +13,7 @@ mod attention_coop;
 mod attention_merge;
 mod attention_split;
 mod attention_step;
+mod caches;
 mod cases;
 mod heads;
 mod kv;

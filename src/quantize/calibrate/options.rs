@@ -53,6 +53,7 @@ pub(super) fn load_options(sequences: &[Vec<u32>], options: &CalibrateOptions) -
         context: longest,
         batch: options.batch.max(longest),
         kv: None,
+        swa_full: false,
         exact: false,
     }
 }

@@ -6,11 +6,11 @@ use crate::backend::{Backend, upload_new};
 use crate::error::Result;
 use crate::model::blueprint::{Input, Output, Stack};
 use crate::model::forward::{Cache, Span, Tokens};
+use crate::model::kv_cache::layer_words;
 use crate::model::linear::{Linear, tile_rows};
 use crate::model::load::Loader;
 use crate::model::loaded::{Block, DeviceWeights, Model};
 use crate::model::options::LoadOptions;
-use crate::model::session::cache_words;
 use crate::ops::attention::AttentionSplit;
 use crate::ops::norm::RmsNorm;
 use crate::ops::quantize::Hadamard;
@@ -94,7 +94,7 @@ impl<'a, B: Backend> Streams<'a, B> {
             head: Linear::dense(&backend, "none".into(), c.hidden, embed_dtype, &[])?,
         };
         let model = Model::from_weights(backend, c, options, weights)?;
-        let cache = cache_words(&backend, c, &options, 1);
+        let cache = layer_words(c, model.kv, 1, options.context);
         let ranges = backend.facts().tuning.ranges;
         let widest = c.widest_input();
         let wide = |label| backend.alloc(label, options.batch * widest);

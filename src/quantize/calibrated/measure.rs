@@ -26,6 +26,7 @@ pub(super) async fn perplexity(
         context: sequences.held_out.iter().map(Vec::len).max().unwrap_or(1),
         batch: 2048,
         kv: None,
+        swa_full: false,
         exact: false,
     };
     let mut quiet = |_: &str| {};

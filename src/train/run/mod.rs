@@ -21,7 +21,7 @@
 //! ```
 
 use super::step::Memory;
-use crate::backend::Backend;
+use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::files::Inputs;
 use crate::files::run::{Before, RUN_CONFIG, RunFolder, Step, config};
@@ -136,7 +136,7 @@ pub enum Event<'a> {
 /// # Errors
 /// Settings that make no sense, inputs that are not as they must be, a folder that holds something else or is locked
 /// by another process, and all that would fail at the end: before the first step. Failures of the device and the disk.
-pub fn train<B: Backend>(job: Job, backend: &B, events: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+pub fn train(job: Job, device: &Device, events: &mut dyn FnMut(Event<'_>)) -> Result<()> {
     job.settings.check()?;
     let more = job.inputs.iter().map(PathBuf::as_path);
     let inputs = Inputs::of(job.settings.reads().chain(more));
@@ -144,5 +144,5 @@ pub fn train<B: Backend>(job: Job, backend: &B, events: &mut dyn FnMut(Event<'_>
         folder: RunFolder::open(&job.out, inputs)?,
         job,
     };
-    run.make(backend, events)
+    run.make(device, events)
 }

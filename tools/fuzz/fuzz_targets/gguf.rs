@@ -30,7 +30,15 @@ fuzz_target!(|data: &[u8]| {
         }
         Ok(opened) => {
             for planned in plan::plan(&opened.config, opened.recipe.as_ref()) {
-                let tensor = opened.weights.tensor(&planned.name).expect("it is read");
+                let tensor = match opened.weights.tensor(&planned.name) {
+                    Ok(tensor) => tensor,
+                    // Scales that stand between codes are checked when they are read.
+                    Err(error) if opened.recipe.is_some() => {
+                        assert_eq!(error.exit_code(), 2);
+                        continue;
+                    }
+                    Err(error) => panic!("{error}"),
+                };
                 let tensor = tensor.expect("it was planned");
                 assert_eq!(tensor.shape, planned.shape);
                 assert_eq!(tensor.bytes.len(), tensor.elements() * tensor.dtype.bytes());

@@ -33,6 +33,7 @@ impl Build for Loading {
             context: context.map(|context| context.min(files.config().context)),
             batch: args.batch.at_once().max(args.parallel.into()),
             kv: args.paths.kv.into(),
+            swa_full: args.paths.swa_full,
             exact: args.paths.exact,
             allow_nonfinite: args.recipe.allow_nonfinite,
             ..Options::default()

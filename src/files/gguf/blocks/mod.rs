@@ -9,6 +9,10 @@ mod ternary;
 mod thirty_two;
 
 use super::types::BlockType;
+use crate::ops::cpu::each_chunk;
+
+/// Most elements that a thread takes at a time.
+const PIECE: usize = 1 << 16;
 
 /// Writes the elements of one block; both slices are as long as the type says.
 type Decode = fn(block: &[u8], out: &mut [f32]);
@@ -51,10 +55,13 @@ pub fn dequantize(kind: BlockType, bytes: &[u8]) -> Option<Vec<f32>> {
     let decode = decoder(kind)?;
     let (elements, size) = (kind.elements as usize, kind.bytes as usize);
     let mut values = vec![0.0; bytes.len() / size * elements];
-    let blocks = bytes.chunks_exact(size);
-    for (block, out) in blocks.zip(values.chunks_exact_mut(elements)) {
-        decode(block, out);
-    }
+    let blocks = PIECE / elements; // a piece has whole blocks
+    each_chunk(&mut values, blocks * elements, |piece, out| {
+        let bytes = bytes.get(piece * blocks * size..).unwrap_or_default();
+        for (block, out) in bytes.chunks_exact(size).zip(out.chunks_exact_mut(elements)) {
+            decode(block, out);
+        }
+    });
     Some(values)
 }
 

@@ -3,7 +3,7 @@
 use super::super::keys::Keys;
 use super::super::rope;
 use super::super::value::Value as Stored;
-use super::{Layout, TILE};
+use super::{Dialect, Layout, TILE};
 use crate::error::Result;
 use crate::files::config::quantization_config;
 use crate::files::json::show;
@@ -45,11 +45,11 @@ const HISTORY: [&str; 10] = [
     "vocab.padding_multiple",
 ];
 
-/// The fields of `config.json`.
+/// The fields of `config.json`, and how the tensors of the file lie.
 ///
 /// # Errors
 /// [`crate::Error::Config`] naming the key.
-pub(in super::super) fn config(keys: &Keys<'_>) -> Result<Map<String, Value>> {
+pub(in super::super) fn config(keys: &Keys<'_>) -> Result<(Map<String, Value>, Dialect)> {
     let base = keys.text("base_arch")?.unwrap_or("llama");
     let (architecture, model_type) = match base {
         "llama" => ("LlamaForCausalLM", "llama"),
@@ -63,7 +63,7 @@ pub(in super::super) fn config(keys: &Keys<'_>) -> Result<Map<String, Value>> {
             return Err(keys.error("base_arch", what));
         }
     };
-    let recipe = recipe(keys)?;
+    let (recipe, layout) = recipe(keys)?;
     check(keys, &recipe)?;
     let vocab = keys.tensor("token_embd").and_then(|t| t.shape.first());
     let vocab = vocab.ok_or_else(|| keys.error_of("token_embd", "is missing"))?;
@@ -75,6 +75,8 @@ pub(in super::super) fn config(keys: &Keys<'_>) -> Result<Map<String, Value>> {
     let dim = keys.count("rope.dimension_count")?;
     let dim = dim.unwrap_or(hidden / heads.max(1));
     let id = |key: &str| keys.any(key).and_then(Stored::unsigned);
+    let biases = ["blk.0.attn_q.bias", "blk.0.attn_qkv.bias"];
+    let biased = biases.iter().any(|name| keys.tensor(name).is_some());
     let mut map = Map::new();
     for (field, value) in [
         ("architectures", json!([architecture])),
@@ -96,6 +98,7 @@ pub(in super::super) fn config(keys: &Keys<'_>) -> Result<Map<String, Value>> {
         ),
         ("tie_word_embeddings", false.into()),
         ("hidden_act", "silu".into()),
+        ("attention_bias", (biased && base != "qwen2").into()),
         ("bos_token_id", id("tokenizer.ggml.bos_token_id").into()),
         ("eos_token_id", id("tokenizer.ggml.eos_token_id").into()),
         ("quantization_config", quantization_config(&recipe).into()),
@@ -107,13 +110,11 @@ pub(in super::super) fn config(keys: &Keys<'_>) -> Result<Map<String, Value>> {
     }
     rope::rope(keys, dim, &mut map)?;
     keys.refuse_others()?;
-    Ok(map)
+    Ok((map, Dialect::Fairy2i(layout)))
 }
 
 /// How the codes of the file lie.
-pub(super) fn layout(
-    keys_of: impl Fn(&str) -> Option<(u32, Vec<usize>)>,
-) -> Option<(Layout, usize)> {
+fn layout(keys_of: impl Fn(&str) -> Option<(u32, Vec<usize>)>) -> Option<(Layout, usize)> {
     for layer in ["attn_q", "attn_qkv"] {
         if let Some((46, shape)) = keys_of(&format!("blk.0.{layer}.bundle.codes")) {
             let branches = *shape.get(2)?;
@@ -131,15 +132,15 @@ pub(super) fn layout(
     Some((layout, stages.count()))
 }
 
-/// How the linear layers are packed.
-fn recipe(keys: &Keys<'_>) -> Result<Recipe> {
+/// How the linear layers are packed, and how they lie.
+fn recipe(keys: &Keys<'_>) -> Result<(Recipe, Layout)> {
     let of = |name: &str| {
         let tensor = keys.tensor(name)?;
         Some((tensor.kind.id, tensor.shape.clone()))
     };
     let what = "has codes in no layout that is understood";
     let (layout, stages) = layout(of).ok_or_else(|| keys.error_of("blk.0.attn_q", what))?;
-    Ok(Recipe {
+    let recipe = Recipe {
         method: Method::Phase { stages },
         granularity: match layout {
             Layout::Rows => Granularity::Row,
@@ -150,7 +151,8 @@ fn recipe(keys: &Keys<'_>) -> Result<Recipe> {
         },
         skip_head: keys.tensor("output").is_some(),
         rotated: false,
-    })
+    };
+    Ok((recipe, layout))
 }
 
 /// Refuses a file that says it is something else than what its tensors are.

@@ -13,6 +13,21 @@ fn symbol_of(bits: u8) -> u32 {
     symbol(POWERS[usize::from(bits & 3)])
 }
 
+/// A word whose codes +1 and -1 are exchanged if `re`, and +i and -i if `im`. The symbols of opposite codes differ in both
+/// bits, and both bits are equal where a code is real.
+pub(super) fn negate(word: u32, re: bool, im: bool) -> u32 {
+    const LOW: u32 = 0x5555_5555;
+    let imaginary = (word ^ word >> 1) & LOW;
+    let mut chosen = 0;
+    if re {
+        chosen |= !imaginary & LOW;
+    }
+    if im {
+        chosen |= imaginary;
+    }
+    word ^ chosen ^ chosen << 1
+}
+
 /// For each byte of four consecutive columns their symbols, in the bits that the first columns of a word have.
 fn four_columns() -> [u32; 256] {
     let spread = |byte: usize| {
@@ -140,7 +155,7 @@ impl<'a> Plane<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codebook::code_at;
+    use crate::codebook::{code_at, pack_row};
 
     #[test]
     fn bundles_are_written_as_they_are_read() {
@@ -157,6 +172,20 @@ mod tests {
             across: columns / TILE,
         };
         assert_eq!(bundle.words(rows), words);
+    }
+
+    #[test]
+    fn codes_are_negated_along_one_axis_or_both() {
+        let mut word = [0];
+        pack_row(&[0, 1, 2, 3, 3, 2, 1, 0, 0, 1, 2, 3, 0, 1, 2, 3], &mut word);
+        for (re, im) in [(false, false), (true, false), (false, true), (true, true)] {
+            let negated = [negate(word[0], re, im)];
+            for column in 0..COLUMNS_PER_WORD {
+                let code = code_at(&word, column);
+                let flip = if code.is_multiple_of(2) { re } else { im };
+                assert_eq!(code_at(&negated, column), (code + 2 * u8::from(flip)) % 4);
+            }
+        }
     }
 
     #[test]

@@ -1,17 +1,14 @@
 //! The tensors of a file under the names of the packed format.
 
-use super::super::describe::stored_name;
-use super::super::shards::Shards;
-use super::super::{blocks, container::TensorInfo};
-use super::config::layout;
-use super::layout::{Bundle, Plane};
-use super::{Layout, TILE};
+use super::layer::Layer;
+use super::{Dialect, Layout, TILE};
 use crate::error::{Error, Result};
+use crate::files::gguf::shards::Shards;
 use crate::files::json::show;
 use crate::files::packed::little_endian;
 use crate::files::plan::{self, Planned, Role};
-use crate::model::weights::bad_scale;
-use crate::model::{Config, Dtype, Recipe, Tensor, Weights};
+use crate::model::config::LinearShape;
+use crate::model::{Config, Dtype, Form, Method, Recipe, Tensor, Weights};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,18 +17,42 @@ pub(in super::super) struct Phases {
     file: String,
     shards: Shards,
     recipe: Recipe,
-    layout: Layout,
     tensors: BTreeMap<String, Stored>,
 }
 
-/// Where a tensor is.
+/// A tensor of the model.
 struct Stored {
     shape: Vec<usize>,
-    role: Role,
-    /// Tensors of the file that it is made of: one, or the stages of U and then of W.
-    names: Vec<String>,
-    /// Rows of tiles that lie before those of this matrix.
-    first: usize,
+    dtype: Dtype,
+    content: Content,
+}
+
+/// Where it is.
+enum Content {
+    Codes(Layer),
+    Scales(Layer),
+    /// Floats, as they are in the tensor of this name.
+    Floats(String),
+    /// Two bfloat16 in each element of the tensor of this name: a column of the first half, and the one of the second.
+    Pairs(String),
+    /// A bias in one vector with others, which has first the first halves of all of them.
+    Merged {
+        name: String,
+        before: usize,
+        of: usize,
+    },
+    /// Zeros: the bias of a layer that has none in these files, though its family has.
+    Zeros,
+}
+
+/// A model whose tensors are looked for.
+struct Search<'a> {
+    shards: &'a Shards,
+    config: &'a Config,
+    recipe: &'a Recipe,
+    dialect: Dialect,
+    linears: BTreeMap<String, LinearShape>,
+    used: BTreeSet<String>,
 }
 
 impl Phases {
@@ -44,253 +65,213 @@ impl Phases {
         shards: Shards,
         config: &Config,
         recipe: Recipe,
+        dialect: Dialect,
     ) -> Result<Self> {
-        let info = |name: &str| shards.tensor(name).map(|t| (t.kind.id, t.shape.clone()));
-        let found = layout(info).map(|(layout, _)| layout);
-        let mut phases = Self {
-            file: file.to_owned(),
-            recipe,
-            layout: found.unwrap_or(Layout::Bundles),
-            shards,
-            tensors: BTreeMap::new(),
+        let linears = config.linears().into_iter();
+        let mut search = Search {
+            shards: &shards,
+            config,
+            recipe: &recipe,
+            dialect,
+            linears: linears
+                .map(|linear| (linear.prefix.clone(), linear))
+                .collect(),
+            used: BTreeSet::new(),
         };
-        let (mut problems, mut used) = (Vec::new(), BTreeSet::new());
+        let (mut problems, mut tensors) = (Vec::new(), BTreeMap::new());
         for planned in plan::plan(config, Some(&recipe)) {
-            match phases.take(config, &planned) {
+            match search.find(&planned) {
                 Ok(stored) => {
-                    used.extend(stored.names.iter().cloned());
-                    phases.tensors.insert(planned.name, stored);
+                    tensors.insert(planned.name, stored);
                 }
                 Err(problem) => problems.push(problem),
             }
         }
-        let strangers = phases.shards.names().filter(|name| !used.contains(*name));
+        let used = search.used;
+        let strangers = shards.names().filter(|name| !used.contains(*name));
         problems.extend(strangers.map(|n| format!("`{}` is not a tensor of this model", show(n))));
-        match problems.is_empty() {
-            true => Ok(phases),
-            false => Err(phases.unfit(problems)),
+        let file = file.to_owned();
+        if !problems.is_empty() {
+            return Err(Error::Tensors { file, problems });
+        }
+        Ok(Self {
+            file,
+            shards,
+            recipe,
+            tensors,
+        })
+    }
+
+    fn unfit(&self, problem: String) -> Error {
+        Error::Tensors {
+            file: self.file.clone(),
+            problems: vec![problem],
         }
     }
+}
 
-    fn unfit(&self, problems: Vec<String>) -> Error {
-        let file = self.file.clone();
-        Error::Tensors { file, problems }
-    }
-
+impl Search<'_> {
     /// Where a planned tensor is, or what is wrong with it.
-    fn take(&self, config: &Config, planned: &Planned) -> Result<Stored, String> {
+    fn find(&mut self, planned: &Planned) -> Result<Stored, String> {
         let name = &planned.name;
         let (module, last) = name.rsplit_once('.').unwrap_or((name, ""));
-        let base =
-            stored_name(module).ok_or_else(|| format!("`{name}` has no place in such files"))?;
-        let (base, first) = self.merged(config, base);
-        let names = match (planned.role, self.layout) {
-            (Role::Codes, Layout::Bundles) => vec![format!("{base}.bundle.codes")],
-            (Role::Scales, Layout::Bundles) => vec![format!("{base}.bundle.scales")],
-            (Role::Codes | Role::Scales, _) => {
-                let stages = 0..self.stages(module);
-                let names = ["U", "W"].map(|m| stages.clone().map(move |t| (m, t)));
-                let names = names.into_iter().flatten();
+        let names = self.dialect.names(module);
+        let there = names.iter().find(|base| self.has(base, last));
+        let base = there.or(names.first()).cloned();
+        let base = base.ok_or_else(|| format!("`{name}` has no place in such files"))?;
+        let content = match planned.role {
+            Role::Codes => Content::Codes(self.layer(module, &base)?),
+            Role::Scales => {
+                let layer = self.layer(module, &base)?;
+                if layer.layout == Layout::Bundles {
+                    layer.scales(self.shards)?; // those between codes are checked when they are read
+                }
+                Content::Scales(layer)
+            }
+            Role::Dense | Role::Norm if last == "bias" => {
+                self.bias(module, &base, &planned.shape)?
+            }
+            Role::Dense | Role::Norm if base == "token_embd" => {
+                self.pairs(&base, &planned.shape)?
+            }
+            Role::Dense | Role::Norm => self.floats(&base, &planned.shape)?,
+        };
+        let dtype = match &content {
+            Content::Codes(_) => Dtype::U32,
+            Content::Pairs(_) => Dtype::BF16,
+            Content::Floats(name) => match self.shards.tensor(name).map(|info| info.kind.name) {
+                Some("F16") => Dtype::F16,
+                Some("BF16") => Dtype::BF16,
+                _ => Dtype::F32,
+            },
+            Content::Scales(_) | Content::Merged { .. } | Content::Zeros => Dtype::F32,
+        };
+        Ok(Stored {
+            shape: planned.shape.clone(),
+            dtype,
+            content,
+        })
+    }
+
+    /// Whether the file has a vector or matrix of this name.
+    fn has(&self, base: &str, last: &str) -> bool {
+        match last {
+            "bias" => self.shards.tensor(&format!("{base}.bias")).is_some(),
+            _ => self.shards.tensor(base).is_some(),
+        }
+    }
+
+    /// The name that the layers before attention have together, how many values of it lie before those of this one, and how
+    /// many it has; `None` for other layers.
+    fn merged(&self, base: &str) -> Option<(String, usize, usize)> {
+        let (queries, keys) = (self.config.queries(), self.config.keys());
+        let (block, before) = match base.rsplit_once('.')? {
+            (block, "attn_q") => (block, 0),
+            (block, "attn_k") => (block, queries),
+            (block, "attn_v") => (block, queries + keys),
+            _ => return None,
+        };
+        Some((format!("{block}.attn_qkv"), before, queries + 2 * keys))
+    }
+
+    /// Where a packed layer is.
+    fn layer(&mut self, module: &str, base: &str) -> Result<Layer, String> {
+        let linear = self.linears.get(module);
+        let linear = linear.ok_or_else(|| format!("`{module}` is no linear layer"))?;
+        let (outputs, inputs, form) = (linear.out_features, linear.in_features, linear.form);
+        if !outputs.is_multiple_of(2) || !inputs.is_multiple_of(2) {
+            return Err(format!("`{module}` has odd sizes: [{outputs}, {inputs}]"));
+        }
+        let stages = match self.recipe.method.of(module) {
+            Method::Phase { stages } => stages,
+            _ => 0,
+        };
+        let mut layer = Layer {
+            layout: self.dialect.layout(),
+            names: Vec::new(),
+            first: 0,
+            of: outputs / 2 / TILE,
+            rows: outputs / 2,
+            columns: inputs / 2,
+            branches: form.matrices() * stages,
+        };
+        layer.names = match (layer.layout, form) {
+            (Layout::Bundles, _) => {
+                let merged = self.merged(base);
+                let merged =
+                    merged.filter(|(name, ..)| self.has(&format!("{name}.bundle.codes"), ""));
+                let mut bundle = base.to_owned();
+                if let Some((name, before, of)) = merged {
+                    (bundle, layer.first, layer.of) = (name, before / 2 / TILE, of / 2 / TILE);
+                }
+                ["codes", "scales"]
+                    .map(|part| format!("{bundle}.bundle.{part}"))
+                    .into()
+            }
+            (_, Form::Conjugate) => vec![base.to_owned()],
+            (_, Form::WidelyLinear) => {
+                let names = ["U", "W"]
+                    .iter()
+                    .flat_map(|m| (0..stages).map(move |t| (m, t)));
                 names.map(|(m, t)| format!("{base}.{m}.s{t}")).collect()
             }
-            (Role::Dense | Role::Norm, _) if last == "bias" => vec![format!("{base}.bias")],
-            (Role::Dense | Role::Norm, _) => vec![base],
         };
-        let stored = Stored {
-            shape: planned.shape.clone(),
-            role: planned.role,
-            names,
-            first,
-        };
-        for name in &stored.names {
-            let info = self.shards.tensor(name);
-            let info = info.ok_or_else(|| format!("`{name}` is missing"))?;
-            self.fits(config, module, &stored, info)?;
-        }
-        Ok(stored)
-    }
-
-    /// The name that the layers before attention have together, where they lie together, and the rows of tiles before
-    /// those of this one.
-    fn merged(&self, config: &Config, base: String) -> (String, usize) {
-        let (before, of_all) = match base.rsplit_once('.') {
-            Some((block, "attn_q")) => (0, format!("{block}.attn_qkv")),
-            Some((block, "attn_k")) => (config.queries(), format!("{block}.attn_qkv")),
-            Some((block, "attn_v")) => (
-                config.queries() + config.keys(),
-                format!("{block}.attn_qkv"),
-            ),
-            _ => return (base, 0),
-        };
-        match self.shards.tensor(&format!("{of_all}.bundle.codes")) {
-            Some(_) => (of_all, before / (2 * TILE)),
-            None => (base, 0),
+        self.used.extend(layer.names.iter().cloned());
+        match layer.problem(self.shards) {
+            Some(problem) => Err(problem),
+            None => Ok(layer),
         }
     }
 
-    fn stages(&self, prefix: &str) -> usize {
-        match self.recipe.method.of(prefix) {
-            crate::model::Method::Phase { stages } => stages,
-            _ => 0,
+    /// A tensor whose shape and type are these, or what is wrong with it.
+    fn take(&mut self, name: &str, shape: &[usize], types: &[&str]) -> Result<(), String> {
+        self.used.insert(name.to_owned());
+        let info = self.shards.tensor(name);
+        let info = info.ok_or_else(|| format!("`{name}` {shape:?} is missing"))?;
+        if info.shape == shape && types.contains(&info.kind.name) {
+            return Ok(());
         }
+        let (found, kind, types) = (
+            show(&format!("{:?}", info.shape)),
+            info.kind.name,
+            types.join(" or "),
+        );
+        Err(format!(
+            "`{name}` is {kind} {found}, expected {types} {shape:?}"
+        ))
     }
 
-    /// Refuses a tensor of the file of another shape or type.
-    fn fits(
-        &self,
-        config: &Config,
-        module: &str,
-        stored: &Stored,
-        info: &TensorInfo,
-    ) -> Result<(), String> {
-        let wrong = |expected: &str| {
-            let (found, kind) = (show(&format!("{:?}", info.shape)), info.kind.name);
-            Err(format!(
-                "`{}` is {kind} {found}, expected {expected}",
-                info.name
-            ))
-        };
-        let branches = 2 * self.stages(module);
-        let linear = config.linears().into_iter().find(|l| l.prefix == module);
-        let linear = linear.map(|l| (l.out_features, l.in_features));
-        match (stored.role, linear) {
-            (Role::Dense | Role::Norm, _) if module == "model.embed_tokens" => {
-                let half = [config.vocab, config.hidden / 2];
-                match info.shape == half
-                    && info.kind.name == "F32"
-                    && config.hidden.is_multiple_of(2)
-                {
-                    true => Ok(()),
-                    false => wrong(&format!("F32 {half:?}")),
-                }
+    fn floats(&mut self, name: &str, shape: &[usize]) -> Result<Content, String> {
+        self.take(name, shape, &["F32", "F16", "BF16"])?;
+        Ok(Content::Floats(name.to_owned()))
+    }
+
+    fn pairs(&mut self, name: &str, shape: &[usize]) -> Result<Content, String> {
+        match shape {
+            [rows, columns] if columns.is_multiple_of(2) => {
+                self.take(name, &[*rows, columns / 2], &["F32"])?;
+                Ok(Content::Pairs(name.to_owned()))
             }
-            (Role::Dense | Role::Norm, _) => {
-                let float = ["F32", "F16", "BF16"].contains(&info.kind.name);
-                match info.shape == stored.shape && float {
-                    true => Ok(()),
-                    false => wrong(&format!("floats {:?}", stored.shape)),
-                }
+            _ => Err(format!("`{name}` has an odd width: {shape:?}")),
+        }
+    }
+
+    fn bias(&mut self, module: &str, base: &str, shape: &[usize]) -> Result<Content, String> {
+        let own = format!("{base}.bias");
+        if self.shards.tensor(&own).is_none() {
+            let merged = self.merged(base);
+            let merged = merged.map(|(name, before, of)| (format!("{name}.bias"), before, of));
+            if let Some((name, before, of)) = merged
+                && self.shards.tensor(&name).is_some()
+            {
+                self.take(&name, &[of], &["F32"])?;
+                return Ok(Content::Merged { name, before, of });
             }
-            (_, None) => Err(format!("`{}` is no linear layer", info.name)),
-            (role, Some((out, inputs))) => {
-                let (rows, columns) = (out / 2, inputs / 2);
-                let whole = match self.layout {
-                    Layout::Bundles => {
-                        let tiles = self.tiles(info, role, branches);
-                        let own = rows / TILE * (columns / TILE);
-                        let end = stored.first * (columns / TILE) + own;
-                        let alone = !info.name.contains("attn_qkv");
-                        tiles.is_some_and(|tiles| tiles == end || tiles > end && !alone)
-                            && rows.is_multiple_of(TILE)
-                            && columns.is_multiple_of(TILE)
-                    }
-                    _ => {
-                        info.shape == [rows, columns]
-                            && [40, 42, 44].contains(&info.kind.id)
-                            && (info.kind.id == 40) == (self.layout == Layout::Rows)
-                    }
-                };
-                match whole && out.is_multiple_of(2) && inputs.is_multiple_of(2) {
-                    true => Ok(()),
-                    false => wrong(&format!("codes or scales of [{rows}, {columns}]")),
-                }
+            if module.ends_with("o_proj") {
+                return Ok(Content::Zeros);
             }
         }
-    }
-
-    /// Tiles of a bundle; `None` where its shape is that of no bundle.
-    fn tiles(&self, info: &TensorInfo, role: Role, branches: usize) -> Option<usize> {
-        match (role, &info.shape[..], info.kind.name) {
-            (Role::Codes, [tiles, 64, found, 16], "FAIRY2I_BUNDLE_CODES") if *found == branches => {
-                Some(*tiles)
-            }
-            (Role::Scales, [tiles, found, 2], "F16" | "BF16") if *found == branches => Some(*tiles),
-            _ => None,
-        }
-    }
-
-    /// Two bfloat16 in each element: a column of the first half of the embedding, and the one of the second.
-    fn embedding(&self, stored: &Stored) -> Vec<u8> {
-        let bytes = self.shards.bytes(&stored.names[0]);
-        let row = 2 * stored.shape[1]; // two bytes for each column
-        let mut joined = Vec::with_capacity(bytes.len());
-        for row in bytes.chunks_exact(row.max(1)) {
-            for half in [0, 2] {
-                let pairs = row.chunks_exact(4);
-                pairs.for_each(|pair| joined.extend(&pair[half..half + 2]));
-            }
-        }
-        joined
-    }
-
-    /// The stages of a layer that lie apart.
-    fn planes(&self, stored: &Stored) -> Vec<Plane<'_>> {
-        let planes = stored.names.iter().filter_map(|name| {
-            let info = self.shards.tensor(name)?;
-            Some(Plane {
-                bytes: self.shards.bytes(name),
-                block: info.kind.bytes as usize,
-                across: info.shape[1] / info.kind.elements as usize,
-            })
-        });
-        planes.collect()
-    }
-
-    /// `[rows, 2, stages, words]`.
-    fn codes(&self, stored: &Stored) -> Vec<u32> {
-        let [rows, matrices, stages, words] = stored.shape[..] else {
-            return Vec::new(); // codes have four dimensions
-        };
-        if self.layout == Layout::Bundles {
-            let across = words * crate::codebook::COLUMNS_PER_WORD / TILE;
-            let bundle = Bundle {
-                codes: self.shards.bytes(&stored.names[0]),
-                branches: matrices * stages,
-                first: stored.first * across,
-                across,
-            };
-            return bundle.words(rows);
-        }
-        let planes = self.planes(stored);
-        let mut all = Vec::with_capacity(rows * matrices * stages * words);
-        for row in 0..rows {
-            planes.iter().for_each(|plane| plane.words(row, &mut all));
-        }
-        all
-    }
-
-    /// `[scale blocks, groups, 2, stages, 2]`.
-    fn scales(&self, stored: &Stored) -> Result<Vec<f32>> {
-        let [blocks, groups, matrices, stages, _] = stored.shape[..] else {
-            return Ok(Vec::new()); // scales have five dimensions
-        };
-        if self.layout == Layout::Bundles {
-            let name = &stored.names[0];
-            let kind = self.shards.tensor(name).map(|info| info.kind);
-            let values = kind.and_then(|kind| blocks::dequantize(kind, self.shards.bytes(name)));
-            let values = values.unwrap_or_default();
-            let tile = 2 * matrices * stages;
-            let start = stored.first * groups * tile;
-            let own = values.get(start..start + blocks * groups * tile);
-            return Ok(own.unwrap_or_default().to_vec());
-        }
-        let planes = self.planes(stored);
-        let rows = if self.layout == Layout::Rows { 1 } else { TILE };
-        let mut all = Vec::new();
-        for block in 0..blocks {
-            for group in 0..groups {
-                for (plane, name) in planes.iter().zip(&stored.names) {
-                    let scales = plane.scales(block * rows, group);
-                    let mut others = (0..rows).map(|r| plane.scales(block * rows + r, group));
-                    if others.any(|other| other.map(f32::to_bits) != scales.map(f32::to_bits)) {
-                        let what = format!("`{name}` has several scales in a tile");
-                        return Err(self.unfit(vec![what]));
-                    }
-                    all.extend(scales);
-                }
-            }
-        }
-        Ok(all)
+        self.floats(&own, shape)
     }
 }
 
@@ -299,30 +280,37 @@ impl Weights for Phases {
         let Some(stored) = self.tensors.get(name) else {
             return Ok(None);
         };
-        let owned = |words: Vec<u32>| Cow::Owned(little_endian(&words).into_owned());
-        let bytes = match stored.role {
-            Role::Codes => owned(self.codes(stored)),
-            Role::Scales => {
-                let scales = self.scales(stored)?;
-                if let Some((index, value)) = bad_scale(scales.iter().copied()) {
-                    let what = format!("`{name}` element {index} is {value}, not a scale");
-                    return Err(self.unfit(vec![what]));
-                }
-                owned(scales.into_iter().map(f32::to_bits).collect())
+        let owned = |words: &[u32]| Cow::Owned(little_endian(words).into_owned());
+        let bytes = match &stored.content {
+            Content::Codes(layer) => {
+                let codes = layer.codes(&self.shards);
+                owned(&codes.map_err(|problem| self.unfit(problem))?)
             }
-            _ if stored.names[0] == "token_embd" => Cow::Owned(self.embedding(stored)),
-            _ => Cow::Borrowed(self.shards.bytes(&stored.names[0])),
+            Content::Scales(layer) => {
+                let scales = layer.scales(&self.shards);
+                let scales = scales.map_err(|problem| self.unfit(problem))?;
+                owned(bytemuck::cast_slice(&scales))
+            }
+            Content::Floats(name) => Cow::Borrowed(self.shards.bytes(name)),
+            Content::Pairs(name) => Cow::Owned(halves(self.shards.bytes(name), &stored.shape)),
+            Content::Merged { name, before, of } => {
+                let (bytes, length) = (self.shards.bytes(name), stored.shape[0]);
+                // Four bytes for each value, of which each half has one in two.
+                let half = |start: usize| bytes.get(2 * start..2 * (start + length));
+                let halves = [half(*before), half(of + before)].map(Option::unwrap_or_default);
+                Cow::Owned(halves.concat())
+            }
+            Content::Zeros => Cow::Owned(vec![0; 4 * stored.shape[0]]),
         };
         Ok(Some(Tensor {
-            dtype: self.stored_dtype(stored),
+            dtype: stored.dtype,
             shape: stored.shape.clone(),
             bytes,
         }))
     }
 
     fn dtype(&self, name: &str) -> Result<Option<Dtype>> {
-        let stored = self.tensors.get(name);
-        Ok(stored.map(|stored| self.stored_dtype(stored)))
+        Ok(self.tensors.get(name).map(|stored| stored.dtype))
     }
 
     fn recipe(&self) -> Recipe {
@@ -330,19 +318,15 @@ impl Weights for Phases {
     }
 }
 
-impl Phases {
-    fn stored_dtype(&self, stored: &Stored) -> Dtype {
-        let kind = self
-            .shards
-            .tensor(&stored.names[0])
-            .map(|info| info.kind.name);
-        match (stored.role, kind) {
-            (Role::Codes, _) => Dtype::U32,
-            (Role::Scales, _) => Dtype::F32,
-            _ if stored.names[0] == "token_embd" => Dtype::BF16,
-            (_, Some("F16")) => Dtype::F16,
-            (_, Some("BF16")) => Dtype::BF16,
-            _ => Dtype::F32,
+/// A matrix of this shape whose rows have their halves one behind the other, from elements of two columns, one of each half.
+fn halves(pairs: &[u8], shape: &[usize]) -> Vec<u8> {
+    let row = 2 * shape.last().copied().unwrap_or(1); // two bytes for each column
+    let mut joined = Vec::with_capacity(pairs.len());
+    for row in pairs.chunks_exact(row.max(1)) {
+        for half in [0, 2] {
+            let pairs = row.chunks_exact(4);
+            pairs.for_each(|pair| joined.extend(&pair[half..half + 2]));
         }
     }
+    joined
 }

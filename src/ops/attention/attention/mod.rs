@@ -40,6 +40,7 @@ impl Op for Attention {
         Features::NONE,
         attention / "attention",
         "softcap",
+        "ring",
         "attend",
         "row_table"
     )];
@@ -80,7 +81,10 @@ impl Op for Attention {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("SOFTCAP", self.0.softcap.into())]
+        vec![
+            ("SOFTCAP", self.0.softcap.into()),
+            ("RING", u32::from(self.0.wraps()).into()),
+        ]
     }
 
     fn prelude(&self) -> &'static str {

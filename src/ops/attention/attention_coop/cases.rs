@@ -1,6 +1,6 @@
 //! What attention by cooperative matrices is checked and timed with.
 
-use super::super::cases::{cache, complex, out, run, step_heads, windowed};
+use super::super::cases::{cache, complex, out, ringed, run, step_heads, windowed};
 use super::*;
 use crate::ops::Made;
 use crate::ops::bench::{DEPTH, PROMPT, case as bench_case};
@@ -40,6 +40,22 @@ pub(super) fn cases() -> Vec<Case<AttentionCoop>> {
             "scores=growing",
             windowed(50, 0.0, plain([140, 2, 1, 128], 200)),
             32.0,
+        ),
+        // rings, which begin again within a tile of keys
+        case(
+            "",
+            ringed(0, windowed(20, 0.7, plain([150, 2, 1, 64], 700))),
+            2.0,
+        ),
+        case(
+            "",
+            ringed(9, windowed(333, 0.0, shape([300, 2, 1, 128], 740, 1, 3))),
+            2.0,
+        ),
+        case(
+            "",
+            ringed(5, windowed(50, 0.0, plain([70, 2, 1, 256], 400))),
+            2.0,
         ),
         // later scores are so much larger that sums must be made smaller
         case("scores=growing", plain([140, 2, 1, 128], 200), 32.0),

@@ -24,6 +24,7 @@ params! {
         out_pitch: u32,
         out_gap: u32,
         base: u32,
+        capacity: u32,
         offset: u32,
     }
 }
@@ -47,6 +48,7 @@ impl Op for AttentionCoop {
     const SHADERS: &'static [Shader] = &[
         shader!(unchecked Features { subgroup: true, ..Features::MATRIX }, attention / "attention_coop",
             "softcap",
+            "ring",
             "quad",
             "coop_stage",
             "coop_scores",
@@ -81,6 +83,7 @@ impl Op for AttentionCoop {
             out_pitch,
             out_gap,
             base: (slot * h.capacity) as u32,
+            capacity: h.capacity as u32,
             offset: h.offset as u32,
         }
     }
@@ -93,6 +96,7 @@ impl Op for AttentionCoop {
             ("HEAD", h.head_dim as f64),
             ("WINDOWED", u32::from(h.window < h.end()).into()),
             ("SOFTCAP", softcap),
+            ("RING", u32::from(h.wraps()).into()),
         ]
     }
 

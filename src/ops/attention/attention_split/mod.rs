@@ -102,6 +102,7 @@ impl Op for AttentionSplit {
         Features::NONE,
         attention / "attention_split",
         "softcap",
+        "ring",
         "attend",
         "row_table"
     )];
@@ -144,7 +145,10 @@ impl Op for AttentionSplit {
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        vec![("SOFTCAP", self.heads.softcap.into())]
+        vec![
+            ("SOFTCAP", self.heads.softcap.into()),
+            ("RING", u32::from(self.heads.wraps()).into()),
+        ]
     }
 
     fn prelude(&self) -> &'static str {

@@ -1,7 +1,7 @@
 //! What a step of attention is checked and timed with.
 
 use super::super::cases::{RANGES, angles, cache, complex, mixed, out, run, step_heads, table};
-use super::super::cases::{rotated, windowed};
+use super::super::cases::{ringed, rotated, windowed};
 use super::*;
 use crate::ops::Made;
 use crate::ops::bench::{BENCH_PROCESSORS, DEPTH, case as bench_case};
@@ -58,9 +58,9 @@ pub(super) fn cases() -> Vec<Case<AttentionStep>> {
     cases
 }
 
-/// Windows of a part of a slot, of a token alone, and of one range of some tokens and two of others; a part of the values
-/// rotated, and none; pairs of neighbours; bounded scores; norms of heads, in teams with invocations to spare and without.
-fn other_models() -> [Case<AttentionStep>; 3] {
+/// Windows of a part of a slot, of a token alone, and of one range of some tokens and two of others, and in rings; a part of
+/// the values rotated, and none; pairs of neighbours; bounded scores; norms of heads, in teams with invocations to spare and without.
+fn other_models() -> [Case<AttentionStep>; 6] {
     let half = |h| Heads { kv: Kv::F16, ..h };
     let part = rotated(Rotation::halves(24), half(run([1, 4, 2, 48], 150)));
     let alone = rotated(Rotation::NONE, run([1, 2, 1, 16], 60));
@@ -69,6 +69,9 @@ fn other_models() -> [Case<AttentionStep>; 3] {
         normed(case(windowed(40, 0.5, part), 2, 132)),
         normed(case(windowed(1, 0.0, alone), 1, 132)),
         case(windowed(50, 0.0, some), 2, 2),
+        normed(case(ringed(0, windowed(40, 0.5, part)), 2, 132)),
+        case(ringed(7, windowed(1, 0.0, alone)), 1, 132),
+        case(ringed(1, windowed(50, 0.0, some)), 2, 2),
     ]
 }
 

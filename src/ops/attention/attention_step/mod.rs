@@ -1,6 +1,6 @@
 //! Attention of one new token of each sequence: rotation, caches and attention in one dispatch (flash-decoding).
 
-use super::heads::Cached;
+use super::caches::Cached;
 use super::{AttentionSplit, Heads, Pairs, Positions, Ranges, Rotation};
 use crate::ops::*;
 
@@ -180,6 +180,7 @@ impl Op for AttentionStep {
         shader!(unchecked Features::SUBGROUP, attention / "attention_step",
             "rotate",
             "softcap",
+            "ring",
             "attend_four",
             "rotate_norm",
             "row_table"
@@ -265,6 +266,7 @@ impl Op for AttentionStep {
             ),
             ("NORMED", u32::from(self.norm.is_some()).into()),
             ("SOFTCAP", h.softcap.into()),
+            ("RING", u32::from(h.wraps()).into()),
             ("EARLY", u32::from(early).into()),
         ]
     }

@@ -34,7 +34,12 @@ params! {
 
 impl Op for Rope {
     const NAME: &'static str = "rope";
-    const SHADERS: &'static [Shader] = &[shader!(Features::NONE, attention / "rope", "row_table")];
+    const SHADERS: &'static [Shader] = &[shader!(
+        Features::NONE,
+        attention / "rope",
+        "ring",
+        "row_table"
+    )];
     const BINDINGS: &'static [Binding] = &[
         write("qkv", Elem::F32),
         read("angles", Elem::F32),
@@ -70,7 +75,10 @@ impl Op for Rope {
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
         let neighbours = self.0.rotation.pairs == Pairs::Neighbours;
-        vec![("NEIGHBOURS", u32::from(neighbours).into())]
+        vec![
+            ("NEIGHBOURS", u32::from(neighbours).into()),
+            ("RING", u32::from(self.0.wraps()).into()),
+        ]
     }
 
     fn agree(&self) -> Agree {
@@ -167,10 +175,8 @@ impl Op for Rope {
             }
             return;
         };
-        let caches = k_cache
-            .chunks_exact_mut(cache_row)
-            .zip(v_cache.chunks_exact_mut(cache_row))
-            .skip(slot * h.capacity + first);
+        let caches = h.ring_rows(k_cache, (slot, first));
+        let caches = caches.zip(h.ring_rows(v_cache, (slot, first)));
         let tokens: Vec<_> = tokens.zip(caches).take(h.tokens).enumerate().collect();
         cpu::each_worth(tokens, h.qkv_row() / 2, |(token, (row, (k, v)))| {
             one(row, first + token, k, v);
