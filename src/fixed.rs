@@ -123,16 +123,31 @@ pub fn norm_constants(n: usize, eps: f32) -> (f32, f32) {
 /// [`norm_constants`].
 pub fn inverse_rms(x: &[f32], eps_n: f32, root_n: f32) -> f32 {
     let top = x.iter().map(|v| v.to_bits() & 0x7fff_ffff).max();
-    let top = top.unwrap_or(0);
-    let mut squares = 0.0;
+    let squares = |twice| x.iter().map(|&v| rms_square(v, twice)).sum();
+    inverse_rms_of(top.unwrap_or(0), squares, (eps_n, root_n))
+}
+
+/// [`inverse_rms`] for those who have loops of their own: `top` has the bits of the largest magnitude, and `squares` adds up
+/// [`rms_square`] of all values, given its second argument.
+pub fn inverse_rms_of(
+    top: u32,
+    squares: impl FnOnce(f32) -> u64,
+    (eps_n, root_n): (f32, f32),
+) -> f32 {
+    let mut sum = 0.0;
     if top >= FAINT.to_bits() {
         let e = (top >> 23) as i32 - 126;
         let twice = f32::from_bits(((150 - e) as u32) << 23); // 2^(23 - e)
-        let magnitude = |v: &f32| u64::from(((v.abs() * twice) as u32).div_ceil(2));
-        let sum: u64 = x.iter().map(magnitude).map(|m| m * m).sum();
-        squares = to_f32(sum as i64, 1.0, 2 * e - 44);
+        sum = to_f32(squares(twice) as i64, 1.0, 2 * e - 44);
     }
-    root_inverse(squares + eps_n) * root_n
+    root_inverse(sum + eps_n) * root_n
+}
+
+/// The square of a magnitude of 22 bits: half of `|x| twice`, rounded up.
+#[inline(always)]
+pub fn rms_square(x: f32, twice: f32) -> u64 {
+    let magnitude = u64::from(((x.abs() * twice) as u32).div_ceil(2));
+    magnitude * magnitude
 }
 
 /// 24 bits of `1 / sqrt(a)`, rounded down, for a positive normal `a`.

@@ -4,6 +4,7 @@ use super::backend::{Backend, check_lengths};
 use super::facts::DeviceFacts;
 use super::fill::Fill;
 use super::host;
+use super::words::Words;
 use crate::error::{Error, Result};
 use crate::ops::{Access, Bindings, Op};
 use std::future::{Future, ready};
@@ -45,11 +46,11 @@ impl Cpu {
 
 /// Words in host memory.
 #[derive(Debug, Clone)]
-pub struct CpuBuffer(Arc<RwLock<Vec<u32>>>);
+pub struct CpuBuffer(Arc<RwLock<Words>>);
 
 enum Guard<'a> {
-    Read(std::sync::RwLockReadGuard<'a, Vec<u32>>),
-    Write(std::sync::RwLockWriteGuard<'a, Vec<u32>>),
+    Read(std::sync::RwLockReadGuard<'a, Words>),
+    Write(std::sync::RwLockWriteGuard<'a, Words>),
 }
 
 impl Backend for Cpu {
@@ -64,7 +65,7 @@ impl Backend for Cpu {
     }
 
     fn alloc(&self, label: &str, words: usize) -> Result<CpuBuffer> {
-        let zeros = bytemuck::allocation::try_zeroed_vec(words).map_err(|()| {
+        let zeros = Words::zeroed(words).ok_or_else(|| {
             Error::device(
                 format!(
                     "`{label}` needs {} bytes of memory, which the system does not give",

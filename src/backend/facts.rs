@@ -1,6 +1,7 @@
 //! The facts that a model has to know of the device it runs on, as one value.
 
 use super::tuning::Tuning;
+use crate::ops::phase::CodeLayout;
 use crate::ops::{Features, Kv};
 
 /// Facts of a device. Every backend states them once, when it is opened; a backend that wraps another one passes them
@@ -21,6 +22,8 @@ pub struct DeviceFacts {
     pub subgroup_size: usize,
     /// How keys and values are best cached here.
     pub kv: Kv,
+    /// How codes best lie for products with integer activations. Other products read them row after row.
+    pub codes: CodeLayout,
     /// Numbers found by measuring devices of its class.
     pub tuning: Tuning,
     /// Optional abilities that kernels may use. Hosts have none of them, and need none.
@@ -38,6 +41,7 @@ impl DeviceFacts {
             workgroup_bytes: usize::MAX,
             subgroup_size: 1,
             kv: Kv::F32,
+            codes: crate::ops::host_layout(),
             tuning: Tuning::HOST,
             features: Features::NONE,
         }

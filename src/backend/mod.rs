@@ -14,6 +14,7 @@ mod lockstep;
 #[cfg(feature = "translate")]
 pub mod translate;
 mod tuning;
+mod words;
 mod wrapper;
 
 #[cfg(feature = "blocking")]

@@ -3,7 +3,7 @@
 use super::blueprint::WeightShape;
 use super::budget::{self, product, sum};
 use super::forward::MixtureScratch;
-use super::linear::{Linear, LinearScratch};
+use super::linear::{Linear, LinearScratch, code_layout};
 use super::loaded::scratch_words;
 use super::options::LoadOptions;
 use super::{Config, Dtype, Method, Weights, session};
@@ -48,7 +48,7 @@ impl Memory {
             .chain(mixture)
             .chain([rest]);
         Ok(Self {
-            weights: product(&[4, weight_words::<B>(config, weights, options)?]),
+            weights: product(&[4, weight_words(backend, config, weights, options)?]),
             cache: product(&[4, cache]),
             scratch: product(&[4, sum(scratch)]),
             table: product(&[4, options.context, config.head_dim / 2, 2]),
@@ -81,6 +81,7 @@ impl Memory {
 
 /// Words of everything that [`super::Model::load`] or [`super::Model::synthetic`] brings to the device but the table.
 fn weight_words<B: Backend>(
+    backend: &B,
     config: &Config,
     weights: Option<&dyn Weights>,
     options: &LoadOptions,
@@ -123,7 +124,8 @@ fn weight_words<B: Backend>(
                 product(&[layer.out_features, dtype.row_words(layer.in_features)])
             }
             Method::Phase { stages } => {
-                Linear::<B>::phase_words(&layer, stages, recipe.granularity)
+                let layout = code_layout(backend, options.activations);
+                Linear::<B>::phase_words(&layer, stages, recipe.granularity, layout)
             }
             // The real baselines run as dense layers.
             _ => product(&[

@@ -3,8 +3,10 @@
 
 use super::{PackedView, Tensor};
 use crate::backend::{Backend, Fill, Write};
+use crate::codebook::words_for;
 use crate::error::Result;
-use crate::ops::phase::interleave;
+use crate::ops::memory::Noise;
+use crate::ops::phase::CodeLayout;
 
 /// Some rows of a matrix, as many as one binding holds.
 pub(crate) struct Shard<B: Backend> {
@@ -59,14 +61,47 @@ pub(super) fn upload_rows<B: Backend>(
     Ok(shards)
 }
 
-/// The codes of `layer` as the kernels read them.
-pub(super) fn code_rows<'a>(layer: &'a PackedView<'_>, row_words: usize) -> Rows<'a> {
-    let planes = layer.form.matrices() * layer.stages();
+/// Uploads the codes of stacked layers as the kernels read them. `first` and `rows` of shards count complex rows.
+pub(super) fn upload_codes<B: Backend>(
+    backend: &B,
+    label: &str,
+    layers: &[PackedView<'_>],
+    layout: CodeLayout,
+) -> Result<Vec<Shard<B>>> {
+    let Some(first) = layers.first() else {
+        return Ok(Vec::new());
+    };
+    let planes = first.form.matrices() * first.stages();
+    let words = words_for(first.in_features.div_ceil(2));
+    let panels = |layer| code_panels(layer, planes, words, layout);
+    let panels: Vec<_> = layers.iter().map(panels).collect();
+    let shards = upload_rows(backend, label, &panels, layout.panel_words(planes, words))?;
+    let rows = layers
+        .iter()
+        .map(|layer| layer.codes.len() / (planes * words));
+    let rows: Vec<_> = rows.collect();
+    Ok(in_rows(shards, &rows, layout.panel_rows(planes)))
+}
+
+/// The codes of `layer` in panels.
+fn code_panels<'a>(
+    layer: &'a PackedView<'_>,
+    planes: usize,
+    words: usize,
+    layout: CodeLayout,
+) -> Rows<'a> {
+    let (row_words, panel_rows) = (planes * words, layout.panel_rows(planes));
     Rows {
-        count: layer.codes.len() / row_words,
+        count: (layer.codes.len() / row_words).div_ceil(panel_rows),
         write: Box::new(move |first, dst| {
-            let src = &layer.codes[first * row_words..][..dst.len()];
-            interleave(src, dst, planes, row_words / planes);
+            let panels = dst.chunks_exact_mut(layout.panel_words(planes, words));
+            let rows = layer.codes.chunks(panel_rows * row_words).skip(first);
+            for (panel, rows) in panels.zip(rows) {
+                panel.fill(0);
+                for (row, codes) in rows.chunks_exact(row_words).enumerate() {
+                    layout.lay(codes, planes, row, panel);
+                }
+            }
         }),
     }
 }
@@ -112,4 +147,54 @@ pub(super) fn host_rows(words: Vec<u32>, row_words: usize) -> Rows<'static> {
             dst.copy_from_slice(&words[first * row_words..][..dst.len()]);
         }),
     }
+}
+
+/// Codes of stacked layers of `rows` complex rows each, made on the device from noise.
+pub(super) async fn noise_codes<B: Backend>(
+    backend: &B,
+    label: &str,
+    rows: &[usize],
+    (planes, words): (usize, usize),
+    layout: CodeLayout,
+) -> Result<Vec<Shard<B>>> {
+    let panel_words = layout.panel_words(planes, words);
+    let panel_rows = layout.panel_rows(planes);
+    let panels = rows.iter().map(|rows| rows.div_ceil(panel_rows)).sum();
+    let per_shard = (backend.facts().max_words / panel_words).max(1);
+    let mut shards = Vec::new();
+    for first in (0..panels).step_by(per_shard) {
+        let count = per_shard.min(panels - first);
+        let buffer = backend.alloc(label, count * panel_words)?;
+        let noise = Noise::bits(count * panel_words, first as u32 + 1);
+        backend.run(&noise, &[&buffer]).await?;
+        shards.push(Shard {
+            first,
+            rows: count,
+            buffer,
+        });
+    }
+    Ok(in_rows(shards, rows, panel_rows))
+}
+
+/// Shards that count panels, counting rows instead: those of stacked layers of `rows` rows each, each of which begins with a
+/// panel of its own.
+fn in_rows<B: Backend>(shards: Vec<Shard<B>>, rows: &[usize], panel_rows: usize) -> Vec<Shard<B>> {
+    let before = |panels: usize| {
+        let (mut all, mut rest) = (0, panels);
+        for &rows in rows {
+            let here = rest.min(rows.div_ceil(panel_rows));
+            all += rows.min(here * panel_rows);
+            rest -= here;
+        }
+        all
+    };
+    let of = |shard: Shard<B>| {
+        let first = before(shard.first);
+        Shard {
+            first,
+            rows: before(shard.first + shard.rows) - first,
+            ..shard
+        }
+    };
+    shards.into_iter().map(of).collect()
 }

@@ -55,6 +55,11 @@ pub fn host_simd() -> &'static str {
     phase::host_simd()
 }
 
+/// How the CPU backend's products with integer activations read codes here.
+pub fn host_layout() -> phase::CodeLayout {
+    phase::host_layout()
+}
+
 /// How many threads the CPU backend works on: as many as there are processors, or `RAYON_NUM_THREADS`.
 pub fn host_threads() -> usize {
     cpu::threads()

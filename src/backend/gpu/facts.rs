@@ -3,6 +3,7 @@
 use super::adapter::AdapterSummary;
 use crate::backend::facts::DeviceFacts;
 use crate::backend::tuning::Tuning;
+use crate::ops::phase::CodeLayout;
 use crate::ops::{Features, Kv};
 
 /// The numbers of the class that an adapter belongs to.
@@ -32,6 +33,7 @@ pub(super) fn facts(
             false => 1,
         },
         kv: Kv::F16,
+        codes: CodeLayout::Rows,
         tuning,
         features,
     }

@@ -300,6 +300,7 @@ impl<B: Backend> Linear<B> {
             group_words: phase.group_words,
             first_row: shard.first,
             shard_rows: shard.rows,
+            layout: phase.layout,
             accumulate: run.accumulate,
             tokens: run.tokens,
         }

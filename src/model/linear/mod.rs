@@ -8,15 +8,14 @@ use super::blueprint::Output;
 use super::budget::{product, sum};
 use super::config::LinearShape;
 use super::options::LoadOptions;
-use super::rows::{Rows, Shard, code_rows, upload_rows};
+use super::rows::{Rows, Shard, noise_codes, upload_codes, upload_rows};
 use super::{Config, Form, Granularity, Method, Packed, PackedView};
 use crate::backend::{Backend, kernel_for, upload_new};
 use crate::codebook::{COLUMNS_PER_WORD, words_for};
 use crate::error::{Error, Result};
 use crate::ops::MatrixDtype;
-use crate::ops::memory::Noise;
 use crate::ops::phase::{
-    COOP_TOKENS, MAX_COLUMNS, PhaseGemmCoop, PhaseGemvFused, float_scale_blocks,
+    COOP_TOKENS, CodeLayout, MAX_COLUMNS, PhaseGemmCoop, PhaseGemvFused, float_scale_blocks,
     integer_scale_blocks,
 };
 use crate::ops::quantize::Activations;
@@ -58,6 +57,8 @@ struct Phase<B: Backend> {
     scale_blocks: B::Buffer,
     /// Whether inputs are rotated by blocks of a Hadamard matrix, as the weights were before they were quantized.
     rotated: bool,
+    /// How the codes lie.
+    layout: CodeLayout,
     /// The codes; `first` and `rows` count complex rows.
     shards: Vec<Shard<B>>,
 }
@@ -87,6 +88,14 @@ pub(crate) fn tile_rows<B: Backend>(backend: &B, tokens: usize, exact: bool) -> 
             .checked_next_multiple_of(COOP_TOKENS)
             .unwrap_or(usize::MAX),
         _ => tokens,
+    }
+}
+
+/// How the codes of layers lie on this device: as its products with integers want, which other products do not.
+pub(crate) fn code_layout<B: Backend>(backend: &B, activations: Activations) -> CodeLayout {
+    match activations {
+        Activations::Float => CodeLayout::Rows,
+        Activations::Int16 | Activations::Int8 => backend.facts().codes,
     }
 }
 
@@ -222,9 +231,7 @@ impl<B: Backend> Linear<B> {
                 mode => integer_scale_blocks(&layer.scales, layer.scale_blocks(), mode),
             })
             .collect();
-        let row_words = form.matrices() * stages * words;
-        let code_rows = |layer| code_rows(layer, row_words);
-        let codes: Vec<_> = layers.iter().map(code_rows).collect();
+        let layout = code_layout(backend, activations);
         Ok(Self {
             in_features: first.in_features,
             segments: layers.iter().map(|l| l.out_features).collect(),
@@ -238,7 +245,8 @@ impl<B: Backend> Linear<B> {
                 group_words,
                 scale_blocks: upload_new(backend, "scales", &scale_blocks)?,
                 rotated: false,
-                shards: upload_rows(backend, &name, &codes, row_words)?,
+                layout,
+                shards: upload_codes(backend, &name, layers, layout)?,
             }),
             name,
         })
@@ -266,8 +274,6 @@ impl<B: Backend> Linear<B> {
         activations: Activations,
     ) -> Result<Self> {
         let words = words_for(in_features.div_ceil(2));
-        let row_words = form.matrices() * stages * words;
-        let complex_rows: usize = segments.iter().map(|s| s.div_ceil(2)).sum();
         // With this scale the outputs of a layer are as large as its inputs.
         let planes = form.matrices() * stages;
         let scale = (1.0 / (planes as f32 * in_features as f32)).sqrt();
@@ -276,19 +282,9 @@ impl<B: Backend> Linear<B> {
             Activations::Float => float_scale_blocks(&scales, segments.len()),
             mode => integer_scale_blocks(&scales, segments.len(), mode),
         };
-        let per_shard = (backend.facts().max_words / row_words).max(1);
-        let mut shards = Vec::new();
-        for first in (0..complex_rows).step_by(per_shard) {
-            let rows = per_shard.min(complex_rows - first);
-            let buffer = backend.alloc(&name, rows * row_words)?;
-            let noise = Noise::bits(rows * row_words, first as u32 + 1);
-            backend.run(&noise, &[&buffer]).await?;
-            shards.push(Shard {
-                first,
-                rows,
-                buffer,
-            });
-        }
+        let layout = code_layout(backend, activations);
+        let rows: Vec<usize> = segments.iter().map(|s| s.div_ceil(2)).collect();
+        let shards = noise_codes(backend, &name, &rows, (planes, words), layout).await?;
         Ok(Self {
             in_features,
             segments,
@@ -302,6 +298,7 @@ impl<B: Backend> Linear<B> {
                 group_words: words,
                 scale_blocks: upload_new(backend, "scales", &scale_blocks)?,
                 rotated: false,
+                layout,
                 shards,
             }),
             name,
@@ -313,6 +310,7 @@ impl<B: Backend> Linear<B> {
         layer: &LinearShape,
         stages: usize,
         granularity: Granularity,
+        layout: CodeLayout,
     ) -> usize {
         let (rows, columns) = (
             layer.out_features.div_ceil(2),
@@ -325,7 +323,9 @@ impl<B: Backend> Linear<B> {
         let method = Method::Phase { stages };
         let (out, inputs) = (layer.out_features, layer.in_features);
         let (_, scales) = Packed::shapes(method, layer.form, granularity.of_rows(), out, inputs);
-        let codes = product(&[rows, layer.form.matrices(), stages, words_for(columns)]);
+        let (planes, words) = (layer.form.matrices() * stages, words_for(columns));
+        let panels = rows.div_ceil(layout.panel_rows(planes));
+        let codes = product(&[panels, layout.panel_words(planes, words)]);
         // A scale block begins with its exponent.
         sum([codes, scale_blocks, product(&scales)])
     }

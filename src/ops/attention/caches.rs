@@ -68,25 +68,6 @@ impl Heads {
             values: caches.map(values),
         }
     }
-
-    /// [`Heads::cached`] of what every token sees; a run shares one copy.
-    pub(super) fn cached_by_token<'a>(
-        &self,
-        rows: &[u32],
-        caches: [&'a [u32]; 2],
-    ) -> Vec<Cached<'a>> {
-        let of = |token| {
-            let (slot, position) = self.place(rows, token);
-            self.cached(caches, slot, self.seen(position))
-        };
-        match self.positions {
-            Positions::Run { slot, first } => {
-                let positions = self.seen(first).start..first + self.tokens;
-                vec![self.cached(caches, slot, positions)]
-            }
-            Positions::Table { .. } => (0..self.tokens).map(of).collect(),
-        }
-    }
 }
 
 /// Keys and values of consecutive positions of a slot.

@@ -1,6 +1,5 @@
 //! Shape of attention in one dispatch, and where its tokens stand in the caches.
 
-use super::caches::Cached;
 use super::{Kv, Rotation};
 use std::ops::Range;
 
@@ -227,35 +226,6 @@ impl Heads {
             Positions::Table { slots, .. } => slots.min(self.tokens) * self.most_seen(),
         };
         2 * self.kv.bytes() * positions * self.cache_row()
-    }
-
-    /// One head of the token in row `row` of `qkv` over a range of the positions it sees, in f32: the largest score and the sum
-    /// of weights are returned, the weighted values (not yet divided by that sum) are left in `out`.
-    pub(super) fn attend(
-        &self,
-        (row, head): (usize, usize),
-        range: Range<usize>,
-        qkv: &[f32],
-        cached: &Cached<'_>,
-        out: &mut [f32],
-    ) -> (f32, f32) {
-        if range.is_empty() {
-            out.fill(0.0);
-            return (0.0, 0.0);
-        }
-        let d = self.head_dim;
-        let q = &qkv[row * self.qkv_row() + head * d..][..d];
-        let kv = head / (self.heads / self.kv_heads) * d;
-        let [begin, end] =
-            [range.start, range.end].map(|position| (position - cached.first) * self.cache_row());
-        let [k, v] = [0, 1].map(|cache| &cached.values[cache][begin..end][kv..]);
-        let [scale, softcap] = [self.scale, self.softcap];
-        crate::ops::cpu::attended(q, [scale, softcap], [k, v], self.cache_row(), out)
-    }
-
-    /// About how long [`Heads::attend`] takes over `positions` positions.
-    pub(super) fn nanoseconds(&self, positions: usize) -> usize {
-        100 + positions * (10 + self.head_dim / 4)
     }
 
     /// For people and tests: `tokens=2,heads=8,kv_heads=2,head_dim=64,kv=f16,slot=0,position=5`.

@@ -1,6 +1,7 @@
 //! Elements of a KV cache.
 
 use crate::ops::Elem;
+use crate::ops::cpu::CachedRows;
 use half::f16;
 use std::borrow::Cow;
 
@@ -67,6 +68,14 @@ impl Kv {
                 let halves: &[f16] = bytemuck::cast_slice(words);
                 Cow::Owned(halves.iter().map(|h| h.to_f32()).collect())
             }
+        }
+    }
+
+    /// The values of a cache from `index` on, as the host attends to them.
+    pub(in crate::ops) fn rows(self, words: &[u32], index: usize) -> CachedRows<'_> {
+        match self {
+            Self::F32 => CachedRows::F32(&bytemuck::cast_slice(words)[index..]),
+            Self::F16 => CachedRows::F16(&bytemuck::cast_slice(words)[index..]),
         }
     }
 

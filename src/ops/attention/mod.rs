@@ -16,6 +16,7 @@ mod attention_step;
 mod caches;
 mod cases;
 mod heads;
+mod host;
 mod kv;
 mod rope;
 mod rotation;

@@ -45,13 +45,13 @@ pub(in crate::ops) fn threads() -> usize {
     1
 }
 
-/// Least work, in nanoseconds of one thread, for which other threads are woken.
-const WORTH: usize = 100_000;
+/// Least work, in nanoseconds of one thread, that is shared: helpers that wait for it begin within about a microsecond.
+const WORTH: usize = 8_000;
 
 /// Least work, in nanoseconds, that a thread should take at a time.
-const SHARE: usize = 20_000;
+const SHARE: usize = 3_000;
 
-/// The number of blocks that work of a duration should be cut into: one if waking a thread does not pay, else a few for
+/// The number of blocks that work of a duration should be cut into: one if sharing it does not pay, else a few for
 /// each thread, so that a late one costs little.
 pub(in crate::ops) fn pieces(nanoseconds: usize) -> usize {
     if nanoseconds < WORTH || threads() == 1 {
@@ -63,22 +63,16 @@ pub(in crate::ops) fn pieces(nanoseconds: usize) -> usize {
 /// Calls `work` with every item; the calling thread works too, others help where there are several items.
 pub(in crate::ops) fn each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync + Send) {
     #[cfg(feature = "threads")]
-    if items.len() > 1 {
+    if items.len() > 1 && threads() > 1 {
         use std::sync::{Mutex, PoisonError};
         let helpers = threads().min(items.len()) - 1;
         let queue = Mutex::new(items.into_iter());
-        let run = || {
+        super::team::Team::of(threads()).run(helpers, &|| {
             loop {
                 let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some(item) = next else { break };
                 work(item);
             }
-        };
-        rayon::in_place_scope(|scope| {
-            for _ in 0..helpers {
-                scope.spawn(|_| run());
-            }
-            run();
         });
         return;
     }

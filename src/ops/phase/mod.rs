@@ -9,6 +9,7 @@ mod codes;
 mod cpu;
 mod float;
 mod integer;
+mod layout;
 mod phase_expand;
 mod phase_gemm;
 mod phase_gemm_bits;
@@ -21,6 +22,7 @@ mod scale_blocks;
 mod shape;
 
 pub use codes::{interleave, interleaved};
+pub use layout::CodeLayout;
 pub use phase_expand::{LIFT, PhaseExpand, PhaseExpandParams};
 pub use phase_gemm::PhaseGemm;
 pub use phase_gemm_bits::PhaseGemmBits;
@@ -38,4 +40,9 @@ pub use super::matmul::COOP_TOKENS;
 /// The instruction set of the integer products on the host.
 pub(super) fn host_simd() -> &'static str {
     cpu::Kernel::best().name()
+}
+
+/// How the integer products on the host read codes.
+pub(super) fn host_layout() -> CodeLayout {
+    cpu::Kernel::best().layout()
 }

@@ -6,8 +6,9 @@ use crate::ops::*;
 
 /// Product of a stack with few tokens: a team of invocations per complex row.
 ///
-/// Bindings: `codes` [shard rows, words, planes] u32 ([`super::interleaved`]); `q` and `absmax` as [`crate::ops::quantize::QuantizeAct`] writes them; `scale_blocks`
-/// [scale blocks, 1 + groups * planes * 2] u32 ([`super::integer_scale_blocks`]); `y` [tokens, outputs] f32.
+/// Bindings: `codes` [shard rows, words, planes] u32 ([`super::interleaved`]), or as [`PhaseShape::layout`] says; `q` and
+/// `absmax` as [`crate::ops::quantize::QuantizeAct`] writes them; `scale_blocks` [scale blocks, 1 + groups * planes * 2] u32
+/// ([`super::integer_scale_blocks`]); `y` [tokens, outputs] f32.
 #[derive(Debug, Clone)]
 pub struct PhaseGemv {
     /// The stack.

@@ -1,6 +1,7 @@
 //! A stack of quantized layers that share their input, as the products see it.
 
-use crate::codebook::{COLUMNS_PER_WORD, code_at, words_for};
+use super::CodeLayout;
+use crate::codebook::{COLUMNS_PER_WORD, words_for};
 use crate::ops::quantize::{Form, MAX_STAGES};
 use crate::ops::*;
 
@@ -32,6 +33,8 @@ pub struct PhaseShape {
     pub first_row: usize,
     /// Complex rows of that shard.
     pub shard_rows: usize,
+    /// How the codes lie in the shard.
+    pub layout: CodeLayout,
     /// Add to `y` instead of overwriting it.
     pub accumulate: bool,
     /// Tokens.
@@ -51,6 +54,7 @@ impl PhaseShape {
             group_words: usize::MAX,
             first_row: 0,
             shard_rows: segments.iter().map(|s| s.div_ceil(2)).sum(),
+            layout: CodeLayout::Rows,
             accumulate: false,
             tokens,
         }
@@ -127,23 +131,11 @@ impl PhaseShape {
         self.form.conjugates(plane, self.stages)
     }
 
-    /// The code of a column of one plane (U's stages, then W's) of row `local` of the shard, in interleaved `codes`.
-    pub(super) fn code(&self, codes: &[u32], local: usize, plane: usize, column: usize) -> u8 {
-        let first = (local * self.words() + column / COLUMNS_PER_WORD) * self.planes();
-        let column = column % COLUMNS_PER_WORD;
-        if self.planes().is_multiple_of(4) {
-            // byte `column` of four words has the symbols of that column in four planes
-            let four = codes[first + plane / 4 * 4 + column / 4];
-            return code_at(&[four], plane % 4 * 4 + column % 4);
-        }
-        code_at(&[codes[first + plane]], column)
-    }
-
     /// Words of the codes, of the activations and of their scales, of the scale blocks, and of the result.
     pub(super) fn lengths(&self, activations: [usize; 2]) -> Vec<usize> {
         let [q, absmax] = activations;
         vec![
-            self.shard_rows * self.planes() * self.words(),
+            self.code_words(),
             q,
             absmax,
             self.scale_blocks() * self.scale_block_words(),
@@ -188,6 +180,9 @@ impl PhaseShape {
             let end = self.first_row + self.shard_rows;
             shape += &format!(",shard={}..{end}", self.first_row);
         }
+        if let CodeLayout::Words { lanes } = self.layout {
+            shape += &format!(",lanes={lanes}");
+        }
         if self.accumulate {
             shape += ",accumulate=1";
         }
@@ -198,6 +193,7 @@ impl PhaseShape {
         debug_assert!(self.segments.len() <= MAX_SEGMENTS, "{}", self.shape());
         debug_assert!((1..=MAX_STAGES).contains(&self.stages), "{}", self.shape());
         debug_assert!(self.first_row + self.shard_rows <= self.complex_rows());
+        debug_assert!(self.layout == CodeLayout::Rows, "{}", self.shape());
         debug_assert!(
             self.half_run == 0
                 || self

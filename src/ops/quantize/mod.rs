@@ -58,4 +58,5 @@ pub use widely_linear_merge::WidelyLinearMerge;
 pub use widely_linear_split::WidelyLinearSplit;
 
 pub(in crate::ops) use activations::round;
+pub(in crate::ops) use round_rows::round_rows;
 pub(in crate::ops) use weight_shard::value;

@@ -1,6 +1,6 @@
 //! Rounding of tokens to integers.
 
-use super::activations::{Activations, absmax_of, round};
+use super::activations::{Activations, LEAST_ABSMAX, absmax_of, round};
 use super::round_rows::round_rows;
 use super::{Form, cases};
 use crate::codebook::{COLUMNS_PER_WORD, words_for};
@@ -163,14 +163,9 @@ impl Op for QuantizeAct {
     fn host(&self, b: &mut Bindings<'_>) {
         let x: &[f32] = b.read(0);
         let x = &x[..self.tokens * self.columns];
-        round_rows(
-            x,
-            self.columns,
-            self.form,
-            self.mode,
-            b.write(1),
-            b.write(2),
-        );
+        let how = (self.form, self.mode);
+        let columns = (self.columns, LEAST_ABSMAX);
+        round_rows(x, columns, how, b.write(1), b.write(2));
     }
 
     fn bench_cases() -> Vec<BenchCase<Self>> {

@@ -1,7 +1,7 @@
 //! Rounding of tokens on the host, in loops that the compiler turns into vector instructions.
 
 use super::Form;
-use super::activations::{Activations, LEAST_ABSMAX};
+use super::activations::Activations;
 use crate::codebook::{COLUMNS_PER_WORD, words_for};
 use crate::ops::cpu;
 use fearless_simd::{Level, Simd, dispatch};
@@ -13,12 +13,12 @@ const BLOCK: usize = 64;
 /// its low bits.
 const ROUND: f64 = (3u64 << 51) as f64;
 
-/// [`super::QuantizeAct`] for tokens of `columns` values: the same bits as its reference. `q` and `absmax` are its outputs.
-pub(super) fn round_rows(
+/// [`super::QuantizeAct`] for tokens of `columns` values: the same bits as its reference. `q` and `absmax` are its outputs;
+/// largest magnitudes are at least `least`.
+pub(in crate::ops) fn round_rows(
     x: &[f32],
-    columns: usize,
-    form: Form,
-    mode: Activations,
+    (columns, least): (usize, f32),
+    (form, mode): (Form, Activations),
     q: &mut [u32],
     absmax: &mut [f32],
 ) {
@@ -34,14 +34,20 @@ pub(super) fn round_rows(
     let nanoseconds = columns; // about one per value
     cpu::each_worth(rows, nanoseconds, |((x, q), absmax)| {
         let q: &mut [u8] = bytemuck::cast_slice_mut(q);
-        *absmax = dispatch!(Level::new(), simd => round_row(simd, x, half, mode, q));
+        *absmax = dispatch!(Level::new(), simd => round_row(simd, (x, half), mode, q, least));
     });
 }
 
 /// Rounds one token or one half of it, where `half` is the size of a half, and returns its largest magnitude.
 #[inline(always)]
-fn round_row<S: Simd>(_: S, x: &[f32], half: usize, mode: Activations, q: &mut [u8]) -> f32 {
-    let absmax = absmax(x);
+fn round_row<S: Simd>(
+    _: S,
+    (x, half): (&[f32], usize),
+    mode: Activations,
+    q: &mut [u8],
+    least: f32,
+) -> f32 {
+    let absmax = absmax(x, least);
     let plane = words_for(half) * COLUMNS_PER_WORD;
     let (levels, divisor) = (f64::from(mode.levels()), f64::from(absmax));
     let halves = x
@@ -75,15 +81,15 @@ fn round_row<S: Simd>(_: S, x: &[f32], half: usize, mode: Activations, q: &mut [
     absmax
 }
 
-/// The largest magnitude, at least [`LEAST_ABSMAX`]; NaN counts as nothing.
+/// The largest magnitude, at least `least`; NaN counts as nothing.
 #[inline(always)]
-fn absmax(x: &[f32]) -> f32 {
+fn absmax(x: &[f32], least: f32) -> f32 {
     // as bits, magnitudes are ordered integers with NaN beyond infinity
     let magnitude = |x: f32| {
         let bits = x.to_bits() & 0x7fff_ffff;
         if bits > 0x7f80_0000 { 0 } else { bits }
     };
-    let mut lanes = [LEAST_ABSMAX.to_bits(); 16];
+    let mut lanes = [least.to_bits(); 16];
     let (blocks, rest) = x.as_chunks::<16>();
     for block in blocks {
         for i in 0..16 {

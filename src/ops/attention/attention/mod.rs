@@ -1,6 +1,7 @@
 //! Causal attention over a KV cache, a workgroup for each token and head.
 
 use super::Heads;
+use super::host::Group;
 use crate::ops::*;
 
 mod cases;
@@ -152,18 +153,28 @@ impl Op for Attention {
     fn host(&self, b: &mut Bindings<'_>) {
         let h = &self.0;
         let (qkv, rows): (&[f32], &[u32]) = (b.read(0), b.read(1));
-        let caches = h.cached_by_token(rows, [b.read(2), b.read(3)]);
-        let out: &mut [f32] = b.write(4);
-        let outs: Vec<_> = h.out_halves(out).into_iter().enumerate().collect();
-        cpu::each_worth(outs, h.nanoseconds(h.most_seen()), |(i, halves)| {
-            let (token, head) = (i / h.heads, i % h.heads);
-            let cached = &caches[token.min(caches.len() - 1)];
-            let range = h.seen(h.place(rows, token).1);
-            let mut sums = vec![0.0; h.head_dim];
-            let row = (h.offset + token, head);
-            let (_, total) = h.attend(row, range, qkv, cached, &mut sums);
-            for (out, sum) in halves.into_iter().flatten().zip(sums) {
-                *out = sum / total;
+        let caches: [&[u32]; 2] = [b.read(2), b.read(3)];
+        let heads = h.group();
+        let mut outs = h.out_halves(b.write(4)).into_iter();
+        let groups = 0..h.tokens * h.heads / heads;
+        let items = groups.map(|i| (i * heads, outs.by_ref().take(heads).collect::<Vec<_>>()));
+        let nanoseconds = h.nanoseconds(heads, h.most_seen());
+        cpu::each_worth(items.collect(), nanoseconds, |(first, outs)| {
+            let (token, first) = (first / h.heads, first % h.heads);
+            let (slot, position) = h.place(rows, token);
+            let (mut sums, mut ends) = (vec![0.0; heads * h.head_dim], vec![[0.0; 2]; heads]);
+            let group = Group {
+                token,
+                first,
+                heads,
+            };
+            let seen = (slot, h.seen(position));
+            h.attend(group, seen, qkv, caches, (&mut sums, &mut ends));
+            let sums = sums.chunks_exact(h.head_dim).zip(ends);
+            for (halves, (sums, [_, total])) in outs.into_iter().zip(sums) {
+                for (out, sum) in halves.into_iter().flatten().zip(sums) {
+                    *out = sum / total;
+                }
             }
         });
     }

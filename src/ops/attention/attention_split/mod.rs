@@ -3,6 +3,7 @@
 //! One workgroup for each token and head leaves a large GPU idle when there is one token. [`AttentionSplit::of`] says when
 //! and how far splitting pays; the results are those of [`super::Attention`].
 
+use super::host::Group;
 use super::{Heads, Positions, Ranges};
 use crate::ops::*;
 use std::ops::Range;
@@ -216,20 +217,25 @@ impl Op for AttentionSplit {
     fn host(&self, b: &mut Bindings<'_>) {
         let h = &self.heads;
         let (qkv, rows): (&[f32], &[u32]) = (b.read(0), b.read(1));
-        let caches = h.cached_by_token(rows, [b.read(2), b.read(3)]);
+        let caches: [&[u32]; 2] = [b.read(2), b.read(3)];
         let partials: &mut [f32] = b.write(4);
         let words = Self::partial_words(h, self.splits);
         let partials = partials[..words].chunks_exact_mut(2 + h.head_dim);
-        let nanoseconds = h.nanoseconds(self.range(h.most_seen()));
+        let nanoseconds = h.nanoseconds(1, self.range(h.most_seen()));
         cpu::each_worth(
             partials.enumerate().collect(),
             nanoseconds,
             |(i, partial)| {
-                let ((token, head), range) = self.part(i, rows);
-                let cached = &caches[token.min(caches.len() - 1)];
-                let (ends, values) = partial.split_at_mut(2);
-                let row = (h.offset + token, head);
-                (ends[0], ends[1]) = h.attend(row, range, qkv, cached, values);
+                let ((token, first), range) = self.part(i, rows);
+                let (ends, sums) = partial.split_at_mut(2);
+                let seen = (h.place(rows, token).0, range);
+                let heads = 1;
+                let group = Group {
+                    token,
+                    first,
+                    heads,
+                };
+                h.attend(group, seen, qkv, caches, (sums, ends.as_chunks_mut().0));
             },
         );
     }

@@ -32,6 +32,31 @@ params! {
     }
 }
 
+impl Rope {
+    /// On the host, into caches of half precision.
+    fn host_halves(&self, b: &mut Bindings<'_>) {
+        let h = &self.0;
+        let (qkv, angles): (&mut [f32], &[f32]) = (b.write(0), b.read(1));
+        let rows: &[u32] = b.read(2);
+        let (k_cache, v_cache): (&mut [u32], &mut [u32]) = (b.write(3), b.write(4));
+        let neighbours = h.rotation.pairs == Pairs::Neighbours;
+        let mut rotated = vec![0.0; h.cache_row()];
+        let tokens = qkv.chunks_exact_mut(h.qkv_row()).skip(h.offset);
+        for (token, row) in tokens.take(h.tokens).enumerate() {
+            let place = h.place(rows, token);
+            let angles = h.angles(angles, place.1);
+            let (q, kv) = row.split_at_mut(h.q_row());
+            let (k, v) = kv.split_at(h.cache_row());
+            rotated.copy_from_slice(k);
+            for heads in [q, &mut rotated] {
+                cpu::rotated(angles, neighbours, h.head_dim, heads);
+            }
+            h.kv.store(k_cache, h.cache_index(place), &rotated);
+            h.kv.store(v_cache, h.cache_index(place), v);
+        }
+    }
+}
+
 impl Op for Rope {
     const NAME: &'static str = "rope";
     const SHADERS: &'static [Shader] = &[shader!(
@@ -148,7 +173,7 @@ impl Op for Rope {
     fn host(&self, b: &mut Bindings<'_>) {
         let h = &self.0;
         if h.kv != Kv::F32 {
-            return self.reference(b);
+            return self.host_halves(b);
         }
         let (qkv, angles): (&mut [f32], &[f32]) = (b.write(0), b.read(1));
         let rows: &[u32] = b.read(2);

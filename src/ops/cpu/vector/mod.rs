@@ -5,9 +5,11 @@
 
 use fearless_simd::{Level, Simd, dispatch, f32x16, prelude::*};
 
+mod attend;
 mod dots;
 mod gates;
 mod wide;
+pub(in crate::ops) use attend::{CachedRows, Scores, Seen, attended};
 pub(in crate::ops) use dots::dots;
 pub(in crate::ops) use gates::{gated, gated_backward, squared_gated, squared_gated_backward};
 pub(in crate::ops) use wide::{TILE, wide_tile};
@@ -206,55 +208,6 @@ fn soft_capped_lanes(scale: f32, cap: f32, x: &mut [f32]) {
     for x in x {
         *x = capped(cap, scale * *x);
     }
-}
-
-/// Attention of `q` over positions whose keys and values are rows `stride` apart, with scores multiplied by `scale`, and then
-/// `softcap * tanh(score / softcap)` unless `softcap` is 0: the largest score and the sum of weights are returned, the
-/// weighted values (not yet divided by that sum) are left in `out`.
-pub(in crate::ops) fn attended(
-    q: &[f32],
-    [scale, softcap]: [f32; 2],
-    [k, v]: [&[f32]; 2],
-    stride: usize,
-    out: &mut [f32],
-) -> (f32, f32) {
-    dispatch!(Level::new(), simd => attended_lanes(simd, q, [scale, softcap], [k, v], stride, out))
-}
-
-#[inline(always)]
-fn attended_lanes<S: Simd>(
-    simd: S,
-    q: &[f32],
-    [scale, softcap]: [f32; 2],
-    [k, v]: [&[f32]; 2],
-    stride: usize,
-    out: &mut [f32],
-) -> (f32, f32) {
-    let mut weights = Vec::with_capacity(k.len().div_ceil(stride));
-    let mut top = f32::NEG_INFINITY;
-    for k in k.chunks(stride) {
-        let mut score = dot_lanes(simd, q, &k[..q.len()]) * scale;
-        if softcap > 0.0 {
-            score = capped(softcap, score);
-        }
-        top = top.max(score);
-        weights.push(score);
-    }
-    if weights.is_empty() {
-        top = 0.0;
-    }
-    for w in &mut weights {
-        *w = exp(*w - top);
-    }
-    out.fill(0.0);
-    let mut total = 0.0f64;
-    for (&w, v) in weights.iter().zip(v.chunks(stride)) {
-        total += f64::from(w);
-        for (out, v) in out.iter_mut().zip(v) {
-            *out += w * v;
-        }
-    }
-    (top, total as f32)
 }
 
 /// Index of the largest element, the lowest among equals, NaN below everything; 0 if there is nothing else.

@@ -7,6 +7,7 @@ use crate::ops::quantize::{Activations, Form, LEAST_ABSMAX, round};
 use crate::ops::*;
 
 mod cases;
+mod host;
 
 /// Invocations of a workgroup that rounds a token.
 pub(in crate::ops) const WIDTH: usize = 256;
@@ -95,20 +96,6 @@ params! {
 impl RmsNormQuantize {
     fn plane_words(&self) -> usize {
         words_for(self.columns.div_ceil(2)) * COLUMNS_PER_WORD / 4
-    }
-
-    fn run(&self, b: &mut Bindings<'_>) {
-        let (x, weight): (&[f32], &[f32]) = (b.read(0), b.read(1));
-        let (q, factor): (&mut [u8], &mut [f32]) = (b.write(2), b.write(3));
-        let token_bytes = 4 * self.mode.row_words(self.columns);
-        let q = &mut q[..self.tokens * token_bytes];
-        let scales = self.form.token_scales();
-        let factors = (&mut factor[..self.tokens * scales], scales);
-        cpu::each_pair((q, token_bytes), factors, |token, q, factors| {
-            let x = &x[token * self.columns..][..self.columns];
-            let norm = Some((weight, self.rms));
-            round_token(x, norm, (self.form, self.mode), q, factors);
-        });
     }
 }
 
@@ -203,7 +190,23 @@ impl Op for RmsNormQuantize {
     }
 
     fn reference(&self, b: &mut Bindings<'_>) {
-        self.run(b);
+        let (x, weight): (&[f32], &[f32]) = (b.read(0), b.read(1));
+        let (q, factors): (&mut [u8], &mut [f32]) = (b.write(2), b.write(3));
+        let tokens = x.chunks_exact(self.columns).take(self.tokens);
+        let qs = q.chunks_exact_mut(4 * self.mode.row_words(self.columns));
+        let factors = factors.chunks_exact_mut(self.form.token_scales());
+        for ((x, q), factors) in tokens.zip(qs).zip(factors) {
+            let norm = Some((weight, self.rms));
+            round_token(x, norm, (self.form, self.mode), q, factors);
+        }
+    }
+
+    fn host(&self, b: &mut Bindings<'_>) {
+        let words = self.tokens * self.mode.row_words(self.columns);
+        let scales = self.tokens * self.form.token_scales();
+        let (q, factors): (&mut [u32], &mut [f32]) = (b.write(2), b.write(3));
+        let (q, factors) = (&mut q[..words], &mut factors[..scales]);
+        host::run(self, b.read(0), b.read(1), q, factors);
     }
 
     fn cases() -> Vec<Case<Self>> {

@@ -1,14 +1,15 @@
 //! The products on the host: threads over rows, vector kernels chosen at run time.
 //!
 //! A kernel only counts: it sums activations over the bit planes of the codes, in 32-bit integers. What surrounds
-//! it ([`panel`]) is the same for all of them: codes are packed into *panels* of as many rows as fill the lanes of
-//! the kernel's registers (one lane per row and plane), and the sums of a panel are scaled and rounded once, exactly
-//! as the reference does ([`scale`]). CPUs without a kernel use table look-ups ([`portable`]).
+//! it ([`panel`]) is the same for all of them: codes lie in *panels* of as many rows as fill the lanes of the kernel's
+//! registers (one lane per row and plane), where models were loaded for it ([`CodeLayout`]), or are packed into panels
+//! on the way; and the sums of a panel are scaled and rounded once, exactly as the reference does ([`scale`]). CPUs
+//! without a kernel use table look-ups ([`portable`]).
 //!
 //! The vector instructions come from `fearless_simd`: its tokens prove that the CPU has them, so that nothing here
 //! is `unsafe`.
 
-use super::PhaseShape;
+use super::{CodeLayout, PhaseShape};
 use crate::ops::quantize::Activations;
 use std::fmt;
 
@@ -71,6 +72,21 @@ impl Kernel {
         *BEST.get_or_init(|| Self::available()[0])
     }
 
+    /// How it reads codes without bringing them into another order first.
+    pub(crate) fn layout(self) -> CodeLayout {
+        match self {
+            Self::Portable => CodeLayout::Rows,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => CodeLayout::Rows,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => CodeLayout::Words {
+                lanes: avx512::LANES,
+            },
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => CodeLayout::Words { lanes: neon::LANES },
+        }
+    }
+
     /// Its instruction set, for people.
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -130,6 +146,10 @@ fn product_with(kernel: Kernel, inputs: &Inputs<'_>, y: &mut [f32]) {
     // panels are compiled for these numbers of planes
     let compiled = (1..=4).contains(&inputs.shape.stages);
     let kernel = if compiled { kernel } else { Kernel::Portable };
+    let layout = inputs.shape.layout;
+    if layout != CodeLayout::Rows && layout != kernel.layout() {
+        return product_by_rows(kernel, inputs, y);
+    }
     match kernel {
         Kernel::Portable => portable::integer(inputs, y),
         #[cfg(target_arch = "x86_64")]
@@ -147,4 +167,19 @@ fn product_with(kernel: Kernel, inputs: &Inputs<'_>, y: &mut [f32]) {
         #[cfg(target_arch = "aarch64")]
         Kernel::Neon(token) => panel::product(token, inputs, y),
     }
+}
+
+/// A product of codes that lie as another kernel reads them.
+fn product_by_rows(kernel: Kernel, inputs: &Inputs<'_>, y: &mut [f32]) {
+    let shape = PhaseShape {
+        layout: CodeLayout::Rows,
+        ..inputs.shape.clone()
+    };
+    let codes = inputs.shape.codes_by_rows(inputs.codes);
+    let inputs = Inputs {
+        shape: &shape,
+        codes: &codes,
+        ..*inputs
+    };
+    product_with(kernel, &inputs, y);
 }

@@ -10,7 +10,7 @@ use std::arch::aarch64::*;
 use std::ops::Range;
 
 /// Lanes of a panel: pairs of registers, one after the other, so that scaling and rounding have enough to do.
-const LANES: usize = 32;
+pub(super) const LANES: usize = 32;
 
 /// Registers that share each activation.
 const REGISTERS: usize = 2;
@@ -19,17 +19,21 @@ const REGISTERS: usize = 2;
 const WORDS: usize = 16;
 
 impl Lanes<LANES> for Neon {
-    const BY_PLANE: bool = false;
-    type Codes = Words<LANES>;
+    type Codes = [[u32; LANES]];
+    type Packed = Words<LANES>;
     type Factors<'a> = Acts<'a>;
 
     fn factors<'a>(self, acts: Acts<'a>, _tokens: usize) -> Acts<'a> {
         acts
     }
 
-    fn pack(self, rows: &Rows<'_>, codes: &mut Words<LANES>) {
+    fn pack<'p>(self, rows: &Rows<'_>, codes: &'p mut Words<LANES>) -> &'p [[u32; LANES]] {
         words::pack(rows, codes);
-        words::words_of_planes(rows.planes, codes);
+        codes
+    }
+
+    fn laid(codes: &[u32]) -> Option<&[[u32; LANES]]> {
+        Some(codes.as_chunks().0)
     }
 
     fn tokens(self, _byte_planes: usize) -> usize {
@@ -39,7 +43,7 @@ impl Lanes<LANES> for Neon {
 
     fn sums(
         self,
-        codes: &Words<LANES>,
+        codes: &[[u32; LANES]],
         acts: &Acts<'_>,
         words: Range<usize>,
         first: usize,

@@ -2,7 +2,7 @@
 
 use super::bands::{Band, bands};
 use super::scale::{BitSums, PLAIN, Scales, Totals, power_of_two};
-use super::{Inputs, PhaseShape};
+use super::{CodeLayout, Inputs, PhaseShape};
 use std::ops::Range;
 
 /// Tokens that are processed together at least.
@@ -16,13 +16,13 @@ pub(super) struct Rows<'a> {
     pub planes: usize,
 }
 
-/// A vector kernel with `L` lanes.
+/// A vector kernel with `L` lanes: those of a plane are neighbours.
 pub(super) trait Lanes<const L: usize>: Copy + Send + Sync {
-    /// Whether the lanes of a plane are neighbours, instead of those of a row.
-    const BY_PLANE: bool;
-
     /// The codes of a panel's rows as the kernel reads them.
-    type Codes: Default;
+    type Codes: ?Sized;
+
+    /// Where rows are brought into that order.
+    type Packed: Default;
 
     /// The activations as the kernel reads them, made once for all rows.
     type Factors<'a>: Sync;
@@ -30,7 +30,10 @@ pub(super) trait Lanes<const L: usize>: Copy + Send + Sync {
     fn factors<'a>(self, acts: Acts<'a>, tokens: usize) -> Self::Factors<'a>;
 
     /// Codes of at most `L / planes` rows, at least one.
-    fn pack(self, rows: &Rows<'_>, codes: &mut Self::Codes);
+    fn pack<'p>(self, rows: &Rows<'_>, packed: &'p mut Self::Packed) -> &'p Self::Codes;
+
+    /// The codes of a panel that lies as the kernel reads it ([`super::Kernel::layout`]); none of kernels without such a layout.
+    fn laid(codes: &[u32]) -> Option<&Self::Codes>;
 
     /// Tokens whose factors should stay in a cache while all rows are processed; the activations of one token take `bytes`.
     fn together(self, bytes: usize) -> usize {
@@ -80,6 +83,7 @@ impl<'a> Acts<'a> {
     }
 
     /// All byte planes of a token at `count` words from `word` on: `[re, im][plane]`.
+    #[cfg(target_arch = "aarch64")]
     #[inline(always)]
     pub(super) fn token<const P: usize>(
         &self,
@@ -210,23 +214,71 @@ fn whole_runs(panel: usize, run: usize) -> usize {
 /// Computes all rows of a band.
 fn run<K: Lanes<L>, const L: usize>(job: &Job<'_, K, L>, mut band: Band<'_>) {
     let shape = job.inputs.shape;
-    let rows = L / shape.planes();
-    let mut panel = Panel::<K, L>::new(shape);
-    for start in band.rows.clone().step_by(rows) {
-        let end = (start + rows).min(band.rows.end);
-        panel.load(job, band.segment, start..end);
-        panel.multiply(job, start - band.rows.start, &mut band);
+    let mut packed = K::Packed::default();
+    let mut panel = Panel::<L>::new(shape);
+    let mut first = band.rows.start;
+    while first < band.rows.end {
+        let rows = job.rows_from(first, band.rows.end);
+        let codes = job.codes(&rows, &mut packed);
+        panel.load(job, band.segment, &rows);
+        panel.multiply(job, codes, first - band.rows.start, &mut band);
+        first = rows.rows.end;
     }
 }
 
-/// Codes and scales of the rows that fill the lanes of a kernel.
-struct Panel<K: Lanes<L>, const L: usize> {
-    codes: K::Codes,
+/// Rows of one panel that are wanted.
+struct PanelRows {
+    /// Rows of the panel before them.
+    skipped: usize,
+    /// Rows of the shard.
+    rows: Range<usize>,
+}
+
+impl<K: Lanes<L>, const L: usize> Job<'_, K, L> {
+    /// The rows from `first` on that one panel has, before `end`.
+    fn rows_from(&self, first: usize, end: usize) -> PanelRows {
+        let shape = self.inputs.shape;
+        // panels of rows that are packed here begin wherever a band does
+        let skipped = match shape.layout {
+            CodeLayout::Rows => 0,
+            CodeLayout::Words { .. } => shape.row_in_panel(first),
+        };
+        let most = L / shape.planes() - skipped;
+        PanelRows {
+            skipped,
+            rows: first..(first + most).min(end),
+        }
+    }
+
+    /// The codes of a panel, where they lie or in `packed`.
+    fn codes<'c>(&'c self, rows: &PanelRows, packed: &'c mut K::Packed) -> &'c K::Codes {
+        let (shape, codes) = (self.inputs.shape, self.inputs.codes);
+        let (words, planes) = (shape.words(), shape.planes());
+        let rows = &rows.rows;
+        if shape.layout != CodeLayout::Rows {
+            let len = shape.layout.panel_words(planes, words);
+            if let Some(codes) = K::laid(&codes[shape.panel_of(rows.start) * len..][..len]) {
+                return codes;
+            }
+        }
+        let rows = Rows {
+            codes: &codes[rows.start * words * planes..rows.end * words * planes],
+            count: rows.len(),
+            words,
+            planes,
+        };
+        self.kernel.pack(&rows, packed)
+    }
+}
+
+/// The scales of the rows that fill the lanes of a kernel, and what becomes of their sums.
+struct Panel<const L: usize> {
     scales: Vec<Scales<L>>,
     powers: [i32; L],
     /// `2^powers`, if they are [`PLAIN`].
     steps: [f64; L],
-    rows: usize,
+    /// Lanes of rows whose results are wanted.
+    wanted: Range<usize>,
     /// Scratch: sums per group and token.
     sums: Vec<BitSums<L>>,
     /// Scratch: results of a token.
@@ -235,32 +287,24 @@ struct Panel<K: Lanes<L>, const L: usize> {
     loaded: Option<usize>,
 }
 
-impl<K: Lanes<L>, const L: usize> Panel<K, L> {
+impl<const L: usize> Panel<L> {
     fn new(shape: &PhaseShape) -> Self {
         Self {
-            codes: K::Codes::default(),
             scales: vec![Scales::EMPTY; shape.groups()],
             powers: [0; L],
             steps: [1.0; L],
-            rows: 0,
+            wanted: 0..0,
             sums: Vec::new(),
             values: [[0.0; L]; 2],
             loaded: None,
         }
     }
 
-    fn load(&mut self, job: &Job<'_, K, L>, segment: usize, rows: Range<usize>) {
+    /// Loads the scales of a panel.
+    fn load<K: Lanes<L>>(&mut self, job: &Job<'_, K, L>, segment: usize, rows: &PanelRows) {
         let shape = job.inputs.shape;
-        let (words, planes) = (shape.words(), shape.planes());
-        self.rows = rows.len();
-        let codes = &job.inputs.codes[rows.start * words * planes..rows.end * words * planes];
-        let packed = Rows {
-            codes,
-            count: rows.len(),
-            words,
-            planes,
-        };
-        job.kernel.pack(&packed, &mut self.codes);
+        let PanelRows { skipped, rows } = rows;
+        self.wanted = *skipped..skipped + rows.len();
         if !shape.per_row && self.loaded == Some(segment) {
             return;
         }
@@ -268,7 +312,9 @@ impl<K: Lanes<L>, const L: usize> Panel<K, L> {
         let lanes = L / shape.planes();
         for row in 0..lanes {
             let block = if shape.per_row {
-                shape.first_row + (rows.start + row).min(rows.end - 1)
+                // lanes of other rows have any scales
+                let row = (rows.start + row).saturating_sub(*skipped);
+                shape.first_row + row.clamp(rows.start, rows.end - 1)
             } else {
                 segment
             };
@@ -290,18 +336,20 @@ impl<K: Lanes<L>, const L: usize> Panel<K, L> {
         for (scales, block) in self.scales.iter_mut().zip(block.chunks_exact(2 * planes)) {
             for (plane, m) in block.chunks_exact(2).enumerate() {
                 let conj = shape.conjugates(plane);
-                let lane = if K::BY_PLANE {
-                    plane * (L / planes) + row
-                } else {
-                    row * planes + plane
-                };
+                let lane = plane * (L / planes) + row;
                 scales.set(lane, m[0] as i32, m[1] as i32, conj);
             }
         }
     }
 
-    /// Multiplies with all tokens; the first row of the panel is row `first_row` of `band`.
-    fn multiply(&mut self, job: &Job<'_, K, L>, first_row: usize, band: &mut Band<'_>) {
+    /// Multiplies with all tokens; the first row that is wanted is row `first_row` of `band`.
+    fn multiply<K: Lanes<L>>(
+        &mut self,
+        job: &Job<'_, K, L>,
+        codes: &K::Codes,
+        first_row: usize,
+        band: &mut Band<'_>,
+    ) {
         let kernel = job.kernel;
         let (form, accumulate) = (job.inputs.shape.form, job.inputs.shape.accumulate);
         let scales = form.token_scales();
@@ -313,7 +361,7 @@ impl<K: Lanes<L>, const L: usize> Panel<K, L> {
             let count = most.min(tokens - first);
             for (words, sums) in job.groups.iter().zip(self.sums.chunks_exact_mut(most)) {
                 let (words, out) = (words.clone(), &mut sums[..count]);
-                kernel.sums(&self.codes, &job.factors, words, first, out);
+                kernel.sums(codes, &job.factors, words, first, out);
             }
             for token in first..first + count {
                 let totals = Totals {
@@ -323,7 +371,6 @@ impl<K: Lanes<L>, const L: usize> Panel<K, L> {
                     all: &job.all[token * groups..][..groups],
                     scales: &self.scales,
                     planes: job.inputs.shape.planes(),
-                    by_plane: K::BY_PLANE,
                     form,
                     factors: &job.inputs.absmax[token * scales..][..scales],
                     powers: &self.powers,
@@ -332,7 +379,7 @@ impl<K: Lanes<L>, const L: usize> Panel<K, L> {
                 };
                 kernel.values(&totals, &mut self.values);
                 for (half, values) in self.values.iter().enumerate() {
-                    let values = &values[..self.rows];
+                    let values = &values[self.wanted.clone()];
                     band.each_slice(token, half, first_row, values, |y, values| {
                         store(accumulate, y, values);
                     });

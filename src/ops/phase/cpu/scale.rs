@@ -52,8 +52,6 @@ pub(super) struct Totals<'a, const L: usize> {
     pub planes: usize,
     /// Whether what the real and what the imaginary inputs add is rounded together, or apart with factors of their own.
     pub form: Form,
-    /// Whether the lanes of a plane are neighbours, instead of those of a row.
-    pub by_plane: bool,
     /// The token's factor of its results; in the conjugate form that of what the real inputs add, then that of what the
     /// imaginary ones add.
     pub factors: &'a [f32],
@@ -128,17 +126,10 @@ impl<const L: usize> Totals<'_, L> {
         out: &mut [f32; L],
     ) {
         let rows = L / T;
-        if self.by_plane {
-            let (first, others) = sums.split_at_mut(rows);
-            for plane in others.chunks_exact(rows) {
-                for (row, plane) in first.iter_mut().zip(plane) {
-                    *row = row.wrapping_add(*plane);
-                }
-            }
-        } else {
-            for row in 0..rows {
-                let of_row = &sums[T * row..][..T];
-                sums[row] = of_row.iter().fold(0, |a, &b| a.wrapping_add(b));
+        let (first, others) = sums.split_at_mut(rows);
+        for plane in others.chunks_exact(rows) {
+            for (row, plane) in first.iter_mut().zip(plane) {
+                *row = row.wrapping_add(*plane);
             }
         }
         let small = MANY && are_small(&sums[..rows]);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::fixed;
+use crate::ops::phase::codes::transposed;
 use crate::ops::phase::{MAX_COLUMNS, PhaseGemv, cases};
 use crate::ops::quantize::Form;
 use crate::ops::*;
@@ -69,11 +70,70 @@ fn check(case: &Case<PhaseGemv>) {
     for kernel in Kernel::available() {
         run.check(kernel, &case.op, &case.name());
     }
+    // panels for the kernels that read them, and panels that none of them reads
+    for layout in [32, 13].map(|lanes| CodeLayout::Words { lanes }) {
+        let laid = laid(case, layout);
+        let of_panels = Run {
+            expected: run.expected.clone(),
+            ..Run::unchecked(&laid)
+        };
+        for kernel in Kernel::available() {
+            of_panels.check(kernel, &laid.op, &laid.name());
+        }
+    }
+}
+
+/// The same case with its codes in another layout.
+fn laid(case: &Case<PhaseGemv>, layout: CodeLayout) -> Case<PhaseGemv> {
+    let shape = PhaseShape {
+        layout,
+        ..case.op.shape.clone()
+    };
+    let (planes, words) = (shape.planes(), shape.words());
+    let Data::Words(codes) = &case.data[0] else {
+        panic!("codes are given");
+    };
+    let (mut all, panel) = (
+        vec![0; shape.code_words()],
+        layout.panel_words(planes, words),
+    );
+    for (local, row) in codes.chunks_exact(planes * words).enumerate() {
+        let mut packed = vec![0; row.len()];
+        for (word, codes) in row.chunks_exact(planes).enumerate() {
+            let mut codes = codes.to_vec();
+            if planes.is_multiple_of(4) {
+                let fours = codes.as_chunks_mut::<4>().0;
+                fours.iter_mut().for_each(|four| *four = transposed(*four));
+            }
+            for (plane, code) in codes.into_iter().enumerate() {
+                packed[plane * words + word] = code;
+            }
+        }
+        let panel = &mut all[shape.panel_of(local) * panel..][..panel];
+        layout.lay(&packed, planes, shape.row_in_panel(local), panel);
+    }
+    assert!(shape.codes_by_rows(&all) == codes[..shape.shard_rows * planes * words]);
+    let mut data = case.data.clone();
+    data[0] = Data::Words(all);
+    let mode = case.op.mode;
+    Case::new(case.note.clone(), PhaseGemv { shape, mode }, data)
 }
 
 #[test]
 fn every_kernel_agrees_on_every_case() {
     PhaseGemv::cases().iter().for_each(check);
+}
+
+#[test]
+fn the_reference_reads_every_layout() {
+    for case in PhaseGemv::cases() {
+        let laid = laid(&case, CodeLayout::Words { lanes: 32 });
+        assert!(
+            Run::of(&laid).expected == Run::of(&case).expected,
+            "{:?}",
+            laid.op
+        );
+    }
 }
 
 fn case(shape: PhaseShape, mode: Activations) -> Case<PhaseGemv> {
@@ -127,6 +187,7 @@ proptest! {
             shard_rows: shard.1.min(complex - first_row),
             per_row: per_row || group_words != usize::MAX,
             segments, in_features, stages, group_words, first_row, accumulate, tokens, form, half_run,
+            layout: CodeLayout::Rows,
         };
         let mode = if eight { Activations::Int8 } else { Activations::Int16 };
         check(&case(shape, mode));

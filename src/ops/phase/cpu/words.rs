@@ -1,4 +1,4 @@
-//! Panels of words side by side, for kernels whose lanes are words: lane `row * planes + plane`.
+//! Panels of words side by side, for kernels whose lanes are words: lane `plane * rows + row`.
 
 use super::panel::Rows;
 use crate::ops::phase::codes::transposed;
@@ -20,27 +20,25 @@ pub(super) fn pack<const L: usize>(rows: &Rows<'_>, words: &mut Words<L>) {
 }
 
 fn pack_planes<const L: usize, const T: usize>(rows: &Rows<'_>, words: &mut [[u32; L]]) {
+    let panel_rows = L / T;
     for i in 0..rows.count {
         let row = &rows.codes[i * rows.words * T..][..rows.words * T];
-        let (row, row_rest) = row.as_chunks::<T>().0.as_chunks::<4>();
-        let (fours, rest) = words.as_chunks_mut::<4>();
-        for (four, row) in fours.iter_mut().zip(row) {
-            for word in 0..4 {
-                four[word].as_chunks_mut::<T>().0[i] = row[word];
+        for (word, row) in words.iter_mut().zip(row.as_chunks::<T>().0) {
+            let planes = words_of_planes(*row);
+            for (plane, code) in planes.into_iter().enumerate() {
+                word[plane * panel_rows + i] = code;
             }
-        }
-        for (word, row) in rest.iter_mut().zip(row_rest) {
-            word.as_chunks_mut::<T>().0[i] = *row;
         }
     }
 }
 
-/// Turns bytes of one column each into words of one plane each, in all lanes, where codes are stored as such bytes.
+/// Turns bytes of one column each into words of one plane each, where codes are stored as such bytes.
 #[inline(always)]
-pub(super) fn words_of_planes<const L: usize>(planes: usize, codes: &mut [[u32; L]]) {
-    if planes.is_multiple_of(4) {
-        for four in codes.as_flattened_mut().as_chunks_mut::<4>().0 {
+fn words_of_planes<const T: usize>(mut row: [u32; T]) -> [u32; T] {
+    if T.is_multiple_of(4) {
+        for four in row.as_chunks_mut::<4>().0 {
             *four = transposed(*four);
         }
     }
+    row
 }

@@ -28,16 +28,21 @@ const ROWS: usize = 32;
 const WORDS: usize = 32;
 
 impl<const L: usize> Lanes<L> for Avx2 {
-    const BY_PLANE: bool = true;
     type Codes = Nibbles;
+    type Packed = Nibbles;
     type Factors<'a> = Tables;
 
     fn factors(self, acts: Acts<'_>, tokens: usize) -> Tables {
         Tables::new(self, acts, tokens)
     }
 
-    fn pack(self, rows: &Rows<'_>, codes: &mut Nibbles) {
+    fn pack<'p>(self, rows: &Rows<'_>, codes: &'p mut Nibbles) -> &'p Nibbles {
         nibbles::pack(self, rows, codes);
+        codes
+    }
+
+    fn laid(_codes: &[u32]) -> Option<&Nibbles> {
+        None
     }
 
     fn together(self, bytes: usize) -> usize {
