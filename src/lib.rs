@@ -56,20 +56,22 @@
 //! | `text` | with `cli` | training data from .gz and .zst |
 //! | `parquet` | with `cli` | training data from .parquet |
 //! | `records` | with `cli` | configuration files and plots of training runs |
+//! | `mpi` | no | training on several GPUs and machines: [clusters](docs::clusters); needs an MPI, a C compiler and libclang |
 //!
 //! Without default features the library compiles for `wasm32-unknown-unknown`. The default build needs Rust alone: no C
 //! compiler and no system library; drivers are found when the program runs.
 //!
 //! # Rooms
 //! Imports point to the left only, which a test checks:
-//! `error, units, random, codebook, fixed <- ops <- backend <- model <- files <- builtin <- generate <- convert <- evaluate
-//! <- train <- quantize <- cli`.
+//! `error, units, random, codebook, fixed <- ops <- backend <- ranks <- model <- files <- builtin <- generate <- convert
+//! <- evaluate <- train <- quantize <- cli`.
 //!
 //! - [`error`]: what went wrong, where, what to do. [`units`]: numbers for people.
 //! - [`random`]: the one generator of random numbers, whose bits are documented.
 //! - [`codebook`]: {1, i, -1, -i} and its packing. [`fixed`]: arithmetic with the same bits on every device.
 //! - [`ops`]: what is computed: one declaration per operation, one list of all of them.
 //! - [`backend`]: where it runs: CPU, GPU, or both in lockstep. Only `backend::gpu` names wgpu.
+//! - [`ranks`]: with whom: processes that train together, and what they tell each other.
 //! - [`model`]: in which order: quantizing one weight, forward pass, sampling. Generic over the backend, opens no file.
 //! - [`files`]: in what bytes: safetensors, Hugging Face folders, the packed format, tokenizers, training data, what a
 //!   training run leaves behind. Knows no device. [`builtin`]: the model inside.
@@ -115,6 +117,7 @@ pub mod ops;
 #[cfg(feature = "blocking")]
 pub mod quantize;
 pub mod random;
+pub mod ranks;
 pub mod train;
 pub mod units;
 

@@ -134,6 +134,10 @@ fn arguments(command: &[String]) -> Option<&[String]> {
     let (program, rest) = command.split_first()?;
     match program.as_str() {
         "fairy2i-gpu" => Some(rest),
+        "mpirun" => {
+            let at = rest.iter().position(|word| word == "fairy2i-gpu")?;
+            Some(&rest[at + 1..])
+        }
         "cargo" if rest.first().is_some_and(|word| word == "run") => {
             let at = rest.iter().position(|word| word == "--")?;
             (!rest[..at].contains(&"--example".to_owned())).then_some(&rest[at + 1..])

@@ -1,10 +1,11 @@
 //! Which device a command runs on.
 
 use super::args::DeviceArgs;
-use super::out;
-use crate::backend::{Backend, Cpu, Device, DeviceOptions, Options, block_on};
+use super::{out, ranks};
+use crate::backend::{Backend, Cpu, Device, DeviceChoice, DeviceOptions, Options, block_on};
 use crate::error::{Error, Result};
 use crate::generate::{self, Model, ModelFiles};
+use crate::ranks::Ranks;
 
 /// Mesa's device-selection layer complains on standard error when there is no desktop, at every look for
 /// adapters. It only reorders them, which the choice of a device does itself.
@@ -79,7 +80,28 @@ pub(super) fn open(args: &DeviceArgs) -> Result<Device> {
 
 /// [`open`], able to time ops by its own clock if it has one and `profile` is set.
 pub(super) fn open_with(args: &DeviceArgs, profile: bool) -> Result<Device> {
+    open_as(args, &args.device, None, profile)
+}
+
+/// [`open`] for one of several ranks: each rank of a host takes another device of those that `args` leave to choose, or its
+/// own of a list.
+pub(super) fn open_for(args: &DeviceArgs, ranks: &dyn Ranks) -> Result<Device> {
+    let choice = match &args.device {
+        DeviceChoice::Name(list) => ranks::own(list, ranks)?.parse().unwrap_or_default(),
+        choice => choice.clone(),
+    };
+    let several = ranks.local_size() > 1;
+    open_as(args, &choice, several.then(|| ranks.local_rank()), false)
+}
+
+fn open_as(
+    args: &DeviceArgs,
+    choice: &DeviceChoice,
+    rank: Option<usize>,
+    profile: bool,
+) -> Result<Device> {
     let options = DeviceOptions {
+        rank,
         check: args.check,
         gpu: Options {
             cache: args.cache_folder(),
@@ -90,5 +112,5 @@ pub(super) fn open_with(args: &DeviceArgs, profile: bool) -> Result<Device> {
     let mut warn = |error: &Error| {
         out::note(&format!("warning: {}", out::one_line(&error.to_string())));
     };
-    pollster::block_on(Device::open_async(&args.device, &options, &mut warn))
+    pollster::block_on(Device::open_async(choice, &options, &mut warn))
 }

@@ -24,6 +24,7 @@ mod hub;
 mod info;
 mod out;
 mod quantize;
+mod ranks;
 mod remedy;
 #[cfg(feature = "serve")]
 mod serve;

@@ -2,17 +2,19 @@
 
 use super::args::{DeviceArgs, MethodName};
 use super::bench::ceiling;
-use super::{device, hub, out};
+use super::{device, hub, out, ranks};
 use crate::backend::Device;
 use crate::error::{Error, Result};
 use crate::files::hub::Part;
-use crate::files::run::{Step, config};
+use crate::files::run::{RUN_CONFIG, Step, config};
+use crate::ranks::{Ranks, broadcast_bytes};
 use crate::train::step::{Masters, Moments};
 use crate::train::{
     self, Event, Job, Preset, Protocol, RoundedTo, ScaleRule, Settings, read_settings,
 };
 use clap::{Arg, Args};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
@@ -102,6 +104,13 @@ struct Given {
     /// Tokens of a step [default: one micro-batch]
     #[arg(long, value_name = "N")]
     batch_tokens: Option<usize>,
+    /// Groups that the micro-batches of a step are dealt to; ranks take whole groups, and the bits of a run depend on this
+    /// number alone [default: as many as there are ranks]
+    #[arg(long, value_name = "G")]
+    groups: Option<usize>,
+    /// Deal masters and moments to the ranks, so that each holds less; no bit depends on it
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    shard: Option<bool>,
     /// Learning rate [default: 1e-3]
     #[arg(long)]
     lr: Option<f64>,
@@ -174,54 +183,102 @@ struct Given {
 }
 
 impl Train {
-    /// Trains.
+    /// Trains, alone or among the ranks that `mpirun` started.
     pub(super) fn run(self, offline: bool) -> Result<()> {
-        let path = self.out.join(crate::files::run::RUN_CONFIG);
-        let before = self.resume.then(|| read_settings(&path)).transpose()?;
-        let file = match (&self.config, &before) {
-            (Some(file), _) => Some((file.display().to_string(), read_settings(file)?)),
-            (None, Some(text)) => Some((path.display().to_string(), text.clone())),
-            (None, None) => None,
+        let ranks = ranks::open()?;
+        let done = self.run_among(&*ranks, offline);
+        ranks::end(&*ranks, done)
+    }
+
+    fn run_among(self, ranks: &dyn Ranks, offline: bool) -> Result<()> {
+        let leads = ranks.rank() == 0;
+        // Settings come from the rank that leads: the folder of the run may be on its host alone.
+        let text = match leads {
+            true => config::text(&self.settings()?)?,
+            false => String::new(),
+        };
+        let text = broadcast_bytes(ranks, text.into_bytes())?;
+        let text = String::from_utf8_lossy(&text);
+        let nothing = BTreeMap::<String, String>::new();
+        let mut settings = config::merged("", Some(("the settings", &text)), &nothing)?;
+        // What has to be fetched is fetched once on a host.
+        if leads {
+            locate(&mut settings, offline)?;
+            self.check(&settings)?;
+            ranks.barrier()?;
+        } else {
+            ranks.barrier()?;
+            locate(&mut settings, offline)?;
+        }
+        let job = self.job(settings);
+        let device = device::open_for(&self.device, ranks)?;
+        let mut shown = Shown::new(&device);
+        let trained = train::train_among(job, &device, ranks, &mut |event| shown.event(event));
+        trained.map_err(as_options)?;
+        shown.bar.finish_and_clear();
+        if leads {
+            device::report_check(&device);
+        }
+        Ok(())
+    }
+
+    /// The settings of the run's folder, if it goes on.
+    fn before(&self) -> Result<Option<(String, String)>> {
+        let path = self.out.join(RUN_CONFIG);
+        let read = || Ok((path.display().to_string(), read_settings(&path)?));
+        self.resume.then(read).transpose()
+    }
+
+    /// All settings, as they are given and not yet checked.
+    fn settings(&self) -> Result<Settings> {
+        let file = match &self.config {
+            Some(file) => Some((file.display().to_string(), read_settings(file)?)),
+            None => self.before()?,
         };
         let file = file
             .as_ref()
             .map(|(name, text)| (name.as_str(), text.as_str()));
         let preset = self.recipe.map_or("", Preset::text);
-        let mut settings: Settings = config::merged(preset, file, &self.given)?;
-        let part = match settings.from_scratch {
-            true => Part::Tokenizer,
-            false => Part::Model,
-        };
-        let models = [
-            (&mut settings.model, part),
-            (&mut settings.teacher, Part::Model),
-        ];
-        hub::locate(models, offline)?;
+        config::merged(preset, file, &self.given)
+    }
+
+    /// Refuses settings that make no sense, or are not those of a run that goes on.
+    fn check(&self, settings: &Settings) -> Result<()> {
         settings.check().map_err(as_options)?;
-        if let Some(text) = &before {
-            let then = (path.display().to_string(), text.as_str());
-            config::check_same((&then.0, then.1), &settings, &train::FREE)?;
+        match self.before()? {
+            Some((name, text)) => config::check_same((&name, &text), settings, &train::FREE),
+            None => Ok(()),
         }
+    }
+
+    fn job(&self, settings: Settings) -> Job {
         // The run's own settings may be read and written again; another file inside of RUN may not be.
         let real = |path: &PathBuf| dunce::canonicalize(path).ok();
+        let path = self.out.join(RUN_CONFIG);
         let own = self.resume.then(|| real(&path)).flatten();
         let config = self.config.iter();
         let config = config.filter(|c| own.is_none() || real(c) != own);
         let command: Vec<String> = std::env::args().collect();
-        let job = Job {
+        Job {
             inputs: config.cloned().collect(),
             resume: self.resume,
             command: command.join(" "),
-            ..Job::new(self.out, settings)
-        };
-        let device = device::open(&self.device)?;
-        let mut shown = Shown::new(&device);
-        let trained = train::train(job, &device, &mut |event| shown.event(event));
-        trained.map_err(as_options)?;
-        shown.bar.finish_and_clear();
-        device::report_check(&device);
-        Ok(())
+            ..Job::new(&self.out, settings)
+        }
     }
+}
+
+/// Finds the models that the settings name on this host.
+fn locate(settings: &mut Settings, offline: bool) -> Result<()> {
+    let part = match settings.from_scratch {
+        true => Part::Tokenizer,
+        false => Part::Model,
+    };
+    let models = [
+        (&mut settings.model, part),
+        (&mut settings.teacher, Part::Model),
+    ];
+    hub::locate(models, offline)
 }
 
 /// The error of a setting, whose field in `config.toml` is named, as one of the option that gives it.

@@ -23,6 +23,7 @@ pages! {
     exactness = "exactness.md";
     performance = "performance.md";
     training = "training.md";
+    clusters = "clusters.md";
     data = "data.md";
     scale = "scale.md";
     quality = "quality.md";

@@ -238,3 +238,16 @@ fn what_cannot_be_trained_is_refused() {
     }
     refused(&["train", "--out", &out], 2, &["--data"]);
 }
+
+/// Copies of the program that `mpirun` started would all train the same and be in each other's way.
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn ranks_need_a_build_with_mpi() {
+    for (name, value) in [("OMPI_COMM_WORLD_SIZE", "2"), ("PMI_SIZE", "3")] {
+        let mut alone = command(&["train", "--out", "nothing", "--resume"]);
+        alone.env(name, value);
+        let run = super::finish(alone);
+        assert_eq!(run.code, 2, "{}", run.stderr);
+        assert!(run.stderr.contains("--features mpi"), "{}", run.stderr);
+    }
+}

@@ -8,6 +8,7 @@ mod complex;
 mod exact;
 mod formats;
 mod gradient;
+mod groups;
 mod memory;
 mod scales;
 mod teacher;

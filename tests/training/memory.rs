@@ -8,7 +8,7 @@ use fairy2i_gpu::model::config::{Rope, RopeScaling};
 use fairy2i_gpu::model::{Config, Granularity, Method, Recipe};
 use fairy2i_gpu::ops::Features;
 use fairy2i_gpu::ops::quantize::Activations;
-use fairy2i_gpu::train::step::{Masters, Memory, Moments, Scope, TrainOptions, Trainer};
+use fairy2i_gpu::train::step::{Masters, Memory, Moments, Scope, Shard, TrainOptions, Trainer};
 use std::cell::Cell;
 
 /// A CPU that counts what is allocated.
@@ -218,4 +218,97 @@ fn seven_billion_weights_are_tuned_in_130_gigabytes() {
     assert!((each(memory.moments) - 2.03).abs() < 0.01);
     // layers in f16, the embedding in f32, logits and the head's input
     assert!(each(memory.teacher) < 2.2, "{}", memory.teacher);
+}
+
+#[test]
+fn announced_memory_of_a_shard_is_what_is_allocated() -> Result<()> {
+    let mut config = config();
+    (config.hidden, config.intermediate, config.vocab) = (64, 200, 500);
+    let mut totals = Vec::new();
+    for (method, moments, masters) in [
+        (W2, Moments::F32, Masters::F32),
+        (W2, Moments::Block8, Masters::Bf16),
+        (Method::Full, Moments::F32, Masters::F32),
+    ] {
+        for rank in 0..3 {
+            let mut options = options(method, true);
+            (options.n_seqs, options.length) = (3, 40);
+            (options.moments, options.masters) = (moments, masters);
+            options.shard = Some(Shard { rank, ranks: 3 });
+            let counting = Counting::new();
+            let facts = &counting.facts;
+            let announced = Memory::of(&config, &options, facts.features, facts.max_words);
+            let trainer = Trainer::from_scratch(&counting, &config, options, 0)?;
+            counting.judge(announced);
+            drop(trainer);
+            totals.push(announced);
+        }
+    }
+    let (parameters, quantized) = (config.parameters() as f64, &totals[..3]);
+    let moments: usize = quantized.iter().map(|m| m.moments).sum();
+    assert!((moments as f64 / (8.0 * parameters) - 1.0).abs() < 0.01);
+    Ok(())
+}
+
+/// The shape of LLaMA-2-70B.
+fn large() -> Config {
+    Config {
+        hidden: 8192,
+        intermediate: 28_672,
+        layers: 80,
+        heads: 64,
+        kv_heads: 8,
+        ..llama()
+    }
+}
+
+/// What the rank that holds most takes, in a row of the page on clusters: GiB.
+fn row(name: &str, config: &Config, ranks: usize) -> (String, Memory) {
+    let recipe = Recipe {
+        method: W2,
+        granularity: Granularity::Tensor,
+        skip_head: false,
+        rotated: false,
+    };
+    let of = |rank| {
+        let options = TrainOptions {
+            shard: Some(Shard { rank, ranks }),
+            ..TrainOptions::new(recipe, 1, 2048)
+        };
+        Memory::of(config, &options, Features::ALL, 1 << 29)
+    };
+    let most = (0..ranks).map(of).max_by_key(Memory::total).expect("ranks");
+    let rest = most.activations + most.scratch;
+    let parts = [
+        most.masters,
+        most.moments,
+        most.gradients,
+        most.quantized,
+        rest,
+        most.total(),
+    ];
+    let gib = parts.map(|bytes| format!("{:.1}", bytes as f64 / f64::from(1 << 30)));
+    (format!("| {name} | {ranks} | {} |", gib.join(" | ")), most)
+}
+
+#[test]
+fn the_page_on_clusters_says_what_ranks_hold() {
+    let page = include_str!("../../src/docs/clusters.md");
+    let mut missing = Vec::new();
+    for (name, config) in [("7B", llama()), ("70B", large())] {
+        let mut before = usize::MAX;
+        for ranks in [1, 8, 64] {
+            let (row, memory) = row(name, &config, ranks);
+            assert!(memory.total() < before, "{row}");
+            before = memory.total();
+            if !page.contains(&row) {
+                missing.push(row);
+            }
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "the page has no lines\n{}",
+        missing.join("\n")
+    );
 }

@@ -46,6 +46,15 @@ pub fn candidates(
     all: &[AdapterSummary],
     check: bool,
 ) -> Result<Vec<usize>> {
+    let mut fitting = fitting(choice, all, check)?;
+    if matches!(choice, DeviceChoice::Name(_)) {
+        fitting.truncate(1); // a person who names one wants that one or an error
+    }
+    Ok(fitting)
+}
+
+/// All adapters that fit a choice, best first.
+fn fitting(choice: &DeviceChoice, all: &[AdapterSummary], check: bool) -> Result<Vec<usize>> {
     let mut ranked = ranking::order(all);
     match choice {
         DeviceChoice::Cpu => return Ok(Vec::new()),
@@ -65,7 +74,6 @@ pub fn candidates(
         }
         DeviceChoice::Name(name) => {
             ranked = ranking::named(all, name);
-            ranked.truncate(1); // a person who names one wants that one or an error
             if ranked.is_empty() {
                 let what = format!("no device is named `{name}`");
                 return Err(unknown(&what, all));
@@ -73,6 +81,37 @@ pub fn candidates(
         }
     }
     Ok(ranked)
+}
+
+/// [`candidates`] of process number `rank` of this machine, where each process wants a GPU for itself. A choice that names
+/// a single adapter, or leads to the CPU, is that of all.
+///
+/// # Errors
+/// [`Error::Device`] when there are fewer GPUs.
+pub(super) fn of_rank(
+    choice: &DeviceChoice,
+    all: &[AdapterSummary],
+    check: bool,
+    rank: usize,
+) -> Result<Vec<usize>> {
+    let candidates = fitting(choice, all, check)?;
+    if matches!(choice, DeviceChoice::Index(_)) || candidates.is_empty() {
+        return Ok(candidates);
+    }
+    let mut gpus = ranking::gpus(all);
+    gpus.iter_mut()
+        .for_each(|gpu| gpu.retain(|i| candidates.contains(i)));
+    gpus.retain(|gpu| !gpu.is_empty());
+    let there = gpus.len();
+    let own = gpus.into_iter().nth(rank);
+    own.ok_or_else(|| {
+        Error::device(
+            format!(
+                "no GPU is left for rank {rank} of this machine, which has {there} of this choice"
+            ),
+            "start fewer ranks, or name the device of each",
+        )
+    })
 }
 
 /// Graphics interfaces that were asked for adapters, for messages.
@@ -145,6 +184,22 @@ mod tests {
         assert_eq!(chosen("iris", &all, false), [1]);
         assert_eq!(chosen("nvidia", &all, false), [2]);
         assert_eq!(chosen("vulkan", &all, false), [2]);
+    }
+
+    #[test]
+    fn ranks_of_a_machine_take_a_gpu_each() {
+        let all = machine();
+        let own = |text: &str, rank| {
+            let choice = text.parse().expect("every text is a choice");
+            of_rank(&choice, &all, false, rank).ok()
+        };
+        assert_eq!(own("auto", 0), Some(vec![2]));
+        assert_eq!(own("auto", 2), Some(vec![1]));
+        assert_eq!(own("auto", 3), None);
+        assert_eq!(own("nvidia", 1), Some(vec![3]));
+        assert_eq!(own("nvidia", 2), None);
+        assert_eq!(own("1", 7), Some(vec![1]));
+        assert_eq!(own("cpu", 7), Some(vec![]));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 
 mod choice;
+use choice::of_rank;
 pub use choice::{APIS, DeviceChoice, candidates};
 
 /// The CPU, a GPU, or either of them with the reference in lockstep.
@@ -49,6 +50,8 @@ enum Memory {
 pub struct DeviceOptions {
     /// Compare every operation with the reference, and stop at the first disagreement.
     pub check: bool,
+    /// The number of this process among those of the machine that want a GPU each; none where it is the only one.
+    pub rank: Option<usize>,
     /// Options that only GPUs have a use for.
     pub gpu: Options,
 }
@@ -110,7 +113,11 @@ impl Device {
         }
         let all = adapters().await;
         let mut refused = None;
-        for index in candidates(choice, &all, options.check)? {
+        let candidates = match options.rank {
+            None => candidates(choice, &all, options.check)?,
+            Some(rank) => of_rank(choice, &all, options.check, rank)?,
+        };
+        for index in candidates {
             match Gpu::open(index, options.gpu.clone()).await {
                 Ok(gpu) => return Ok(gpu.into()),
                 Err(error) => {

@@ -1,28 +1,29 @@
 //! A run: what it begins with, and what it leaves.
 
-use super::evaluate::Text;
+use super::lead::Lead;
 use super::opened::Run;
+use super::outputs;
 use super::steps::Running;
-use super::{begun, evaluate, outputs, room};
 use crate::backend::Backend;
 use crate::builtin;
 use crate::error::{Error, Result};
-use crate::evaluate::Words;
 use crate::files::corpus::{Corpus, Order};
-use crate::files::run::{Checkpoints, LossScale, RUN_CONFIG, RunState, Saved, config};
+use crate::files::run::{LossScale, RUN_CONFIG, RunFolder, RunState, config};
 use crate::files::{self, ModelFolder, packed};
 use crate::model::Method;
 use crate::model::weights::Allowing;
+use crate::ranks::Dealt;
 use crate::train::Event;
-use crate::train::step::{Memory, TrainOptions, Trainer};
+use crate::train::step::{Memory, Shard, TrainOptions, Trainer};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-impl Run {
-    /// Makes it.
+impl Run<'_> {
+    /// Makes it. The rank that leads has the run's folder.
     pub(super) fn make<B: Backend>(
-        mut self,
+        self,
+        folder: Option<RunFolder>,
         backend: &B,
         events: &mut dyn FnMut(Event<'_>),
     ) -> Result<()> {
@@ -31,37 +32,37 @@ impl Run {
         let length = self.length(&base, &corpus)?;
         let mut options = self.settings.options(length)?;
         options.recipe = options.recipe.in_family(&base.config);
+        options.shard = self.settings.shard.then(|| Shard {
+            rank: self.ranks.rank(),
+            ranks: self.ranks.size(),
+        });
         let micro_batches = self.settings.micro_batches(length)?;
-        let checkpoints = Checkpoints::open(&self.out, self.settings.keep)?;
-        let saved = self.newest(&checkpoints, events)?;
-        // All that could stop the run at its end stops it here.
-        let record = begun::record(&self.settings, &corpus)?;
-        self.folder.check(self.job.resume, &record)?;
-        if self.resume {
-            verify(&corpus, events)?;
-        }
-        let there = checkpoints.steps()?.len();
-        let step = saved.as_ref().map_or(0, Saved::step);
-        let parameters = base.config.parameters() as u64;
-        room::check(&self.out, &self.settings, parameters, there, step)?;
-        let carried = base.carried()?;
+        let dealt = Dealt::new(micro_batches, self.settings.groups, self.ranks.size())?;
+        let read = (&base, &corpus, length);
+        let begin = |folder| Lead::begin(&self, folder, read, events);
+        let mut lead = folder.map(begin).transpose()?;
         if options.recipe.method != Method::Full {
             packed::check(options.recipe)?;
         }
-        let texts = self.texts(&base, length)?;
         let facts = backend.facts();
         let memory = Memory::of(&base.config, &options, facts.features, facts.max_words);
         events(Event::Memory(&memory));
         fits(&memory, backend)?;
         let trainer = self.trainer(backend, &base, options, events)?;
-        self.folder.note(self.job.resume, record)?;
+        let (mut texts, mut saved) = (Vec::new(), None);
+        // Nothing is written before all ranks have what they need.
+        self.ranks.barrier()?;
+        if let Some(lead) = &mut lead {
+            lead.note(self.resume)?;
+            (texts, saved) = lead.texts_and_checkpoint();
+        }
         let mut running = Running {
             backend,
             run: &self,
             corpus: &corpus,
             texts,
-            checkpoints: &checkpoints,
-            micro_batches,
+            checkpoints: lead.as_ref().map(|lead| &lead.checkpoints),
+            dealt,
             rates: self.settings.learning_rates()?,
             decays: self.settings.weight_decays(),
             trainer,
@@ -71,11 +72,16 @@ impl Run {
             events,
         };
         running.restore(saved)?;
-        self.keep_settings()?;
+        if lead.is_some() {
+            self.keep_settings()?;
+        }
         running.all()?;
-        let card = outputs::write(&mut running.finished(&base, &carried))?;
+        let Some(leads) = &lead else {
+            return outputs::give(self.ranks, backend, &running.trainer);
+        };
+        let card = outputs::write(&mut running.finished(&base, leads))?;
         drop(running);
-        self.folder.write_card(&card)
+        lead.map_or(Ok(()), |mut lead| lead.folder.write_card(&card))
     }
 }
 
@@ -86,14 +92,6 @@ fn open(model: &Path, events: &mut dyn FnMut(Event<'_>)) -> Result<ModelFolder> 
         events(Event::Note(note));
     }
     Ok(opened)
-}
-
-/// Refuses data whose bytes are not those of its hashes, which have been compared with those of the beginning.
-fn verify(corpus: &Corpus, events: &mut dyn FnMut(Event<'_>)) -> Result<()> {
-    let settings = &corpus.manifest().settings;
-    let bytes = corpus.blocks().saturating_mul(settings.block_bytes());
-    events(Event::Verifying(bytes));
-    corpus.verify()
 }
 
 /// Refuses what the device has no room for, before anything is allocated.
@@ -107,7 +105,7 @@ pub fn fits<B: Backend>(memory: &Memory, backend: &B) -> Result<()> {
     })
 }
 
-impl Run {
+impl Run<'_> {
     /// The model on the device, and its teacher.
     fn trainer<'b, B: Backend>(
         &self,
@@ -175,15 +173,6 @@ impl Run {
         Ok(opened)
     }
 
-    /// The texts to measure, in tokens.
-    fn texts(&self, base: &ModelFolder, length: usize) -> Result<Vec<Text>> {
-        if self.settings.eval.is_empty() {
-            return Ok(Vec::new());
-        }
-        let s = &self.settings;
-        evaluate::open(&s.eval, s.eval_protocol, &Words::of(base)?, length)
-    }
-
     /// Tokens of a sequence; the data must be of the model's tokenizer and of this length.
     fn length(&self, base: &ModelFolder, corpus: &Corpus) -> Result<usize> {
         let block = corpus.block_len();
@@ -206,24 +195,6 @@ impl Run {
             corpus.check_tokenizer(base.source.name(), tokenizer.sha256())?;
         }
         Ok(block)
-    }
-
-    /// The checkpoint to go on from.
-    fn newest(
-        &self,
-        checkpoints: &Checkpoints,
-        events: &mut dyn FnMut(Event<'_>),
-    ) -> Result<Option<Saved>> {
-        if self.resume {
-            return checkpoints.newest(&mut |line| events(Event::Warning(line)));
-        }
-        match checkpoints.steps()?.last() {
-            None => Ok(None),
-            Some(step) => Err(Error::usage(
-                format!("{} has a run already, at step {step}", self.out.display()),
-                "resume it, or choose another folder",
-            )),
-        }
     }
 
     /// Writes all settings into the folder, unless a file there says the same in its own words.

@@ -27,17 +27,21 @@ use crate::files::Inputs;
 use crate::files::run::{Before, RUN_CONFIG, RunFolder, Step, config};
 use crate::files::staging::Replaced;
 use crate::files::text::decode;
+use crate::ranks::{One, Ranks};
 use std::path::{Path, PathBuf};
 
 mod begun;
 mod corner;
 mod evaluate;
 mod execute;
+mod lead;
 mod method;
 mod opened;
 mod outputs;
+mod plan;
 mod preset;
 mod room;
+mod saved;
 mod settings;
 mod steps;
 
@@ -137,12 +141,34 @@ pub enum Event<'a> {
 /// Settings that make no sense, inputs that are not as they must be, a folder that holds something else or is locked
 /// by another process, and all that would fail at the end: before the first step. Failures of the device and the disk.
 pub fn train(job: Job, device: &Device, events: &mut dyn FnMut(Event<'_>)) -> Result<()> {
+    train_among(job, device, &One, events)
+}
+
+/// [`train`] among several ranks, which all call it with the same settings and a device each. The micro-batches of a step
+/// are dealt to [`Settings::groups`], and these to ranks. Rank 0 alone touches the folder of the run, and alone tells its
+/// caller of events; every rank reads model and data.
+///
+/// # Errors
+/// As [`train`], and [`Error::Usage`] for more ranks than groups. A rank that fails must end the others
+/// ([`Ranks::abort`]), which would wait for it.
+pub fn train_among(
+    mut job: Job,
+    device: &Device,
+    ranks: &dyn Ranks,
+    events: &mut dyn FnMut(Event<'_>),
+) -> Result<()> {
+    if job.settings.groups == 0 {
+        // Runs that began before there was a choice have one group.
+        job.settings.groups = if job.resume { 1 } else { ranks.size() };
+    }
     job.settings.check()?;
     let more = job.inputs.iter().map(PathBuf::as_path);
     let inputs = Inputs::of(job.settings.reads().chain(more));
-    let run = opened::Run {
-        folder: RunFolder::open(&job.out, inputs)?,
-        job,
-    };
-    run.make(device, events)
+    let leads = ranks.rank() == 0;
+    let folder = leads
+        .then(|| RunFolder::open(&job.out, inputs))
+        .transpose()?;
+    let mut silent = |_: Event<'_>| {};
+    let events = if leads { events } else { &mut silent };
+    opened::Run { job, ranks }.make(folder, device, events)
 }

@@ -1,5 +1,6 @@
 //! What a finished run leaves: the masters as a plain checkpoint, the packed model, and its card.
 
+use super::lead::Lead;
 use super::opened::Run;
 use super::settings::Settings;
 use crate::backend::{Backend, block_on};
@@ -7,9 +8,10 @@ use crate::convert;
 use crate::error::Result;
 use crate::files::corpus::Corpus;
 use crate::files::run::{Before, CARD, CURVES, Card, MODELS, Step};
-use crate::files::{self, CopyFrom, ModelFolder, Source, export};
+use crate::files::{self, CopyFrom, ModelFolder, export};
 use crate::model::{Dtype, Method, Recipe};
 use crate::ops::quantize::Activations;
+use crate::ranks::Ranks;
 use crate::train::Event;
 use crate::train::step::{Kind, Part, Trainer};
 use std::collections::BTreeMap;
@@ -18,10 +20,10 @@ use std::path::Path;
 /// A run that has made all its steps.
 pub(super) struct Finished<'a, 'b, B: Backend> {
     pub backend: &'b B,
-    pub run: &'a Run,
+    pub run: &'a Run<'a>,
     pub base: &'a ModelFolder,
-    /// The base's files that are copied.
-    pub carried: &'a Source,
+    /// The folder that everything is written to.
+    pub lead: &'a Lead,
     pub trainer: &'a mut Trainer<&'b B>,
     pub steps: &'a [Step],
     /// Perplexities before the first step.
@@ -55,7 +57,7 @@ pub(super) fn write<B: Backend>(run: &mut Finished<'_, '_, B>) -> Result<String>
     let opened = files::open(&model)?;
     let packing = convert::Job {
         opened: &opened,
-        destination: run.run.folder.destination(&packed),
+        destination: run.lead.folder.destination(&packed),
         card: Some((CARD, &text)),
         recipe,
         layers,
@@ -68,6 +70,20 @@ pub(super) fn write<B: Backend>(run: &mut Finished<'_, '_, B>) -> Result<String>
     Ok(text)
 }
 
+/// Gives the rank that leads what [`write`] asks for, in the same order.
+pub(super) fn give<B: Backend>(
+    ranks: &dyn Ranks,
+    backend: &B,
+    trainer: &Trainer<&B>,
+) -> Result<()> {
+    for (i, p) in trainer.parameters().iter().enumerate() {
+        if p.kind != Kind::Scales {
+            block_on(backend, trainer.read_among(ranks, Part::Master, i))?;
+        }
+    }
+    Ok(())
+}
+
 /// The masters in f32, and the card beside them.
 fn masters<B: Backend>(
     run: &mut Finished<'_, '_, B>,
@@ -76,18 +92,19 @@ fn masters<B: Backend>(
     card: &str,
 ) -> Result<()> {
     let original = CopyFrom {
-        source: Some(run.carried),
+        source: Some(&run.lead.carried),
         ..run.base.original()
     };
     let (shard, recipe) = (export::SHARD_BYTES, Some(&recipe));
-    let to = run.run.folder.destination(model);
+    let to = run.lead.folder.destination(model);
     let mut writer = export::Writer::create(&to, original, recipe, Dtype::F32, shard)?;
     writer.file(CARD, card.as_bytes())?;
     for (i, p) in run.trainer.parameters().iter().enumerate() {
         if p.kind == Kind::Scales {
             continue;
         }
-        let values = block_on(run.backend, run.trainer.read(Part::Master, i))?;
+        let values = run.trainer.read_among(run.run.ranks, Part::Master, i);
+        let values = block_on(run.backend, values)?.unwrap_or_default();
         writer.tensor(&p.name, &values)?;
     }
     if let Some(replaced) = &writer.finish()? {
@@ -175,6 +192,11 @@ fn told(s: &Settings) -> Vec<(String, String)> {
     let bits = s.moments.bits();
     unless(moments, "moments", format!("{bits} bits"));
     unless(masters, "masters", "bf16".to_owned());
+    unless(
+        s.groups <= 1,
+        "groups that gradients are summed in",
+        s.groups.to_string(),
+    );
     unless(
         s.nested == usual.nested,
         "steps with one stage",

@@ -1,19 +1,18 @@
 //! All settings of a run: what `config.toml` holds.
 
-use super::corner::corner;
 use super::evaluate::Protocol;
 use super::method::{MethodName, RoundedTo, ScaleRule};
 use crate::error::{Error, Result};
 use crate::files::run::Step;
 use crate::model::{Granularity, Method, Recipe};
 use crate::random;
-use crate::train::step::schedule::{Schedule, WeightDecay};
-use crate::train::step::{Betas, Masters, Moments, TrainOptions};
+use crate::train::step::{Masters, Moments};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// Fields that may change when a run is resumed.
-pub const FREE: [&str; 6] = [
+pub const FREE: [&str; 7] = [
+    "shard",
     "save_every",
     "eval_every",
     "eval",
@@ -67,6 +66,13 @@ pub struct Settings {
     pub micro_batch: usize,
     /// Tokens of a step; 0: one micro-batch.
     pub batch_tokens: usize,
+    /// Groups that the micro-batches of a step are dealt to, whose gradients are summed each by itself and then together:
+    /// ranks take whole groups. 0: as many as there are ranks when the run begins.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub groups: usize,
+    /// Masters and moments are dealt to the ranks. No bit depends on it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub shard: bool,
     /// Learning rate.
     pub lr: f64,
     /// Steps of warm-up.
@@ -115,6 +121,16 @@ pub struct Settings {
     pub eval_every: u64,
 }
 
+/// Whether a number is not said: runs that began before there were groups do not name them.
+fn is_zero(n: &usize) -> bool {
+    *n == 0
+}
+
+/// Whether something is left out.
+fn is_false(given: &bool) -> bool {
+    !given
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -135,6 +151,8 @@ impl Default for Settings {
             seq: 0,
             micro_batch: 8,
             batch_tokens: 0,
+            groups: 0,
+            shard: false,
             lr: 1e-3,
             warmup: 0,
             schedule: "constant".into(),
@@ -217,6 +235,12 @@ impl Settings {
         if !(self.outlier == 0.0 || self.outlier > 1.0) {
             return bad("`outlier` is a factor above 1", "choose 10, say");
         }
+        if self.shard && (learned || changing) {
+            return bad(
+                "`shard` leaves no rank with all masters, which learned `scales`, `nested` and `quant_warmup` need",
+                "leave out one of them",
+            );
+        }
         self.recipe()?;
         self.learning_rates()?.check()
     }
@@ -276,115 +300,5 @@ impl Settings {
             0 => 1.0,
             steps => (step as f64 / steps as f64).min(1.0),
         }
-    }
-
-    /// The schedule of the learning rate.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] for a name or corners that are none.
-    pub fn learning_rates(&self) -> Result<Schedule> {
-        let (warmup, steps, floor) = (self.warmup, self.steps, self.floor);
-        let decay_from = match self.decay_from {
-            0 => warmup,
-            from => from,
-        };
-        Ok(match self.schedule.as_str() {
-            "constant" => Schedule::Constant { warmup },
-            "linear" => Schedule::Linear {
-                warmup,
-                decay_from,
-                steps,
-                floor,
-            },
-            "cosine" => Schedule::Cosine {
-                warmup,
-                decay_from,
-                steps,
-                floor,
-            },
-            "wsd" => Schedule::Wsd {
-                warmup,
-                decays: self
-                    .decays
-                    .iter()
-                    .map(|d| corner(d))
-                    .collect::<Result<_>>()?,
-            },
-            "two_stage_linear" => Schedule::TwoStageLinear { warmup, steps },
-            "fairy2i_w2" => Schedule::fairy2i_w2(),
-            name => Schedule::papers(name, steps)?,
-        })
-    }
-
-    /// The schedule of the weight decay.
-    pub fn weight_decays(&self) -> WeightDecay {
-        let value = self.weight_decay;
-        match self.decay_first_half {
-            true => WeightDecay::FirstHalf {
-                value,
-                steps: self.steps,
-            },
-            false => WeightDecay::Constant { value },
-        }
-    }
-
-    /// What the trainer is told, for sequences of `length` tokens.
-    pub fn options(&self, length: usize) -> Result<TrainOptions> {
-        Ok(TrainOptions {
-            checkpoint: !self.keep_activations,
-            betas: Betas {
-                first: self.betas[0],
-                second: self.betas[1],
-            },
-            eps: self.eps,
-            clip: self.clip,
-            exact: self.exact,
-            distill: self.distill,
-            activations: self.activations.into(),
-            learned_scales: self.scales == ScaleRule::Learned,
-            moments: self.moments,
-            masters: self.masters,
-            seed: self.seed,
-            ..TrainOptions::new(self.recipe()?, self.micro_batch, length)
-        })
-    }
-
-    /// Micro-batches of a step.
-    ///
-    /// # Errors
-    /// [`Error::Usage`] when a step is no whole number of them.
-    pub fn micro_batches(&self, length: usize) -> Result<usize> {
-        let tokens = self.micro_batch.saturating_mul(length);
-        match self.batch_tokens {
-            0 => Ok(1),
-            all if all >= tokens && all.is_multiple_of(tokens) => Ok(all / tokens),
-            all => Err(Error::usage(
-                format!(
-                    "`batch_tokens` {all} is no multiple of {tokens}, the tokens of a micro-batch"
-                ),
-                match all.checked_next_multiple_of(tokens) {
-                    Some(next) => format!("give a multiple, like {next}"),
-                    None => "lower `micro_batch`".to_owned(),
-                },
-            )),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn steps_are_whole_micro_batches() {
-        let mut settings = Settings {
-            batch_tokens: 32_768,
-            ..Settings::default()
-        };
-        assert_eq!(settings.micro_batches(512).expect("whole"), 8);
-        settings.batch_tokens = 33_000;
-        assert!(settings.micro_batches(512).is_err());
-        settings.batch_tokens = 0;
-        assert_eq!(settings.micro_batches(512).expect("one"), 1);
     }
 }

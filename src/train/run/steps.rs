@@ -1,17 +1,19 @@
 //! The steps of a run under way: batches, records, measurements, checkpoints.
 
 use super::evaluate::{self, Text};
+use super::lead::Lead;
 use super::opened::Run;
 use super::outputs;
 use crate::backend::{Backend, block_on};
 use crate::error::{Error, Result};
 use crate::files::corpus::{Block, Corpus};
-use crate::files::run::{Before, CURVES, Checkpoints, Metrics, RunState, Saved, Step, curves};
+use crate::files::run::{Before, CURVES, Checkpoints, Metrics, RunState, Step, curves};
 use crate::files::{self, ModelFolder};
 use crate::model::Method;
+use crate::ranks::Dealt;
 use crate::train::Event;
 use crate::train::step::schedule::{Schedule, WeightDecay};
-use crate::train::step::{Batch, Part, Progress, StepReport, Trainer};
+use crate::train::step::{Among, Batch, Part, StepReport, Trainer};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -21,11 +23,13 @@ const MOST_SKIPPED: u32 = 20;
 /// A run under way.
 pub(super) struct Running<'a, B: Backend> {
     pub backend: &'a B,
-    pub run: &'a Run,
+    pub run: &'a Run<'a>,
     pub corpus: &'a Corpus,
+    /// The texts to measure; none on ranks that do not lead.
     pub texts: Vec<Text>,
-    pub checkpoints: &'a Checkpoints,
-    pub micro_batches: usize,
+    /// On the rank that leads.
+    pub checkpoints: Option<&'a Checkpoints>,
+    pub dealt: Dealt,
     pub rates: Schedule,
     pub decays: WeightDecay,
     pub trainer: Trainer<&'a B>,
@@ -37,23 +41,6 @@ pub(super) struct Running<'a, B: Backend> {
 }
 
 impl<'b, B: Backend> Running<'b, B> {
-    /// Goes on from a checkpoint, if there is one.
-    pub(super) fn restore(&mut self, saved: Option<Saved>) -> Result<()> {
-        let Some(saved) = saved else { return Ok(()) };
-        self.state = saved.state()?;
-        let progress = Progress {
-            updates: self.state.updates,
-            loss_scale: self.state.loss_scale,
-        };
-        self.trainer.set_progress(progress)?;
-        let layouts = Part::ALL.map(|part| self.trainer.layouts(part));
-        saved.trained(&layouts, |part, i, words| {
-            self.trainer.set_words(part, i, words)
-        })?;
-        (self.events)(Event::Resumed(self.state.step));
-        Ok(())
-    }
-
     /// Perplexities before the first step: of the full-precision weights, and of what quantizing makes of them.
     fn measure_before(&mut self) -> Result<()> {
         let quantized = self.measure()?;
@@ -84,11 +71,20 @@ impl<'b, B: Backend> Running<'b, B> {
     /// All steps that are left.
     pub(super) fn all(&mut self) -> Result<()> {
         let settings = &self.run.settings;
-        let (mut metrics, steps) = Metrics::open(&self.run.out, self.state.step)?;
-        self.steps = steps;
+        let (mut metrics, steps) = match self.checkpoints {
+            Some(_) => {
+                let (metrics, steps) = Metrics::open(&self.run.out, self.state.step)?;
+                (Some(metrics), steps)
+            }
+            None => (None, Vec::new()),
+        };
+        self.know(steps)?;
         let (options, config) = (self.trainer.options(), self.trainer.config());
         let work = options.work(config, 1);
-        if self.state.step == 0 && !self.texts.is_empty() {
+        block_on(self.backend, self.trainer.share(self.run.ranks))?;
+        // No rank has the full-precision weights of a model whose masters are dealt to several.
+        let whole = !settings.shard || self.run.ranks.size() == 1;
+        if self.state.step == 0 && !self.texts.is_empty() && whole {
             self.measure_before()?;
         }
         (self.events)(Event::Begun {
@@ -110,12 +106,19 @@ impl<'b, B: Backend> Running<'b, B> {
             }
             self.state.milliseconds = before + self.begun.elapsed().as_millis() as u64;
             record.seconds = self.state.milliseconds as f64 / 1e3;
-            metrics.add(&record)?;
+            if let Some(metrics) = &mut metrics {
+                metrics.add(&record)?;
+            }
             (self.events)(Event::Step(&record));
             self.steps.push(record);
             if last || self.state.step.is_multiple_of(settings.save_every) {
-                metrics.sync()?;
-                self.save()?;
+                match (&metrics, self.checkpoints) {
+                    (Some(metrics), Some(checkpoints)) => {
+                        metrics.sync()?;
+                        self.save(checkpoints)?;
+                    }
+                    _ => self.give_checkpoint()?,
+                }
             }
             if skipped >= MOST_SKIPPED {
                 return Err(Error::usage(
@@ -147,7 +150,11 @@ impl<'b, B: Backend> Running<'b, B> {
         self.trainer.set_quantized_share(share)?;
         self.trainer
             .set_most_norm(self.run.settings.most_norm(&self.steps));
-        let done = self.trainer.step(&batches, lr, decay);
+        let among = Among {
+            ranks: self.run.ranks,
+            dealt: self.dealt,
+        };
+        let done = self.trainer.step_among(among, &batches, lr, decay);
         let StepReport {
             loss,
             grad_norm,
@@ -156,7 +163,8 @@ impl<'b, B: Backend> Running<'b, B> {
             ..
         } = block_on(self.backend, done)?;
         self.state.step += 1;
-        self.state.tokens += blocks.iter().map(|b| b.ids.len() as u64).sum::<u64>();
+        let blocks = self.dealt.micro_batches() * self.run.settings.micro_batch;
+        self.state.tokens += (blocks * self.corpus.block_len()) as u64;
         let record = Step {
             step: self.state.step,
             tokens: self.state.tokens,
@@ -173,34 +181,42 @@ impl<'b, B: Backend> Running<'b, B> {
         Ok(record)
     }
 
-    /// The next micro-batches: blocks in the order of the data, one behind the other.
+    /// This rank's part of the next micro-batches: blocks in the order of the data, one behind the other. Those of other
+    /// ranks are passed over, so that the place in the data is the same on all.
     fn take(&mut self) -> Result<Vec<Block>> {
-        let mut all = Vec::with_capacity(self.micro_batches);
-        for _ in 0..self.micro_batches {
+        let mine = self.dealt.of_rank(self.run.ranks.rank());
+        let mut all = Vec::with_capacity(mine.len());
+        for i in 0..self.dealt.micro_batches() {
             let mut joined = Block {
                 ids: Vec::new(),
                 labels: Vec::new(),
             };
             for _ in 0..self.run.settings.micro_batch {
                 let next = self.state.order.next(self.corpus.blocks());
+                if !mine.contains(&i) {
+                    continue;
+                }
                 let block = self.corpus.block(next.unwrap_or(0))?;
                 joined.ids.extend(block.ids);
                 joined.labels.extend(block.labels);
             }
-            all.push(joined);
+            if mine.contains(&i) {
+                all.push(joined);
+            }
         }
         Ok(all)
     }
 
     /// A checkpoint, and the plot.
-    fn save(&mut self) -> Result<()> {
+    fn save(&mut self, checkpoints: &Checkpoints) -> Result<()> {
         let progress = self.trainer.progress();
         self.state.updates = progress.updates;
         self.state.loss_scale = progress.loss_scale;
-        let mut saving = self.checkpoints.save(self.state.step)?;
+        let mut saving = checkpoints.save(self.state.step)?;
         let layouts = Part::ALL.map(|part| self.trainer.layouts(part));
         saving.trained(layouts, |part, i| {
-            block_on(self.backend, self.trainer.words(part, i))
+            let words = self.trainer.words_among(self.run.ranks, part, i);
+            Ok(block_on(self.backend, words)?.unwrap_or_default())
         })?;
         saving.state(&self.state)?;
         saving.commit()?;
@@ -213,13 +229,13 @@ impl<'b, B: Backend> Running<'b, B> {
     pub(super) fn finished<'r>(
         &'r mut self,
         base: &'r ModelFolder,
-        carried: &'r files::Source,
+        lead: &'r Lead,
     ) -> outputs::Finished<'r, 'b, B> {
         outputs::Finished {
             backend: self.backend,
             run: self.run,
             base,
-            carried,
+            lead,
             trainer: &mut self.trainer,
             steps: &self.steps,
             before: &self.state.before,

@@ -7,6 +7,7 @@ use super::options::TrainOptions;
 use super::parameters::{Kind, Parameter, quantized};
 use super::precision::{Masters, Moments};
 use super::scope::Holding;
+use super::shard::owners;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::files::run::Part;
@@ -68,16 +69,21 @@ pub(super) struct Formats {
     pub value: Format,
     /// The format of both moments; none where the parameter is only used, and has neither gradient nor moments.
     pub moments: Option<Format>,
-    /// Whether it is not on the device at all.
+    /// Whether its value is not on the device.
     pub absent: bool,
+    /// Whether its moments are on the device, if it has any, and updates are made here: another rank's are not.
+    pub owned: bool,
 }
 
 impl Formats {
     /// The formats of parameters that are trained.
     pub(super) fn trained(o: &TrainOptions, config: &Config, list: &[Parameter]) -> Vec<Self> {
         let layers = quantized(o.recipe, config, list);
+        let owners = o.shard.map(|shard| owners(list, shard.ranks));
         let of = |(i, p): (usize, &Parameter)| {
             let holding = o.holding(config, i, p);
+            let owner = o.shard.zip(owners.as_ref());
+            let owned = owner.is_none_or(|(shard, owners)| owners[i] == shard.rank);
             let moments = match (p.kind, o.moments) {
                 (Kind::Linear | Kind::Embedding, Moments::Bf16) => Format::Bf16,
                 (Kind::Linear | Kind::Embedding, Moments::Block8) => Format::Block8,
@@ -89,7 +95,8 @@ impl Formats {
                     _ => Format::F32,
                 },
                 moments: Some(moments).filter(|_| holding == Holding::Trained),
-                absent: holding == Holding::Absent,
+                absent: holding == Holding::Absent || !owned && layers.contains(&i),
+                owned,
             }
         };
         list.iter().enumerate().map(of).collect()
@@ -109,6 +116,7 @@ impl Formats {
             },
             moments: None,
             absent: holding(i) == Holding::Absent,
+            owned: true,
         };
         list.iter().enumerate().map(of).collect()
     }
@@ -118,6 +126,7 @@ impl Formats {
         match part {
             Part::Master if self.absent => 0,
             Part::Master => self.value.words(n),
+            Part::First | Part::Second if !self.owned => 0,
             Part::First | Part::Second => self.moments.map_or(0, |format| format.words(n)),
         }
     }

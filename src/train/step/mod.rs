@@ -6,6 +6,7 @@
 //! repeated on the same device has the same bits.
 
 mod adamw;
+mod among;
 mod attention;
 mod block;
 mod branch;
@@ -24,6 +25,7 @@ mod quantizer;
 pub mod schedule;
 mod scope;
 mod scratch;
+mod shard;
 mod state;
 mod teacher;
 mod tensors;
@@ -32,6 +34,7 @@ mod trainer;
 mod update;
 
 pub use crate::files::run::Part;
+pub use among::Among;
 pub use given::Given;
 pub use memory::Memory;
 pub use options::{Batch, Betas, TrainOptions};
@@ -39,4 +42,5 @@ pub use parameters::{Kind, Parameter};
 pub use precision::{Masters, Moments};
 pub use progress::Progress;
 pub use scope::Scope;
+pub use shard::Shard;
 pub use trainer::{StepReport, Trainer};

@@ -3,6 +3,7 @@
 use super::parameters::{EMBED, Kind, Parameter, final_norm, of_block, parameters};
 use super::precision::{Masters, Moments};
 use super::scope::{Holding, SIZE, Scope};
+use super::shard::Shard;
 use crate::backend::kernel_for;
 use crate::error::{Error, Result};
 use crate::model::{Config, Form, Method, Recipe, quantize, refuse_experts};
@@ -65,6 +66,8 @@ pub struct TrainOptions {
     pub activations: Activations,
     /// What of the model is trained ([`TrainOptions::within`]).
     pub scope: Scope,
+    /// Which share of masters and moments this trainer holds, where ranks train together; none: all of them.
+    pub shard: Option<Shard>,
 }
 
 impl TrainOptions {
@@ -91,6 +94,7 @@ impl TrainOptions {
             scale_rate: 1.0,
             activations: Activations::Float,
             scope: Scope::Whole,
+            shard: None,
         }
     }
 
@@ -163,6 +167,23 @@ impl TrainOptions {
         Ok(())
     }
 
+    /// Refuses what needs the masters of all layers on every rank.
+    fn check_shard(&self) -> Result<()> {
+        let Some(shard) = self.shard else {
+            return Ok(());
+        };
+        if shard.rank >= shard.ranks || self.learned_scales || self.scope != Scope::Whole {
+            return Err(Error::usage(
+                format!(
+                    "masters dealt to {} ranks with learned scales, or of a part of a model",
+                    shard.ranks
+                ),
+                "take means as scales, or let every rank hold all masters",
+            ));
+        }
+        Ok(())
+    }
+
     /// Refuses what complex layers cannot have.
     fn check_complex(&self, config: &Config) -> Result<()> {
         let complex = config.linears().iter().any(|l| l.form == Form::Conjugate);
@@ -218,6 +239,7 @@ impl TrainOptions {
             return refuse(what, "both must be positive");
         }
         self.check_loss()?;
+        self.check_shard()?;
         self.check_complex(config)?;
         self.scope
             .check(config, self.recipe.skip_head, self.learned_scales)?;
@@ -316,6 +338,12 @@ impl Batch<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Tokens that have a target.
+    pub(super) fn counted(&self) -> usize {
+        let targets = self.targets();
+        targets.iter().filter(|&&target| target != IGNORED).count()
     }
 
     /// The target of every row: the next token's label, none for the last token of a sequence.

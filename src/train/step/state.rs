@@ -87,10 +87,10 @@ impl<B: Backend> Trainer<B> {
     /// # Errors
     /// [`Error::Usage`] for a share outside 0 to 1.
     pub fn set_quantized_share(&mut self, share: f64) -> Result<()> {
-        if !(0.0..=1.0).contains(&share) {
+        if !(0.0..=1.0).contains(&share) || share < 1.0 && self.is_sharded() {
             return Err(Error::usage(
                 format!("weights that are quantized to a share of {share}"),
-                "choose one from 0 to 1",
+                "choose one from 0 to 1, and 1 where masters are dealt to ranks",
             ));
         }
         self.quantizer.set_share(share);
@@ -133,7 +133,7 @@ impl<B: Backend> Trainer<B> {
         self.backend.download(buffer, 0, words).await
     }
 
-    fn words_of(&self, part: Part, index: usize) -> usize {
+    pub(super) fn words_of(&self, part: Part, index: usize) -> usize {
         let format = self.tensors[index].formats.of(part);
         format.words(self.list[index].len())
     }
@@ -144,12 +144,17 @@ impl<B: Backend> Trainer<B> {
     /// As [`Trainer::words`].
     pub async fn read(&self, part: Part, index: usize) -> Result<Vec<f32>> {
         let words = self.words(part, index).await?;
+        Ok(self.values(part, index, words))
+    }
+
+    /// The values of a part of parameter `index` that these words hold.
+    pub(super) fn values(&self, part: Part, index: usize, words: Vec<u32>) -> Vec<f32> {
         let format = self.tensors[index].formats.of(part);
         if format == Format::F32 {
-            return Ok(bytemuck::cast_vec(words));
+            return bytemuck::cast_vec(words);
         }
         let positive = part == Part::Second;
-        Ok(format.values(&words, self.list[index].len(), positive))
+        format.values(&words, self.list[index].len(), positive)
     }
 
     /// The gradient of the last step, times its loss scale and not clipped: for tests.
@@ -203,12 +208,14 @@ impl<B: Backend> Trainer<B> {
         if plain {
             return self.set_words(part, index, bytemuck::cast_slice(values));
         }
-        tensors.set(&self.backend, values)?;
+        if self.holds(part, index) {
+            tensors.set(&self.backend, values)?;
+        }
         self.quantizer.stale();
         Ok(())
     }
 
-    /// Overwrites a part of parameter `index` by what [`Trainer::words`] gave.
+    /// Overwrites a part of parameter `index` by what [`Trainer::words`] gave. One that another rank has is left to it.
     ///
     /// # Errors
     /// [`Error::Usage`] when there is no such parameter, or it has another number of words.
@@ -217,7 +224,9 @@ impl<B: Backend> Trainer<B> {
         if words.len() != self.words_of(part, index) {
             return Err(self.misfit(words.len(), "words", index));
         }
-        self.backend.upload(buffer, 0, words)?;
+        if self.holds(part, index) {
+            self.backend.upload(buffer, 0, words)?;
+        }
         if (self.list[index].kind, part) == (Kind::Scales, Part::Master) {
             self.quantizer.scales_are_known();
         }

@@ -25,10 +25,8 @@ pub(super) struct Tensors<B: Backend> {
 impl<B: Backend> Tensors<B> {
     /// Zeros.
     pub(super) fn new(backend: &B, parameter: &Parameter, formats: Formats) -> Result<Self> {
-        // A buffer has at least one word.
-        let n = if formats.absent { 1 } else { parameter.len() };
-        let name = &parameter.name;
-        if n > backend.facts().max_words {
+        let (n, name) = (parameter.len(), &parameter.name);
+        if (!formats.absent || formats.moments.is_some()) && n > backend.facts().max_words {
             return Err(Error::device(
                 format!(
                     "`{name}` has {n} weights, a binding of this device {}",
@@ -37,10 +35,12 @@ impl<B: Backend> Tensors<B> {
                 "train on another device, or the CPU backend",
             ));
         }
-        let moment = formats.moments.map_or(1, |format| format.words(n));
+        // A buffer has at least one word.
+        let words = |part| formats.words(part, n).max(1);
+        let moment = words(Part::First);
         let gradient = if formats.moments.is_some() { n } else { 1 };
         Ok(Self {
-            value: backend.alloc(name, formats.value.words(n))?,
+            value: backend.alloc(name, words(Part::Master))?,
             gradient: backend.alloc("gradient", gradient)?,
             first: backend.alloc("first moment", moment)?,
             second: backend.alloc("second moment", moment)?,
@@ -118,6 +118,9 @@ impl<B: Backend> Tensors<B> {
     ) -> Result<Vec<Self>> {
         let fill = |(i, parameter): (usize, &Parameter)| {
             let tensors = Self::new(backend, parameter, formats[i])?;
+            if tensors.formats.absent {
+                return Ok(tensors);
+            }
             let seed = random::at(seed, i as u64);
             let write = |first: usize, words: &mut [u32]| {
                 for (row, words) in words.chunks_exact_mut(parameter.columns).enumerate() {

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::ops::calibrate::Axpy;
 use crate::ops::memory::{Fill, Gather};
 use crate::ops::train::GradNorm;
+use crate::ranks::One;
 
 impl<B: Backend> Trainer<B> {
     /// One step of AdamW of a block by itself ([`Scope::Block`]), on pairs of an input and the output that it should have,
@@ -53,7 +54,7 @@ impl<B: Backend> Trainer<B> {
         self.quantizer
             .scale_gradients(&self.backend, &self.list, &self.tensors)
             .await?;
-        self.finish(squares / all, tokens, lr, 0.0).await
+        self.finish(&One, squares / all, tokens, (lr, 0.0)).await
     }
 
     /// Runs a block by itself ([`Scope::Block`]) over residual streams [length, hidden] f32, in their place: quantized, or

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::model::{Config, Weights};
 use crate::ops::sampling::IGNORED;
 use crate::ops::train::GradNorm;
+use crate::ranks::One;
 
 /// A model in training on a device.
 pub struct Trainer<B: Backend> {
@@ -197,15 +198,22 @@ impl<B: Backend> Trainer<B> {
         given.check(self.options.scope, n_seqs, taught)?;
         self.clear().await?;
         let scale = self.progress.scale();
-        let loss = match self.options.nested {
-            0.0 => self.pass(batches, &given, scale / tokens as f64).await?,
-            share => {
-                let factor = scale / tokens as f64;
-                self.both(batches, &given, share, factor).await?
-            }
-        };
-        self.finish(loss / tokens as f64, tokens, lr, weight_decay)
+        let loss = self.passes(batches, &given, scale / tokens as f64).await?;
+        self.finish(&One, loss / tokens as f64, tokens, (lr, weight_decay))
             .await
+    }
+
+    /// Adds the gradients of all batches, of all readings of the weights; returns the sum of the losses.
+    pub(super) async fn passes(
+        &mut self,
+        batches: &[Batch<'_>],
+        given: &Given<'_, B>,
+        factor: f64,
+    ) -> Result<f64> {
+        match self.options.nested {
+            0.0 => self.pass(batches, given, factor).await,
+            share => self.both(batches, given, share, factor).await,
+        }
     }
 
     /// Adds the gradients of all batches; returns the sum of the losses.
@@ -265,20 +273,22 @@ impl<B: Backend> Trainer<B> {
     }
 
     /// Checks the batches, uploads their targets, and quantizes; returns how many tokens count.
-    async fn prepare(&mut self, batches: &[Batch<'_>]) -> Result<usize> {
-        let mut targets = Vec::new();
-        for batch in batches {
-            batch.check(
-                self.config.vocab,
-                &self.options,
-                self.scratch.halves.is_some(),
-            )?;
-            targets.extend(batch.targets());
-        }
+    pub(super) async fn prepare(&mut self, batches: &[Batch<'_>]) -> Result<usize> {
+        self.check_batches(batches)?;
+        let targets: Vec<u32> = batches.iter().flat_map(Batch::targets).collect();
         self.scratch.reserve(&self.backend, targets.len())?;
         self.backend.upload(&self.scratch.targets, 0, &targets)?;
         self.refresh().await?;
         Ok(targets.iter().filter(|&&t| t != IGNORED).count())
+    }
+
+    /// Refuses batches that do not fit.
+    pub(super) fn check_batches(&self, batches: &[Batch<'_>]) -> Result<()> {
+        let half = self.scratch.halves.is_some();
+        let mut checked = batches
+            .iter()
+            .map(|batch| batch.check(self.config.vocab, &self.options, half));
+        checked.try_for_each(|fits| fits)
     }
 
     /// Makes codes and scales from the current masters.
@@ -289,6 +299,7 @@ impl<B: Backend> Trainer<B> {
                 "give the codes before the first step",
             ));
         }
+        self.check_shared()?;
         self.quantizer
             .refresh(&self.backend, &self.list, &self.tensors)
             .await

@@ -1,12 +1,14 @@
 //! The end of a step: the norm of the gradient, and AdamW.
 
 use super::Trainer;
+use super::among::same_norm;
 use super::parameters::Kind;
 use super::trainer::{StepReport, norm_of};
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::ops::memory::Fill;
 use crate::ops::train::Update;
+use crate::ranks::Ranks;
 
 impl<B: Backend> Trainer<B> {
     /// Sets all gradients to zero.
@@ -22,16 +24,19 @@ impl<B: Backend> Trainer<B> {
         Ok(())
     }
 
-    /// Ends a step whose gradients are there: updates the parameters, or skips that.
+    /// Ends a step whose gradients are there, the same on all ranks: updates the parameters, or skips that.
     pub(super) async fn finish(
         &mut self,
+        ranks: &dyn Ranks,
         loss: f64,
         tokens: usize,
-        lr: f64,
-        weight_decay: f64,
+        (lr, weight_decay): (f64, f64),
     ) -> Result<StepReport> {
         let scale = self.progress.scale();
         let grad_norm = self.grad_norm().await? / scale;
+        if ranks.size() > 1 {
+            same_norm(ranks, grad_norm)?;
+        }
         let finite = loss.is_finite() && grad_norm.is_finite();
         let skipped = !finite || grad_norm > self.most_norm;
         if !skipped {
@@ -85,7 +90,8 @@ impl<B: Backend> Trainer<B> {
         };
         self.backend.scope(&|| "AdamW".to_owned());
         for (index, parameter) in self.list.iter().enumerate() {
-            if self.tensors[index].formats.moments.is_none() {
+            let formats = self.tensors[index].formats;
+            if formats.moments.is_none() || !formats.owned {
                 continue;
             }
             // Decay would move logarithms towards 0, and so scales towards 1.

@@ -1,6 +1,7 @@
 //! Weights as the forward pass sees them: quantized from the masters each step, unpacked when they are used.
 
 use super::parameters::{Kind, Parameter, head, of_block, quantized};
+use super::shard::of_owner;
 use super::tensors::Tensors;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -8,6 +9,7 @@ use crate::model::quantize::{encode, exponent};
 use crate::model::{Config, Recipe};
 use crate::ops::quantize::{BaselineMean, BaselinePack, BaselineShard, BaselineSum};
 use crate::ops::train::GradNorm;
+use crate::ranks::Ranks;
 
 mod dense;
 mod fixed;
@@ -139,7 +141,29 @@ impl<B: Backend> Quantizer<B> {
         }
     }
 
-    /// Makes scales and codes of all layers from the masters, unless they are there.
+    /// Whether the codes are those of the current masters.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Gives every rank the codes and scales of all layers, from the owners of their masters.
+    pub(super) async fn exchange(
+        &self,
+        backend: &B,
+        parameters: &[Parameter],
+        ranks: &dyn Ranks,
+        owners: &[usize],
+    ) -> Result<()> {
+        for layer in &self.layers {
+            let [codes, scales, ..] = shape(self.recipe, &parameters[layer.parameter], 0).words();
+            let owner = owners[layer.parameter];
+            of_owner(backend, ranks, owner, &layer.codes, codes).await?;
+            of_owner(backend, ranks, owner, &layer.scales, scales).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes scales and codes of all layers whose masters are here from these, unless they are there.
     ///
     /// # Errors
     /// [`Error::Usage`] when a master is NaN, infinite, or 2^127 and more.
@@ -187,6 +211,9 @@ impl<B: Backend> Quantizer<B> {
     ) -> Result<()> {
         for (layer, &exponent) in self.layers.iter().zip(exponents) {
             let parameter = &parameters[layer.parameter];
+            if masters[layer.parameter].formats.absent {
+                continue;
+            }
             let master = self.rotated_master(backend, parameter, &masters[layer.parameter]);
             let master = master.await?;
             match shape(self.recipe, parameter, exponent) {
@@ -214,6 +241,10 @@ impl<B: Backend> Quantizer<B> {
             let parameter = &parameters[layer.parameter];
             let op = norm_of(parameter, ends[ends.len() - 1]);
             let tensors = &masters[layer.parameter];
+            if tensors.formats.absent {
+                ends.push(op.offset);
+                continue;
+            }
             let master = match used {
                 true => self.rotated_master(backend, parameter, tensors).await?,
                 false => self.master(backend, parameter, tensors).await?,
@@ -222,9 +253,10 @@ impl<B: Backend> Quantizer<B> {
             backend.run(&op, &buffers).await?;
             ends.push(op.offset + op.partials());
         }
-        let largest = backend
-            .download(&self.largest, 0, ends[ends.len() - 1])
-            .await?;
+        let largest = match ends[ends.len() - 1] {
+            0 => Vec::new(), // all masters are elsewhere
+            n => backend.download(&self.largest, 0, n).await?,
+        };
         let mut exponents = Vec::with_capacity(self.layers.len());
         for (layer, range) in self.layers.iter().zip(ends.windows(2)) {
             let parameter = &parameters[layer.parameter];
