@@ -20,9 +20,11 @@ use fairy2i_gpu::ops::attention::Ranges;
 use fairy2i_gpu::ops::quantize::Activations;
 use fairy2i_gpu::{Error, files};
 
+/// The folder of the test model.
+const STORIES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/models/stories260k");
+
 fn stories() -> files::ModelFolder {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/models/stories260k");
-    files::open(path).expect("the test model opens")
+    files::open(STORIES).expect("the test model opens")
 }
 
 fn options(method: Method, granularity: Granularity, activations: Activations) -> LoadOptions {
@@ -47,6 +49,13 @@ const PHASE: Method = Method::Phase { stages: 2 };
 const TOKENS: [u32; 18] = [
     1, 403, 407, 261, 378, 432, 383, 286, 261, 376, 298, 315, 421, 395, 317, 426, 338, 401,
 ];
+
+/// A prompt of any length, another one for each `salt`.
+fn prompt(length: usize, salt: usize) -> Vec<u32> {
+    (0..length)
+        .map(|i| TOKENS[(i * salt + length) % 18])
+        .collect()
+}
 
 async fn logits<B: Backend>(backend: B, options: LoadOptions) -> fairy2i_gpu::Result<Vec<u32>> {
     let opened = stories();

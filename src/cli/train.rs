@@ -16,7 +16,7 @@ use clap::{Arg, Args};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Train a model whose linear layers are quantized in every forward pass.
 #[derive(Debug, clap::Args)]
@@ -193,8 +193,10 @@ impl Train {
     fn run_among(self, ranks: &dyn Ranks, offline: bool) -> Result<()> {
         let leads = ranks.rank() == 0;
         // Settings come from the rank that leads: the folder of the run may be on its host alone.
+        let before = (leads && self.resume).then(|| named(&self.out.join(RUN_CONFIG)));
+        let before = before.transpose()?;
         let text = match leads {
-            true => config::text(&self.settings()?)?,
+            true => config::text(&self.settings(before.as_ref())?)?,
             false => String::new(),
         };
         let text = broadcast_bytes(ranks, text.into_bytes())?;
@@ -204,7 +206,7 @@ impl Train {
         // What has to be fetched is fetched once on a host.
         if leads {
             locate(&mut settings, offline)?;
-            self.check(&settings)?;
+            check(&settings, before.as_ref())?;
             ranks.barrier()?;
         } else {
             ranks.barrier()?;
@@ -222,33 +224,13 @@ impl Train {
         Ok(())
     }
 
-    /// The settings of the run's folder, if it goes on.
-    fn before(&self) -> Result<Option<(String, String)>> {
-        let path = self.out.join(RUN_CONFIG);
-        let read = || Ok((path.display().to_string(), read_settings(&path)?));
-        self.resume.then(read).transpose()
-    }
-
-    /// All settings, as they are given and not yet checked.
-    fn settings(&self) -> Result<Settings> {
-        let file = match &self.config {
-            Some(file) => Some((file.display().to_string(), read_settings(file)?)),
-            None => self.before()?,
-        };
-        let file = file
-            .as_ref()
-            .map(|(name, text)| (name.as_str(), text.as_str()));
+    /// All settings, as they are given and not yet checked; `before` are those of a run that goes on.
+    fn settings(&self, before: Option<&Named>) -> Result<Settings> {
+        let file = self.config.as_deref().map(named).transpose()?;
+        let file = file.as_ref().or(before);
+        let file = file.map(|(name, text)| (name.as_str(), text.as_str()));
         let preset = self.recipe.map_or("", Preset::text);
         config::merged(preset, file, &self.given)
-    }
-
-    /// Refuses settings that make no sense, or are not those of a run that goes on.
-    fn check(&self, settings: &Settings) -> Result<()> {
-        settings.check().map_err(as_options)?;
-        match self.before()? {
-            Some((name, text)) => config::check_same((&name, &text), settings, &train::FREE),
-            None => Ok(()),
-        }
     }
 
     fn job(&self, settings: Settings) -> Job {
@@ -265,6 +247,22 @@ impl Train {
             command: command.join(" "),
             ..Job::new(&self.out, settings)
         }
+    }
+}
+
+/// The name of a file of settings, and its text.
+type Named = (String, String);
+
+fn named(path: &Path) -> Result<Named> {
+    Ok((path.display().to_string(), read_settings(path)?))
+}
+
+/// Refuses settings that make no sense, or are not those of a run that goes on.
+fn check(settings: &Settings, before: Option<&Named>) -> Result<()> {
+    settings.check().map_err(as_options)?;
+    match before {
+        Some((name, text)) => config::check_same((name, text), settings, &train::FREE),
+        None => Ok(()),
     }
 }
 

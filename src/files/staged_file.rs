@@ -3,10 +3,9 @@
 //! While the file OUT is written, `OUT.fairy2i-lock` is locked and `OUT.fairy2i-tmp` holds what is done. What a killed
 //! process leaves of these is cleared away by the next one; a file of such a name that is somebody else's is never touched.
 
-use super::inputs::{Inputs, resolve};
-use super::json::show;
+use super::inputs::Inputs;
 use super::lock::Lock;
-use super::staging::{beside, occupied, parent, sync_folder};
+use super::staging::{beside, followed, occupied, parent, sync_folder};
 use crate::error::{Error, Result};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -36,21 +35,7 @@ impl Place<'_> {
     }
 
     fn paths(&self) -> Result<Paths> {
-        let shown = show(&self.out.to_string_lossy());
-        let link = fs::symlink_metadata(self.out).is_ok_and(|d| d.is_symlink());
-        if link && !self.out.exists() {
-            let what = format!("{shown} is a link that leads nowhere");
-            return Err(Error::usage(what, "choose another file"));
-        }
-        // A link is followed, so that the file it points to is replaced and not the link.
-        let out = match dunce::canonicalize(self.out) {
-            Ok(real) => real,
-            Err(_) => resolve(self.out),
-        };
-        if out.file_name().is_none() {
-            let what = format!("{shown} is not a name for a file");
-            return Err(Error::usage(what, "name the file to write"));
-        }
+        let (shown, out) = followed(self.out, "file")?;
         let paths = Paths {
             shown,
             tmp: beside(&out, "tmp"),

@@ -99,21 +99,7 @@ impl<'a> Destination<'a> {
 impl Places {
     /// Where everything goes; none of it may be read, lie in what is read, or hold it.
     fn of(destination: &Destination<'_>) -> Result<Self> {
-        let shown = show(&destination.out.to_string_lossy());
-        let link = fs::symlink_metadata(destination.out).is_ok_and(|d| d.is_symlink());
-        if link && !destination.out.exists() {
-            let what = format!("{shown} is a link that leads nowhere");
-            return Err(Error::usage(what, "choose another folder"));
-        }
-        // A link is followed, so that the folder it points to is replaced and not the link.
-        let out = match dunce::canonicalize(destination.out) {
-            Ok(real) => real,
-            Err(_) => resolve(destination.out),
-        };
-        if out.file_name().is_none() {
-            let what = format!("{shown} is not a name for a folder");
-            return Err(Error::usage(what, "name the folder to write"));
-        }
+        let (shown, out) = followed(destination.out, "folder")?;
         let places = Self {
             shown,
             tmp: beside(&out, "tmp"),
@@ -251,6 +237,26 @@ impl Drop for Staging {
             let _ = fs::remove_dir_all(&self.places.tmp);
         }
     }
+}
+
+/// A place as the caller names it, and where it is. A link is followed, so that the `kind` (folder or file) it points to is
+/// replaced and not the link.
+///
+/// # Errors
+/// [`Error::Usage`] for a link that leads nowhere, and for what is no name.
+pub(super) fn followed(out: &Path, kind: &str) -> Result<(String, PathBuf)> {
+    let shown = show(&out.to_string_lossy());
+    let link = fs::symlink_metadata(out).is_ok_and(|d| d.is_symlink());
+    if link && !out.exists() {
+        let what = format!("{shown} is a link that leads nowhere");
+        return Err(Error::usage(what, format!("choose another {kind}")));
+    }
+    let out = dunce::canonicalize(out).unwrap_or_else(|_| resolve(out));
+    if out.file_name().is_none() {
+        let what = format!("{shown} is not a name for a {kind}");
+        return Err(Error::usage(what, format!("name the {kind} to write")));
+    }
+    Ok((shown, out))
 }
 
 /// `out.fairy2i-kind`, beside `out`.

@@ -24,10 +24,7 @@ pub struct KvCache<B: Backend> {
     capacity: usize,
     /// Window and positions of those layers whose slots are rings, of each kind once.
     rings: Vec<Ring>,
-    /// Tokens of each slot; `None` where the slot is free.
-    lengths: Vec<Option<usize>>,
-    /// Most tokens that each slot has had since a sequence began at its first position.
-    longest: Vec<usize>,
+    slots: Vec<Slot>,
 }
 
 /// Keys and values of a layer.
@@ -44,10 +41,13 @@ struct Ring {
     positions: usize,
 }
 
-/// Lengths of all slots, to be set again.
-pub(crate) struct Lengths {
-    lengths: Vec<Option<usize>>,
-    longest: Vec<usize>,
+/// Who has a slot, and how far its keys and values go.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Slot {
+    /// Tokens of its sequence; `None` where the slot is free.
+    length: Option<usize>,
+    /// Most tokens that it has had since a sequence began at its first position.
+    longest: usize,
 }
 
 /// Positions of a slot of layer `layer`, for sequences of `options.context` tokens.
@@ -91,8 +91,7 @@ impl<B: Backend> KvCache<B> {
             layers,
             capacity: options.context,
             rings,
-            lengths: vec![None; slots],
-            longest: vec![0; slots],
+            slots: vec![Slot::default(); slots],
         })
     }
 
@@ -104,7 +103,7 @@ impl<B: Backend> KvCache<B> {
 
     /// How many slots there are, free ones included.
     pub fn slots(&self) -> usize {
-        self.lengths.len()
+        self.slots.len()
     }
 
     /// Most tokens of a slot.
@@ -114,18 +113,16 @@ impl<B: Backend> KvCache<B> {
 
     /// The lowest free slot, which is empty and no longer free; none where all are taken.
     pub fn allocate(&mut self) -> Option<usize> {
-        let slot = self.lengths.iter().position(Option::is_none)?;
-        self.lengths[slot] = Some(0);
-        self.longest[slot] = 0;
-        Some(slot)
+        let slot = self.slots.iter().position(|slot| slot.length.is_none())?;
+        self.allocate_slot(slot, 0).then_some(slot)
     }
 
     /// Takes slot `slot` with the first `tokens` tokens that are there ([`KvCache::keeps`] says whether they are); whether it
     /// was free.
     pub fn allocate_slot(&mut self, slot: usize, tokens: usize) -> bool {
-        let free = self.lengths.get(slot) == Some(&None);
+        let free = self.slots.get(slot).is_some_and(|s| s.length.is_none());
         if free {
-            self.lengths[slot] = Some(0);
+            self.slots[slot].length = Some(0);
             self.set_length(slot, tokens);
         }
         free
@@ -144,33 +141,36 @@ impl<B: Backend> KvCache<B> {
 
     /// Gives a slot back; nothing happens where it is free already, or is none of the slots.
     pub fn free(&mut self, slot: usize) {
-        if let Some(length) = self.lengths.get_mut(slot) {
-            *length = None;
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.length = None;
         }
     }
 
     /// Tokens of a slot; none of a free one.
     pub fn length(&self, slot: usize) -> Option<usize> {
-        self.lengths.get(slot).copied().flatten()
+        self.slots.get(slot)?.length
     }
 
     /// The slots that are taken, in their order.
     pub fn taken(&self) -> impl Iterator<Item = usize> {
-        let taken = self.lengths.iter().enumerate();
-        taken.filter_map(|(slot, length)| length.map(|_| slot))
+        (0..self.slots()).filter(|&slot| self.length(slot).is_some())
     }
 
     /// Says how many tokens a taken slot has: more after a step, fewer to forget the others, 0 to begin anew. A free slot
     /// stays free, and no slot becomes longer than the capacity.
     pub fn set_length(&mut self, slot: usize, tokens: usize) {
-        if let Some(Some(length)) = self.lengths.get_mut(slot) {
-            *length = tokens.min(self.capacity);
-            let longest = &mut self.longest[slot];
-            *longest = match *length {
-                0 => 0,
-                length => length.max(*longest),
-            };
-        }
+        let Some(Slot {
+            length: Some(length),
+            longest,
+        }) = self.slots.get_mut(slot)
+        else {
+            return;
+        };
+        *length = tokens.min(self.capacity);
+        *longest = match *length {
+            0 => 0,
+            length => length.max(*longest),
+        };
     }
 
     /// Forgets what lies behind the first `tokens` tokens of a slot; all of its tokens where it does not keep what the next one
@@ -185,27 +185,23 @@ impl<B: Backend> KvCache<B> {
     pub(crate) fn copied(&mut self, src: usize, dst: usize, tokens: usize) {
         self.set_length(dst, tokens);
         if tokens > 0 {
-            self.longest[dst] = self.longest[src];
+            self.slots[dst].longest = self.slots[src].longest;
         }
     }
 
     /// Most tokens that a slot has had since a sequence began at its first position.
     pub(crate) fn longest(&self, slot: usize) -> usize {
-        self.longest.get(slot).copied().unwrap_or(0)
+        self.slots.get(slot).map_or(0, |slot| slot.longest)
     }
 
     /// Lengths as they are now.
-    pub(crate) fn lengths(&self) -> Lengths {
-        Lengths {
-            lengths: self.lengths.clone(),
-            longest: self.longest.clone(),
-        }
+    pub(crate) fn lengths(&self) -> Vec<Slot> {
+        self.slots.clone()
     }
 
     /// Sets all lengths as they were: nothing has been written since.
-    pub(crate) fn restore(&mut self, before: Lengths) {
-        self.lengths = before.lengths;
-        self.longest = before.longest;
+    pub(crate) fn restore(&mut self, before: Vec<Slot>) {
+        self.slots = before;
     }
 
     /// Keys and values of the layers.
@@ -230,8 +226,7 @@ mod tests {
             layers: Vec::new(),
             capacity: 9,
             rings: Vec::new(),
-            lengths: vec![None; slots],
-            longest: vec![0; slots],
+            slots: vec![Slot::default(); slots],
         }
     }
 

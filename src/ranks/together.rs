@@ -11,10 +11,9 @@ pub fn broadcast_bytes(ranks: &(impl Ranks + ?Sized), bytes: Vec<u8>) -> Result<
     if ranks.size() == 1 {
         return Ok(bytes);
     }
-    let length = bytes.len() as u64;
-    let mut head = [length as u32, (length >> 32) as u32];
+    let mut head = apart(bytes.len() as u64);
     ranks.broadcast(0, &mut head)?;
-    let length = (u64::from(head[0]) | u64::from(head[1]) << 32) as usize;
+    let length = joined(&head) as usize;
     let mut words: Vec<u32> = vec![0; length.div_ceil(4)];
     if ranks.rank() == 0 {
         bytemuck::cast_slice_mut::<u32, u8>(&mut words)[..length].copy_from_slice(&bytes);
@@ -33,17 +32,9 @@ pub fn gather_f64(
     mine: &[f64],
     counts: &[usize],
 ) -> Result<Vec<f64>> {
-    let bits = |v: &f64| {
-        let bits = v.to_bits();
-        [bits as u32, (bits >> 32) as u32]
-    };
-    let words: Vec<u32> = mine.iter().flat_map(bits).collect();
-    let counts: Vec<usize> = counts.iter().map(|n| 2 * n).collect();
-    let mut all = vec![0; counts.iter().sum()];
-    ranks.all_gather(&words, &mut all, &counts)?;
-    let (pairs, _) = all.as_chunks::<2>();
-    let number = |&[low, high]: &[u32; 2]| f64::from_bits(u64::from(low) | u64::from(high) << 32);
-    Ok(pairs.iter().map(number).collect())
+    let bits: Vec<u64> = mine.iter().map(|v| v.to_bits()).collect();
+    let all = gather_u64(ranks, &bits, counts)?;
+    Ok(all.into_iter().map(f64::from_bits).collect())
 }
 
 /// The sum of a number of every rank.
@@ -51,10 +42,25 @@ pub fn gather_f64(
 /// # Errors
 /// Those of the carrier.
 pub fn sum_u64(ranks: &(impl Ranks + ?Sized), mine: u64) -> Result<u64> {
-    let counts = vec![2; ranks.size()];
-    let mut all = vec![0; 2 * ranks.size()];
-    ranks.all_gather(&[mine as u32, (mine >> 32) as u32], &mut all, &counts)?;
-    let (pairs, _) = all.as_chunks::<2>();
-    let number = |&[low, high]: &[u32; 2]| u64::from(low) | u64::from(high) << 32;
-    Ok(pairs.iter().map(number).sum())
+    let all = gather_u64(ranks, &[mine], &vec![1; ranks.size()])?;
+    Ok(all.iter().sum())
+}
+
+/// [`gather_f64`] of whole numbers.
+fn gather_u64(ranks: &(impl Ranks + ?Sized), mine: &[u64], counts: &[usize]) -> Result<Vec<u64>> {
+    let words: Vec<u32> = mine.iter().copied().flat_map(apart).collect();
+    let counts: Vec<usize> = counts.iter().map(|n| 2 * n).collect();
+    let mut all = vec![0; counts.iter().sum()];
+    ranks.all_gather(&words, &mut all, &counts)?;
+    Ok(all.as_chunks().0.iter().map(joined).collect())
+}
+
+/// The words of a number, the low one first.
+fn apart(number: u64) -> [u32; 2] {
+    [number as u32, (number >> 32) as u32]
+}
+
+/// The number of these words.
+fn joined(&[low, high]: &[u32; 2]) -> u64 {
+    u64::from(low) | u64::from(high) << 32
 }

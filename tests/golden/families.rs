@@ -4,16 +4,14 @@
 //! The weights go through a folder as Hugging Face has it, so that names and both spellings of configurations are judged too.
 
 use super::common::Device;
-use super::{Report, nmse};
+use super::{Report, nmse, tensors};
 use fairy2i_gpu::backend::{Backend, block_on};
 use fairy2i_gpu::files::ModelFolder;
 use fairy2i_gpu::model::{Granularity, LoadOptions, Method, Model, Recipe, Session};
 use fairy2i_gpu::ops::Kv;
-use fairy2i_gpu::ops::noise;
 use fairy2i_gpu::ops::quantize::Activations;
 use fairy2i_gpu::train::step::{Batch, Part, TrainOptions, Trainer};
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 use std::path::Path;
 
@@ -35,33 +33,9 @@ fn recipe(method: Method) -> Recipe {
 
 /// Writes a model as Hugging Face does.
 fn write(case: &Value, folder: &Path) {
-    let first_seed = case["first_seed"].as_u64().unwrap() as u32;
     let amplitude = case["amplitude"].as_f64().unwrap() as f32;
-    let names = case["tensors_in_seed_order"].as_array().unwrap();
-    let shapes = case["shapes"].as_array().unwrap();
-    let tensors: Vec<(String, Vec<usize>, Vec<f32>)> = (first_seed..)
-        .zip(names.iter().zip(shapes))
-        .map(|(seed, (name, shape))| {
-            let name = name.as_str().unwrap().to_owned();
-            let shape: Vec<usize> = serde_json::from_value(shape.clone()).unwrap();
-            let norm = name.contains("norm");
-            let len = shape.iter().product();
-            let mut values = noise(seed, len, if norm { 0.1 } else { amplitude });
-            if norm {
-                values.iter_mut().for_each(|v| *v += 1.0);
-            }
-            (name, shape, values)
-        })
-        .collect();
-    let views = tensors.iter().map(|(name, shape, values)| {
-        let bytes = bytemuck::cast_slice(values);
-        (
-            name.as_str(),
-            TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap(),
-        )
-    });
-    let bytes = safetensors::serialize(views, None).unwrap();
-    std::fs::write(folder.join("model.safetensors"), bytes).unwrap();
+    let shape = |i: usize, _: &str| serde_json::from_value(case["shapes"][i].clone()).unwrap();
+    super::write(&tensors(case, amplitude, shape), folder);
 }
 
 /// Opens the model with the configuration under `spelling`.

@@ -3,15 +3,13 @@
 //! The weights go through a folder as Hugging Face has it, with halves of tensors apart, so that names are judged too.
 
 use super::common::Device;
-use super::{Report, nmse};
+use super::{Report, nmse, tensors, write};
 use fairy2i_gpu::backend::{Backend, block_on};
 use fairy2i_gpu::files::ModelFolder;
 use fairy2i_gpu::model::{Granularity, LoadOptions, Method, Model, Recipe};
 use fairy2i_gpu::ops::Kv;
-use fairy2i_gpu::ops::noise;
 use fairy2i_gpu::ops::quantize::Activations;
 use fairy2i_gpu::train::step::{Batch, TrainOptions, Trainer};
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -57,30 +55,8 @@ fn folder(case: &Value, path: &Path) -> ModelFolder {
     fields["model_type"] = json!("complexnet");
     fields["hidden_act"] = json!("relu2");
     std::fs::write(path.join("config.json"), fields.to_string()).unwrap();
-    let first_seed = case["first_seed"].as_u64().unwrap() as u32;
-    let names = case["tensors_in_seed_order"].as_array().unwrap().iter();
-    let tensors: Vec<(String, Vec<usize>, Vec<f32>)> = (first_seed..)
-        .zip(names)
-        .map(|(seed, name)| {
-            let name = name.as_str().unwrap().to_owned();
-            let shape = shape(&name, &case["config"]);
-            let norm = name.contains("norm");
-            let mut values = noise(seed, shape.iter().product(), if norm { 0.1 } else { 0.08 });
-            if norm {
-                values.iter_mut().for_each(|v| *v += 1.0);
-            }
-            (name, shape, values)
-        })
-        .collect();
-    let views = tensors.iter().map(|(name, shape, values)| {
-        let bytes = bytemuck::cast_slice(values);
-        (
-            name.as_str(),
-            TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap(),
-        )
-    });
-    let file = path.join("model.safetensors");
-    safetensors::serialize_to_file(views, None, &file).unwrap();
+    let tensors = tensors(case, 0.08, |_, name| shape(name, &case["config"]));
+    write(&tensors, path);
     fairy2i_gpu::files::open(path).expect("a folder of the fixture opens")
 }
 

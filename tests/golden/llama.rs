@@ -1,14 +1,13 @@
 //! `llama.json`: tiny LLaMAs whose weights are a formula, in full precision and through every quantizer.
 
 use super::common::Device;
-use super::{Report, nmse};
+use super::{Report, nmse, tensors};
 use fairy2i_gpu::backend::{Backend, block_on};
 use fairy2i_gpu::files::config;
 use fairy2i_gpu::model::{
     Config, Dtype, Granularity, LoadOptions, Method, Model, Recipe, Tensor, Weights,
 };
 use fairy2i_gpu::ops::Kv;
-use fairy2i_gpu::ops::noise;
 use fairy2i_gpu::ops::quantize::Activations;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -67,19 +66,13 @@ fn shapes(config: &Config) -> HashMap<String, Vec<usize>> {
 
 pub fn weights(config: &Config, case: &Value) -> Formula {
     let shapes = shapes(config);
-    let first_seed = case["first_seed"].as_u64().unwrap() as u32;
-    let names = case["tensors_in_seed_order"].as_array().unwrap();
-    let tensor = |(k, name): (usize, &Value)| {
-        let name = name.as_str().unwrap();
-        let shape = shapes[name].clone();
-        let (norm, len) = (name.contains("norm"), shape.iter().product());
-        let mut values = noise(first_seed + k as u32, len, if norm { 0.1 } else { 0.08 });
-        if norm {
-            values.iter_mut().for_each(|v| *v += 1.0);
-        }
-        (name.to_owned(), (shape, values))
-    };
-    Formula(names.iter().enumerate().map(tensor).collect())
+    let tensors = tensors(case, 0.08, |_, name| shapes[name].clone());
+    let tensors = tensors.into_iter();
+    Formula(
+        tensors
+            .map(|(name, shape, values)| (name, (shape, values)))
+            .collect(),
+    )
 }
 
 pub fn config(case: &Value) -> Config {

@@ -21,6 +21,9 @@ mod training;
 
 use common::{Device, devices};
 use fairy2i_gpu::backend::Backend;
+use fairy2i_gpu::ops::noise;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 /// Every device there is, by name; the CPU first.
@@ -44,6 +47,43 @@ pub fn nmse(got: &[f32], want: &[f32]) -> f64 {
         (error + (a - b) * (a - b), power + b * b)
     });
     error / power
+}
+
+/// Name, shape and values of a tensor.
+pub type Named = (String, Vec<usize>, Vec<f32>);
+
+/// The tensors of a model whose weights are a formula: noise of this amplitude, and in norms of a tenth around one, with a
+/// seed each. `shape` says what shape the tensor of an index and a name has.
+pub fn tensors(
+    case: &Value,
+    amplitude: f32,
+    shape: impl Fn(usize, &str) -> Vec<usize>,
+) -> Vec<Named> {
+    let first_seed = case["first_seed"].as_u64().unwrap() as u32;
+    let names = case["tensors_in_seed_order"].as_array().unwrap();
+    let tensor = |(i, name): (usize, &Value)| {
+        let name = name.as_str().unwrap();
+        let shape = shape(i, name);
+        let (norm, len) = (name.contains("norm"), shape.iter().product());
+        let amplitude = if norm { 0.1 } else { amplitude };
+        let mut values = noise(first_seed + i as u32, len, amplitude);
+        if norm {
+            values.iter_mut().for_each(|v| *v += 1.0);
+        }
+        (name.to_owned(), shape, values)
+    };
+    names.iter().enumerate().map(tensor).collect()
+}
+
+/// Writes tensors as Hugging Face does.
+pub fn write(tensors: &[Named], folder: &Path) {
+    let views = tensors.iter().map(|(name, shape, values)| {
+        let bytes = bytemuck::cast_slice(values);
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes);
+        (name, view.unwrap())
+    });
+    let file = folder.join("model.safetensors");
+    safetensors::serialize_to_file(views, None, &file).unwrap();
 }
 
 /// What went wrong, each with its place; the number of things looked at.

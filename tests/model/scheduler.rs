@@ -1,7 +1,7 @@
 //! Many requests on one model: each gets what it gets alone, and slots come back.
 
 use super::common::{self, Device};
-use super::{PHASE, TOKENS};
+use super::{PHASE, STORIES, prompt};
 use fairy2i_gpu::backend::{Backend, Gpu, Options as GpuOptions, Tuning, adapters, block_on};
 use fairy2i_gpu::generate::scheduler::{
     Event, Refused, Request, RequestId, Scheduler, SchedulerOptions,
@@ -35,7 +35,6 @@ fn load(device: &Device, activations: Activations) -> Model {
 }
 
 fn load_with(device: &Device, activations: Activations, kv: Option<Kv>) -> Model {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/models/stories260k");
     let recipe = Recipe {
         method: PHASE,
         granularity: Granularity::Tensor,
@@ -51,7 +50,7 @@ fn load_with(device: &Device, activations: Activations, kv: Option<Kv>) -> Model
         kv,
         ..Options::default()
     };
-    let files = Model::open(path).expect("the test model opens");
+    let files = Model::open(STORIES).expect("the test model opens");
     files.load(device, options).expect("the test model loads")
 }
 
@@ -62,12 +61,6 @@ fn scheduler(model: &Model, parallel: usize) -> Scheduler<'_> {
         ..SchedulerOptions::default()
     };
     block_on(model.device(), Scheduler::new(model, options)).expect("room for the slots")
-}
-
-fn prompt(length: usize, salt: usize) -> Vec<u32> {
-    (0..length)
-        .map(|i| TOKENS[(i * salt + length) % 18])
-        .collect()
 }
 
 /// Requests of mixed lengths, some of which begin alike, greedy ones and drawn ones.

@@ -1,7 +1,7 @@
 //! Sequences that decode together: each gets the tokens that it gets alone.
 
 use super::common::{self, Device, devices};
-use super::{PHASE, TOKENS, options, stories};
+use super::{PHASE, TOKENS, options, prompt, stories};
 use fairy2i_gpu::Error;
 use fairy2i_gpu::backend::{Backend, block_on};
 use fairy2i_gpu::model::{Choice, Granularity, Model, Sampler, Sampling, Session};
@@ -27,7 +27,7 @@ fn load(device: &Device, context: usize, kv: Option<Kv>) -> Model<&Device> {
 
 /// Prompts of different lengths: of one token, of a few, and of so many that attention is split into ranges.
 fn prompts() -> [Vec<u32>; 4] {
-    [1, 7, 18, 270].map(|length| (0..length).map(|i| TOKENS[(i + length) % 18]).collect())
+    [1, 7, 18, 270].map(|length| prompt(length, 1))
 }
 
 /// How the sequences draw, each in its own way; the last one takes the most likely tokens.

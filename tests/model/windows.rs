@@ -1,7 +1,7 @@
 //! Layers with a window: rings of the positions that they see give what caches of all positions give.
 
 use super::common::{self, Device, devices};
-use super::{PHASE, TOKENS};
+use super::{PHASE, STORIES, prompt};
 use fairy2i_gpu::backend::{Backend, block_on};
 use fairy2i_gpu::generate::scheduler::{Event, Request, Scheduler, SchedulerOptions};
 use fairy2i_gpu::model::{Choice, Feed, Granularity, Recipe, Session};
@@ -9,7 +9,8 @@ use fairy2i_gpu::ops::Kv;
 use fairy2i_gpu::ops::quantize::Activations;
 use fairy2i_gpu::{Model, Options, Result};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::Path;
+use tempfile::TempDir;
 
 const WINDOW: usize = 9;
 const BATCH: usize = 16;
@@ -17,26 +18,21 @@ const BATCH: usize = 16;
 const CONTEXT: usize = 230;
 
 /// The small test model as a Mistral with a window.
-struct Folder(PathBuf);
+struct Folder(TempDir);
 
 impl Folder {
-    fn new(name: &str) -> Self {
-        let name = format!("fairy2i-{name}-{}", std::process::id());
-        let folder = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&folder).expect("a temporary folder");
-        let from = PathBuf::from(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/data/models/stories260k"
-        ));
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (from, to) = (Path::new(STORIES), folder.path());
         for file in ["model.safetensors", "tokenizer.json"] {
-            std::fs::copy(from.join(file), folder.join(file)).expect("a copy");
+            std::fs::copy(from.join(file), to.join(file)).expect("a copy");
         }
         let text = std::fs::read_to_string(from.join("config.json")).expect("a configuration");
         let mut config: Value = serde_json::from_str(&text).expect("JSON");
         config["architectures"] = Value::from(vec!["MistralForCausalLM"]);
         config["model_type"] = "mistral".into();
         config["sliding_window"] = WINDOW.into();
-        std::fs::write(folder.join("config.json"), config.to_string()).expect("written");
+        std::fs::write(to.join("config.json"), config.to_string()).expect("written");
         Self(folder)
     }
 
@@ -56,21 +52,9 @@ impl Folder {
             kv,
             ..Options::default()
         };
-        let files = Model::open(&self.0).expect("the test model opens");
+        let files = Model::open(self.0.path()).expect("the test model opens");
         files.load(device, options).expect("the test model loads")
     }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0); // what is left is in the system's temporary folder
-    }
-}
-
-fn prompt(length: usize, salt: usize) -> Vec<u32> {
-    (0..length)
-        .map(|i| TOKENS[(i * salt + length) % 18])
-        .collect()
 }
 
 /// The bits of the logits behind a prompt and each token that follows it, a few of them decoded one by one.
@@ -90,7 +74,7 @@ async fn logits(session: &mut Session<'_, Device>, tokens: &[u32]) -> Result<Vec
 #[test]
 fn one_sequence_goes_around_the_ring() {
     let _one = common::one_at_a_time();
-    let folder = Folder::new("ring");
+    let folder = Folder::new();
     for device in devices() {
         for kv in [None, Some(Kv::F16)] {
             let models = [false, true].map(|full| folder.load(&device, full, kv));
@@ -129,7 +113,7 @@ fn one_sequence_goes_around_the_ring() {
 #[test]
 fn several_sequences_have_rings_of_their_own() {
     let _one = common::one_at_a_time();
-    let folder = Folder::new("rings");
+    let folder = Folder::new();
     for device in devices() {
         let models = [false, true].map(|full| folder.load(&device, full, None));
         let run = |model: &Model| {
@@ -175,7 +159,7 @@ fn several_sequences_have_rings_of_their_own() {
 #[test]
 fn requests_take_up_what_is_left() {
     let _one = common::one_at_a_time();
-    let folder = Folder::new("requests");
+    let folder = Folder::new();
     for device in devices() {
         let [ring, full] = [false, true].map(|full| {
             let model = folder.load(&device, full, None);

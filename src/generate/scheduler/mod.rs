@@ -223,9 +223,9 @@ impl<'m> Scheduler<'m> {
         while let Some(next) = self.waiting.front() {
             let reuse = next.request.reuse_prefix && !next.request.prompt_logprobs;
             let read_only = !self.model.inner().decodes_as_prompts();
-            let keeps = |slot, tokens| self.session.keeps(slot, tokens);
-            let how = [reuse, read_only];
-            let Some(place) = slots::place(&self.slots, &next.request.prompt, how, keeps) else {
+            let keeps = |slot, tokens| reuse && self.session.keeps(slot, tokens);
+            let prompt = &next.request.prompt;
+            let Some(place) = slots::place(&self.slots, prompt, read_only, keeps) else {
                 return Ok(());
             };
             let Some(next) = self.waiting.pop_front() else {

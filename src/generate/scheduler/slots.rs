@@ -46,7 +46,7 @@ impl Slot<'_> {
 }
 
 /// Where a request begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     /// The slot it gets.
     pub(super) slot: usize,
@@ -61,19 +61,17 @@ pub(super) struct Place {
 /// A free slot that has the longest beginning is taken as it is, unless most of what it keeps would be lost by that; then,
 /// and where a running sequence has the longest beginning, that is copied to the free slot which was used least recently.
 ///
-/// `keeps` says whether a slot still has all that is needed behind so many of its first tokens.
+/// `keeps` says whether a slot still has all that is needed behind so many of its first tokens, and may be taken up there.
 pub(super) fn place(
     slots: &[Slot<'_>],
     prompt: &[u32],
-    [reuse, read_only]: [bool; 2],
+    read_only: bool,
     keeps: impl Fn(usize, usize) -> bool,
 ) -> Option<Place> {
     let free = |i: &usize| slots[*i].active.is_none();
-    let shared = |i: usize| match reuse {
-        true => Some(slots[i].shared(prompt, read_only))
-            .filter(|&tokens| keeps(i, tokens))
-            .unwrap_or(0),
-        false => 0,
+    let shared = |i: usize| {
+        let tokens = slots[i].shared(prompt, read_only);
+        if keeps(i, tokens) { tokens } else { 0 }
     };
     let oldest = (0..slots.len())
         .filter(free)
@@ -118,61 +116,21 @@ mod tests {
     #[test]
     fn a_request_begins_behind_what_it_shares() {
         let long: Vec<u32> = (0..40).collect();
-        let at =
-            |slots: &[Slot<'_>], prompt: &[u32]| place(slots, prompt, [true, false], |_, _| true);
-        // An empty slot is taken before one that keeps something.
         let slots = [slot(&long, 1), slot(&[], 5)];
-        let got = at(&slots, &[9, 9, 9]);
-        assert_eq!(
-            got,
-            Some(Place {
-                slot: 1,
-                tokens: 0,
-                copy: None
-            })
-        );
+        let at = |prompt: &[u32], keeps: fn(usize, usize) -> bool| {
+            let place = place(&slots, prompt, false, keeps).expect("both are free");
+            (place.slot, place.tokens, place.copy)
+        };
+        // An empty slot is taken before one that keeps something.
+        assert_eq!(at(&[9, 9, 9], |_, _| true), (1, 0, None));
         // The whole of what is kept: taken in place, and the last token of the prompt is left to decode.
-        let got = at(&slots, &long);
-        assert_eq!(
-            got,
-            Some(Place {
-                slot: 0,
-                tokens: 39,
-                copy: None
-            })
-        );
+        assert_eq!(at(&long, |_, _| true), (0, 39, None));
         // Less than half of what is kept: copied, so that the rest stays.
-        let mut prompt = long[..18].to_vec();
-        prompt.extend([99; 4]);
-        let got = at(&slots, &prompt);
-        assert_eq!(
-            got,
-            Some(Place {
-                slot: 1,
-                tokens: 18,
-                copy: Some(0)
-            })
-        );
-        // The rest of another slot, where a ring has lost what the longest beginning needs.
-        let got = place(&slots, &long, [true, false], |slot, _| slot != 0);
-        assert_eq!(
-            got,
-            Some(Place {
-                slot: 1,
-                tokens: 0,
-                copy: None
-            })
-        );
-        // Nothing of it, if the request wants that.
-        let got = place(&slots, &prompt, [false; 2], |_, _| true);
-        assert_eq!(
-            got,
-            Some(Place {
-                slot: 1,
-                tokens: 0,
-                copy: None
-            })
-        );
+        let prompt = [&long[..18], &[99; 4]].concat();
+        assert_eq!(at(&prompt, |_, _| true), (1, 18, Some(0)));
+        // Nothing of it, where a ring has lost what it needs, or the request wants that.
+        assert_eq!(at(&long, |slot, _| slot != 0), (1, 0, None));
+        assert_eq!(at(&prompt, |_, _| false), (1, 0, None));
     }
 
     #[test]

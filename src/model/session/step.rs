@@ -141,8 +141,7 @@ impl<B: Backend> Session<'_, B> {
     /// # Errors
     /// [`Error::Usage`] for slots that are not there, equal, or shorter than that; failures of the device.
     pub async fn copy_prefix(&mut self, src: usize, dst: usize, tokens: usize) -> Result<()> {
-        let (slots, capacity) = (self.cache.slots(), self.cache.capacity());
-        let whole = src < slots && tokens <= capacity && self.keeps(src, tokens);
+        let whole = src < self.cache.slots() && self.keeps(src, tokens);
         if src == dst || self.length(dst).is_none() || !whole {
             return Err(Error::usage(
                 format!("a copy of {tokens} tokens from slot {src} to {dst}"),
@@ -156,7 +155,7 @@ impl<B: Backend> Session<'_, B> {
         let longest = self.cache.longest(src);
         for layer in self.cache.layers() {
             // A ring is copied as far as it was written: the last positions lie anywhere in it.
-            let ring = layer.positions < capacity;
+            let ring = layer.positions < self.cache.capacity();
             let copied = if ring { longest } else { tokens };
             let copy = CopyWithin {
                 src: words(src * layer.positions),

@@ -28,10 +28,10 @@ impl Heads {
     /// The rows of a slot from that of a position on, to the end of the ring and again from its beginning to there.
     pub(super) fn ring_rows<'a>(
         &self,
-        cache: &'a mut [f32],
+        cache: &'a mut [u32],
         (slot, position): (usize, usize),
-    ) -> impl Iterator<Item = &'a mut [f32]> + use<'a> {
-        let row = self.cache_row();
+    ) -> impl Iterator<Item = &'a mut [u32]> + use<'a> {
+        let row = self.kv.words(self.cache_row());
         let slot = cache.chunks_mut(self.capacity * row).nth(slot);
         let begin = position % self.capacity * row;
         let (again, first) = slot.unwrap_or_default().split_at_mut(begin);

@@ -3,6 +3,7 @@
 use super::PhaseShape;
 use super::codes::transposed;
 use crate::codebook::{COLUMNS_PER_WORD, code_at};
+use std::borrow::Cow;
 
 /// How the codes of a stack lie in a shard. A device has the one that its products read fastest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,11 +36,6 @@ impl CodeLayout {
             Self::Rows => planes * words,
             Self::Words { lanes } => lanes * words,
         }
-    }
-
-    /// Words of `rows` rows of one layer.
-    pub fn layer_words(self, rows: usize, planes: usize, words: usize) -> usize {
-        rows.div_ceil(self.panel_rows(planes)) * self.panel_words(planes, words)
     }
 
     /// Lays row `row` of a panel, whose planes lie behind each other as the packed format has them, into the panel.
@@ -123,10 +119,10 @@ impl PhaseShape {
     }
 
     /// The codes of the shard row after row, whatever their layout: for products that read no panels.
-    pub(super) fn codes_by_rows(&self, codes: &[u32]) -> Vec<u32> {
+    pub(super) fn codes_by_rows<'a>(&self, codes: &'a [u32]) -> Cow<'a, [u32]> {
         let (words, planes) = (self.words(), self.planes());
         let CodeLayout::Words { lanes } = self.layout else {
-            return codes[..self.code_words()].to_vec();
+            return Cow::Borrowed(&codes[..self.code_words()]);
         };
         let mut all = vec![0; self.shard_rows * words * planes];
         for (local, row) in all.chunks_exact_mut((words * planes).max(1)).enumerate() {
@@ -145,6 +141,6 @@ impl PhaseShape {
                 }
             }
         }
-        all
+        Cow::Owned(all)
     }
 }

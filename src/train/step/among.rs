@@ -4,7 +4,7 @@
 use super::Trainer;
 use super::given::Given;
 use super::options::Batch;
-use super::trainer::StepReport;
+use super::trainer::{StepReport, some_count};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::ranks::{Dealt, Ranks, gather_f64, sum_u64};
@@ -98,13 +98,7 @@ impl<B: Backend> Trainer<B> {
         self.check_teacher()?;
         Given::<B>::NOTHING.check(self.options.scope, 0, false)?;
         let counted: usize = batches.iter().map(Batch::counted).sum();
-        let tokens = sum_u64(ranks, counted as u64)? as usize;
-        if tokens == 0 {
-            return Err(Error::usage(
-                "no token of the step has a label",
-                "check the data",
-            ));
-        }
+        let tokens = some_count(sum_u64(ranks, counted as u64)? as usize)?;
         let (mut losses, mut sums) = (Vec::new(), Vec::new());
         let groups = dealt.groups_of(ranks.rank());
         for group in groups.clone() {

@@ -71,7 +71,9 @@ pub(super) struct Formats {
     pub moments: Option<Format>,
     /// Whether its value is not on the device.
     pub absent: bool,
-    /// Whether its moments are on the device, if it has any, and updates are made here: another rank's are not.
+    /// The rank that makes its updates; 0 where nothing is sharded.
+    pub owner: usize,
+    /// Whether that is this rank, which then has its moments on the device, if there are any.
     pub owned: bool,
 }
 
@@ -79,11 +81,10 @@ impl Formats {
     /// The formats of parameters that are trained.
     pub(super) fn trained(o: &TrainOptions, config: &Config, list: &[Parameter]) -> Vec<Self> {
         let layers = quantized(o.recipe, config, list);
-        let owners = o.shard.map(|shard| owners(list, shard.ranks));
+        let owners = owners(list, o.shard.map_or(1, |shard| shard.ranks));
         let of = |(i, p): (usize, &Parameter)| {
             let holding = o.holding(config, i, p);
-            let owner = o.shard.zip(owners.as_ref());
-            let owned = owner.is_none_or(|(shard, owners)| owners[i] == shard.rank);
+            let owned = o.shard.is_none_or(|shard| owners[i] == shard.rank);
             let moments = match (p.kind, o.moments) {
                 (Kind::Linear | Kind::Embedding, Moments::Bf16) => Format::Bf16,
                 (Kind::Linear | Kind::Embedding, Moments::Block8) => Format::Block8,
@@ -96,6 +97,7 @@ impl Formats {
                 },
                 moments: Some(moments).filter(|_| holding == Holding::Trained),
                 absent: holding == Holding::Absent || !owned && layers.contains(&i),
+                owner: owners[i],
                 owned,
             }
         };
@@ -116,6 +118,7 @@ impl Formats {
             },
             moments: None,
             absent: holding(i) == Holding::Absent,
+            owner: 0,
             owned: true,
         };
         list.iter().enumerate().map(of).collect()

@@ -110,29 +110,28 @@ impl<B: Backend> Trainer<B> {
 
     /// Multiplies and caps the logits of `rows` tokens, where the model does.
     pub(super) async fn cap(&self, rows: usize, logits: &B::Buffer) -> Result<()> {
-        let c = &self.config;
-        if !c.caps_logits() {
-            return Ok(());
+        match self.config.caps_logits() {
+            true => self.backend.run(&self.soft_cap(rows), &[logits]).await,
+            false => Ok(()),
         }
-        let cap = SoftCap {
+    }
+
+    fn soft_cap(&self, rows: usize) -> SoftCap {
+        let c = &self.config;
+        SoftCap {
             n: rows * c.vocab,
             scale: c.variant.logit_scale,
             cap: c.variant.logit_cap,
-        };
-        self.backend.run(&cap, &[logits]).await
+        }
     }
 
     /// From the gradient of capped logits that of what the head gives.
     async fn cap_backward(&self, rows: usize) -> Result<()> {
-        let (c, s) = (&self.config, &self.scratch);
+        let s = &self.scratch;
         let Some(capped) = &s.capped else {
             return Ok(());
         };
-        let back = SoftCapBackward {
-            n: rows * c.vocab,
-            scale: c.variant.logit_scale,
-            cap: c.variant.logit_cap,
-        };
+        let back = SoftCapBackward(self.soft_cap(rows));
         self.backend.run(&back, &[capped, &s.logits]).await
     }
 

@@ -77,16 +77,16 @@ impl<B: Backend> Trainer<B> {
         if !self.is_sharded() {
             return Ok(());
         }
-        let owners = owners(&self.list, ranks.size());
-        for (i, parameter) in self.list.iter().enumerate() {
+        let (backend, list, tensors) = (&self.backend, &self.list, &self.tensors);
+        for (i, (parameter, tensors)) in list.iter().zip(tensors).enumerate() {
             if !self.quantizer.quantizes(i) {
-                let value = &self.tensors[i].value;
-                of_owner(&self.backend, ranks, owners[i], value, parameter.len()).await?;
+                let (owner, value) = (tensors.formats.owner, &tensors.value);
+                of_owner(backend, ranks, owner, value, parameter.len()).await?;
             }
         }
-        let (backend, list) = (&self.backend, &self.list);
-        self.quantizer.refresh(backend, list, &self.tensors).await?;
-        self.quantizer.exchange(backend, list, ranks, &owners).await
+        self.quantizer.refresh(backend, list, tensors).await?;
+        let quantizer = &self.quantizer;
+        quantizer.exchange(backend, list, tensors, ranks).await
     }
 
     /// Refuses to quantize masters that are elsewhere.
@@ -111,9 +111,9 @@ impl<B: Backend> Trainer<B> {
         index: usize,
     ) -> Result<Option<Vec<u32>>> {
         let everywhere = part == Part::Master && !self.quantizer.quantizes(index);
-        let owner = match self.is_sharded() && !everywhere {
-            true => owners(&self.list, ranks.size())[index],
-            false => 0,
+        let owner = match everywhere {
+            true => 0,
+            false => self.tensors[index].formats.owner,
         };
         let mine = match ranks.rank() == owner {
             true => Some(self.words(part, index).await?),

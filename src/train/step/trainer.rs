@@ -185,13 +185,7 @@ impl<B: Backend> Trainer<B> {
         lr: f64,
         weight_decay: f64,
     ) -> Result<StepReport> {
-        let tokens = self.prepare(batches).await?;
-        if tokens == 0 {
-            return Err(Error::usage(
-                "no token of the step has a label",
-                "check the data",
-            ));
-        }
+        let tokens = some_count(self.prepare(batches).await?)?;
         self.check_teacher()?;
         let n_seqs = batches.iter().map(|batch| shape(batch).n_seqs).sum();
         let taught = self.options.distill > 0.0;
@@ -338,6 +332,17 @@ impl<B: Backend> Trainer<B> {
             .into_iter()
             .map(|w| f64::from(f32::from_bits(w)))
             .collect())
+    }
+}
+
+/// How many tokens of a step count, of which there must be some.
+pub(super) fn some_count(tokens: usize) -> Result<usize> {
+    match tokens {
+        0 => Err(Error::usage(
+            "no token of the step has a label",
+            "check the data",
+        )),
+        tokens => Ok(tokens),
     }
 }
 

@@ -65,52 +65,65 @@ pub(in super::super) fn config(keys: &Keys<'_>) -> Result<(Map<String, Value>, D
     };
     let (recipe, layout) = recipe(keys)?;
     check(keys, &recipe)?;
-    let vocab = keys.tensor("token_embd").and_then(|t| t.shape.first());
-    let vocab = vocab.ok_or_else(|| keys.error_of("token_embd", "is missing"))?;
     // Complex sizes, but for heads.
-    let hidden = keys.required("embedding_length")?.saturating_mul(2);
-    let inner = keys.required("feed_forward_length")?.saturating_mul(2);
+    let names = [architecture, model_type, "silu"];
+    let mut map = common(keys, names, 2, "attention.layer_norm_rms_epsilon", &recipe)?;
     let heads = keys.required("attention.head_count")?;
-    let kv_heads = keys.count("attention.head_count_kv")?.unwrap_or(heads);
+    let hidden = keys.required("embedding_length")?.saturating_mul(2);
     let dim = keys.count("rope.dimension_count")?;
     let dim = dim.unwrap_or(hidden / heads.max(1));
-    let id = |key: &str| keys.any(key).and_then(Stored::unsigned);
     let biases = ["blk.0.attn_q.bias", "blk.0.attn_qkv.bias"];
     let biased = biases.iter().any(|name| keys.tensor(name).is_some());
-    let mut map = Map::new();
-    for (field, value) in [
+    let mut put = |field: &str, value: Value| map.insert(field.to_owned(), value);
+    put("head_dim", dim.into());
+    put("tie_word_embeddings", false.into());
+    put("attention_bias", (biased && base != "qwen2").into());
+    if base != "llama" {
+        put("use_sliding_window", false.into());
+    }
+    rope::rope(keys, dim, &mut map)?;
+    keys.refuse_others()?;
+    Ok((map, Dialect::Fairy2i(layout)))
+}
+
+/// The fields that files of both dialects have: `names` are the architecture, the type and the activation. Sizes but for heads
+/// are complex in files, and become `parts` real ones; `eps` is the key of what norms add.
+///
+/// # Errors
+/// [`crate::Error::Config`] naming the key.
+pub(super) fn common(
+    keys: &Keys<'_>,
+    [architecture, model_type, activation]: [&str; 3],
+    parts: u64,
+    eps: &str,
+    recipe: &Recipe,
+) -> Result<Map<String, Value>> {
+    let vocab = keys.tensor("token_embd").and_then(|t| t.shape.first());
+    let vocab = vocab.ok_or_else(|| keys.error_of("token_embd", "is missing"))?;
+    let hidden = keys.required("embedding_length")?.saturating_mul(parts);
+    let inner = keys.required("feed_forward_length")?.saturating_mul(parts);
+    let heads = keys.required("attention.head_count")?;
+    let kv_heads = keys.count("attention.head_count_kv")?.unwrap_or(heads);
+    let context = keys.required("context_length")?;
+    let id = |key: &str| keys.any(key).and_then(Stored::unsigned);
+    let fields = [
         ("architectures", json!([architecture])),
         ("model_type", model_type.into()),
+        ("hidden_act", activation.into()),
         ("vocab_size", (*vocab).into()),
         ("hidden_size", hidden.into()),
         ("intermediate_size", inner.into()),
         ("num_hidden_layers", keys.required("block_count")?.into()),
         ("num_attention_heads", heads.into()),
         ("num_key_value_heads", kv_heads.into()),
-        ("head_dim", dim.into()),
-        (
-            "max_position_embeddings",
-            keys.required("context_length")?.into(),
-        ),
-        (
-            "rms_norm_eps",
-            keys.number("attention.layer_norm_rms_epsilon")?.into(),
-        ),
-        ("tie_word_embeddings", false.into()),
-        ("hidden_act", "silu".into()),
-        ("attention_bias", (biased && base != "qwen2").into()),
+        ("max_position_embeddings", context.into()),
+        ("rms_norm_eps", keys.number(eps)?.into()),
         ("bos_token_id", id("tokenizer.ggml.bos_token_id").into()),
         ("eos_token_id", id("tokenizer.ggml.eos_token_id").into()),
-        ("quantization_config", quantization_config(&recipe).into()),
-    ] {
-        map.insert(field.to_owned(), value);
-    }
-    if base != "llama" {
-        map.insert("use_sliding_window".to_owned(), false.into());
-    }
-    rope::rope(keys, dim, &mut map)?;
-    keys.refuse_others()?;
-    Ok((map, Dialect::Fairy2i(layout)))
+        ("quantization_config", quantization_config(recipe).into()),
+    ];
+    let fields = fields.map(|(field, value)| (field.to_owned(), value));
+    Ok(fields.into_iter().collect())
 }
 
 /// How the codes of the file lie.

@@ -1,11 +1,10 @@
 //! iFairy: `config.json`, its `quantization_config` included, from the metadata of a file, and the names of its tensors.
 
 use super::super::keys::Keys;
-use super::super::value::Value as Stored;
+use super::config::common;
 use crate::error::Result;
-use crate::files::config::quantization_config;
 use crate::model::{Config, Granularity, Method, Recipe};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 /// `general.architecture` of these files.
 pub(in super::super) const ARCHITECTURE: &str = "ifairy";
@@ -52,11 +51,8 @@ pub(super) fn names(module: &str) -> Vec<String> {
 /// # Errors
 /// [`crate::Error::Config`] naming the key.
 pub(in super::super) fn config(keys: &Keys<'_>) -> Result<Map<String, Value>> {
-    let vocab = keys.tensor("token_embd").and_then(|t| t.shape.first());
-    let vocab = vocab.ok_or_else(|| keys.error_of("token_embd", "is missing"))?;
     let heads = keys.required("attention.head_count")?;
     let hidden = keys.required("embedding_length")?;
-    let kv_heads = keys.count("attention.head_count_kv")?.unwrap_or(heads);
     let rotated = keys.count("rope.dimension_count")?;
     if let Some(rotated) = rotated.filter(|n| n.checked_mul(heads) != Some(hidden)) {
         let what = format!("{rotated} is not embedding_length {hidden} by head_count {heads}");
@@ -68,39 +64,10 @@ pub(in super::super) fn config(keys: &Keys<'_>) -> Result<Map<String, Value>> {
         skip_head: true,
         rotated: false,
     };
-    let id = |key: &str| keys.any(key).and_then(Stored::unsigned);
-    let mut map = Map::new();
-    for (field, value) in [
-        ("architectures", json!(["ComplexNetLM"])),
-        ("model_type", "complexnet".into()),
-        ("hidden_act", "relu2".into()),
-        ("vocab_size", (*vocab).into()),
-        ("hidden_size", hidden.into()),
-        (
-            "intermediate_size",
-            keys.required("feed_forward_length")?.into(),
-        ),
-        ("num_hidden_layers", keys.required("block_count")?.into()),
-        ("num_attention_heads", heads.into()),
-        ("num_key_value_heads", kv_heads.into()),
-        (
-            "max_position_embeddings",
-            keys.required("context_length")?.into(),
-        ),
-        (
-            "rms_norm_eps",
-            keys.number("attention.layer_norm_epsilon")?.into(),
-        ),
-        (
-            "rope_theta",
-            keys.number("rope.freq_base")?.unwrap_or(10_000.0).into(),
-        ),
-        ("bos_token_id", id("tokenizer.ggml.bos_token_id").into()),
-        ("eos_token_id", id("tokenizer.ggml.eos_token_id").into()),
-        ("quantization_config", quantization_config(&recipe).into()),
-    ] {
-        map.insert(field.to_owned(), value);
-    }
+    let names = ["ComplexNetLM", "complexnet", "relu2"];
+    let mut map = common(keys, names, 1, "attention.layer_norm_epsilon", &recipe)?;
+    let theta = keys.number("rope.freq_base")?.unwrap_or(10_000.0);
+    map.insert("rope_theta".to_owned(), theta.into());
     keys.refuse_others()?;
     Ok(map)
 }

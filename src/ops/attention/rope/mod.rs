@@ -32,31 +32,6 @@ params! {
     }
 }
 
-impl Rope {
-    /// On the host, into caches of half precision.
-    fn host_halves(&self, b: &mut Bindings<'_>) {
-        let h = &self.0;
-        let (qkv, angles): (&mut [f32], &[f32]) = (b.write(0), b.read(1));
-        let rows: &[u32] = b.read(2);
-        let (k_cache, v_cache): (&mut [u32], &mut [u32]) = (b.write(3), b.write(4));
-        let neighbours = h.rotation.pairs == Pairs::Neighbours;
-        let mut rotated = vec![0.0; h.cache_row()];
-        let tokens = qkv.chunks_exact_mut(h.qkv_row()).skip(h.offset);
-        for (token, row) in tokens.take(h.tokens).enumerate() {
-            let place = h.place(rows, token);
-            let angles = h.angles(angles, place.1);
-            let (q, kv) = row.split_at_mut(h.q_row());
-            let (k, v) = kv.split_at(h.cache_row());
-            rotated.copy_from_slice(k);
-            for heads in [q, &mut rotated] {
-                cpu::rotated(angles, neighbours, h.head_dim, heads);
-            }
-            h.kv.store(k_cache, h.cache_index(place), &rotated);
-            h.kv.store(v_cache, h.cache_index(place), v);
-        }
-    }
-}
-
 impl Op for Rope {
     const NAME: &'static str = "rope";
     const SHADERS: &'static [Shader] = &[shader!(
@@ -172,31 +147,27 @@ impl Op for Rope {
 
     fn host(&self, b: &mut Bindings<'_>) {
         let h = &self.0;
-        if h.kv != Kv::F32 {
-            return self.host_halves(b);
-        }
         let (qkv, angles): (&mut [f32], &[f32]) = (b.write(0), b.read(1));
         let rows: &[u32] = b.read(2);
-        let (k_cache, v_cache): (&mut [f32], &mut [f32]) = (b.write(3), b.write(4));
-        let cache_row = h.cache_row();
+        let (k_cache, v_cache): (&mut [u32], &mut [u32]) = (b.write(3), b.write(4));
         let neighbours = h.rotation.pairs == Pairs::Neighbours;
-        let one = |row: &mut [f32], position: usize, k_cached: &mut [f32], v_cached: &mut [f32]| {
+        let one = |row: &mut [f32], position: usize, k_cached: &mut [u32], v_cached: &mut [u32]| {
             let angles = h.angles(angles, position);
             let (q, kv) = row.split_at_mut(h.q_row());
-            let (k, v) = kv.split_at(cache_row);
-            k_cached.copy_from_slice(k);
-            v_cached.copy_from_slice(v);
-            for heads in [q, k_cached] {
+            let (k, v) = kv.split_at(h.cache_row());
+            let mut k = k.to_vec();
+            for heads in [q, &mut k] {
                 cpu::rotated(angles, neighbours, h.head_dim, heads);
             }
+            h.kv.store(k_cached, 0, &k);
+            h.kv.store(v_cached, 0, v);
         };
         let tokens = qkv.chunks_exact_mut(h.qkv_row()).skip(h.offset);
         let Positions::Run { slot, first } = h.positions else {
             for (token, row) in tokens.take(h.tokens).enumerate() {
                 let place = h.place(rows, token);
-                let index = h.cache_index(place);
-                let k = &mut k_cache[index..][..cache_row];
-                one(row, place.1, k, &mut v_cache[index..][..cache_row]);
+                let index = h.kv.words(h.cache_index(place));
+                one(row, place.1, &mut k_cache[index..], &mut v_cache[index..]);
             }
             return;
         };

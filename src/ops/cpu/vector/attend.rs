@@ -70,39 +70,38 @@ fn attended_lanes<S: Simd>(
     let (n, d) = (seen.positions, q.len() / ends.len());
     let mut weights = vec![0.0; n * ends.len()];
     let mut wide = Vec::new();
-    let mut first = 0;
-    while first < n {
-        let block = seen.block(first);
-        let (keys, stride) = seen.rows(simd, 0, &block, d, &mut wide);
-        let count = block.len();
+    for (block, places) in seen.blocks() {
+        let (keys, stride) = seen.rows(simd, 0, &places, d, &mut wide);
         for (q, weights) in q.chunks_exact(d).zip(weights.chunks_exact_mut(n)) {
-            for (i, score) in weights[first..first + count].iter_mut().enumerate() {
+            for (i, score) in weights[block.clone()].iter_mut().enumerate() {
                 *score = dot_lanes(simd, q, &keys[i * stride..][..d]) * scores.scale;
             }
         }
-        first += count;
     }
     for (weights, ends) in weights.chunks_exact_mut(n.max(1)).zip(ends.iter_mut()) {
         *ends = exponentials(weights, scores.softcap);
     }
     sums.fill(0.0);
-    let mut first = 0;
-    while first < n {
-        let block = seen.block(first);
-        let (values, stride) = seen.rows(simd, 1, &block, d, &mut wide);
-        let count = block.len();
+    for (block, places) in seen.blocks() {
+        let (values, stride) = seen.rows(simd, 1, &places, d, &mut wide);
         for (sums, weights) in sums.chunks_exact_mut(d).zip(weights.chunks_exact(n)) {
-            add_weighted(simd, &weights[first..first + count], values, stride, sums);
+            add_weighted(simd, &weights[block.clone()], values, stride, sums);
         }
-        first += count;
     }
 }
 
 impl Seen<'_> {
-    /// The places of a block from position `first` on; it ends at the latest where the ring begins again.
-    fn block(&self, first: usize) -> Range<usize> {
-        let place = (self.first + first) % self.ring;
-        place..(place + BLOCK.min(self.positions - first)).min(self.ring)
+    /// Block after block, its positions counted from the first one and its places; it ends at the latest where the ring
+    /// begins again.
+    #[inline(always)]
+    fn blocks(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let (mut first, all) = (0, *self);
+        std::iter::from_fn(move || {
+            let place = (all.first + first) % all.ring;
+            let count = BLOCK.min(all.positions - first).min(all.ring - place);
+            first += count;
+            (count > 0).then_some((first - count..first, place..place + count))
+        })
     }
 
     /// The keys (0) or values (1) of a block, and their stride: where they lie or in `wide`. The next block is asked for.

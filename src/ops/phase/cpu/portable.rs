@@ -8,7 +8,6 @@ use super::{Inputs, PhaseShape};
 use crate::codebook::COLUMNS_PER_WORD;
 use crate::fixed;
 use crate::ops::Bindings;
-use crate::ops::phase::CodeLayout;
 use crate::ops::phase::codes::transposed;
 use crate::ops::phase::integer::integer_at;
 use crate::ops::quantize::Form;
@@ -212,14 +211,7 @@ pub(super) fn integer(inputs: &Inputs<'_>, y: &mut [f32]) {
 /// [`crate::ops::phase::PhaseGemvFloat`] and [`crate::ops::phase::PhaseGemmFloat`] on the host.
 pub(in crate::ops::phase) fn float(shape: &PhaseShape, b: &mut Bindings<'_>) {
     let (codes, x, scale_blocks): (&[u32], &[f32], &[f32]) = (b.read(0), b.read(1), b.read(2));
-    let by_rows;
-    let codes = match shape.layout {
-        CodeLayout::Rows => codes,
-        _ => {
-            by_rows = shape.codes_by_rows(codes);
-            &by_rows
-        }
-    };
+    let codes = &shape.codes_by_rows(codes);
     let half = shape.in_features.div_ceil(2);
     let tables = |token: usize| {
         let x = &x[token * shape.in_features..][..shape.in_features];

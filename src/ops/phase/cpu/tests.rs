@@ -112,7 +112,7 @@ fn laid(case: &Case<PhaseGemv>, layout: CodeLayout) -> Case<PhaseGemv> {
         let panel = &mut all[shape.panel_of(local) * panel..][..panel];
         layout.lay(&packed, planes, shape.row_in_panel(local), panel);
     }
-    assert!(shape.codes_by_rows(&all) == codes[..shape.shard_rows * planes * words]);
+    assert!(*shape.codes_by_rows(&all) == codes[..shape.shard_rows * planes * words]);
     let mut data = case.data.clone();
     data[0] = Data::Words(all);
     let mode = case.op.mode;

@@ -151,12 +151,12 @@ impl<B: Backend> Quantizer<B> {
         &self,
         backend: &B,
         parameters: &[Parameter],
+        masters: &[Tensors<B>],
         ranks: &dyn Ranks,
-        owners: &[usize],
     ) -> Result<()> {
         for layer in &self.layers {
             let [codes, scales, ..] = shape(self.recipe, &parameters[layer.parameter], 0).words();
-            let owner = owners[layer.parameter];
+            let owner = masters[layer.parameter].formats.owner;
             of_owner(backend, ranks, owner, &layer.codes, codes).await?;
             of_owner(backend, ranks, owner, &layer.scales, scales).await?;
         }
