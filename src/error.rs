@@ -97,6 +97,9 @@ pub enum Error {
     /// GPU and CPU disagree about the result of an operation (`--check`).
     #[error("check failed: {0}")]
     Disagree(Box<Disagreement>),
+    /// A benchmark is slower than a stored one (`bench --guard`).
+    #[error("slower than the stored result: {0}")]
+    Slow(String),
     /// An operation was given buffers that do not fit it: a mistake in this crate.
     #[error("op `{op}`: {what}; please report this as a bug")]
     Shape {
@@ -168,7 +171,7 @@ impl Error {
             | Self::Occupied { .. }
             | Self::Usage { .. } => 2,
             Self::Device { .. } => 3,
-            Self::Disagree(_) | Self::Shape { .. } => 1,
+            Self::Disagree(_) | Self::Slow(_) | Self::Shape { .. } => 1,
         }
     }
 

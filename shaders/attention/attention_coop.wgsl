@@ -2,9 +2,9 @@
 // counts the tokens, which are consecutive ones of one sequence; by cooperative matrices
 // Inputs: qkv, of which q is read; keys and values from the caches
 // Work split: one workgroup owns 128 tokens of one head, each of its 8 subgroups 16; it reads the keys once, 32 at a time.
-// Of heads of 256 values it owns 64 tokens, and two subgroups share 16: each has one half of queries, keys and values
-// Shapes: qkv [tokens, heads + 2 kv_heads, HEAD] f32; caches [slots, capacity, kv_heads, HEAD] f16; out [tokens, heads, HEAD]
-// f32, or [tokens, 2, heads, HEAD / 2] of complex heads
+// Of heads of more than 128 values it owns 64 tokens, and two subgroups share 16: each has one half of queries, keys and values
+// Shapes: qkv [tokens, heads + 2 kv_heads, HEAD_DIM] f32; caches [slots, capacity, kv_heads, HEAD_DIM] f16;
+// out [tokens, heads, HEAD_DIM] f32, or [tokens, 2, heads, HEAD_DIM / 2] of complex heads
 enable f16;
 enable wgpu_int16;
 enable wgpu_cooperative_matrix;
@@ -29,7 +29,8 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> v_cache: array<vec4<u32>>;
 @group(0) @binding(4) var<storage, read_write> out: array<vec4<f32>>;
 
-override HEAD: u32;      // 64, 128 or 256
+override HEAD_DIM: u32;  // a multiple of 8
+override HEAD: u32;      // 64, 128 or 256: with zeros behind it
 override WINDOWED: bool; // some token does not see all positions up to its own
 override SOFTCAP: f32;   // of scores, times log2(e); 0: none
 override RING: bool;     // some position lies beyond the capacity
@@ -109,6 +110,8 @@ fn attention_coop(
         coop_values_add(&o, mine, side * 32u);
     }
     total += subgroupShuffleXor(total, 16u);
-    let dst = (p.offset + token) * p.heads * (HEAD / 4u) + head * p.out_pitch + part * 4u + side * (32u + p.out_gap);
-    coop_values_write(&o, mine, scores_at, dst, 1.0 / total, token < p.tokens);
+    let four = part * 4u + side * 32u;
+    let dst = (p.offset + token) * p.heads * (HEAD_DIM / 4u) + head * p.out_pitch + four + side * p.out_gap;
+    let fours = select(0u, max(HEAD_DIM / 4u, four) - four, token < p.tokens);
+    coop_values_write(&o, mine, scores_at, dst, 1.0 / total, fours);
 }

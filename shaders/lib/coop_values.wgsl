@@ -70,27 +70,25 @@ fn coop_values_rescale(o: ptr<function, Sums>, mine: u32, index: u32, factor: f3
     }
 }
 
-// this lane's 16 of 32 columns, if its token exists
-fn coop_values_write_columns(index: u32, dst: u32, inside: bool) {
-    if inside {
-        out[dst] = scores[index];
-        out[dst + 1u] = scores[index + 1u];
-        out[dst + 2u] = scores[index + 2u];
-        out[dst + 3u] = scores[index + 3u];
+// this lane's 16 of 32 columns, the first `fours` times four of them
+fn coop_values_write_columns(index: u32, dst: u32, fours: u32) {
+    for (var i = 0u; i < min(fours, 4u); i++) {
+        out[dst + i] = scores[index + i];
     }
 }
 
-// The sums, `factor` times as large, to where a lane's token has its result; between the halves of a head lie those of others.
-fn coop_values_write(o: ptr<function, Sums>, mine: u32, index: u32, dst: u32, factor: f32, inside: bool) {
+// The sums, `factor` times as large, to where a lane's token has its result, which has room for `fours` times four of them;
+// between the halves of a head lie those of others.
+fn coop_values_write(o: ptr<function, Sums>, mine: u32, index: u32, dst: u32, factor: f32, fours: u32) {
     coop_values_spread((*o)[0], (*o)[1], mine, index, factor);
-    coop_values_write_columns(index, dst, inside);
+    coop_values_write_columns(index, dst, fours);
     coop_values_spread((*o)[2], (*o)[3], mine, index, factor);
-    coop_values_write_columns(index, dst + 8u + select(0u, p.out_gap, HEAD == 64u), inside);
+    coop_values_write_columns(index, dst + 8u + select(0u, p.out_gap, HEAD == 64u), max(fours, 8u) - 8u);
     if HEAD >= 128u {
         let gap = select(0u, p.out_gap, HEAD == 128u); // of 256 values each half is one subgroup's
         coop_values_spread((*o)[4], (*o)[5], mine, index, factor);
-        coop_values_write_columns(index, dst + 16u + gap, inside);
+        coop_values_write_columns(index, dst + 16u + gap, max(fours, 16u) - 16u);
         coop_values_spread((*o)[6], (*o)[7], mine, index, factor);
-        coop_values_write_columns(index, dst + 24u + gap, inside);
+        coop_values_write_columns(index, dst + 24u + gap, max(fours, 24u) - 24u);
     }
 }

@@ -1,6 +1,6 @@
 // Real weights in f16 from the codes of complex ones, by look-ups in tables of a row's weights.
 // Requires: scale_block_of, scale_blocks, codes_word, Codes, LEVELS, PLANES, TABLE_ENTRIES, U_PLANES, WIDTH
-// Provides: LIFT, real_make_tables, real_block
+// Provides: LIFT, Block, real_weight, real_make_tables, real_block
 
 const SHARE = 32u;        // entries of a row's two tables: 16 for U and 16 for W; without U, 16 for every two planes
 const LIFT = 64.0;        // keeps small weights normal in f16

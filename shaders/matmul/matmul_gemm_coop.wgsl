@@ -1,7 +1,8 @@
 // Computes: y[row, out_offset + o] (+)= scale * sum_k x[row, k] * w[o, k], factors in f16, sums in f32
 // Inputs: x in f16; w in f16 or bf16
-// Work split: one workgroup owns 128 rows by 128 outputs, each of its 16 subgroups 32 by 32 of them
-// Shapes: x [rows, k], rows a multiple of 128; w [outs, k]; y [rows, y_stride] f32; k a multiple of 64, outs of 128
+// Work split: one workgroup owns 128 rows by 128 outputs, each of its 16 subgroups 32 by 32 of them; where the last outputs are
+//             half a tile, each owns 32 by 16 of these
+// Shapes: x [rows, k], rows a multiple of 128; w [outs, k]; y [rows, y_stride] f32; k and outs multiples of 64
 enable f16;
 enable wgpu_int16;
 enable wgpu_cooperative_matrix;
@@ -20,18 +21,21 @@ fn matmul_gemm_coop(
     @builtin(local_invocation_index) index: u32,
 ) {
     let group = wg.x + wg.y * nwg.x;
-    let row_tiles = (p.tokens + TILE - 1u) / TILE;
-    if group >= row_tiles * (p.outs / TILE) {
+    let tiles = vec2(p.tokens + TILE - 1u, p.outs + 64u) / TILE;
+    if group >= tiles.x * tiles.y {
         return;
     }
-    let tile = coop_tile_of(group, row_tiles, p.outs / TILE) * TILE;
+    let tile = coop_tile_of(group, tiles.x, tiles.y) * TILE;
+    let slim = tile.y + 64u == p.outs;
+    let far = select(64u, 0u, slim) * (p.k / 8u); // what lies beyond the last output is not used
     // An invocation stages twice eight factors of each tile, from rows that are 64 apart.
     let row = index / 8u;
     let eight = index % 8u;
     let pitch = p.k / 8u;
     let x_at = (tile.x + row) * pitch + eight;
     let w_at = (tile.y + row) * pitch + eight;
-    let mine = vec2(index / 32u / 4u, index / 32u % 4u) * 32u;
+    let mine = vec2(index / 32u / 4u, index / 32u % 4u) * vec2(32u, select(32u, 16u, slim));
+    let to = tile + mine + vec2(0u, p.out_offset);
     var c00: coop_mat16x16<f32, C>;
     var c01: coop_mat16x16<f32, C>;
     var c10: coop_mat16x16<f32, C>;
@@ -39,7 +43,7 @@ fn matmul_gemm_coop(
     var x0 = x[x_at];
     var x1 = x[x_at + 64u * pitch];
     var w0 = w[w_at];
-    var w1 = w[w_at + 64u * pitch];
+    var w1 = w[w_at + far];
     for (var at = 0u; at < pitch; at += 8u) {
         workgroupBarrier();
         coop_put_x(row, eight, x0);
@@ -47,14 +51,12 @@ fn matmul_gemm_coop(
         coop_put_w(row, eight, w0);
         coop_put_w(row + 64u, eight, w1);
         // What comes next travels while this is multiplied; where it lies is computed before the barrier.
-        let next = min(at + 8u, pitch - 8u);
-        let x_next = x_at + next;
-        let w_next = w_at + next;
+        let next = vec2(x_at, w_at) + min(at + 8u, pitch - 8u);
         workgroupBarrier();
-        x0 = x[x_next];
-        x1 = x[x_next + 64u * pitch];
-        w0 = w[w_next];
-        w1 = w[w_next + 64u * pitch];
+        x0 = x[next.x];
+        x1 = x[next.x + 64u * pitch];
+        w0 = w[next.y];
+        w1 = w[next.y + far];
         for (var k = 0u; k < 16u; k += 4u) {
             let a0 = coopLoadT<coop_mat16x16<f16, A>>(&tile_a[mine.x * PITCH + k], PITCH);
             let a1 = coopLoadT<coop_mat16x16<f16, A>>(&tile_a[(mine.x + 16u) * PITCH + k], PITCH);
@@ -66,9 +68,10 @@ fn matmul_gemm_coop(
             c11 = coopMultiplyAdd(a1, b1, c11);
         }
     }
-    let to = tile + mine + vec2(0u, p.out_offset);
     coop_put_sums(c00, to.x, to.y);
-    coop_put_sums(c01, to.x, to.y + 16u);
     coop_put_sums(c10, to.x + 16u, to.y);
-    coop_put_sums(c11, to.x + 16u, to.y + 16u);
+    if !slim {
+        coop_put_sums(c01, to.x, to.y + 16u);
+        coop_put_sums(c11, to.x + 16u, to.y + 16u);
+    }
 }

@@ -49,6 +49,58 @@ fn synthetic_weights_need_no_file() {
     let args = ["--shape", &path, "-o", "json"];
     let rows = json(&[&SHORT[..], &args].concat());
     assert_eq!(rows[0]["synthetic"], true);
+    let both = format!("{path},{path}");
+    let rows = json(&[&SHORT[..], &["--shape", &both, "-o", "json"]].concat());
+    let models = rows.as_array().expect("a list");
+    let names: Vec<_> = models.iter().map(|r| r["model"].as_str()).collect();
+    assert_eq!(names, [Some(&*path); 4]);
+}
+
+/// The stored shares are made so small or so large that no noise of a busy machine decides.
+#[test]
+fn a_guard_fails_where_a_stored_share_is_missed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("before.json");
+    let path = path.to_string_lossy();
+    let args = [&SHORT[..], &["-o", "json"]].concat();
+    let before = json(&args);
+    let guarded = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut rows = before.clone();
+        rows.as_array_mut()
+            .expect("a list")
+            .iter_mut()
+            .for_each(change);
+        std::fs::write(&*path, rows.to_string()).expect("written");
+        run(&[&args[..], &["--guard", &path]].concat())
+    };
+    let times = |factor: f64| {
+        move |row: &mut serde_json::Value| {
+            for field in ["percent_of_copy", "percent_of_matmul"] {
+                if let Some(share) = row[field].as_f64() {
+                    row[field] = (share * factor).into();
+                }
+            }
+        }
+    };
+    let passed = guarded(&times(1e-3));
+    assert_eq!(passed.code, 0, "{}", passed.stderr);
+    assert!(
+        passed.stderr.contains("guard: builtin pp8"),
+        "{}",
+        passed.stderr
+    );
+    let failed = guarded(&times(1e3));
+    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    assert!(failed.stderr.contains("slower than the stored result"));
+    assert!(failed.stdout.contains("tokens_per_second"));
+    let other = guarded(&|row| row["model"] = "other".into());
+    assert_eq!(other.code, 2, "{}", other.stderr);
+    std::fs::write(&*path, "{}").expect("written");
+    refused(
+        &[&args[..], &["--guard", &path]].concat(),
+        2,
+        &["before.json", "-o json"],
+    );
 }
 
 #[test]
@@ -148,6 +200,10 @@ fn what_cannot_be_measured_is_said() {
         (&["-p", "0", "-n", "0"], "nothing to measure"),
         (&["--compare", "x=1", "stages=1"], "x=1"),
         (&["-d", "1000000"], "the context holds"),
+        (
+            &["--profile", "--shape", "llama2-7b,qwen3-8b"],
+            "give one --shape",
+        ),
     ] {
         refused(&[&["bench"], args].concat(), 2, &[why]);
     }

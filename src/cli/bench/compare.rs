@@ -125,7 +125,7 @@ impl<'s> Worker<'s> {
         let (asks, serve_asks) = channel();
         let (serve_answers, answers) = channel();
         let serve = Serve {
-            subject: bench.subject(tests)?,
+            subject: bench.subject(bench.one_shape()?, tests)?,
             tests: tests.to_vec(),
             asks: serve_asks,
             answers: serve_answers,

@@ -18,6 +18,7 @@ use test::{Test, TestArgs};
 
 pub(super) mod ceiling;
 mod compare;
+mod guard;
 mod model;
 mod ops;
 mod profile;
@@ -34,6 +35,8 @@ mod train;
   fairy2i-gpu bench -m packed-folder -p 512 -n 128 -o json
   fairy2i-gpu bench --shape llama2-7b --stages 2      synthetic weights of that shape, no file needed
   fairy2i-gpu bench --shape llama2-7b -p 512 -n 128 -pg 512,128 -d 0,3072
+  fairy2i-gpu bench --shape qwen3-0.6b,qwen3-8b       several shapes in one table; --shape all: 23 that people have
+  fairy2i-gpu bench --guard before.json               fail if slower than `bench -o json` was then
   fairy2i-gpu bench --compare activations=16 activations=8
                                                       which of the two is faster, and by how much
   fairy2i-gpu bench --profile -p 0 -n 32              which ops a token's time goes to
@@ -49,9 +52,15 @@ pub(super) struct Bench {
     what: What,
     #[command(flatten)]
     pub(super) model: ModelArgs,
-    /// Synthetic weights of this shape: llama2-7b, llama3-8b, tinyllama-1.1b or a config.json
-    #[arg(long, value_name = "SHAPE", conflicts_with = "model")]
-    shape: Option<String>,
+    /// Synthetic weights of these shapes: names like llama2-7b or qwen3-8b (an unknown one lists them), `all` of them, or
+    /// config.json files
+    #[arg(
+        long,
+        value_name = "SHAPE",
+        value_delimiter = ',',
+        conflicts_with = "model"
+    )]
+    shape: Vec<String>,
     /// Write the packed folder FOLDER of the shape, with made-up weights, instead of measuring
     #[arg(long, value_name = "FOLDER", requires = "shape")]
     save_packed: Option<PathBuf>,
@@ -63,6 +72,8 @@ pub(super) struct Bench {
     /// Print the time of every op per token instead, by the device's own clock where it has one
     #[arg(long, conflicts_with_all = ["save_packed", "compare"])]
     profile: bool,
+    #[command(flatten)]
+    guard: guard::GuardArgs,
     /// Repetitions, whose median counts
     #[arg(short, long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u64).range(1..))]
     repetitions: u64,
@@ -138,7 +149,7 @@ impl Bench {
     }
 
     fn train(self) -> Result<()> {
-        let Some(name) = self.shape else {
+        let Some(name) = self.one_shape()?.map(str::to_owned) else {
             return Err(Error::usage("bench train needs a shape", "give --shape"));
         };
         let config = shapes::shape(&name)?;
@@ -162,7 +173,9 @@ impl Bench {
     }
 
     fn model(self, progress: bool) -> Result<()> {
-        if let (Some(folder), Some(shape)) = (&self.save_packed, &self.shape) {
+        if let Some(folder) = &self.save_packed
+            && let Some(shape) = self.one_shape()?
+        {
             let config = shapes::shape(shape)?;
             let recipe = self.recipe.recipe(MethodName::Fairy2i, &config)?;
             let bar = out::progress(progress, config.linears().len());
@@ -176,10 +189,9 @@ impl Bench {
             return compare::run(&self, [a, b], self.output, progress);
         }
         let tests = self.tests.tests()?;
-        let subject = self.subject(&tests)?;
         if self.profile {
             let bench = profile::ProfileBench {
-                subject,
+                subject: self.subject(self.one_shape()?, &tests)?,
                 tests,
                 repetitions: self.repetitions as usize,
                 format: self.output,
@@ -187,14 +199,39 @@ impl Bench {
             };
             return device::run(&device::open_with(&self.device, true)?, bench);
         }
+        let all = shapes::names();
+        let shapes = match &self.shape[..] {
+            [word] if word == "all" => &all,
+            shapes => shapes,
+        };
+        let subjects = match shapes {
+            [] => vec![self.subject(None, &tests)?],
+            shapes => shapes
+                .iter()
+                .map(|shape| self.subject(Some(shape), &tests))
+                .collect::<Result<_>>()?,
+        };
         let bench = ModelBench {
-            subject,
+            subjects,
             tests,
             repetitions: self.repetitions as usize,
             format: self.output,
             progress,
+            guard: self.guard.open()?,
         };
         device::run_on(&self.device, bench)
+    }
+
+    /// The only shape, where not more than one makes sense.
+    fn one_shape(&self) -> Result<Option<&str>> {
+        match &self.shape[..] {
+            [] => Ok(None),
+            [one] => Ok(Some(one)),
+            _ => Err(Error::usage(
+                "several shapes are measured one after the other and by nothing else",
+                "give one --shape, or leave out --profile, --compare and --save-packed",
+            )),
+        }
     }
 
     /// These arguments with those of `setting` in place: words like `activations=8`, each an option without its `--`.
@@ -219,13 +256,13 @@ impl Bench {
         Ok(changed)
     }
 
-    /// The model these arguments name, with room for `tests`.
-    fn subject(&self, tests: &[Test]) -> Result<Subject> {
-        let (name, mut config, weights, recipe) = match &self.shape {
+    /// The shape, or the model these arguments name, with room for `tests`.
+    fn subject(&self, shape: Option<&str>, tests: &[Test]) -> Result<Subject> {
+        let (name, mut config, weights, recipe) = match shape {
             Some(shape) => {
                 let config = shapes::shape(shape)?;
                 let recipe = self.recipe.recipe(MethodName::Fairy2i, &config)?;
-                (shape.clone(), config, None, recipe)
+                (shape.to_owned(), config, None, recipe)
             }
             None => {
                 let path = self.model.model.as_deref();

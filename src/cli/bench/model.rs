@@ -1,6 +1,7 @@
 //! `bench` of a model: tokens per second, and how far from the device's ceilings that is.
 
 use super::ceiling::Ceilings;
+use super::guard::Guard;
 use super::report::{self, Format};
 use super::test::Test;
 use crate::backend::{Backend, block_on};
@@ -30,8 +31,8 @@ pub(super) struct Subject {
 
 /// Times a model.
 pub(super) struct ModelBench {
-    /// The model.
-    pub subject: Subject,
+    /// The models.
+    pub subjects: Vec<Subject>,
     /// What to measure.
     pub tests: Vec<Test>,
     /// How often.
@@ -40,11 +41,14 @@ pub(super) struct ModelBench {
     pub format: Format,
     /// Whether a person watches.
     pub progress: bool,
+    /// What they must not be slower than.
+    pub guard: Option<Guard>,
 }
 
+/// A result.
 #[derive(Serialize)]
-struct Row {
-    test: String,
+pub(super) struct Row {
+    pub test: String,
     prompt_tokens: usize,
     generated_tokens: usize,
     /// Tokens in the cache before.
@@ -56,17 +60,17 @@ struct Row {
     /// Weights and cache that one step of decoding reads, divided by its tokens; the mean over the steps.
     bytes_per_token: Option<f64>,
     gigabytes_per_second: Option<f64>,
-    percent_of_copy: Option<f64>,
+    pub percent_of_copy: Option<f64>,
     /// Multiplications and additions of the model as a dense one, of a prompt.
     teraflops: Option<f64>,
-    percent_of_matmul: Option<f64>,
+    pub percent_of_matmul: Option<f64>,
     copy_gigabytes_per_second: f64,
     matmul_teraflops: f64,
     device: String,
-    model: String,
+    pub model: String,
     parameters: usize,
-    method: String,
-    activations: &'static str,
+    pub method: String,
+    pub activations: &'static str,
     synthetic: bool,
     batch: usize,
     /// From the open device to the first token that could be computed.
@@ -93,28 +97,25 @@ impl Task for ModelBench {
     type Output = ();
 
     fn run<B: Backend>(self, backend: &B) -> Result<()> {
-        let bar = out::progress(self.progress, self.subject.config.linears().len());
-        let begun = Instant::now();
-        let model = self.subject.load(backend, &bar)?;
-        let mut session = model.session()?;
-        block_on(backend, prepare(&mut session, &self.tests))?;
-        crate::cli::timing::sync(backend)?;
-        let load_seconds = begun.elapsed().as_secs_f64();
-        bar.set_message("ceilings");
         let ceilings = Ceilings::measure(backend)?;
-        let mut rows = Vec::new();
-        for &test in &self.tests {
-            bar.set_message(test.name());
-            let rates = if test.streams == 1 {
-                block_on(backend, self.measure(&mut session, test))?
-            } else {
-                let mut sessions = model.sessions(test.streams)?;
-                block_on(backend, self.measure(&mut sessions, test))?
-            };
-            rows.push(self.row(&model, test, rates, ceilings, load_seconds));
+        let (mut rows, mut failed) = (Vec::new(), None);
+        for subject in &self.subjects {
+            match self.rows(subject, backend, ceilings) {
+                Ok(measured) => rows.extend(measured),
+                // The others are worth their time all the same.
+                Err(error) if self.subjects.len() > 1 => {
+                    out::note(&format!("{}: {error}", subject.name));
+                    failed = Some(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        bar.finish_and_clear();
-        report::print(&rows, self.format, &COLUMNS)
+        report::print(&rows, self.format, &COLUMNS)?;
+        match (failed, &self.guard) {
+            (Some(error), _) => Err(error),
+            (None, Some(guard)) => guard.check(&rows),
+            (None, None) => Ok(()),
+        }
     }
 }
 
@@ -136,6 +137,47 @@ impl Subject {
         };
         let loaded = Model::load(backend, &self.config, weights, self.options, &mut progress);
         block_on(backend, loaded)
+    }
+
+    fn row<B: Backend>(
+        &self,
+        model: &Model<B>,
+        test: Test,
+        rates: Samples,
+        ceilings: Ceilings,
+        load_seconds: f64,
+    ) -> Row {
+        let (decoding, prompting) = (test.prompt == 0, test.generate == 0);
+        let bytes = decoding.then(|| bytes_per_token(model, test));
+        let bandwidth = bytes.map(|b| b * rates.median);
+        let flops = prompting.then(|| flops(&self.config, test) / test.prompt as f64);
+        let flops = flops.map(|f| f * rates.median);
+        Row {
+            test: test.name(),
+            prompt_tokens: test.prompt,
+            generated_tokens: test.generate,
+            depth: test.depth,
+            streams: test.streams,
+            tokens_per_second: rates.median,
+            spread: rates.spread,
+            bytes_per_token: bytes,
+            gigabytes_per_second: bandwidth.map(|b| b / 1e9),
+            percent_of_copy: bandwidth.map(|b| 100.0 * b / ceilings.copy),
+            teraflops: flops.map(|f| f / 1e12),
+            percent_of_matmul: flops.map(|f| 100.0 * f / ceilings.matmul),
+            copy_gigabytes_per_second: ceilings.copy / 1e9,
+            matmul_teraflops: ceilings.matmul / 1e12,
+            device: model.backend().name(),
+            model: self.name.clone(),
+            parameters: self.config.parameters(),
+            method: self.options.recipe.to_string(),
+            activations: self.activations.word(),
+            synthetic: self.weights.is_none(),
+            batch: self.options.batch,
+            load_seconds,
+            samples: rates.samples,
+            version: env!("CARGO_PKG_VERSION"),
+        }
     }
 
     /// Refuses tests that do not fit the model's context.
@@ -162,61 +204,49 @@ pub(super) async fn prepare<B: Backend>(
 }
 
 impl ModelBench {
+    /// All tests of a model.
+    fn rows<B: Backend>(
+        &self,
+        subject: &Subject,
+        backend: &B,
+        ceilings: Ceilings,
+    ) -> Result<Vec<Row>> {
+        let bar = out::progress(self.progress, subject.config.linears().len());
+        let begun = Instant::now();
+        let model = subject.load(backend, &bar)?;
+        let mut session = model.session()?;
+        block_on(backend, prepare(&mut session, &self.tests))?;
+        crate::cli::timing::sync(backend)?;
+        let load_seconds = begun.elapsed().as_secs_f64();
+        let mut rows = Vec::new();
+        for &test in &self.tests {
+            bar.set_message(test.name());
+            let vocab = subject.config.vocab;
+            let rates = if test.streams == 1 {
+                block_on(backend, self.measure(&mut session, test, vocab))?
+            } else {
+                let mut sessions = model.sessions(test.streams)?;
+                block_on(backend, self.measure(&mut sessions, test, vocab))?
+            };
+            rows.push(subject.row(&model, test, rates, ceilings, load_seconds));
+        }
+        bar.finish_and_clear();
+        Ok(rows)
+    }
+
     /// Tokens per second of every repetition, after a warm-up with the same work.
     async fn measure<B: Backend>(
         &self,
         session: &mut Session<'_, B>,
         test: Test,
+        vocab: usize,
     ) -> Result<Samples> {
-        let vocab = self.subject.config.vocab;
         warm_up(session, test, vocab).await?;
         let mut rates = Vec::new();
         for _ in 0..self.repetitions {
             rates.push(test_rate(session, test, vocab).await?);
         }
         Ok(Samples::new(rates))
-    }
-
-    fn row<B: Backend>(
-        &self,
-        model: &Model<B>,
-        test: Test,
-        rates: Samples,
-        ceilings: Ceilings,
-        load_seconds: f64,
-    ) -> Row {
-        let subject = &self.subject;
-        let (decoding, prompting) = (test.prompt == 0, test.generate == 0);
-        let bytes = decoding.then(|| bytes_per_token(model, test));
-        let bandwidth = bytes.map(|b| b * rates.median);
-        let flops = prompting.then(|| flops(&subject.config, test) / test.prompt as f64);
-        let flops = flops.map(|f| f * rates.median);
-        Row {
-            test: test.name(),
-            prompt_tokens: test.prompt,
-            generated_tokens: test.generate,
-            depth: test.depth,
-            streams: test.streams,
-            tokens_per_second: rates.median,
-            spread: rates.spread,
-            bytes_per_token: bytes,
-            gigabytes_per_second: bandwidth.map(|b| b / 1e9),
-            percent_of_copy: bandwidth.map(|b| 100.0 * b / ceilings.copy),
-            teraflops: flops.map(|f| f / 1e12),
-            percent_of_matmul: flops.map(|f| 100.0 * f / ceilings.matmul),
-            copy_gigabytes_per_second: ceilings.copy / 1e9,
-            matmul_teraflops: ceilings.matmul / 1e12,
-            device: model.backend().name(),
-            model: subject.name.clone(),
-            parameters: subject.config.parameters(),
-            method: subject.options.recipe.to_string(),
-            activations: subject.activations.word(),
-            synthetic: subject.weights.is_none(),
-            batch: subject.options.batch,
-            load_seconds,
-            samples: rates.samples,
-            version: env!("CARGO_PKG_VERSION"),
-        }
     }
 }
 

@@ -62,7 +62,7 @@ impl<B: Backend> Linear<B> {
         y: &B::Buffer,
         run: Run,
     ) -> Result<()> {
-        if self.many(backend, run) {
+        if self.many(backend, scratch, run) {
             return self.apply_coop(backend, scratch, input, y, run).await;
         }
         let at_once = self.apply_at_once(backend, scratch, &input, y, run, Outcome::Plain);

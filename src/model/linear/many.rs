@@ -1,7 +1,7 @@
 //! Running a layer for many tokens by cooperative matrices.
 
 use super::apply::{Input, Run};
-use super::{Linear, LinearScratch, Phase, Shard, Weight};
+use super::{Linear, LinearScratch, Phase, Weight};
 use crate::backend::{Backend, kernel_for};
 use crate::error::Result;
 use crate::ops::MatrixDtype;
@@ -12,8 +12,8 @@ use crate::ops::phase::{LIFT, PhaseExpand, PhaseGemmCoop};
 use crate::ops::quantize::Activations;
 
 impl<B: Backend> Linear<B> {
-    /// Whether these tokens go through cooperative matrices.
-    pub(super) fn many(&self, backend: &B, run: Run) -> bool {
+    /// Whether these tokens go through cooperative matrices in half precision.
+    pub(super) fn many(&self, backend: &B, scratch: &LinearScratch<B>, run: Run) -> bool {
         let few = match self.by_bits(backend, run) {
             true => {
                 let exact = backend.facts().tuning.exact_tokens;
@@ -27,10 +27,7 @@ impl<B: Backend> Linear<B> {
         match &self.weight {
             Weight::Phase(phase) => {
                 kernel_for::<PhaseGemmCoop>(backend.facts().features).is_some()
-                    && phase
-                        .shards
-                        .iter()
-                        .all(|p| PhaseGemmCoop::fits(&self.shape(phase, run, p)))
+                    && (self.decodes(phase, run) || self.expands(scratch, phase, run).is_some())
             }
             Weight::Dense { dtype, shards } => {
                 kernel_for::<MatmulGemmCoop>(backend.facts().features).is_some()
@@ -69,12 +66,18 @@ impl<B: Backend> Linear<B> {
         backend.run(&cast, &buffers).await?;
         match &self.weight {
             Weight::Phase(phase) => {
-                if run.tokens >= backend.facts().tuning.expand_tokens
-                    && self.expands(scratch, &phase.shards)
+                let decodes = self.decodes(phase, run);
+                let expands = self.expands(scratch, phase, run);
+                match expands
+                    .filter(|_| !decodes || run.tokens >= backend.facts().tuning.expand_tokens)
                 {
-                    return self.apply_expanded(backend, scratch, phase, y, run).await;
+                    Some(at_once) => {
+                        let expanded =
+                            self.apply_expanded(backend, scratch, phase, y, (run, at_once));
+                        expanded.await
+                    }
+                    None => self.apply_codes(backend, scratch, phase, y, run).await,
                 }
-                self.apply_codes(backend, scratch, phase, y, run).await
             }
             Weight::Dense { dtype, shards } => {
                 for shard in shards {
@@ -106,41 +109,72 @@ impl<B: Backend> Linear<B> {
         Ok(())
     }
 
-    /// Whether the scratch buffer has room for the decoded weights of each layer, which all tokens then share.
-    fn expands(&self, scratch: &LinearScratch<B>, shards: &[Shard<B>]) -> bool {
-        let layers = self.segments.iter();
-        let words = layers.map(|s| s * self.in_features / 2).max();
-        shards.len() == 1 && words.is_some_and(|words| words <= scratch.expanded.1)
+    /// Whether a product takes the codes as they are.
+    fn decodes(&self, phase: &Phase<B>, run: Run) -> bool {
+        let mut shapes = phase.shards.iter().map(|p| self.shape(phase, run, p));
+        shapes.all(|shape| PhaseGemmCoop::fits(&shape))
     }
 
-    /// Decodes the weights and runs dense products, one layer of the stack after the other.
+    /// How many layers of the stack are decoded at a time into the scratch buffer, whose weights all tokens then share: all or
+    /// one. `None` if that has no room for a layer, or dense products do not take them.
+    fn expands(&self, scratch: &LinearScratch<B>, phase: &Phase<B>, run: Run) -> Option<usize> {
+        let [shard] = &phase.shards[..] else {
+            return None;
+        };
+        let layers = self.segments.len();
+        let fits = |&at_once: &usize| {
+            let mut products = self.segments.chunks(at_once).scan(0, |first, layers| {
+                let outs = layers.iter().sum();
+                let product = self.expanded_product(run, *first, outs);
+                *first += outs;
+                Some(product)
+            });
+            products.all(|dense| {
+                dense.outs * dense.k / 2 <= scratch.expanded.1 && MatmulGemmCoop::fits(&dense)
+            })
+        };
+        let at_once = [layers, 1].into_iter().find(fits)?;
+        PhaseExpand::fits(&self.shape(phase, run, shard)).then_some(at_once)
+    }
+
+    /// The product with decoded weights, of `outs` outputs from `out_offset` on.
+    fn expanded_product(&self, run: Run, out_offset: usize, outs: usize) -> Dense {
+        Dense {
+            tokens: run.tokens,
+            k: self.in_features,
+            outs,
+            out_offset,
+            y_stride: self.outputs(),
+            dtype: MatrixDtype::F16,
+            accumulate: run.accumulate,
+        }
+    }
+
+    /// Decodes the weights, `at_once` layers of the stack at a time, and runs dense products.
     async fn apply_expanded(
         &self,
         backend: &B,
         scratch: &LinearScratch<B>,
         phase: &Phase<B>,
         y: &B::Buffer,
-        run: Run,
+        (run, at_once): (Run, usize),
     ) -> Result<()> {
         let (shard, weights) = (&phase.shards[0], &scratch.expanded.0);
         let mut out_offset = 0;
-        for (layer, &outs) in self.segments.iter().enumerate() {
-            let expand = PhaseExpand {
-                shape: self.shape(phase, run, shard),
-                layer,
-                mode: run.activations,
-            };
-            let buffers = [&shard.buffer, &phase.scale_blocks, weights];
-            backend.run(&expand, &buffers).await?;
-            let dense = Dense {
-                tokens: run.tokens,
-                k: self.in_features,
-                outs,
-                out_offset,
-                y_stride: self.outputs(),
-                dtype: MatrixDtype::F16,
-                accumulate: run.accumulate,
-            };
+        for (chunk, layers) in self.segments.chunks(at_once).enumerate() {
+            let mut outs = 0;
+            for (i, layer_outs) in layers.iter().enumerate() {
+                let expand = PhaseExpand {
+                    shape: self.shape(phase, run, shard),
+                    layer: chunk * at_once + i,
+                    first_out: outs,
+                    mode: run.activations,
+                };
+                let buffers = [&shard.buffer, &phase.scale_blocks, weights];
+                backend.run(&expand, &buffers).await?;
+                outs += layer_outs;
+            }
+            let dense = self.expanded_product(run, out_offset, outs);
             let scale = 1.0 / LIFT;
             let matmul = MatmulGemmCoop { dense, scale };
             run_coop(backend, matmul, &[&scratch.inputs_f16, weights, y]).await?;
@@ -156,7 +190,8 @@ async fn run_coop<B: Backend>(
     matmul: MatmulGemmCoop,
     buffers: &[&B::Buffer],
 ) -> Result<()> {
-    if matmul.dense.tokens >= backend.facts().tuning.tall_tokens {
+    let many = matmul.dense.tokens >= backend.facts().tuning.tall_tokens;
+    if many && MatmulGemmCoopTall::fits(&matmul.dense) {
         return backend.run(&MatmulGemmCoopTall(matmul), buffers).await;
     }
     backend.run(&matmul, buffers).await

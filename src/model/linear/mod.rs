@@ -112,7 +112,7 @@ impl<B: Backend> LinearScratch<B> {
         };
         let features = backend.facts().features;
         let coop = kernel_for::<PhaseGemmCoop>(features).is_some() && !options.exact;
-        let expanded = match coop && tokens >= tuning.expand_tokens {
+        let expanded = match coop && options.batch > tuning.gemv_tokens {
             true => (widest * c.hidden / 2).min(backend.facts().max_words),
             false => 0,
         };

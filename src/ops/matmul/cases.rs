@@ -39,7 +39,30 @@ pub(super) fn of_sizes<O: Op>(sizes: &[[usize; 3]], op: impl Fn(Dense) -> O) -> 
 
 /// Products that cooperative matrices take, with what their sums are multiplied by.
 pub(super) fn coop<O: Op>(op: impl Fn(Dense, f32) -> O) -> Vec<Case<O>> {
-    let mut all = Vec::new();
+    coop_products(&[], op)
+}
+
+/// The same, and some whose last outputs are half a tile.
+pub(super) fn coop_halves<O: Op>(op: impl Fn(Dense, f32) -> O) -> Vec<Case<O>> {
+    let whole = |outs, tokens, k| Dense::whole(outs, tokens, k, MatrixDtype::F16);
+    let halves = [
+        whole(576, 130, 192),
+        whole(64, 20, 64),
+        Dense {
+            out_offset: 20,
+            y_stride: 228,
+            accumulate: true,
+            ..whole(192, 70, 64)
+        },
+    ];
+    coop_products(&halves, op)
+}
+
+fn coop_products<O: Op>(more: &[Dense], op: impl Fn(Dense, f32) -> O) -> Vec<Case<O>> {
+    let mut all: Vec<_> = more
+        .iter()
+        .map(|&dense| coop_case(dense, 1.0, &op))
+        .collect();
     for dtype in [MatrixDtype::F16, MatrixDtype::Bf16] {
         let whole = |outs, tokens, k| Dense::whole(outs, tokens, k, dtype);
         let products = [

@@ -42,13 +42,13 @@ impl MatmulGemmCoop {
         Self { dense, scale: 1.0 }
     }
 
-    /// Whether the kernel takes the product: weights of 16 bits, whole tiles of outputs, whole steps along k, and
+    /// Whether the kernel takes the product: weights of 16 bits, whole or half tiles of outputs, whole steps along k, and
     /// blocks of sums that begin at multiples of 16 bytes, as cooperative matrices ask.
     pub fn fits(dense: &Dense) -> bool {
         matches!(dense.dtype, MatrixDtype::F16 | MatrixDtype::Bf16)
             && dense.k > 0
             && dense.k.is_multiple_of(64)
-            && dense.outs.is_multiple_of(OUTS)
+            && dense.outs.is_multiple_of(OUTS / 2)
             && dense.out_offset.is_multiple_of(4)
             && dense.y_stride.is_multiple_of(4)
     }
@@ -107,7 +107,8 @@ impl Op for MatmulGemmCoop {
 
     fn grid(&self) -> Grid {
         Grid {
-            groups: (self.dense.tokens.div_ceil(COOP_TOKENS) * (self.dense.outs / OUTS)) as u32,
+            groups: (self.dense.tokens.div_ceil(COOP_TOKENS) * self.dense.outs.div_ceil(OUTS))
+                as u32,
             batch: 1,
         }
     }
@@ -143,7 +144,7 @@ impl Op for MatmulGemmCoop {
     }
 
     fn cases() -> Vec<Case<Self>> {
-        cases::coop(|dense, scale| Self { dense, scale })
+        cases::coop_halves(|dense, scale| Self { dense, scale })
     }
 }
 
@@ -159,7 +160,7 @@ mod tests {
         let dense = MatmulGemmCoop::cases()[0].op.dense;
         let refused = [
             Dense { k: 96, ..dense },
-            Dense { outs: 64, ..dense },
+            Dense { outs: 96, ..dense },
             Dense {
                 out_offset: 2,
                 ..dense

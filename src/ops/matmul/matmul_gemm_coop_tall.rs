@@ -1,13 +1,20 @@
 //! Products of very many tokens with a dense matrix of 16 bits, by cooperative matrices.
 
-use super::cases;
 use super::matmul_gemm_coop::{MatmulGemmCoop, MatmulGemmCoopParams};
+use super::{Dense, cases};
 use crate::ops::*;
 
 /// [`MatmulGemmCoop`] for very many tokens: each workgroup has fewer subgroups with larger tiles, so that factors are
 /// read less often, and two workgroups take turns on a processor. The same sums in the same order.
 #[derive(Debug, Clone)]
 pub struct MatmulGemmCoopTall(pub MatmulGemmCoop);
+
+impl MatmulGemmCoopTall {
+    /// Whether the kernel takes the product: one of [`MatmulGemmCoop`] with whole tiles of outputs.
+    pub fn fits(dense: &Dense) -> bool {
+        MatmulGemmCoop::fits(dense) && dense.outs.is_multiple_of(128)
+    }
+}
 
 impl Op for MatmulGemmCoopTall {
     const NAME: &'static str = "matmul_gemm_coop_tall";

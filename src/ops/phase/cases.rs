@@ -143,6 +143,56 @@ pub(super) fn coop() -> Vec<(PhaseShape, Activations)> {
     of_16_bits.chain(conjugate).collect()
 }
 
+/// Stacks whose codes become dense weights: every number of planes, scales of every granularity, halves in runs.
+pub(super) fn expanded() -> Vec<(PhaseShape, Activations)> {
+    use Activations::{Float, Int8, Int16};
+    use Form::{Conjugate, WidelyLinear};
+    let recipes = [
+        (WidelyLinear, 1, 0, false, 0, Int16),
+        (WidelyLinear, 2, 0, false, 0, Int16),
+        (WidelyLinear, 2, 0, false, 0, Int8),
+        (WidelyLinear, 2, 0, true, 0, Float),
+        (WidelyLinear, 2, 0, true, 0, Int16),
+        (WidelyLinear, 2, 16, false, 0, Int16),
+        (WidelyLinear, 2, 0, true, 4, Int16),
+        (WidelyLinear, 3, 0, false, 0, Int8),
+        (WidelyLinear, 3, 16, true, 4, Float),
+        (WidelyLinear, 4, 0, true, 0, Int16),
+        (WidelyLinear, 4, 0, true, 2, Int8),
+        (Conjugate, 1, 0, false, 0, Int8),
+        (Conjugate, 1, 32, false, 0, Int8),
+        (Conjugate, 2, 16, true, 0, Int16),
+        (Conjugate, 2, 0, true, 4, Int8),
+        (Conjugate, 3, 0, true, 0, Float),
+        (Conjugate, 3, 64, false, 0, Int8),
+        (Conjugate, 4, 0, false, 0, Int16),
+        (Conjugate, 4, 32, true, 0, Int8),
+    ];
+    let of = |(form, stages, half_run, per_row, group_words, mode)| {
+        // Rows that are no whole workgroups, where halves do not lie in runs.
+        let segments = match half_run {
+            0 => [126, 234, 132],
+            _ => [128, 256, 128],
+        };
+        let shape = PhaseShape {
+            per_row,
+            form,
+            half_run,
+            ..PhaseShape::whole(&segments, 1, 192, stages)
+        };
+        let group_words = match group_words {
+            0 => shape.group_words,
+            words => words,
+        };
+        let shape = PhaseShape {
+            group_words,
+            ..shape
+        };
+        (shape, mode)
+    };
+    recipes.map(of).into()
+}
+
 /// Codes, scale blocks and `y` of a case. `y` is noise where a product leaves some of it or adds to it.
 pub(super) fn stack(shape: &PhaseShape, mode: Activations) -> [Data; 3] {
     let codes = noise_u32(7, shape.shard_rows * shape.planes() * shape.words());

@@ -3,9 +3,9 @@
 use super::codes::codes_prelude;
 use super::phase_gemm_coop::real_weight_overrides;
 use super::scale_blocks::float_scales;
-use super::{PhaseShape, cases};
+use super::{CodeLayout, PhaseShape, cases};
 use crate::codebook::{COLUMNS_PER_WORD, unit};
-use crate::ops::quantize::{Activations, Form};
+use crate::ops::quantize::Activations;
 use crate::ops::*;
 use half::f16;
 
@@ -15,17 +15,19 @@ pub const LIFT: f32 = 64.0;
 /// Complex rows of a workgroup.
 const ROWS: usize = 8;
 
-/// The real weights `(R11 R12; R21 R22)` of one layer of a stack in f16, times [`LIFT`]: the same that
-/// [`super::PhaseGemmCoop`] makes for itself. Row r of them makes output r of the layer.
+/// The real weights `(R11 R12; R21 R22)` of one layer of a stack in f16, times [`LIFT`]. Row r of them makes output r of the
+/// layer. Up to four planes without groups give the same bits as in [`super::PhaseGemmCoop`], which makes them for itself.
 ///
 /// Bindings: `codes` [shard rows, words, planes] u32 ([`super::interleaved`]), the whole stack; `scale_blocks` [scale blocks,
-/// 1 + planes * 2] u32 (as `mode` has them); `r` [outputs of the layer, in_features] f16.
+/// 1 + groups * planes * 2] u32 (as `mode` has them); `r` [first_out + outputs of the layer, in_features] f16.
 #[derive(Debug, Clone)]
 pub struct PhaseExpand {
-    /// The stack, in one shard, that [`super::PhaseGemmCoop`] takes; its tokens do not matter.
+    /// The stack, in one shard; its tokens do not matter.
     pub shape: PhaseShape,
     /// Which layer of it.
     pub layer: usize,
+    /// The row of `r` that is its first output.
+    pub first_out: usize,
     /// The activations that `scale_blocks` were made for.
     pub mode: Activations,
 }
@@ -41,9 +43,23 @@ impl PhaseExpand {
         )
     }
 
-    /// Words that the weights of the layer take.
-    pub fn words(&self) -> usize {
-        self.shape.segments[self.layer] * self.shape.in_features / 2
+    /// Words of `r`.
+    fn words(&self) -> usize {
+        (self.first_out + self.shape.segments[self.layer]) * self.shape.in_features / 2
+    }
+
+    /// Whether the kernel takes the layers of a stack: a single shard, an even number of outputs each, and inputs that fill
+    /// words of codes.
+    pub fn fits(shape: &PhaseShape) -> bool {
+        shape.shard_rows == shape.complex_rows()
+            && shape.in_features.is_multiple_of(2 * COLUMNS_PER_WORD)
+            && shape.segments.iter().all(|s| s.is_multiple_of(2))
+            && shape.layout == CodeLayout::Rows
+    }
+
+    /// Whether weights are summed plane by plane instead of being looked up in tables.
+    fn summed(&self) -> bool {
+        self.shape.planes() > 4 || self.shape.groups() > 1
     }
 }
 
@@ -56,6 +72,9 @@ params! {
         per_row: u32,
         layer: u32,
         run: u32,
+        group_words: u32,
+        groups: u32,
+        first_out: u32,
     }
 }
 
@@ -64,7 +83,8 @@ impl Op for PhaseExpand {
     const SHADERS: &'static [Shader] = &[shader!(
         unchecked Features { f16: true, ..Features::NONE },
         phase / "phase_expand",
-        "real_codes"
+        "real_codes",
+        "real_sums"
     )];
     const BINDINGS: &'static [Binding] = &[
         read("codes", Elem::U32),
@@ -77,10 +97,14 @@ impl Op for PhaseExpand {
 
     fn shape(&self) -> String {
         format!(
-            "{},layer={},act={}",
+            "{},layer={},act={}{}",
             self.shape.shape(),
             self.layer,
-            self.mode
+            self.mode,
+            match self.first_out {
+                0 => String::new(),
+                first => format!(",first_out={first}"),
+            }
         )
     }
 
@@ -96,11 +120,16 @@ impl Op for PhaseExpand {
                 0 => rows as u32,
                 run => run as u32,
             },
+            group_words: self.shape.group_words.min(self.shape.words()) as u32,
+            groups: self.shape.groups() as u32,
+            first_out: self.first_out as u32,
         }
     }
 
     fn overrides(&self) -> Vec<(&'static str, f64)> {
-        real_weight_overrides(&self.shape, self.mode)
+        let mut all = real_weight_overrides(&self.shape, self.mode);
+        all.push(("SUMMED", f64::from(u8::from(self.summed()))));
+        all
     }
 
     fn prelude(&self) -> &'static str {
@@ -144,17 +173,19 @@ impl Op for PhaseExpand {
             let outputs = [re, im.expect("layers are even")].map(|output| output - base);
             let block = &blocks[block * s.scale_block_words()..][..s.scale_block_words()];
             for column in 0..half {
+                let group = column / COLUMNS_PER_WORD / s.group_words * s.planes();
                 let mut sums = [[0f64; 2]; 2];
                 for plane in 0..s.planes() {
                     let (re, im) = unit(s.code(codes, first + row, plane, column));
                     let sum = &mut sums[usize::from(s.conjugates(plane))];
-                    sum[0] += f64::from(re) * f64::from(block[1 + plane * 2]);
-                    sum[1] += f64::from(im) * f64::from(block[2 + plane * 2]);
+                    sum[0] += f64::from(re) * f64::from(block[1 + (group + plane) * 2]);
+                    sum[1] += f64::from(im) * f64::from(block[2 + (group + plane) * 2]);
                 }
                 let [u, w] = sums;
                 let real = [u[0] + w[0], w[1] - u[1], u[1] + w[1], u[0] - w[0]];
                 for (i, value) in real.into_iter().enumerate() {
-                    let index = outputs[i / 2] * s.in_features + i % 2 * half + column;
+                    let index =
+                        (self.first_out + outputs[i / 2]) * s.in_features + i % 2 * half + column;
                     r[index] = f16::from_f64(value * f64::from(LIFT)).to_bits();
                 }
             }
@@ -166,41 +197,29 @@ impl Op for PhaseExpand {
         cases::bench_layers(1, &data, |shape, _| Self {
             shape,
             layer: 0,
+            first_out: 0,
             mode: Activations::Int16,
         })
     }
 
     fn cases() -> Vec<Case<Self>> {
-        use Form::{Conjugate, WidelyLinear};
-        let mut all = Vec::new();
-        for (form, stages, half_run, per_row, mode) in [
-            (WidelyLinear, 1, 0, false, Activations::Int16),
-            (WidelyLinear, 2, 0, false, Activations::Int16),
-            (WidelyLinear, 2, 0, false, Activations::Int8),
-            (WidelyLinear, 2, 0, true, Activations::Float),
-            (WidelyLinear, 2, 0, true, Activations::Int16),
-            (WidelyLinear, 2, 16, false, Activations::Int16),
-            (Conjugate, 1, 0, false, Activations::Int8),
-            (Conjugate, 1, 32, false, Activations::Int8),
-            (Conjugate, 2, 16, true, Activations::Int16),
-            (Conjugate, 3, 0, true, Activations::Float),
-            (Conjugate, 3, 64, false, Activations::Int8),
-            (Conjugate, 4, 0, false, Activations::Int16),
-            (Conjugate, 4, 32, true, Activations::Int8),
-        ] {
-            for layer in [0, 1] {
-                let shape = PhaseShape {
-                    per_row,
-                    form,
-                    half_run,
-                    ..PhaseShape::whole(&[128, 256, 128], 1, 192, stages)
-                };
+        let of_stack = |(shape, mode): (PhaseShape, Activations)| {
+            [(0, 0), (1, 0), (1, 16)].map(|(layer, first_out)| {
                 let [codes, blocks, _] = cases::stack(&shape, mode);
-                let op = Self { shape, layer, mode };
-                let r = Data::Out(op.words());
-                all.push(Case::new("", op, vec![codes, blocks, r]));
-            }
-        }
-        all
+                let op = Self {
+                    shape: shape.clone(),
+                    layer,
+                    first_out,
+                    mode,
+                };
+                let words = op.words();
+                let r = match first_out {
+                    0 => Data::Out(words),
+                    _ => Data::Words(noise_u32(12, words)),
+                };
+                Case::new("", op, vec![codes, blocks, r])
+            })
+        };
+        cases::expanded().into_iter().flat_map(of_stack).collect()
     }
 }

@@ -29,6 +29,13 @@ pub(super) fn cases() -> Vec<Case<AttentionCoop>> {
             windowed(50, 0.7, plain([140, 2, 1, 256], 200)),
             16.0,
         ),
+        // heads with zeros behind them
+        case("", plain([70, 2, 1, 40], 9), 2.0),
+        case("", plain([20, 4, 2, 8], 0), 2.0),
+        case("", shape([130, 2, 2, 96], 33, 2, 5), 2.0),
+        case("scores=growing", plain([40, 3, 1, 80], 200), 32.0),
+        case("", shape([70, 2, 1, 160], 21, 1, 3), 2.0),
+        case("", windowed(50, 0.7, plain([66, 2, 1, 248], 100)), 2.0),
         // windows of less and of more than a tile of keys, and one that the first tokens do not fill
         case("", windowed(20, 0.7, plain([150, 2, 1, 64], 70)), 2.0),
         case(

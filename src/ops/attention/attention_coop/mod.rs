@@ -7,7 +7,7 @@ mod cases;
 
 /// [`Attention`] of a run of one sequence, over a cache in f16 with queries and weights in f16 too, scores and sums in f32.
 ///
-/// A workgroup reads every key once for 128 tokens, or 64 where heads have 256 values: that is why they must be a run, whose
+/// A workgroup reads every key once for 128 tokens, or 64 where heads have more than 128 values: that is why they must be a run, whose
 /// keys are the same but for the last few. Bindings are those of [`Attention`] without the row table.
 #[derive(Debug, Clone)]
 pub struct AttentionCoop(pub Heads);
@@ -30,15 +30,23 @@ params! {
 }
 
 impl AttentionCoop {
-    /// Tokens of a workgroup.
-    fn tile(&self) -> usize {
-        if self.0.head_dim == 256 { 64 } else { 128 }
+    /// Values of a head in workgroup memory.
+    fn padded_head(&self) -> usize {
+        self.0.head_dim.next_power_of_two().max(64)
     }
 
-    /// Whether the kernel takes these heads.
+    /// Tokens of a workgroup.
+    fn tile(&self) -> usize {
+        if self.padded_head() == 256 { 64 } else { 128 }
+    }
+
+    /// Whether the kernel takes these heads: those of a cache in f16, of up to 256 values by eights. The halves of complex heads
+    /// must end where matrices do.
     pub fn fits(heads: &Heads) -> bool {
         heads.kv == Kv::F16
-            && matches!(heads.head_dim, 64 | 128 | 256)
+            && (1..=256).contains(&heads.head_dim)
+            && heads.head_dim.is_multiple_of(8)
+            && (!heads.complex || matches!(heads.head_dim, 64 | 128 | 256))
             && matches!(heads.positions, Positions::Run { .. })
     }
 }
@@ -93,7 +101,8 @@ impl Op for AttentionCoop {
         // scores are powers of two there
         let softcap = f64::from(h.softcap) * std::f64::consts::LOG2_E;
         vec![
-            ("HEAD", h.head_dim as f64),
+            ("HEAD_DIM", h.head_dim as f64),
+            ("HEAD", self.padded_head() as f64),
             ("WINDOWED", u32::from(h.window < h.end()).into()),
             ("SOFTCAP", softcap),
             ("RING", u32::from(h.wraps()).into()),
