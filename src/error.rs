@@ -5,6 +5,11 @@ use std::path::PathBuf;
 /// Result of everything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// What systems, drivers and libraries say in several lines, in one.
+pub(crate) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Every way this crate refuses; [`Error::exit_code`] maps each to the program's exit code.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

@@ -56,6 +56,7 @@
 //! | `text` | with `cli` | training data from .gz and .zst |
 //! | `parquet` | with `cli` | training data from .parquet |
 //! | `records` | with `cli` | configuration files and plots of training runs |
+//! | `web` | no | in browsers (wasm32 alone): what JavaScript calls, for the page and the package: [browser](docs::browser) |
 //! | `mpi` | no | training on several GPUs and machines: [clusters](docs::clusters); needs an MPI, a C compiler and libclang |
 //!
 //! Without default features the library compiles for `wasm32-unknown-unknown`. The default build needs Rust alone: no C
@@ -64,7 +65,7 @@
 //! # Rooms
 //! Imports point to the left only, which a test checks:
 //! `error, units, random, codebook, fixed <- ops <- backend <- ranks <- model <- files <- builtin <- generate <- convert
-//! <- evaluate <- train <- quantize <- cli`.
+//! <- evaluate <- train <- quantize <- cli, web`.
 //!
 //! - [`error`]: what went wrong, where, what to do. [`units`]: numbers for people.
 //! - [`random`]: the one generator of random numbers, whose bits are documented.
@@ -79,6 +80,7 @@
 //!   model is worth, and what is inside. [`train`]: one step, and a run of many. [`quantize`]: codes that were chosen
 //!   with a text in sight. They tell their callers what happens, and print nothing.
 //! - `cli` (feature `cli`): for whom: the program. Only here are arguments read and anything printed.
+//! - `web` (feature `web`, wasm32): for whom, in a browser: bindings, the package around them, the page.
 //!
 //! # Invariants
 //! - Integer operations, and all of quantizing, give the same bits on every adapter ([`ops::Agree::Bits`]); the
@@ -120,6 +122,8 @@ pub mod random;
 pub mod ranks;
 pub mod train;
 pub mod units;
+#[cfg(all(feature = "web", target_arch = "wasm32"))]
+pub mod web;
 
 pub use backend::{Device, DeviceChoice, DeviceFacts, DeviceOptions};
 pub use error::{Error, Result};

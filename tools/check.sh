@@ -37,6 +37,7 @@ step "library for the browser (wasm32)"
 wasm=wasm32-unknown-unknown
 if [ -d "$(rustc --print sysroot)/lib/rustlib/$wasm/lib" ] || rustup target add "$wasm" >/dev/null 2>&1; then
     cargo check --release --lib --no-default-features --target "$wasm"
+    cargo clippy --release --lib --no-default-features --features web --target "$wasm" -- -D warnings
 else
     echo "NOT CHECKED: the target $wasm is not installed and \`rustup target add\` does not work here"
 fi
@@ -96,6 +97,19 @@ if python3 -m venv "$clients" 2>/dev/null && timeout 120 "$clients/bin/pip" inst
     server=
 else
     echo "NOT CHECKED: the package \`openai\` cannot be installed here"
+fi
+
+step "the page in a browser, on software WebGPU and without WebGPU"
+bindgen=$(sed -n '/^name = "wasm-bindgen"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
+if ! command -v chromium chromium-browser google-chrome >/dev/null; then
+    echo "NOT CHECKED: no Chromium is installed here (Debian: apt-get install chromium)"
+elif [ "$(wasm-bindgen --version 2>/dev/null)" != "wasm-bindgen $bindgen" ]; then
+    echo "NOT CHECKED: wasm-bindgen $bindgen is not installed (cargo install wasm-bindgen-cli --version $bindgen)"
+else
+    tools/web.sh "$target/web"
+    # shellcheck disable=SC2086
+    cargo build --release $mpi
+    python3 tools/web_test.py --quick --site "$target/web" --program "$target/release/fairy2i-gpu"
 fi
 
 step tests

@@ -45,8 +45,9 @@ fn rms_norm_quantize(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) index: u32,
 ) {
-    row = wg.x + wg.y * nwg.x;
-    if row >= p.tokens {
+    let token = wg.x + wg.y * nwg.x; // uniform, which browsers cannot see of a private variable
+    row = token;
+    if token >= p.tokens {
         return;
     }
     let own = round_load_token(index, row);

@@ -55,6 +55,12 @@ pub trait Backend {
         fill.pieces(|first, words| self.upload(buffer, offset + first, words))
     }
 
+    /// Waits until the host holds nothing more of what was uploaded, where the backend cannot wait in the upload itself: called
+    /// now and then, it bounds the memory that loading a model takes.
+    async fn uploaded(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Reads `len` words from `offset` on, as everything asked for until this call leaves them: the future only waits, and
     /// more may be asked for before it is awaited.
     fn download<'a>(
@@ -77,9 +83,9 @@ pub trait Backend {
         Ok(false)
     }
 
-    /// Compiles all pipelines that were noted since [`Backend::collect_pipelines`], on all threads; from here on ops are
-    /// run again.
-    fn compile_pipelines(&self) -> Result<()> {
+    /// Compiles all pipelines that were noted since [`Backend::collect_pipelines`], on all threads, in browsers without making
+    /// the page wait; from here on ops are run again.
+    async fn compile_pipelines(&self) -> Result<()> {
         Ok(())
     }
 

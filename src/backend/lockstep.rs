@@ -114,6 +114,10 @@ impl<B: Backend> Backend for Lockstep<B> {
         self.reference.upload_with(&buffer.1, offset, fill)
     }
 
+    async fn uploaded(&self) -> Result<()> {
+        self.device.uploaded().await
+    }
+
     fn download<'a>(
         &'a self,
         buffer: &Self::Buffer,

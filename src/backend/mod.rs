@@ -11,6 +11,7 @@ mod fill;
 mod gpu;
 mod host;
 mod lockstep;
+mod self_test;
 #[cfg(feature = "translate")]
 pub mod translate;
 mod tuning;
@@ -26,5 +27,6 @@ pub use facts::DeviceFacts;
 pub use fill::{Fill, Write};
 pub use gpu::{AdapterSummary, Gpu, Options, adapters, ranking};
 pub use lockstep::Lockstep;
+pub use self_test::{Tested, self_test};
 pub use tuning::Tuning;
 pub use wrapper::Wrapper;

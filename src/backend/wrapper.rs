@@ -118,8 +118,12 @@ impl<W: Wrapper> Backend for W {
         self.inner().collect_pipelines()
     }
 
-    fn compile_pipelines(&self) -> Result<()> {
-        self.inner().compile_pipelines()
+    async fn uploaded(&self) -> Result<()> {
+        self.inner().uploaded().await
+    }
+
+    async fn compile_pipelines(&self) -> Result<()> {
+        self.inner().compile_pipelines().await
     }
 
     fn profile(&self, on: bool) -> Result<bool> {

@@ -1,6 +1,7 @@
 //! Printing: results to standard output, everything else to standard error, and never a panic when a pipe
 //! closes.
 
+pub(super) use crate::error::one_line;
 use crate::error::{Error, Result};
 pub(super) use crate::units::{bytes, memory, scaled};
 use serde::Serialize;
@@ -64,11 +65,6 @@ pub(super) fn save(file: &Path, bytes: &[u8], replace: bool) -> std::io::Result<
     let written = write();
     let _ = std::fs::remove_file(&beside); // is gone already where it was renamed
     written
-}
-
-/// Messages of drivers span lines; ours do not.
-pub(super) fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// A bar on standard error for `steps` steps; invisible unless a person is watching and `wanted`.

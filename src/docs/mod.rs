@@ -18,6 +18,7 @@ macro_rules! pages {
 pages! {
     commands = "commands.md";
     serve = "serve.md";
+    browser = "browser.md";
     architecture = "architecture.md";
     glossary = "glossary.md";
     exactness = "exactness.md";

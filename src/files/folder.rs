@@ -6,7 +6,7 @@ use super::json::show;
 use super::plan::{self, Planned, Role};
 use super::safetensors::Entry;
 use super::shards::Shards;
-use super::source::{Bytes, Source};
+use super::source::{Contents, Source};
 use crate::error::{Error, Result};
 use crate::model::{Config, Dtype, Recipe, Tensor, Weights, weights};
 use std::borrow::Cow;
@@ -19,7 +19,8 @@ const MOST_PROBLEMS: usize = 2000;
 
 /// The validated tensors of a folder, borrowed from its files.
 pub struct Folder {
-    files: Vec<Bytes>,
+    name: String,
+    files: Vec<Contents>,
     tensors: BTreeMap<String, Stored>,
     recipe: Recipe,
     tied: bool,
@@ -40,22 +41,32 @@ struct Place {
 
 impl Weights for Folder {
     fn tensor(&self, name: &str) -> Result<Option<Tensor<'_>>> {
-        Ok(self.tensors.get(name).map(|stored| match stored {
+        let Some(stored) = self.tensors.get(name) else {
+            return Ok(None);
+        };
+        Ok(Some(match stored {
             Stored::Whole(place) => Tensor {
                 dtype: place.dtype,
                 shape: place.entry.shape.clone(),
-                bytes: Cow::Borrowed(self.bytes(place)),
+                bytes: self.bytes(place)?,
             },
-            Stored::Halves(places, halves, shape) => {
-                let dtype = places[0].dtype;
-                let bytes = places.each_ref().map(|place| self.bytes(place));
+            Stored::Halves([re, im], halves, shape) => {
+                let (dtype, bytes) = (re.dtype, [self.bytes(re)?, self.bytes(im)?]);
+                let joined = halves.join(shape, dtype, bytes.each_ref().map(|half| &**half));
                 Tensor {
                     dtype,
                     shape: shape.clone(),
-                    bytes: Cow::Owned(halves.join(shape, dtype, bytes)),
+                    bytes: Cow::Owned(joined),
                 }
             }
         }))
+    }
+
+    fn dtype(&self, name: &str) -> Result<Option<Dtype>> {
+        let place = self.tensors.get(name).map(|stored| match stored {
+            Stored::Whole(place) | Stored::Halves([place, _], ..) => place,
+        });
+        Ok(place.map(|place| place.dtype))
     }
 
     fn recipe(&self) -> Recipe {
@@ -92,6 +103,7 @@ impl Folder {
         let spare = |name: &str| plan::is_buffer(name) || tied && name == Config::HEAD_WEIGHT;
         let mut problems = shards.problems(spare);
         let mut folder = Self {
+            name: source.name().to_owned(),
             files: std::mem::take(&mut shards.files),
             tensors: BTreeMap::new(),
             recipe: recipe.copied().unwrap_or(Recipe::FULL),
@@ -110,13 +122,14 @@ impl Folder {
             }
         }
         problems.extend(strangers(&shards));
-        problems.extend(folder.bad_scales());
+        problems.extend(folder.bad_scales()?);
         report(source.name(), problems)?;
         Ok((folder, notes))
     }
 
-    fn bytes(&self, place: &Place) -> &[u8] {
-        &self.files[place.file][place.entry.range.clone()]
+    fn bytes(&self, place: &Place) -> Result<Cow<'_, [u8]>> {
+        let bytes = self.files[place.file].read(place.entry.range.clone());
+        bytes.map_err(|e| Error::io(&self.name, e))
     }
 
     /// Whether the head is the embedding matrix: the configuration says so, and no file holds another one.
@@ -125,21 +138,24 @@ impl Folder {
     }
 
     /// Scales no quantizer writes: every one would spoil a whole layer.
-    fn bad_scales(&self) -> Vec<String> {
-        let scales = self.tensors.iter().filter(|(n, _)| n.ends_with(".scales"));
-        scales
-            .filter_map(|(name, stored)| {
-                let Stored::Whole(place) = stored else {
-                    return None; // scales have no halves
-                };
-                let bytes = self.bytes(place);
-                let values = bytes.chunks_exact(4).map(|b| {
-                    f32::from_le_bytes([b[0], b[1], b[2], b[3]]) // checked to be F32
-                });
-                let (index, value) = weights::bad_scale(values)?;
-                Some(format!("`{name}` element {index} is {value}, not a scale"))
-            })
-            .collect()
+    fn bad_scales(&self) -> Result<Vec<String>> {
+        let mut bad = Vec::new();
+        for (name, stored) in &self.tensors {
+            let Stored::Whole(place) = stored else {
+                continue; // scales have no halves
+            };
+            if !name.ends_with(".scales") {
+                continue;
+            }
+            let bytes = self.bytes(place)?;
+            let values = bytes.chunks_exact(4).map(|b| {
+                f32::from_le_bytes([b[0], b[1], b[2], b[3]]) // checked to be F32
+            });
+            if let Some((index, value)) = weights::bad_scale(values) {
+                bad.push(format!("`{name}` element {index} is {value}, not a scale"));
+            }
+        }
+        Ok(bad)
     }
 }
 

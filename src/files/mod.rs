@@ -37,7 +37,7 @@ pub use copy_from::CopyFrom;
 pub use inputs::Inputs;
 #[cfg(feature = "cli")]
 pub(crate) use json::show;
-pub use source::{Bytes, Source};
+pub use source::{Bytes, Contents, ReadAt, Source};
 pub use tokenizer::Tokenizer;
 
 use crate::error::Result;

@@ -1,12 +1,12 @@
 //! The safetensors container, read strictly.
 //!
 //! Our own pass comes first and looks at everything the header claims with checked arithmetic, before anything is
-//! allocated that grows with a claim. Then the `safetensors` crate reads the file; both must agree. The own pass
+//! allocated that grows with a claim. Then the `safetensors` crate reads the header; both must agree. The own pass
 //! exists because the crate (0.8) accepts duplicate keys, and because its errors don't name the tensor.
 
 use super::json::{Seen, Unique, show};
+use super::source::Contents;
 use crate::error::{Error, Result};
-use ::safetensors::SafeTensors;
 use ::safetensors::tensor::{Dtype as Stored, Metadata};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
@@ -78,18 +78,31 @@ pub fn entries(file: &str, bytes: &[u8]) -> Result<Vec<Entry>> {
 /// # Errors
 /// As [`entries`] otherwise.
 pub fn listing(file: &str, bytes: &[u8]) -> Result<Listing> {
+    listing_of(file, bytes, bytes.len())
+}
+
+/// [`listing`] of contents that need not be in memory: of those the header alone is read.
+pub(super) fn listing_in(file: &str, contents: &Contents) -> Result<Listing> {
+    if let Contents::Here(bytes) = contents {
+        return listing(file, bytes);
+    }
+    let (size, error) = (contents.size(), |e| Error::io(file, e));
+    let length = contents.read(0..size.min(8)).map_err(error)?;
+    let length = <[u8; 8]>::try_from(&*length).map_or(0, u64::from_le_bytes);
+    let end = 8 + length.min(LONGEST_HEADER) as usize;
+    let begin = contents.read(0..size.min(end)).map_err(error)?;
+    listing_of(file, &begin, size)
+}
+
+/// [`listing`] of a file of `len` bytes that begins with `begin`, which reaches to the end of the header, if the file does.
+fn listing_of(file: &str, begin: &[u8], len: usize) -> Result<Listing> {
     let bad = |what: String| Error::file(file, what, DOWNLOAD);
-    let header = header(bytes).map_err(bad)?;
+    let header = header(begin, len).map_err(bad)?;
     let start = 8 + header.len();
     let Header(claims, metadata) = serde_json::from_str(header)
         .map_err(|e| bad(format!("the header is not valid: {}", show(&e.to_string()))))?;
-    let (entries, unreadable) = check(claims, start, bytes.len()).map_err(bad)?;
-    if unreadable.is_empty() {
-        agree(&entries, bytes)
-    } else {
-        agree_in_part(&entries, &unreadable, header, bytes.len())
-    }
-    .map_err(bad)?;
+    let (entries, unreadable) = check(claims, start, len).map_err(bad)?;
+    agree(&entries, &unreadable, header, len).map_err(bad)?;
     Ok(Listing {
         entries,
         unreadable,
@@ -98,11 +111,10 @@ pub fn listing(file: &str, bytes: &[u8]) -> Result<Listing> {
 }
 
 /// The JSON text of the header.
-fn header(bytes: &[u8]) -> Result<&str, String> {
-    let Some((length, rest)) = bytes.split_first_chunk::<8>() else {
+fn header(begin: &[u8], len: usize) -> Result<&str, String> {
+    let Some((length, rest)) = begin.split_first_chunk::<8>() else {
         return Err(format!(
-            "truncated: {} bytes cannot hold a safetensors header",
-            bytes.len()
+            "truncated: {len} bytes cannot hold a safetensors header"
         ));
     };
     let length = u64::from_le_bytes(*length);
@@ -114,8 +126,7 @@ fn header(bytes: &[u8]) -> Result<&str, String> {
     let header = usize::try_from(length).ok().and_then(|n| rest.get(..n));
     let header = header.ok_or_else(|| {
         format!(
-            "truncated: the header claims {length} bytes, past the end of the file ({} bytes)",
-            bytes.len()
+            "truncated: the header claims {length} bytes, past the end of the file ({len} bytes)"
         )
     })?;
     if header.first() != Some(&b'{') {
@@ -267,28 +278,8 @@ fn size(claim: &Claim, stored: Stored) -> Option<u64> {
     (bits % 8 == 0).then_some(bits / 8)
 }
 
-/// The second opinion.
-fn agree(entries: &[Entry], bytes: &[u8]) -> Result<(), String> {
-    let read = SafeTensors::deserialize(bytes).map_err(|e| show(&e.to_string()))?;
-    for entry in entries {
-        let view = read.tensor(&entry.name).map_err(|e| show(&e.to_string()))?;
-        let same = view.shape() == entry.shape
-            && view.dtype() == entry.dtype
-            && bytes[entry.range.clone()].as_ptr() == view.data().as_ptr()
-            && view.data().len() == entry.range.len();
-        if !same {
-            return Err(format!(
-                "tensor `{}` can be read in two ways",
-                show(&entry.name)
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// The second opinion on a file with types the format does not have: the crate reads its header with those tensors
-/// as plain bytes.
-fn agree_in_part(
+/// The second opinion: the crate reads the header, with tensors whose types the format does not have as plain bytes.
+fn agree(
     entries: &[Entry],
     unreadable: &[Unreadable],
     header: &str,

@@ -3,11 +3,12 @@
 use super::json::{Unique, show};
 use super::plan;
 use super::safetensors::{self, Entry};
-use super::source::{Bytes, Source, is_plain};
+use super::source::{Contents, Source, is_plain};
 use crate::error::{Error, Result};
 use crate::model::Config;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Name of a checkpoint in one file.
@@ -21,7 +22,7 @@ const LONGEST_INDEX: usize = 64 << 20;
 /// What the files of a folder hold, before anybody asks what they should hold.
 #[derive(Default)]
 pub(super) struct Shards {
-    pub files: Vec<Bytes>,
+    pub files: Vec<Contents>,
     /// The file of a tensor, and its place there.
     pub tensors: BTreeMap<String, (usize, Entry)>,
     /// Type and bytes of tensors whose type the format does not have.
@@ -62,8 +63,8 @@ impl Shards {
 
     /// Adds a file; returns the names of its tensors, those that are left out for another one included.
     fn add(&mut self, source: &Source, file: &str) -> Result<BTreeSet<String>> {
-        let bytes = source.open(file)?;
-        let listing = safetensors::listing(&source.place(file), &bytes)?;
+        let contents = source.contents(file)?;
+        let listing = safetensors::listing_in(&source.place(file), &contents)?;
         let mut names = BTreeSet::new();
         for tensor in listing.unreadable {
             names.insert(tensor.name.clone());
@@ -85,7 +86,7 @@ impl Shards {
                 self.aliases.insert(alias, name);
             }
         }
-        self.files.push(bytes);
+        self.files.push(contents);
         Ok(names)
     }
 
@@ -226,8 +227,8 @@ impl Shards {
     }
 
     /// The bytes of a tensor.
-    pub(super) fn bytes(&self, (file, entry): &(usize, Entry)) -> &[u8] {
-        &self.files[*file][entry.range.clone()]
+    pub(super) fn bytes(&self, (file, entry): &(usize, Entry)) -> std::io::Result<Cow<'_, [u8]>> {
+        self.files[*file].read(entry.range.clone())
     }
 
     /// What is wrong with the places of tensors, but for those that nobody needs.

@@ -55,14 +55,14 @@ impl Model {
         Ok(files::open(path)?.into())
     }
 
-    /// [`Model::open`] for files that are in memory: their names and contents. `name` stands for the folder in
+    /// [`Model::open`] for files that are in memory, or read piece by piece: their names and contents. `name` stands for the folder in
     /// messages.
     ///
     /// # Errors
     /// As [`Model::open`].
-    pub fn from_bytes<B: Into<files::Bytes>>(
+    pub fn from_bytes<C: Into<files::Contents>>(
         name: &str,
-        files: impl IntoIterator<Item = (String, B)>,
+        files: impl IntoIterator<Item = (String, C)>,
     ) -> Result<ModelFiles> {
         Ok(files::open_source(Source::memory(name, files))?.into())
     }

@@ -171,6 +171,7 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// A stack of layers with the same input; outputs lie together in runs of `half_run` complex rows.
     async fn linear(&mut self, shapes: &[LinearShape], half_run: usize) -> Result<Linear<B>> {
+        self.backend.uploaded().await?;
         let mut layers = Vec::with_capacity(shapes.len());
         for shape in shapes {
             layers.push(self.layer(shape, half_run).await?);

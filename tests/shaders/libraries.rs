@@ -128,14 +128,7 @@ fn uses(files: &[&Source], i: usize, owners: &BTreeMap<&str, usize>) -> Vec<Stri
 /// Whether an op adds the library behind all others, because overrides cannot choose types: it has relatives with another
 /// ending that declare the same names.
 fn in_prelude(library: &Source) -> bool {
-    const CHOSEN: &[&str] = &[
-        "codes_",
-        "columns_",
-        "words_",
-        "kv_",
-        "gemv_x_",
-        "transposed",
-    ];
+    const CHOSEN: &[&str] = &["codes_", "columns_", "words_", "kv_", "transposed"];
     CHOSEN.iter().any(|c| library.stem.starts_with(c))
 }
 

@@ -33,7 +33,7 @@ class WebSocket:
     def __init__(self, url):
         address, path = url.removeprefix("ws://").split("/", 1)
         host, port = address.split(":")
-        self.socket = socket.create_connection((host, int(port)), timeout=60)
+        self.socket = socket.create_connection((host, int(port)), timeout=300)
         self.file = self.socket.makefile("rb")
         key = base64.b64encode(os.urandom(16)).decode()
         self.socket.sendall(
@@ -167,7 +167,11 @@ class Page:
 
 
 class Browser:
-    """A browser with a fresh profile, which ends with the `with` block."""
+    """A browser with a fresh profile, which ends with the `with` block; `flags` are further arguments of the program."""
+
+    def __init__(self, *flags):
+        # Without others it draws by software; those that want a GPU's interface say how.
+        self.flags = flags or ("--disable-gpu",)
 
     def __enter__(self):
         program = next(filter(None, map(shutil.which, PROGRAMS)), None)
@@ -180,7 +184,7 @@ class Browser:
                 program,
                 "--headless=new",
                 "--no-sandbox",
-                "--disable-gpu",
+                *self.flags,
                 "--disable-dev-shm-usage",
                 "--no-first-run",
                 "--remote-debugging-port=0",

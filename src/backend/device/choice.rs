@@ -115,7 +115,9 @@ pub(super) fn of_rank(
 }
 
 /// Graphics interfaces that were asked for adapters, for messages.
-pub const APIS: &str = if cfg!(target_os = "windows") {
+pub const APIS: &str = if cfg!(target_arch = "wasm32") {
+    "tried: WebGPU"
+} else if cfg!(target_os = "windows") {
     "tried: Vulkan, DX12"
 } else if cfg!(target_vendor = "apple") {
     "tried: Metal"

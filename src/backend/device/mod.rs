@@ -321,8 +321,20 @@ impl Backend for Device {
         on!(self, backend => backend.collect_pipelines())
     }
 
-    fn compile_pipelines(&self) -> Result<()> {
-        on!(self, backend => backend.compile_pipelines())
+    async fn uploaded(&self) -> Result<()> {
+        match &self.0 {
+            Kind::Cpu(cpu) => cpu.uploaded().await,
+            Kind::Gpu(gpu) => gpu.uploaded().await,
+            Kind::Checked(lockstep) => Box::pin(lockstep.uploaded()).await,
+        }
+    }
+
+    async fn compile_pipelines(&self) -> Result<()> {
+        match &self.0 {
+            Kind::Cpu(cpu) => cpu.compile_pipelines().await,
+            Kind::Gpu(gpu) => gpu.compile_pipelines().await,
+            Kind::Checked(_) => Ok(()), // compares ops as they come, and collects nothing
+        }
     }
 
     fn profile(&self, on: bool) -> Result<bool> {

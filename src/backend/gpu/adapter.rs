@@ -118,7 +118,11 @@ fn matrices(adapter: &wgpu::Adapter) -> bool {
 pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
     let (info, limits, features) = (adapter.get_info(), limits(adapter), adapter.features());
     AdapterSummary {
-        name: info.name,
+        // browsers may keep it to themselves
+        name: match info.name.is_empty() {
+            true => "a GPU without a name".to_owned(),
+            false => info.name,
+        },
         api: format!("{:?}", info.backend),
         vendor: info.vendor,
         device: info.device,

@@ -4,7 +4,7 @@
 //! the call that asked for it and of no other, and the device stays usable. A failure outside of a scope is the error of
 //! the next call that checks, once. Only a device that is lost stays faulty.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, one_line};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a device reported, shared with its callbacks.
@@ -52,7 +52,7 @@ impl Faults {
 
     /// What `make` makes on `device`. If it fails there, that is the error of this call alone.
     ///
-    /// Browsers tell later: there an error is that of the next call that looks.
+    /// Browsers tell later: there an error is that of the next call that looks, but for those of [`Faults::later`].
     pub(super) fn scoped<T>(
         &self,
         device: &wgpu::Device,
@@ -61,7 +61,7 @@ impl Faults {
     ) -> Result<T> {
         let scopes = cfg!(not(target_arch = "wasm32")).then(|| Scopes::push(device));
         let made = make();
-        let error = scopes.and_then(Scopes::pop);
+        let error = scopes.and_then(|scopes| now(scopes.pop()).flatten());
         // a lost device has no other error, and makes things that cannot be used
         if let Some(lost) = self.state().lost.as_deref() {
             return Err(failed(&doing(), lost));
@@ -69,6 +69,26 @@ impl Faults {
         match error {
             None => Ok(made),
             Some(error) => Err(failed(&doing(), &describe(&error))),
+        }
+    }
+
+    /// What `make` makes on `device`, in browsers once the device has made it: what fails is this call's error there, too, and
+    /// nothing waits meanwhile but the future.
+    pub(super) async fn later<T>(
+        &self,
+        device: &wgpu::Device,
+        doing: &str,
+        make: impl FnOnce() -> T,
+    ) -> Result<T> {
+        let scopes = cfg!(target_arch = "wasm32").then(|| Scopes::push(device));
+        let made = make();
+        let error = match scopes {
+            Some(scopes) => scopes.pop().await,
+            None => None, // `make` has told already
+        };
+        match error {
+            None => Ok(made),
+            Some(error) => Err(failed(doing, &describe(&error))),
         }
     }
 }
@@ -86,21 +106,20 @@ impl Scopes {
     }
 
     /// The error that they caught.
-    fn pop(self) -> Option<wgpu::Error> {
+    async fn pop(self) -> Option<wgpu::Error> {
         let Self([internal, memory, validation]) = self;
         // the last one pushed goes first; a validation error may be what follows from one of the others
-        let validation = now(validation.pop());
-        let memory = now(memory.pop());
-        let internal = now(internal.pop());
+        let (validation, memory, internal) = (validation.pop(), memory.pop(), internal.pop());
+        let (validation, memory, internal) = (validation.await, memory.await, internal.await);
         memory.or(internal).or(validation)
     }
 }
 
 /// What a future that is ready gives: outside of browsers, errors are known when a scope ends.
-fn now<T>(future: impl Future<Output = Option<T>>) -> Option<T> {
+fn now<T>(future: impl Future<Output = T>) -> Option<T> {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     match std::pin::pin!(future).poll(&mut context) {
-        std::task::Poll::Ready(value) => value,
+        std::task::Poll::Ready(value) => Some(value),
         std::task::Poll::Pending => None,
     }
 }
@@ -117,8 +136,4 @@ fn failed(doing: &str, what: &str) -> Error {
         format!("GPU, {doing}: {what}"),
         "use a smaller model, a shorter context or the CPU backend",
     )
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

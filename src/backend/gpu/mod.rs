@@ -195,6 +195,19 @@ impl Backend for Gpu {
         self.upload_filled(buffer, offset, fill)
     }
 
+    /// Browsers copy what they are given to write, and hand it to another process: without waits, all of a model.
+    #[cfg(target_arch = "wasm32")]
+    async fn uploaded(&self) -> Result<()> {
+        self.submit();
+        let (sender, receiver) = oneshot::channel();
+        let queue = &self.context.queue;
+        queue.on_submitted_work_done(move || {
+            let _ = sender.send(()); // nobody listens any more where the future that waits was dropped
+        });
+        let _ = receiver.await; // a device that is lost does nothing more, and the check tells why
+        self.context.faults.check("uploading")
+    }
+
     fn download<'a>(
         &'a self,
         buffer: &GpuBuffer,
@@ -271,10 +284,13 @@ impl Backend for Gpu {
         Ok(true)
     }
 
-    fn compile_pipelines(&self) -> Result<()> {
+    async fn compile_pipelines(&self) -> Result<()> {
         let Context { device, faults, .. } = &self.context;
-        let mut pipelines = self.pipelines.borrow_mut();
-        pipelines.compile_pipelines(device, faults)?;
+        let compile = || {
+            let mut pipelines = self.pipelines.borrow_mut();
+            pipelines.compile_pipelines(device, faults)
+        };
+        faults.later(device, "compiling kernels", compile).await??;
         faults.check("compiling kernels")
     }
 

@@ -159,10 +159,12 @@ impl Pipelines {
     }
 }
 
-/// Browsers ask for `enable subgroups;` where subgroups are used, naga 30 does not know it yet.
+/// Browsers ask for `enable subgroups;` where subgroups are used, naga 30 does not know it yet. And they refuse sums of a subgroup
+/// in a branch that only whole subgroups take, because they cannot see that.
 fn source(shader: &Shader, text: &str, prelude: &'static str) -> String {
     if cfg!(target_arch = "wasm32") && shader.features.subgroup {
-        format!("enable subgroups;\n{text}\n{prelude}")
+        let head = "enable subgroups;\ndiagnostic(off, subgroup_uniformity);";
+        format!("{head}\n{text}\n{prelude}")
     } else {
         format!("{text}\n{prelude}")
     }

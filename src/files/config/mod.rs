@@ -332,7 +332,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// No size computed later may overflow: all weights as f32 have to be addressable.
+    /// No size computed later may overflow: all weights as f32 have to be addressable. Where addresses have 32 bits, which is
+    /// less than a device may have room for, every matrix has to be, and the weights counted.
     fn refuse_absurd(&self, c: &Config) -> Result<()> {
         let wide = |a: usize, b: usize| a as u128 * b as u128;
         let q = wide(c.heads, c.head_dim);
@@ -342,9 +343,16 @@ impl<'a> Fields<'a> {
         }
         let stacks = c.blueprint().stacks.iter();
         let weights = stacks.map(|stack| wide((stack.inputs)(c), stack.outputs(c)));
-        let block: u128 = weights.sum();
-        let all = block * c.layers as u128 + 2 * wide(c.vocab, c.hidden);
-        if all * 8 > isize::MAX as u128 {
+        let (block, embed) = (weights.clone().sum::<u128>(), wide(c.vocab, c.hidden));
+        let (all, largest) = (
+            block * c.layers as u128 + 2 * embed,
+            weights.fold(embed, u128::max),
+        );
+        let fits = match usize::BITS {
+            64.. => all * 8 <= isize::MAX as u128,
+            _ => all <= usize::MAX as u128 && largest * 4 <= isize::MAX as u128,
+        };
+        if !fits {
             let what = format!(
                 "{} makes {all} weights, more than can be addressed",
                 c.hidden

@@ -1,9 +1,13 @@
-//! Where the files of a model come from: a folder (memory-mapped or read), or bytes that are in memory already.
+//! Where the files of a model come from: a folder (memory-mapped or read), bytes that are in memory already, or files
+//! that are read piece by piece.
 //!
 //! Everything above this module asks for files by plain name, so that a model compiled into the program, one
 //! fetched by a web page and one on disk take the same path.
 
+mod contents;
 mod hub;
+
+pub use contents::{Contents, ReadAt};
 
 use super::gguf;
 use super::json::show;
@@ -69,7 +73,7 @@ enum Kind {
         allowed: Vec<PathBuf>,
     },
     Memory {
-        files: BTreeMap<String, Bytes>,
+        files: BTreeMap<String, Contents>,
         /// The file on disk that they come from, if they do.
         origin: Option<PathBuf>,
     },
@@ -122,7 +126,7 @@ impl Source {
                 return Err(not_regular(show(&path.display().to_string())));
             }
             let bytes = load(&path).map_err(|e| Error::io(&path, e))?;
-            files.insert(name, bytes);
+            files.insert(name, bytes.into());
         }
         Ok(Self {
             name: path.display().to_string(),
@@ -134,11 +138,11 @@ impl Source {
     }
 
     /// Files in memory; `name` stands for the folder in messages.
-    pub fn memory<B: Into<Bytes>>(
+    pub fn memory<C: Into<Contents>>(
         name: impl Into<String>,
-        files: impl IntoIterator<Item = (String, B)>,
+        files: impl IntoIterator<Item = (String, C)>,
     ) -> Self {
-        let files = files.into_iter().map(|(n, b)| (n, b.into())).collect();
+        let files = files.into_iter().map(|(n, c)| (n, c.into())).collect();
         Self {
             name: name.into(),
             kind: Kind::Memory {
@@ -152,7 +156,7 @@ impl Source {
     #[must_use]
     pub(super) fn with(mut self, more: impl IntoIterator<Item = (String, Bytes)>) -> Self {
         if let Kind::Memory { files, .. } = &mut self.kind {
-            files.extend(more);
+            files.extend(more.into_iter().map(|(n, b)| (n, b.into())));
         }
         self
     }
@@ -239,8 +243,8 @@ impl Source {
         };
         match &self.kind {
             Kind::Memory { .. } => {
-                let bytes = self.open(file)?;
-                (bytes.len() <= most).then_some(bytes).ok_or_else(too_long)
+                let fits = self.contents(file)?.size() <= most;
+                fits.then(|| self.open(file)).ok_or_else(too_long)?
             }
             Kind::Folder { .. } => {
                 let path = self.resolve(file)?;
@@ -262,12 +266,19 @@ impl Source {
         self.has(file).then(|| self.read(file, most)).transpose()
     }
 
-    /// A file of any size: mapped where that is possible, so that only what is used is read.
+    /// A file of any size, as one slice: mapped where that is possible, so that only what is used is read.
     pub fn open(&self, file: &str) -> Result<Bytes> {
+        let whole = self.contents(file)?.whole();
+        whole.map_err(|e| Error::io(self.place(file), e))
+    }
+
+    /// A file of any size: what is used of it is read.
+    pub fn contents(&self, file: &str) -> Result<Contents> {
         match &self.kind {
             Kind::Folder { .. } => {
                 let path = self.resolve(file)?;
-                load(&path).map_err(|e| Error::io(self.place(file), e))
+                let loaded = load(&path).map_err(|e| Error::io(self.place(file), e))?;
+                Ok(loaded.into())
             }
             Kind::Memory { files, .. } => files
                 .get(file)

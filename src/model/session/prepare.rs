@@ -20,7 +20,7 @@ impl<B: Backend> Session<'_, B> {
         let before = self.cache.lengths();
         let collected = self.collect_pipelines(prompts).await;
         self.cache.restore(before);
-        backend.compile_pipelines()?;
+        backend.compile_pipelines().await?;
         collected
     }
 
@@ -60,7 +60,7 @@ impl<B: Backend> Session<'_, B> {
         let before = self.cache.lengths();
         let collected = self.collect_steps().await;
         self.cache.restore(before);
-        backend.compile_pipelines()?;
+        backend.compile_pipelines().await?;
         collected
     }
 

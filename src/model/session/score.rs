@@ -210,7 +210,7 @@ impl<'m, B: Backend> Scorer<'m, B> {
             return Ok(());
         }
         let collected = self.score(segments).await;
-        backend.compile_pipelines()?;
+        backend.compile_pipelines().await?;
         self.filled = 0;
         collected.map(|_| ())
     }

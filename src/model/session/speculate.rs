@@ -252,7 +252,7 @@ impl<'m, B: Backend> Session<'m, B> {
         let before = self.cache.lengths();
         let collected = self.collect_speculation(with).await;
         self.cache.restore(before);
-        backend.compile_pipelines()?;
+        backend.compile_pipelines().await?;
         collected
     }
 
@@ -269,7 +269,7 @@ impl<'m, B: Backend> Session<'m, B> {
         self.cache.allocate_slot(0, 0);
         let collected = self.collect_drafts(with).await;
         self.cache.restore(before);
-        backend.compile_pipelines()?;
+        backend.compile_pipelines().await?;
         collected
     }
 

@@ -17,16 +17,34 @@ use std::fmt;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
 mod bands;
 #[cfg(target_arch = "aarch64")]
 mod neon;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
 mod panel;
 mod portable;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
 mod scale;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod simd128;
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
 mod words;
 
 #[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -48,21 +66,29 @@ pub(crate) enum Kernel {
     /// 16 bytes at a time.
     #[cfg(target_arch = "aarch64")]
     Neon(fearless_simd::Neon),
+    /// 16 bytes at a time.
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    Simd128(fearless_simd::wasm32::WasmSimd128),
 }
 
 impl Kernel {
     /// All kernels this CPU can run, the fastest first.
     pub(crate) fn available() -> Vec<Self> {
-        let mut all = Vec::new();
+        let mut all = vec![Self::Portable];
         #[cfg(target_arch = "x86_64")]
         {
             let level = fearless_simd::Level::new();
-            all.extend(level.as_avx512().map(Self::Avx512));
             all.extend(level.as_avx2().map(Self::Avx2));
+            all.extend(level.as_avx512().map(Self::Avx512));
         }
         #[cfg(target_arch = "aarch64")]
         all.extend(fearless_simd::Level::new().as_neon().map(Self::Neon));
-        all.push(Self::Portable);
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        {
+            let level = fearless_simd::Level::new();
+            all.extend(level.as_wasm_simd128().map(Self::Simd128));
+        }
+        all.reverse();
         all
     }
 
@@ -84,6 +110,10 @@ impl Kernel {
             },
             #[cfg(target_arch = "aarch64")]
             Self::Neon(_) => CodeLayout::Words { lanes: neon::LANES },
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Self::Simd128(_) => CodeLayout::Words {
+                lanes: simd128::LANES,
+            },
         }
     }
 
@@ -97,6 +127,8 @@ impl Kernel {
             Self::Avx512(_) => "AVX-512 VNNI",
             #[cfg(target_arch = "aarch64")]
             Self::Neon(_) => "NEON",
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            Self::Simd128(_) => "SIMD128",
         }
     }
 }
@@ -166,6 +198,8 @@ fn product_with(kernel: Kernel, inputs: &Inputs<'_>, y: &mut [f32]) {
         Kernel::Avx512(token) => panel::product(token, inputs, y),
         #[cfg(target_arch = "aarch64")]
         Kernel::Neon(token) => panel::product(token, inputs, y),
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        Kernel::Simd128(token) => panel::product(token, inputs, y),
     }
 }
 

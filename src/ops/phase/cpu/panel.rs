@@ -83,7 +83,10 @@ impl<'a> Acts<'a> {
     }
 
     /// All byte planes of a token at `count` words from `word` on: `[re, im][plane]`.
-    #[cfg(target_arch = "aarch64")]
+    #[cfg(any(
+        target_arch = "aarch64",
+        all(target_arch = "wasm32", target_feature = "simd128")
+    ))]
     #[inline(always)]
     pub(super) fn token<const P: usize>(
         &self,
