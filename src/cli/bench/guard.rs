@@ -1,13 +1,11 @@
 //! `bench --guard FILE`: speeds against those of an earlier run, as shares of the ceilings that each run measured.
 
 use super::model::Row;
+use super::read_short;
 use crate::cli::out;
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
-
-/// Longest file that is read.
-const LONGEST: u64 = 16 << 20;
 
 /// A stored result that must not be missed by far.
 #[derive(Debug, Clone, clap::Args)]
@@ -82,14 +80,8 @@ impl GuardArgs {
 }
 
 fn read(path: &Path) -> Result<Vec<Stored>> {
-    let length = std::fs::metadata(path)
-        .map_err(|e| Error::io(path, e))?
-        .len();
     let hint = "give what `bench -o json` printed";
-    if length > LONGEST {
-        return Err(Error::file(path.display().to_string(), "is too long", hint));
-    }
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let bytes = read_short(path, hint)?;
     serde_json::from_slice(&bytes)
         .map_err(|e| Error::file(path.display().to_string(), e.to_string(), hint))
 }

@@ -309,6 +309,16 @@ impl Bench {
     }
 }
 
+/// Reads a file that a person names, unless it is longer than any of its kind; `hint` says what it should be.
+fn read_short(path: &Path, hint: &str) -> Result<Vec<u8>> {
+    const LONGEST: u64 = 16 << 20;
+    let failed = |error| Error::io(path, error);
+    if std::fs::metadata(path).map_err(failed)?.len() > LONGEST {
+        return Err(Error::file(path.display().to_string(), "is too long", hint));
+    }
+    std::fs::read(path).map_err(failed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

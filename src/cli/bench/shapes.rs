@@ -1,14 +1,12 @@
 //! Well-known model shapes, to be filled with synthetic weights.
 
+use super::read_short;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::{Config, Rope, RopeScaling, Variant};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
-
-/// Longest `config.json` that is read.
-const LONGEST: u64 = 16 << 20;
 
 /// Shapes of models that people have: the `config.json` of each by its name.
 const CONFIGS: &str = include_str!("shapes.json");
@@ -75,13 +73,7 @@ fn ifairy(hidden: usize, intermediate: usize, heads: usize) -> Config {
 }
 
 fn from_file(path: &str) -> Result<Config> {
-    let length = std::fs::metadata(path)
-        .map_err(|e| Error::io(path, e))?
-        .len();
-    if length > LONGEST {
-        return Err(Error::file(path, "is too long", "give a config.json"));
-    }
-    let bytes = std::fs::read(path).map_err(|e| Error::io(path, e))?;
+    let bytes = read_short(Path::new(path), "give a config.json")?;
     Ok(files::config::parse(path, &bytes, None)?.0)
 }
 
