@@ -180,8 +180,10 @@ impl PhaseShape {
             let end = self.first_row + self.shard_rows;
             shape += &format!(",shard={}..{end}", self.first_row);
         }
-        if let CodeLayout::Words { lanes } = self.layout {
-            shape += &format!(",lanes={lanes}");
+        match self.layout {
+            CodeLayout::Rows => {}
+            CodeLayout::Words { lanes } => shape += &format!(",lanes={lanes}"),
+            CodeLayout::Bytes => shape += ",layout=bytes",
         }
         if self.accumulate {
             shape += ",accumulate=1";

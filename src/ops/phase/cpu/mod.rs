@@ -103,7 +103,7 @@ impl Kernel {
         match self {
             Self::Portable => CodeLayout::Rows,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(_) => CodeLayout::Rows,
+            Self::Avx2(_) => CodeLayout::Bytes,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => CodeLayout::Words {
                 lanes: avx512::LANES,

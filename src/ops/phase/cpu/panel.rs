@@ -244,7 +244,7 @@ impl<K: Lanes<L>, const L: usize> Job<'_, K, L> {
         // panels of rows that are packed here begin wherever a band does
         let skipped = match shape.layout {
             CodeLayout::Rows => 0,
-            CodeLayout::Words { .. } => shape.row_in_panel(first),
+            CodeLayout::Words { .. } | CodeLayout::Bytes => shape.row_in_panel(first),
         };
         let most = L / shape.planes() - skipped;
         PanelRows {

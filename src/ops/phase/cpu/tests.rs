@@ -71,7 +71,8 @@ fn check(case: &Case<PhaseGemv>) {
         run.check(kernel, &case.op, &case.name());
     }
     // panels for the kernels that read them, and panels that none of them reads
-    for layout in [32, 13].map(|lanes| CodeLayout::Words { lanes }) {
+    let words = [32, 13].map(|lanes| CodeLayout::Words { lanes });
+    for layout in words.into_iter().chain([CodeLayout::Bytes]) {
         let laid = laid(case, layout);
         let of_panels = Run {
             expected: run.expected.clone(),
@@ -127,12 +128,11 @@ fn every_kernel_agrees_on_every_case() {
 #[test]
 fn the_reference_reads_every_layout() {
     for case in PhaseGemv::cases() {
-        let laid = laid(&case, CodeLayout::Words { lanes: 32 });
-        assert!(
-            Run::of(&laid).expected == Run::of(&case).expected,
-            "{:?}",
-            laid.op
-        );
+        let expected = Run::of(&case).expected;
+        for layout in [CodeLayout::Words { lanes: 32 }, CodeLayout::Bytes] {
+            let laid = laid(&case, layout);
+            assert!(Run::of(&laid).expected == expected, "{:?}", laid.op);
+        }
     }
 }
 

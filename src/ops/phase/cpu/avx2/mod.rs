@@ -11,8 +11,9 @@ mod tables;
 use super::panel::{Acts, Lanes, Rows};
 use super::scale::{BitSums, Totals};
 use fearless_simd::{Avx2, i32x8, kernel, prelude::*, u8x32};
-use nibbles::Nibbles;
+use nibbles::{Bytes, Nibbles};
 use std::arch::x86_64::*;
+use std::cell::RefCell;
 use std::ops::Range;
 use tables::{BIAS, Tables};
 
@@ -28,21 +29,21 @@ const ROWS: usize = 32;
 const WORDS: usize = 32;
 
 impl<const L: usize> Lanes<L> for Avx2 {
-    type Codes = Nibbles;
-    type Packed = Nibbles;
+    type Codes = [Bytes];
+    type Packed = Vec<Bytes>;
     type Factors<'a> = Tables;
 
     fn factors(self, acts: Acts<'_>, tokens: usize) -> Tables {
         Tables::new(self, acts, tokens)
     }
 
-    fn pack<'p>(self, rows: &Rows<'_>, codes: &'p mut Nibbles) -> &'p Nibbles {
-        nibbles::pack(self, rows, codes);
+    fn pack<'p>(self, rows: &Rows<'_>, codes: &'p mut Vec<Bytes>) -> &'p [Bytes] {
+        nibbles::pack(rows, codes);
         codes
     }
 
-    fn laid(_codes: &[u32]) -> Option<&Nibbles> {
-        None
+    fn laid(codes: &[u32]) -> Option<&[Bytes]> {
+        Some(bytemuck::cast_slice(codes))
     }
 
     fn together(self, bytes: usize) -> usize {
@@ -51,22 +52,21 @@ impl<const L: usize> Lanes<L> for Avx2 {
     }
 
     fn tokens(self, _byte_planes: usize) -> usize {
-        // 8 sums and what they are made of fill the 16 registers
-        1
+        // the sums of one fill the 16 registers, but codes are brought into streams once for all of these
+        4
     }
 
     fn sums(
         self,
-        codes: &Nibbles,
+        codes: &[Bytes],
         tables: &Tables,
         words: Range<usize>,
         first: usize,
         out: &mut [BitSums<L>],
     ) {
-        for (token, out) in out.iter_mut().enumerate() {
-            let (token, out) = (first + token, out.as_flattened_mut());
-            sums(self, codes, tables, token, words.clone(), out);
-        }
+        let tokens = first..first + out.len();
+        let out = out.as_flattened_mut().as_flattened_mut();
+        NIBBLES.with_borrow_mut(|nibbles| sums(self, codes, tables, (tokens, words), nibbles, out));
     }
 
     fn values(self, totals: &Totals<'_, L>, out: &mut [[f32; L]; 2]) {
@@ -77,18 +77,23 @@ impl<const L: usize> Lanes<L> for Avx2 {
     }
 }
 
+thread_local! {
+    /// Memory of a thread, because clearing it for every panel would take longer than reading a few words of codes.
+    static NIBBLES: RefCell<Nibbles> = RefCell::default();
+}
+
 kernel!(
     fn sums(
         t: Avx2,
-        codes: &Nibbles,
+        codes: &[Bytes],
         tables: &Tables,
-        token: usize,
-        words: Range<usize>,
+        tokens_and_words: (Range<usize>, Range<usize>),
+        nibbles: &mut Nibbles,
         out: &mut [i32],
     ) {
         match tables.digits {
-            2 => sums_of::<2>(t, codes, tables, token, words, out),
-            _ => sums_of::<4>(t, codes, tables, token, words, out),
+            2 => sums_of::<2>(t, codes, tables, tokens_and_words, nibbles, out),
+            _ => sums_of::<4>(t, codes, tables, tokens_and_words, nibbles, out),
         }
     }
 );
@@ -96,53 +101,69 @@ kernel!(
 /// Sums of a digit in 16 bits: of the even rows, of the odd ones.
 type Short = [__m256i; 2];
 
-/// Sums over `words` into `out`, planes as [`BitSums`] has them, each with [`ROWS`] lanes a block.
+/// Sums over `words` into `out`, token by token, planes as [`BitSums`] has them, each with [`ROWS`] lanes a block.
 #[target_feature(enable = "avx2")]
 #[inline]
 fn sums_of<const D: usize>(
     t: Avx2,
-    codes: &Nibbles,
+    codes: &[Bytes],
     tables: &Tables,
-    token: usize,
-    words: Range<usize>,
+    (tokens, words): (Range<usize>, Range<usize>),
+    nibbles: &mut Nibbles,
     out: &mut [i32],
 ) {
-    let len = out.len() / 4;
-    for (pair, codes) in codes.pairs().enumerate() {
+    let len = out.len() / tokens.len() / 4;
+    let from_memory = tokens.start == 0; // the first tokens read codes from there
+    out.fill(0);
+    for (pair, codes) in codes.chunks_exact(tables.words).enumerate() {
         for first in words.clone().step_by(WORDS) {
             let range = first..(first + WORDS).min(words.end);
-            let codes = &codes[range.clone()];
-            for half in 0..2 {
-                let mut digits = [[[_mm256_setzero_si256(); 2]; 4]; D];
-                for (d, sums) in digits.iter_mut().enumerate() {
-                    *sums = short_sums(t, codes, tables.digit(token, half, d, range.clone()));
-                }
-                for stream in 0..4 {
-                    let mut all = [digits[0][stream]; D];
-                    for (all, digit) in all.iter_mut().zip(&digits) {
-                        *all = digit[stream];
-                    }
-                    let index = (2 * half + stream % 2) * len + (2 * pair + stream / 2) * ROWS;
-                    let out = &mut out[index..index + ROWS];
-                    if first == words.start {
-                        out.fill(0);
-                    }
-                    add_digits(t, all, range.len(), out);
+            let codes = nibbles.split(t, &codes[range.clone()], from_memory);
+            for (token, out) in tokens.clone().zip(out.chunks_exact_mut(4 * len)) {
+                for half in 0..2 {
+                    let tables = |d| tables.digit(token, half, d, range.clone());
+                    let (_, out) = out.split_at_mut(2 * half * len);
+                    half_sums::<D>(t, codes, tables, out, (2 * pair * ROWS, len));
                 }
             }
         }
     }
 }
 
+/// Adds sums over at most [`WORDS`] words of the four streams of two blocks: those of a bit are `len` apart in `out`, where
+/// those of the first block begin at `index`.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn half_sums<'a, const D: usize>(
+    t: Avx2,
+    codes: &[[[[u8; 32]; 4]; 4]],
+    tables: impl Fn(usize) -> &'a [[[u8; 16]; 4]],
+    out: &mut [i32],
+    (index, len): (usize, usize),
+) {
+    let mut digits = [[[_mm256_setzero_si256(); 2]; 4]; D];
+    for (d, sums) in digits.iter_mut().enumerate() {
+        *sums = short_sums(t, codes, tables(d));
+    }
+    for stream in 0..4 {
+        let mut all = [digits[0][stream]; D];
+        for (all, digit) in all.iter_mut().zip(&digits) {
+            *all = digit[stream];
+        }
+        let out = &mut out[stream % 2 * len + index + stream / 2 * ROWS..][..ROWS];
+        add_digits(t, all, codes.len(), out);
+    }
+}
+
 /// Sums of the four streams of two blocks over at most [`WORDS`] words.
 #[target_feature(enable = "avx2")]
 #[inline(never)] // inlined, it shares registers with the sums of other digits, and has too few
-fn short_sums(t: Avx2, codes: &[[[u8; 32]; 16]], tables: &[[[u8; 16]; 4]]) -> [Short; 4] {
+fn short_sums(t: Avx2, codes: &[[[[u8; 32]; 4]; 4]], tables: &[[[u8; 16]; 4]]) -> [Short; 4] {
     let mut pairs = [_mm256_setzero_si256(); 4];
     let mut odd = [_mm256_setzero_si256(); 4];
     for (codes, tables) in codes.iter().zip(tables) {
         let mut bytes = [_mm256_setzero_si256(); 4];
-        for (codes, table) in codes.as_chunks::<4>().0.iter().zip(tables) {
+        for (codes, table) in codes.iter().zip(tables) {
             let table = tables::load(t, table);
             for (bytes, codes) in bytes.iter_mut().zip(codes) {
                 let codes: __m256i = u8x32::from_slice(t, codes).into();

@@ -14,7 +14,7 @@ type Word = [[u8; 16]; 4];
 /// The tables of some tokens: `[tokens, (re, im), digits, words]`; digit d counts 16^d.
 pub(in crate::ops::phase::cpu) struct Tables {
     tables: Vec<Word>,
-    words: usize,
+    pub words: usize,
     /// Digits of an activation: 2 or 4.
     pub digits: usize,
 }
