@@ -91,7 +91,9 @@ fn gemv_gather_rows(lane: u32, slot: u32, rows: Rows, x: Share) {
         let s0 = gemv_plane_sums(r, 0u, x);
         gemv_gather(lane, first, 12u, s0, gemv_plane_sums(r, 1u, x), gemv_plane_sums(r, 2u, x), none);
     } else if PLANES == 2u {
-        gemv_gather(lane, first, 8u, gemv_plane_sums(r, 0u, x), gemv_plane_sums(r, 1u, x), none, none);
+        let s0 = gemv_plane_sums(r, 0u, x);
+        let s1 = gemv_plane_sums(r, 1u, x);
+        gemv_gather(lane, first, 16u, s0, s1, gemv_plane_sums(rows.b, 0u, x), gemv_plane_sums(rows.b, 1u, x));
     } else if PLANES == 6u {
         let s0 = gemv_plane_sums(r, 0u, x);
         let s1 = gemv_plane_sums(r, 1u, x);

@@ -19,7 +19,7 @@ fn gemv_row_bits(r: Row) -> u32 {
 
 fn gemv_all_bits(r: Rows) -> u32 {
     let all = gemv_row_bits(r.a);
-    if PLANES == 1u {
+    if PLANES < 3u {
         return all ^ gemv_row_bits(r.b);
     }
     return all;

@@ -11,8 +11,8 @@
 
 override WHOLE: u32; // 1: a row is whole shares of tiles
 
-// Rows that a tile works on at a time: two with one plane, so that half as many loads are waited for, else one.
-override AT_ONCE = (PLANES + 1u) / PLANES;
+// Rows that a tile works on at a time: two with one plane or two, so that half as many loads are waited for, else one.
+override AT_ONCE = 1u + u32(PLANES < 3u);
 
 // Times AT_ONCE, rows that are on their way at a time. With one byte plane the last tile takes no row, because it has other
 // work; with two byte planes there are no invocations to spare.

@@ -120,7 +120,8 @@ impl PhaseGemvFused {
     }
 
     fn most_slots(&self) -> usize {
-        // What a row takes besides its planes weighs most with one plane. An even number: see `AT_ONCE` in the kernel.
+        // What a row takes besides its planes weighs most with one plane. With one or two it is an even number: see `AT_ONCE` in
+        // the kernel.
         PLANE_SLOTS / self.shape.planes().max(2)
     }
 
