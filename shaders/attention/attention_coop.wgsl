@@ -39,11 +39,13 @@ override SHARE = HEAD / 129u + 1u; // subgroups that share their tokens: 2 of he
 override TOKENS = 128u / SHARE;
 override PITCH = 32u * SHARE + 2u; // vec4s from row to row of keys and values: 128 or 256 halves and 8 more
 override VALUES = (2u - SHARE) * 32u * PITCH; // where values begin in the tile; 0: in the place of used up keys
+override PASSES = HEAD / 64u; // rows that an invocation stages of a tile
 
 const WIDTH = 256u;
 const KEYS = 32u;      // positions of a tile
 const SPITCH = 9u;     // vec4s from row to row of scores
 const PPITCH = 10u;    // vec4s from row to row of weights, and of queries
+const SCORE_SCALE = 1.0; // queries are scaled
 const UNSEEN = -1e30;  // below every score, and above what hidden ones become
 
 var<workgroup> tile: array<vec4<f16>, 2176>;    // keys [32, PITCH], values [32, PITCH], or one after the other
@@ -86,13 +88,13 @@ fn attention_coop(
     var reference = UNSEEN;
     for (var start = begin; start < end; start += KEYS) {
         workgroupBarrier();
-        coop_stage_keys(staged, index);
+        coop_stage_pair_keys(staged, index);
         workgroupBarrier();
         let values = staged;
         staged = coop_stage_fetch(start + KEYS, lap, kv, index);
         coop_scores_tile(&q, mine, side * 32u);
         workgroupBarrier();
-        coop_stage_values(values, index);
+        coop_stage_pair_values(values, index);
         let seen = max(vec2(hidden, known), vec2(start + part * 16u)) - start - part * 16u;
         let s = coop_scores_seen(scores_at, scores_at + (1u - 2u * side) * 16u * SPITCH, seen);
         let top = coop_scores_largest(s);

@@ -1,7 +1,8 @@
 // Scores and weights of attention by cooperative matrices. The kernel declares HEAD, `tile`, `scores`, `weights` and their
-// pitches, `grown`, Queries, SHARE and WINDOWED. Queries are named one by one: indexed by a variable they would live in memory.
-// Requires: coop_stage_queries, grown, scores, softcap_of, tile, weights, HEAD, PITCH, PPITCH, Queries, SHARE, SPITCH,
-//    WINDOWED
+// pitches, `grown`, Queries, SCORE_SCALE, SHARE and WINDOWED. Queries are named one by one: indexed by a variable they would
+// live in memory.
+// Requires: coop_stage_queries, grown, scores, softcap_of, tile, weights, HEAD, PITCH, PPITCH, Queries, SCORE_SCALE, SHARE,
+//    SPITCH, WINDOWED
 // Provides: coop_scores_queries, coop_scores_tile, coop_scores_seen, coop_scores_largest, coop_scores_any,
 //    coop_scores_weigh
 
@@ -66,7 +67,7 @@ fn coop_scores_four(index: u32, other: u32, i: u32, seen: vec2<u32>) -> vec4<f32
     if WINDOWED {
         inside = inside & (at >= vec4(seen.x));
     }
-    return select(vec4(-3e38), softcap_of(score), inside);
+    return select(vec4(-3e38), softcap_of(score * SCORE_SCALE), inside);
 }
 
 // This lane's 16 scores; those before seen.x and from seen.y on belong to positions that its token does not see. From `other`

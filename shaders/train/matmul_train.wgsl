@@ -1,6 +1,6 @@
 // Computes: c[i, j] (+)= factor * sum_k a[i, k] * b[j, k], each matrix as it lies or transposed: y = x W^T, dx = dy W and
 //           dW = dy^T x alike
-// Inputs: matrices of every head of every sequence
+// Inputs: matrices
 // Work split: one workgroup owns 64 x 64 of c, one invocation 8 x 8 of them, as four 4 x 4 blocks
 // Shapes: a [m, k] or, transposed, [k, m]; b [n, k] or, transposed, [k, n]; c [m, n]: f32
 
@@ -18,7 +18,7 @@ const TILE = 64u;
 const DEPTH = 16u;          // values of k per step
 const QUADS = TILE / 4u;
 const PITCH = QUADS + 1u;   // keeps writes along k out of each other's memory banks
-const BLOCK = 128u;         // of the causal cases
+const BLOCK = 128u;         // of what lies above the diagonal
 
 // [DEPTH, QUADS]: for each k the rows of the tile, four together
 var<workgroup> rows_a: array<vec4<f32>, DEPTH * PITCH>;
@@ -87,21 +87,14 @@ fn matmul_train(
     let across = (p.m + TILE - 1u) / TILE;
     let group = wg.x + wg.y * nwg.x;
     let tile = vec2(group % across, group / across) * TILE;
-    let block = tile.x / BLOCK * BLOCK;
-    let low = (block + 1u - min(block + 1u, p.window)) / BLOCK * BLOCK;
-    if tile.y >= p.n || (p.causal == 1u && (tile.y / BLOCK > tile.x / BLOCK || tile.y < low)) {
+    if tile.y >= p.n || (p.lower == 1u && tile.y / BLOCK > tile.x / BLOCK) {
         return;
     }
-    let text = wg.z / p.heads;
-    let head = wg.z % p.heads;
-    let base = vec2(p.a_offset + text * p.a_sequence_stride + head * p.a_head_stride,
-        p.b_offset + text * p.b_sequence_stride + head / p.share * p.b_head_stride);
-    let first = select(select(0u, block, p.causal == 3u), low, p.causal == 2u);
-    let end = min(p.k, block + p.reach);
+    let base = vec2(p.a_offset, p.b_offset);
     let r = lane / 8u;
     let o = lane % 8u;
     var sums = array<mat4x4<f32>, 4>();
-    for (var k = first; k < end; k += DEPTH) {
+    for (var k = 0u; k < p.k; k += DEPTH) {
         load(lane, base, tile, k);
         workgroupBarrier();
         for (var i = 0u; i < DEPTH; i++) {
@@ -117,7 +110,7 @@ fn matmul_train(
         }
         workgroupBarrier();
     }
-    let to = p.c_offset + text * p.c_sequence_stride + head * p.c_head_stride;
+    let to = p.c_offset;
     store_block(to, tile.x + 4u * r, tile.y + 4u * o, sums[0]);
     store_block(to, tile.x + 4u * r, tile.y + 32u + 4u * o, sums[1]);
     store_block(to, tile.x + 32u + 4u * r, tile.y + 4u * o, sums[2]);

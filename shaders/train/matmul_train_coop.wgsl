@@ -66,13 +66,6 @@ fn place_of(team: u32, short: bool, slim: bool) -> vec2<u32> {
     return vec2(team / across, team % across) * step;
 }
 
-// first values of a, b and c
-fn bases(text: u32, head: u32) -> vec3<u32> {
-    let a_at = p.a_offset + text * p.a_sequence_stride + head * p.a_head_stride;
-    let b_at = p.b_offset + text * p.b_sequence_stride + head / p.share * p.b_head_stride;
-    return vec3(a_at, b_at, p.c_offset + text * p.c_sequence_stride + head * p.c_head_stride);
-}
-
 // the tile is found as tile_of does it, without a call or a branch, which would make control flow look divergent;
 // the factors of the next step travel while those of this one are multiplied
 @compute @workgroup_size(WIDTH)
@@ -87,13 +80,9 @@ fn matmul_train_coop(
     let rest = group % (8u * tiles.y);
     let rows = min(8u, max(tiles.x, band + 1u) - band);
     let tile = vec2(band + rest % rows, rest / rows) * TILE;
-    let low = (tile.x + 1u - min(tile.x + 1u, p.window)) / TILE * TILE;
-    if (group >= tiles.x * tiles.y) | ((p.causal == 1u) & ((tile.y > tile.x) | (tile.y < low))) {
+    if (group >= tiles.x * tiles.y) | ((p.lower == 1u) & (tile.y > tile.x)) {
         return;
     }
-    let base = bases(wg.z / p.heads, wg.z % p.heads);
-    let first = select(select(0u, tile.x, p.causal == 3u), low, p.causal == 2u);
-    let end = min(p.k, tile.x + p.reach);
     let short = tile.x + 64u == p.m;
     let slim = NARROW | (tile.y + 64u == p.n);
     let mine = place_of(index / 32u, short, slim);
@@ -101,20 +90,20 @@ fn matmul_train_coop(
     var c01: coop_mat16x16<f32, C>;
     var c10: coop_mat16x16<f32, C>;
     var c11: coop_mat16x16<f32, C>;
-    var x0 = fetch_a(base.x, index, 0u, vec2(tile.x, first));
-    var x1 = fetch_a(base.x, index, 1u, vec2(tile.x, first));
-    var y0 = fetch_b(base.y, index, 0u, vec2(tile.y, first));
-    var y1 = fetch_b(base.y, index, 1u, vec2(tile.y, first));
-    for (var at = first; at < end; at += 64u) {
+    var x0 = fetch_a(p.a_offset, index, 0u, vec2(tile.x, 0u));
+    var x1 = fetch_a(p.a_offset, index, 1u, vec2(tile.x, 0u));
+    var y0 = fetch_b(p.b_offset, index, 0u, vec2(tile.y, 0u));
+    var y1 = fetch_b(p.b_offset, index, 1u, vec2(tile.y, 0u));
+    for (var at = 0u; at < p.k; at += 64u) {
         workgroupBarrier();
         coop_put(index, 0u, x0, y0);
         coop_put(index, 1u, x1, y1);
         workgroupBarrier();
-        let next = min(at + 64u, end - 64u);
-        x0 = fetch_a(base.x, index, 0u, vec2(tile.x, next));
-        x1 = fetch_a(base.x, index, 1u, vec2(tile.x, next));
-        y0 = fetch_b(base.y, index, 0u, vec2(tile.y, next));
-        y1 = fetch_b(base.y, index, 1u, vec2(tile.y, next));
+        let next = min(at + 64u, p.k - 64u);
+        x0 = fetch_a(p.a_offset, index, 0u, vec2(tile.x, next));
+        x1 = fetch_a(p.a_offset, index, 1u, vec2(tile.x, next));
+        y0 = fetch_b(p.b_offset, index, 0u, vec2(tile.y, next));
+        y1 = fetch_b(p.b_offset, index, 1u, vec2(tile.y, next));
         for (var k = 0u; k < 16u; k += 4u) {
             let a0 = coop_rows_of_a(mine.x, k);
             let b0 = coop_rows_of_b(mine.y, k);
@@ -128,7 +117,7 @@ fn matmul_train_coop(
             }
         }
     }
-    let to = base.z + (tile.x + mine.x) * p.c_stride + tile.y + mine.y;
+    let to = p.c_offset + (tile.x + mine.x) * p.c_stride + tile.y + mine.y;
     put_row(c00, c01, to, !(short & slim));
     if !(short | slim) {
         put_row(c10, c11, to + 16u * p.c_stride, true);

@@ -68,9 +68,10 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The run has made three of six steps; that version's losses of the others were these.
+/// The run has made three of six steps; that version's losses of the others were these. It kept the weights of attention in
+/// memory, which are computed from the logarithms of their sums now: the last digits differ.
 #[test]
-fn a_run_goes_on_with_the_same_bits() {
+fn a_run_goes_on() {
     const LOSSES: [f64; 3] = [
         6.298_815_142_723_821_5,
         6.278_492_423_795_885,
@@ -90,5 +91,11 @@ fn a_run_goes_on_with_the_same_bits() {
         step["loss"].as_f64().expect("a loss")
     });
     let losses: Vec<f64> = losses.skip(3).collect();
-    assert_eq!(losses, LOSSES);
+    assert_eq!(losses.len(), LOSSES.len());
+    for (loss, before) in losses.into_iter().zip(LOSSES) {
+        assert!(
+            (loss - before).abs() < 1e-8 * before,
+            "{loss}, not {before}"
+        );
+    }
 }

@@ -30,6 +30,9 @@ const BY_ABILITY: &[&str] = &[
     "matmul_gemm_coop",
     "matmul_gemm_coop_tall",
     "matmul_train_coop",
+    "flash_attention_coop",
+    "flash_attention_backward_q_coop",
+    "flash_attention_backward_kv_coop",
 ];
 
 #[derive(Default)]

@@ -1,5 +1,6 @@
 //! Training on tiny models: gradients, and what must not change a bit.
 
+mod attention;
 mod block8;
 mod blocks;
 #[path = "../common/mod.rs"]

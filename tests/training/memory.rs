@@ -250,6 +250,37 @@ fn announced_memory_of_a_shard_is_what_is_allocated() -> Result<()> {
     Ok(())
 }
 
+/// Attention keeps one value for each token and head: eight times the context at as many tokens takes the same memory.
+#[test]
+fn contexts_of_8192_train_without_a_matrix_of_scores() -> Result<()> {
+    const CONTEXT: usize = 8192;
+    let mut config = config();
+    (config.hidden, config.intermediate, config.vocab) = (64, 200, 500);
+    config.context = CONTEXT;
+    let of = |n_seqs, length| TrainOptions {
+        n_seqs,
+        length,
+        ..options(W2, true)
+    };
+    let counting = Counting::new();
+    let facts = &counting.facts;
+    let memory = |n_seqs, length| {
+        Memory::of(
+            &config,
+            &of(n_seqs, length),
+            facts.features,
+            facts.max_words,
+        )
+    };
+    let (long, short) = (memory(1, CONTEXT), memory(8, CONTEXT / 8));
+    let table = 2 * 4 * CONTEXT * config.head_dim; // cosines and sines
+    assert!(long.total() <= short.total() + table, "{long}, not {short}");
+    Trainer::from_scratch(&counting, &config, of(1, CONTEXT), 0)?;
+    counting.judge(long);
+    assert!(counting.words.get() < CONTEXT * CONTEXT, "{long}");
+    Ok(())
+}
+
 /// The shape of LLaMA-2-70B.
 fn large() -> Config {
     Config {

@@ -2,17 +2,13 @@
 
 use std::fmt;
 
-/// Offset and strides of a matrix in its buffer, in values. A batch is several sequences with several heads each.
+/// Offset and stride of a matrix in its buffer, in values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MatrixView {
     /// Index of its first value.
     pub offset: usize,
     /// From row to row.
     pub stride: usize,
-    /// From the matrix of one head to that of the next.
-    pub head_stride: usize,
-    /// From the first head of one sequence to that of the next.
-    pub sequence_stride: usize,
     /// Whether it lies transposed: the rows that the product reads are the columns in memory. Never of the result.
     pub transposed: bool,
 }
@@ -35,42 +31,27 @@ impl MatrixView {
     }
 
     /// Index of an element, as the product names it.
-    pub(super) fn index(
-        &self,
-        (sequence, head): (usize, usize),
-        row: usize,
-        column: usize,
-    ) -> usize {
+    pub(super) fn index(&self, row: usize, column: usize) -> usize {
         let (row, column) = match self.transposed {
             true => (column, row),
             false => (row, column),
         };
-        let first = self.offset + sequence * self.sequence_stride + head * self.head_stride;
-        first + row * self.stride + column
+        self.offset + row * self.stride + column
     }
 
     /// Values its buffer must have.
-    pub(super) fn length(
-        &self,
-        (sequences, heads): (usize, usize),
-        rows: usize,
-        columns: usize,
-    ) -> usize {
-        if sequences * heads * rows * columns == 0 {
+    pub(super) fn length(&self, rows: usize, columns: usize) -> usize {
+        if rows * columns == 0 {
             return 0;
         }
-        self.index((sequences - 1, heads - 1), rows - 1, columns - 1) + 1
+        self.index(rows - 1, columns - 1) + 1
     }
 }
 
-/// `offset/stride/head_stride/sequence_stride`, then a T if the matrix lies transposed; strides that are 0 at the end are
-/// left out.
+/// `offset/stride`, then a T if the matrix lies transposed.
 impl fmt::Display for MatrixView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.offset, self.stride)?;
-        if self.head_stride + self.sequence_stride > 0 {
-            write!(f, "/{}/{}", self.head_stride, self.sequence_stride)?;
-        }
         f.write_str(if self.transposed { "T" } else { "" })
     }
 }

@@ -5,7 +5,7 @@ use crate::backend::{Backend, kernel_for, upload_new};
 use crate::error::{Error, Result};
 use crate::ops::calibrate::Axpy;
 use crate::ops::memory::CastF16;
-use crate::ops::train::{Causal, Lerp, MatmulTrain, MatmulTrainCoop, MatrixView};
+use crate::ops::train::{Lerp, MatmulTrain, MatmulTrainCoop, MatrixView};
 
 /// Sums over tokens of inputs: `x_q` where everything before is quantized, `x_f` in the full-precision model. Nothing that
 /// follows from them depends on how many tokens there were.
@@ -106,7 +106,7 @@ impl<B: Backend> Moments<B> {
             op.adding()
         };
         let lower = MatmulTrain {
-            causal: Causal::Result,
+            lower: true,
             ..sum(n)
         };
         let width = self.residual.as_ref().map_or(n, |r| r.1);

@@ -25,7 +25,7 @@ pub struct Memory {
     pub quantized: usize,
     /// Inputs of the blocks, and what their backward passes need.
     pub activations: usize,
-    /// Gradients of activations, attention weights, logits.
+    /// Gradients of activations, logits.
     pub scratch: usize,
     /// A teacher's weights, its logits and what it needs for them.
     pub teacher: usize,

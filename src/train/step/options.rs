@@ -13,7 +13,7 @@ use crate::ops::sampling::IGNORED;
 use crate::ops::train::MatmulTrainCoop;
 
 /// Lengths of sequences whose products are in half precision are multiples of this.
-const BLOCK: usize = 128;
+pub(super) const BLOCK: usize = 128;
 
 /// Decay of the moments of AdamW.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -113,15 +113,14 @@ impl TrainOptions {
         }
     }
 
-    /// Whether products take factors in half precision on a device with these abilities: all layers and heads must come
-    /// in blocks of 64, and sequences in blocks of 128.
+    /// Whether products take factors in half precision on a device with these abilities: all layers must come in
+    /// blocks of 64, and sequences in blocks of 128.
     pub(super) fn halves(&self, config: &Config, level: Features) -> bool {
         let layers = config.linears().into_iter();
         let mut sizes = layers.flat_map(|l| [l.out_features, l.in_features]);
         !self.exact
             && kernel_for::<MatmulTrainCoop>(level).is_some()
             && sizes.all(|s| s.is_multiple_of(SIZE))
-            && config.head_dim.is_multiple_of(SIZE)
             && self.length.is_multiple_of(BLOCK)
     }
 

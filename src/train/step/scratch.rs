@@ -1,17 +1,14 @@
 //! Buffers that every step uses again, and what they take.
 
 use super::extra::ExtraWords;
-use super::options::TrainOptions;
+use super::options::{BLOCK, TrainOptions};
 use crate::backend::{Backend, upload_new};
 use crate::error::Result;
 use crate::model::blueprint::Output;
 use crate::model::budget::{product, sum};
 use crate::model::{Config, Form, Rope, rope};
 use crate::ops::quantize::Activations;
-use crate::ops::train::CAUSAL_BLOCK;
 
-/// Most words of attention weights at a time: further heads are computed one portion after the other.
-const SCORES: usize = 1 << 27;
 /// Most words of logits at a time.
 const LOGITS: usize = 1 << 26;
 
@@ -24,59 +21,15 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// The largest that is announced.
-    pub(super) fn largest(o: &TrainOptions) -> Self {
-        Self {
-            n_seqs: o.n_seqs,
-            length: o.length,
-        }
-    }
-
     pub(super) fn n_tokens(self) -> usize {
         self.n_seqs * self.length
-    }
-}
-
-/// Attention that is computed at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Portion {
-    pub n_seqs: usize,
-    /// Key/value heads of each sequence.
-    pub kv_heads: usize,
-}
-
-/// The distance, in values, between rows of attention weights over `length` positions. A column behind those of capped scores
-/// keeps the logarithm of their sum.
-pub(super) fn score_stride(config: &Config, length: usize) -> usize {
-    let columns = length.saturating_add((config.variant.score_cap > 0.0).into());
-    columns.checked_next_multiple_of(8).unwrap_or(usize::MAX)
-}
-
-impl Portion {
-    /// As many heads as fit [`SCORES`] and `most` words, but at least one key/value head of one sequence.
-    pub(super) fn of(config: &Config, shape: Shape, most: usize) -> Self {
-        let group = config.heads / config.kv_heads;
-        let head = product(&[group, shape.length, score_stride(config, shape.length)]);
-        let kv = (SCORES.min(most) / head).max(1);
-        Self {
-            n_seqs: (kv / config.kv_heads).clamp(1, shape.n_seqs),
-            kv_heads: kv.min(config.kv_heads),
-        }
-    }
-
-    /// Words of its attention weights.
-    pub(super) fn words(self, config: &Config, length: usize) -> usize {
-        let heads = self.n_seqs * self.kv_heads * (config.heads / config.kv_heads);
-        product(&[heads, length, score_stride(config, length)])
     }
 }
 
 /// How many tokens have their logits on the device at a time.
 pub(super) fn logit_rows(config: &Config, rows: usize, most: usize) -> usize {
     let fit = LOGITS.min(most) / config.vocab;
-    (fit / CAUSAL_BLOCK * CAUSAL_BLOCK)
-        .max(fit.min(CAUSAL_BLOCK))
-        .clamp(1, rows)
+    (fit / BLOCK * BLOCK).max(fit.min(BLOCK)).clamp(1, rows)
 }
 
 /// What the forward pass of a block leaves for its backward pass.
@@ -189,6 +142,8 @@ pub(super) struct Scratch<B: Backend> {
     pub inputs: Vec<B::Buffer>,
     /// Output of every block's attention, which costs more to compute again than to keep.
     pub attentions: Vec<B::Buffer>,
+    /// The logarithms of the sums that its weights were divided by.
+    pub lses: Vec<B::Buffer>,
     /// One for all blocks where their backward passes compute again, or one for each; none where there are no blocks.
     pub acts: Vec<Acts<B>>,
     /// Input of the head.
@@ -202,8 +157,8 @@ pub(super) struct Scratch<B: Backend> {
     pub d_activation: B::Buffer,
     /// The factor that a norm has multiplied each token by.
     pub row_scale: B::Buffer,
-    pub scores: B::Buffer,
-    pub d_scores: B::Buffer,
+    /// The product of each head's output with its gradient.
+    pub delta: B::Buffer,
     pub logits: B::Buffer,
     /// The targets of all micro-batches of a step, and below their losses.
     pub targets: B::Buffer,
@@ -262,18 +217,16 @@ pub(super) fn words(c: &Config, o: &TrainOptions, most: usize, half: bool) -> [u
     let rows = o.n_tokens();
     let kept = n_acts(c, o);
     let acts = ActWidths::of(c).total();
-    let shape = Shape::largest(o);
-    let portion = Portion::of(c, shape, most);
     let streams = 2 * c.hidden + widest_norm(c);
-    let gradients = streams + c.outputs(Output::Attention) + c.queries() + c.intermediate + 9;
+    let gradients =
+        streams + c.outputs(Output::Attention) + c.queries() + c.heads + c.intermediate + 9;
     [
         product(&[
             rows,
-            c.hidden * (c.layers + 1) + c.queries() * c.layers + kept * acts,
+            c.hidden * (c.layers + 1) + (c.queries() + c.heads) * c.layers + kept * acts,
         ]),
         sum([
             product(&[rows, gradients]),
-            product(&[2, portion.words(c, o.length)]),
             logit_rows(c, rows, most) * c.vocab,
             product(&[2, o.length, c.head_dim]),
             ExtraWords::of(c, o, most).total(),
@@ -296,9 +249,7 @@ impl<B: Backend> Scratch<B> {
         let alloc = |label: &str, words: usize| whole(backend, label, words);
         let per_row = |label: &str, width: usize| alloc(label, rows * width);
         let some = |label: &str, words: usize| (words > 0).then(|| alloc(label, words)).transpose();
-        let shape = Shape::largest(o);
         let most = backend.facts().max_words;
-        let scores = Portion::of(c, shape, most).words(c, o.length);
         let table = |of: &Rope| {
             let table = rope::trained_table(of, c.rotary_dim(), o.length);
             upload_new(backend, "rope table", bytemuck::cast_slice(&table))
@@ -323,6 +274,7 @@ impl<B: Backend> Scratch<B> {
             runs: per_row("runs of tokens", 3)?,
             inputs: each(c.layers + 1, "block input", c.hidden)?,
             attentions: each(c.layers, "attention", c.queries())?,
+            lses: each(c.layers, "sums of attention weights", c.heads)?,
             acts: acts.collect::<Result<_>>()?,
             head_in: per_row("head input", c.hidden)?,
             d_stream: per_row("gradient of the residual stream", c.hidden)?,
@@ -331,8 +283,7 @@ impl<B: Backend> Scratch<B> {
             d_attention: per_row("gradient of attention", c.queries())?,
             d_activation: per_row("gradient of the MLP activation", c.intermediate)?,
             row_scale: per_row("norms", 1)?,
-            scores: alloc("attention weights", scores)?,
-            d_scores: alloc("gradient of attention weights", scores)?,
+            delta: per_row("attention by its gradient", c.heads)?,
             logits: alloc("logits", logit_rows(c, rows, most) * c.vocab)?,
             targets: per_row("targets", 1)?,
             losses: per_row("losses", 1)?,
@@ -374,21 +325,5 @@ mod tests {
         assert_eq!(logit_rows(&config, 100, usize::MAX), 100);
         assert_eq!(logit_rows(&config, 8192, 3_200_000), 100);
         assert_eq!(logit_rows(&config, 8192, 1), 1);
-    }
-
-    #[test]
-    fn portions_are_whole_sequences_or_heads_of_one() {
-        let config = crate::files::open_source(crate::builtin::source())
-            .unwrap()
-            .config;
-        let shape = Shape {
-            n_seqs: 5,
-            length: 64,
-        };
-        let all = Portion::of(&config, shape, usize::MAX);
-        assert_eq!((all.n_seqs, all.kv_heads), (5, config.kv_heads));
-        let one = all.words(&config, 64) / 5 / config.kv_heads;
-        let part = Portion::of(&config, shape, one);
-        assert_eq!((part.n_seqs, part.kv_heads), (1, 1));
     }
 }

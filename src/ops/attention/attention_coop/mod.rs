@@ -59,6 +59,8 @@ impl Op for AttentionCoop {
             "ring",
             "quad",
             "coop_stage",
+            "coop_stage_pair",
+            "coop_stage_cache",
             "coop_scores",
             "coop_values"
         ),

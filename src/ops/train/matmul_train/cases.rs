@@ -1,7 +1,7 @@
 //! Products of every form, size and view that the kernels are checked on.
 
 use super::super::MatrixView;
-use super::{Causal, MatmulTrain};
+use super::MatmulTrain;
 use crate::ops::*;
 
 /// All of them.
@@ -22,7 +22,6 @@ pub(super) fn cases() -> Vec<Case<MatmulTrain>> {
         }
     }
     cases.extend(views().map(case));
-    cases.extend(masked().map(case));
     cases
 }
 
@@ -36,65 +35,24 @@ fn case(op: MatmulTrain) -> Case<MatmulTrain> {
     Case::new("", op, data)
 }
 
-/// Columns of wider rows, and heads side by side.
+/// Columns of wider rows, and what lies below the diagonal of more than one block.
 fn views() -> [MatmulTrain; 5] {
-    let view = |offset, stride, head_stride, sequence_stride| MatrixView {
+    let view = |offset, stride| MatrixView {
         offset,
-        stride,
-        head_stride,
-        sequence_stride,
-        transposed: false,
+        ..MatrixView::rows(stride)
     };
-    let [a, b, c] = [view(7, 40, 0, 0), MatrixView::rows(20), view(3, 50, 0, 0)];
+    let rows = MatrixView::rows;
+    let [a, b, c] = [view(7, 40), rows(20), view(3, 50)];
     let columns = MatmulTrain::new([9, 33, 20], a, b, c);
-    // two sequences of 17 tokens, rows of 80: 6 query heads of 8 that share 2 keys and 2 values
-    let queries = view(0, 80, 8, 17 * 80);
-    let keys = view(48, 80, 8, 17 * 80);
-    let scores = view(0, 17, 289, 6 * 289);
-    let heads = MatmulTrain {
-        sequences: 2,
-        heads: 6,
-        share: 3,
-        ..MatmulTrain::new([17, 17, 8], queries, keys, scores)
-    };
-    // the second of three query heads of each key
-    let [weights, values] = [view(289, 17, 867, 6 * 289), view(8, 80, 24, 17 * 80)];
-    let (weights, values) = (weights.transposed(), values.transposed());
-    let gradient_of_keys = MatmulTrain {
-        sequences: 2,
-        heads: 2,
-        ..MatmulTrain::new([17, 8, 17], weights, values, keys)
+    let lower = |tokens| MatmulTrain {
+        lower: true,
+        ..MatmulTrain::new([tokens, tokens, 6], rows(6), rows(6), rows(tokens))
     };
     [
         columns,
-        heads,
         columns.adding(),
         columns.adding().times(-0.3),
-        gradient_of_keys.adding(),
+        lower(150),
+        lower(300).adding(),
     ]
-}
-
-/// Causal products over more than one block: scores, values, and the gradient of keys; and in windows that reach into the block
-/// before, to its first column, and nowhere beyond the row itself.
-fn masked() -> impl Iterator<Item = MatmulTrain> {
-    let rows = MatrixView::rows;
-    let products = move |tokens: usize| {
-        let (narrow, wide) = (rows(6), rows(tokens));
-        let [scores, values] = [[tokens, tokens, 6], [tokens, 6, tokens]];
-        let (heads, weights) = (narrow.transposed(), wide.transposed());
-        [
-            (Causal::Result, scores, [narrow, narrow, wide]),
-            (Causal::Lower, values, [wide, heads, narrow]),
-            (Causal::Upper, values, [weights, heads, narrow]),
-        ]
-    };
-    let windows = [usize::MAX, 20, 129, 1];
-    let all = windows.into_iter().zip([150, 300, 300, 300]);
-    all.flat_map(move |(window, tokens)| {
-        products(tokens).map(|(causal, size, [a, b, c])| MatmulTrain {
-            causal,
-            window,
-            ..MatmulTrain::new(size, a, b, c)
-        })
-    })
 }

@@ -5,27 +5,20 @@ use crate::ops::cpu;
 use std::ops::Range;
 
 impl MatmulTrain {
-    /// Rows from `first` on of one repetition: `sums` [rows, n]. Factors are brought into the order of the tiles that
+    /// Adds the products of the rows from `first` on to `sums` [rows, n]. Factors are brought into the order of the tiles that
     /// [`cpu::wide_tile`] adds to, [`DEPTH`] values of k at a time, so that they stay in the caches.
-    pub(super) fn block(
-        &self,
-        [a, b]: [&[f32]; 2],
-        [a_batch, b_batch]: [(usize, usize); 2],
-        first: usize,
-        sums: &mut [f64],
-    ) {
+    pub(in crate::ops::train) fn block(&self, [a, b]: [&[f32]; 2], first: usize, sums: &mut [f64]) {
         const TILE: (usize, usize) = cpu::TILE;
         let rows = sums.len() / self.n;
         let columns = self.columns(first);
-        let depth = self.depth(first);
         let groups = rows.div_ceil(TILE.0);
-        for start in depth.clone().step_by(DEPTH) {
-            let ks = start..depth.end.min(start + DEPTH);
+        for start in (0..self.k).step_by(DEPTH) {
+            let ks = start..self.k.min(start + DEPTH);
             let mut left = vec![0.0; groups * ks.len() * TILE.0];
             let tiles = left.chunks_exact_mut(ks.len() * TILE.0).enumerate();
             for (group, tile) in tiles {
                 let row = first + group * TILE.0;
-                let index = |i, k| self.a.index(a_batch, i, k);
+                let index = |i, k| self.a.index(i, k);
                 pack(
                     a,
                     row..(first + rows).min(row + TILE.0),
@@ -38,7 +31,7 @@ impl MatmulTrain {
             let mut right = vec![0.0; ks.len() * TILE.1];
             for column in columns.clone().step_by(TILE.1) {
                 let some = column..columns.end.min(column + TILE.1);
-                let index = |j, k| self.b.index(b_batch, j, k);
+                let index = |j, k| self.b.index(j, k);
                 pack(b, some.clone(), ks.clone(), index, TILE.1, &mut right);
                 for (group, tile) in left.chunks_exact(ks.len() * TILE.0).enumerate() {
                     let rows = sums.chunks_exact_mut(self.n).skip(group * TILE.0);

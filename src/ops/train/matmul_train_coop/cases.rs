@@ -1,6 +1,6 @@
 //! Products that the kernel with cooperative matrices is checked and timed on.
 
-use super::super::{Causal, MatmulTrain, MatrixView};
+use super::super::{MatmulTrain, MatrixView};
 use super::MatmulTrainCoop;
 use crate::ops::*;
 
@@ -43,7 +43,7 @@ fn forms([m, n, k]: [usize; 3]) -> [[MatrixView; 2]; 3] {
     ]
 }
 
-/// Every form in wide and narrow tiles, heads, and causal products.
+/// Every form in wide and narrow tiles, and what lies below the diagonal.
 fn products() -> Vec<MatmulTrain> {
     let mut all = Vec::new();
     let sizes = [
@@ -58,38 +58,12 @@ fn products() -> Vec<MatmulTrain> {
             ..MatmulTrain::new(size, a, b, MatrixView::rows(size[1]))
         }));
     }
-    all.extend(attention());
+    let [_, _, [a, b]] = forms([320, 320, 64]);
+    all.push(MatmulTrain {
+        lower: true,
+        ..MatmulTrain::new([320, 320, 64], a, b, MatrixView::rows(320))
+    });
     all
-}
-
-/// Scores, values and the gradient of keys: two sequences of 256 tokens, rows of 256 with two query heads of 64, one key
-/// and one value; all that is before a token, and a window of one block.
-fn attention() -> [MatmulTrain; 6] {
-    let heads = |offset, head_stride, sequence_stride| MatrixView {
-        offset,
-        stride: 256,
-        head_stride,
-        sequence_stride,
-        transposed: false,
-    };
-    let [q, k] = [heads(0, 64, 256 * 256), heads(128, 64, 256 * 256)];
-    let weights = heads(0, 256 * 256, 2 * 256 * 256);
-    let product = |causal, share, size, [a, b, c]: [MatrixView; 3]| MatmulTrain {
-        sequences: 2,
-        heads: 2,
-        share,
-        causal,
-        ..MatmulTrain::new(size, a, b, c)
-    };
-    let values = [weights, k.transposed(), q];
-    let keys = [weights.transposed(), q.transposed(), q];
-    let all = [
-        product(Causal::Result, 2, [256, 256, 64], [q, k, weights]),
-        product(Causal::Lower, 2, [256, 64, 256], values),
-        product(Causal::Upper, 1, [256, 64, 256], keys),
-    ];
-    let [scores, values, keys] = all.map(|op| MatmulTrain { window: 1, ..op });
-    [all[0], all[1], all[2], scores, values, keys]
 }
 
 /// The three forms at 4096^3, in f16 and from f32, and two of them for narrow models beside the next multiples of 128.

@@ -23,15 +23,8 @@ impl MatmulTrainCoop {
     /// factors in aligned pieces of 8.
     pub fn fits(product: &MatmulTrain) -> bool {
         let p = product;
-        let aligned = |view: &MatrixView| {
-            let sizes = [
-                view.offset,
-                view.stride,
-                view.head_stride,
-                view.sequence_stride,
-            ];
-            sizes.iter().all(|s| s.is_multiple_of(8))
-        };
+        let aligned =
+            |view: &MatrixView| view.offset.is_multiple_of(8) && view.stride.is_multiple_of(8);
         p.factor == 1.0
             && p.m.is_multiple_of(STEP)
             && p.n.is_multiple_of(STEP)
@@ -49,7 +42,7 @@ const STEP: usize = 64;
 impl Op for MatmulTrainCoop {
     const NAME: &'static str = "matmul_train_coop";
     const SHADERS: &'static [Shader] = &[shader!(unchecked Features::MATRIX,
-        train / "matmul_train_coop", "coop_tile", "quad", "coop_eight", "heads")];
+        train / "matmul_train_coop", "coop_tile", "quad", "coop_eight", "products")];
     const BINDINGS: &'static [Binding] = &[
         read("a", Elem::U32),
         read("b", Elem::U32),
@@ -90,7 +83,7 @@ impl Op for MatmulTrainCoop {
         let p = &self.product;
         Grid {
             groups: (p.m.div_ceil(TILE) * p.n.div_ceil(TILE)) as u32,
-            batch: (p.sequences * p.heads) as u32,
+            batch: 1,
         }
     }
 
