@@ -57,7 +57,7 @@
 //! | `parquet` | with `cli` | training data from .parquet |
 //! | `records` | with `cli` | configuration files and plots of training runs |
 //! | `web` | no | in browsers (wasm32 alone): what JavaScript calls, for the page and the package: [browser](docs::browser) |
-//! | `mpi` | no | training on several GPUs and machines: [clusters](docs::clusters); needs an MPI, a C compiler and libclang |
+//! | `mpi` | no | several GPUs and machines: [clusters](docs::clusters); needs an MPI, a C compiler and libclang |
 //!
 //! Without default features the library compiles for `wasm32-unknown-unknown`. The default build needs Rust alone: no C
 //! compiler and no system library; drivers are found when the program runs.

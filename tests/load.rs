@@ -12,6 +12,7 @@ use fairy2i_gpu::files::{self, packed::Writer, staging::Destination};
 use fairy2i_gpu::model::{Granularity, LoadOptions, Method, Model, Recipe, quantize};
 use fairy2i_gpu::ops::quantize::Activations;
 use fairy2i_gpu::ops::{Op, hash32, phase};
+use std::ops::Range;
 use std::path::Path;
 
 /// A backend without an upload of its own for filled rows: everything goes through [`Backend::upload`].
@@ -19,6 +20,7 @@ struct Plain<B>(B);
 
 impl<B: Backend> Backend for Plain<B> {
     type Buffer = B::Buffer;
+    type Asked = B::Asked;
 
     fn facts(&self) -> &DeviceFacts {
         self.0.facts()
@@ -36,13 +38,12 @@ impl<B: Backend> Backend for Plain<B> {
         Ok(())
     }
 
-    fn download<'a>(
-        &'a self,
-        buffer: &B::Buffer,
-        offset: usize,
-        len: usize,
-    ) -> impl Future<Output = Result<Vec<u32>>> + use<'a, B> {
-        self.0.download(buffer, offset, len)
+    fn ask(&self, runs: &[(&B::Buffer, Range<usize>)]) -> Result<B::Asked> {
+        self.0.ask(runs)
+    }
+
+    async fn answer<T>(&self, asked: B::Asked, read: impl FnOnce(&[u32]) -> T) -> Result<T> {
+        self.0.answer(asked, read).await
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&B::Buffer]) -> Result<()> {

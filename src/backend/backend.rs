@@ -4,6 +4,7 @@ use super::facts::DeviceFacts;
 use super::fill::Fill;
 use crate::error::{Error, Result};
 use crate::ops::{Cost, Features, Op, Shader};
+use std::ops::Range;
 
 /// How long one run of an op took.
 #[derive(Debug, Clone)]
@@ -23,6 +24,9 @@ pub struct Timing {
 pub trait Backend {
     /// A buffer on the device; dropping it frees it.
     type Buffer;
+
+    /// Words on their way to the host.
+    type Asked;
 
     /// What this device is and can do.
     fn facts(&self) -> &DeviceFacts;
@@ -61,6 +65,13 @@ pub trait Backend {
         Ok(())
     }
 
+    /// Asks for runs of words, as everything asked for until this call leaves them; [`Backend::answer`] waits for them. More may
+    /// be asked for before that, more words too.
+    fn ask(&self, runs: &[(&Self::Buffer, Range<usize>)]) -> Result<Self::Asked>;
+
+    /// Waits for words that were asked for, and gives them to `read` where they lie, one run behind the other.
+    async fn answer<T>(&self, asked: Self::Asked, read: impl FnOnce(&[u32]) -> T) -> Result<T>;
+
     /// Reads `len` words from `offset` on, as everything asked for until this call leaves them: the future only waits, and
     /// more may be asked for before it is awaited.
     fn download<'a>(
@@ -68,7 +79,10 @@ pub trait Backend {
         buffer: &Self::Buffer,
         offset: usize,
         len: usize,
-    ) -> impl Future<Output = Result<Vec<u32>>> + use<'a, Self>;
+    ) -> impl Future<Output = Result<Vec<u32>>> + use<'a, Self> {
+        let asked = self.ask(&[(buffer, offset..offset + len)]);
+        async move { self.answer(asked?, <[u32]>::to_vec).await }
+    }
 
     /// Runs `op`; `buffers` in the order of [`Op::BINDINGS`]. No buffer may appear twice if it is written.
     async fn run<O: Op>(&self, op: &O, buffers: &[&Self::Buffer]) -> Result<()>;

@@ -7,7 +7,7 @@ use super::host;
 use super::words::Words;
 use crate::error::{Error, Result};
 use crate::ops::{Access, Bindings, Op};
-use std::future::{Future, ready};
+use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
 /// Host memory. Cheap to clone.
@@ -55,6 +55,7 @@ enum Guard<'a> {
 
 impl Backend for Cpu {
     type Buffer = CpuBuffer;
+    type Asked = Vec<u32>;
 
     fn facts(&self) -> &DeviceFacts {
         &self.facts
@@ -89,14 +90,17 @@ impl Backend for Cpu {
         Ok(())
     }
 
-    fn download<'a>(
-        &'a self,
-        buffer: &CpuBuffer,
-        offset: usize,
-        len: usize,
-    ) -> impl Future<Output = Result<Vec<u32>>> + use<'a> {
-        let words = buffer.0.read().unwrap_or_else(PoisonError::into_inner);
-        ready(Ok(words[offset..offset + len].to_vec()))
+    fn ask(&self, runs: &[(&CpuBuffer, Range<usize>)]) -> Result<Vec<u32>> {
+        let mut all = Vec::with_capacity(runs.iter().map(|(_, run)| run.len()).sum());
+        for (buffer, run) in runs {
+            let words = buffer.0.read().unwrap_or_else(PoisonError::into_inner);
+            all.extend_from_slice(&words[run.clone()]);
+        }
+        Ok(all)
+    }
+
+    async fn answer<T>(&self, asked: Vec<u32>, read: impl FnOnce(&[u32]) -> T) -> Result<T> {
+        Ok(read(&asked))
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&CpuBuffer]) -> Result<()> {

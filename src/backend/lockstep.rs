@@ -8,6 +8,7 @@ use super::fill::Fill;
 use crate::error::{Disagreement, Error, Result};
 use crate::ops::{Access, Elem, Op};
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 
 /// A device and the reference beside it. After each op the reference takes over the device's results, so that bounded
 /// differences do not add up from op to op.
@@ -79,6 +80,7 @@ impl<B: Backend> Lockstep<B> {
 
 impl<B: Backend> Backend for Lockstep<B> {
     type Buffer = (B::Buffer, CpuBuffer);
+    type Asked = B::Asked;
 
     fn facts(&self) -> &DeviceFacts {
         &self.facts
@@ -118,13 +120,13 @@ impl<B: Backend> Backend for Lockstep<B> {
         self.device.uploaded().await
     }
 
-    fn download<'a>(
-        &'a self,
-        buffer: &Self::Buffer,
-        offset: usize,
-        len: usize,
-    ) -> impl Future<Output = Result<Vec<u32>>> + use<'a, B> {
-        self.device.download(&buffer.0, offset, len)
+    fn ask(&self, runs: &[(&Self::Buffer, Range<usize>)]) -> Result<B::Asked> {
+        let runs: Vec<_> = runs.iter().map(|(b, run)| (&b.0, run.clone())).collect();
+        self.device.ask(&runs)
+    }
+
+    async fn answer<T>(&self, asked: B::Asked, read: impl FnOnce(&[u32]) -> T) -> Result<T> {
+        self.device.answer(asked, read).await
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&Self::Buffer]) -> Result<()> {

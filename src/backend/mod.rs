@@ -22,7 +22,9 @@ mod wrapper;
 pub use backend::block_on;
 pub use backend::{Backend, Timing, kernel_for, upload_new};
 pub use cpu::Cpu;
-pub use device::{APIS, Device, DeviceBuffer, DeviceChoice, DeviceOptions, candidates};
+pub use device::{
+    APIS, Device, DeviceAsked, DeviceBuffer, DeviceChoice, DeviceOptions, candidates,
+};
 pub use facts::DeviceFacts;
 pub use fill::{Fill, Write};
 pub use gpu::{AdapterSummary, Gpu, Options, adapters, ranking};

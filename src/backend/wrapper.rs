@@ -5,6 +5,7 @@ use super::facts::DeviceFacts;
 use super::fill::Fill;
 use crate::error::Result;
 use crate::ops::Op;
+use std::ops::Range;
 
 /// A backend around another one, whose buffers it uses. Everything that an implementation does not override is forwarded:
 /// who wants to change one thing about a backend implements this instead of [`Backend`].
@@ -72,6 +73,7 @@ impl<B: Backend> Wrapper for &B {
 
 impl<W: Wrapper> Backend for W {
     type Buffer = <W::Inner as Backend>::Buffer;
+    type Asked = <W::Inner as Backend>::Asked;
 
     fn facts(&self) -> &DeviceFacts {
         Wrapper::facts(self)
@@ -97,13 +99,12 @@ impl<W: Wrapper> Backend for W {
         Wrapper::upload_with(self, buffer, offset, fill)
     }
 
-    fn download<'a>(
-        &'a self,
-        buffer: &Self::Buffer,
-        offset: usize,
-        len: usize,
-    ) -> impl Future<Output = Result<Vec<u32>>> + use<'a, W> {
-        self.inner().download(buffer, offset, len)
+    fn ask(&self, runs: &[(&Self::Buffer, Range<usize>)]) -> Result<Self::Asked> {
+        self.inner().ask(runs)
+    }
+
+    async fn answer<T>(&self, asked: Self::Asked, read: impl FnOnce(&[u32]) -> T) -> Result<T> {
+        self.inner().answer(asked, read).await
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&Self::Buffer]) -> Result<()> {

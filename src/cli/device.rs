@@ -5,6 +5,7 @@ use super::{out, ranks};
 use crate::backend::{Backend, Cpu, Device, DeviceChoice, DeviceOptions, Options, block_on};
 use crate::error::{Error, Result};
 use crate::generate::{self, Model, ModelFiles};
+use crate::model::Pipeline;
 use crate::ranks::Ranks;
 
 /// Mesa's device-selection layer complains on standard error when there is no desktop, at every look for
@@ -20,11 +21,12 @@ pub(super) fn silence_layers() {
     }
 }
 
-/// Brings a model onto `device`, with a bar of its progress if `show`.
+/// Brings a model onto `device`, with a bar of its progress if `show`: all of it, or the layers of one rank.
 pub(super) fn load(
     files: ModelFiles,
     device: &Device,
     options: generate::Options,
+    pipeline: Option<Pipeline>,
     show: bool,
 ) -> Result<Model> {
     let bar = out::progress(show, files.config().linears().len());
@@ -32,7 +34,8 @@ pub(super) fn load(
         bar.set_message(name.to_owned());
         bar.inc(1);
     };
-    let model = block_on(device, files.load_async(device, options, &mut progress));
+    let loaded = files.load_among(device, options, pipeline, &mut progress);
+    let model = block_on(device, loaded);
     bar.finish_and_clear();
     model
 }
@@ -85,13 +88,13 @@ pub(super) fn open_with(args: &DeviceArgs, profile: bool) -> Result<Device> {
 
 /// [`open`] for one of several ranks: each rank of a host takes another device of those that `args` leave to choose, or its
 /// own of a list.
-pub(super) fn open_for(args: &DeviceArgs, ranks: &dyn Ranks) -> Result<Device> {
+pub(super) fn open_for(args: &DeviceArgs, ranks: &dyn Ranks, profile: bool) -> Result<Device> {
     let choice = match &args.device {
         DeviceChoice::Name(list) => ranks::own(list, ranks)?.parse().unwrap_or_default(),
         choice => choice.clone(),
     };
     let several = ranks.local_size() > 1;
-    open_as(args, &choice, several.then(|| ranks.local_rank()), false)
+    open_as(args, &choice, several.then(|| ranks.local_rank()), profile)
 }
 
 fn open_as(

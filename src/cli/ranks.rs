@@ -15,10 +15,18 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The ranks that were started, or this process by itself.
 pub(super) fn open() -> Result<Box<dyn Ranks>> {
     let mut started = STARTED.into_iter();
-    match started.find(|name| std::env::var_os(name).is_some()) {
-        None => Ok(Box::new(One)),
-        Some(name) => started_by(name),
+    let ranks = match started.find(|name| std::env::var_os(name).is_some()) {
+        None => return Ok(Box::new(One)),
+        Some(name) => started_by(name)?,
+    };
+    // The ranks of a host share its cores: more threads than those were slower at adding gradients.
+    if std::env::var_os("RAYON_NUM_THREADS").is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = (cores / ranks.local_size()).max(1);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        let _ = pool.build_global(); // threads that are there already stay as they are
     }
+    Ok(ranks)
 }
 
 #[cfg(feature = "mpi")]

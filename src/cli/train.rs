@@ -213,7 +213,7 @@ impl Train {
             locate(&mut settings, offline)?;
         }
         let job = self.job(settings);
-        let device = device::open_for(&self.device, ranks)?;
+        let device = device::open_for(&self.device, ranks, false)?;
         let mut shown = Shown::new(&device);
         let trained = train::train_among(job, &device, ranks, &mut |event| shown.event(event));
         trained.map_err(as_options)?;

@@ -29,5 +29,5 @@ pub mod tasks;
 
 pub use difference::Difference;
 pub use divergence::Divergence;
-pub use perplexity::{Measured, Summary, perplexity};
+pub use perplexity::{Measured, Summary, perplexity, perplexity_among};
 pub use protocol::{Cutting, Protocol, Text, Words};

@@ -4,7 +4,9 @@ use super::mean::mean_and_error;
 use super::protocol::Text;
 use crate::backend::Backend;
 use crate::error::Result;
+use crate::model::session::Reference;
 use crate::model::{Model, Scored, Scorer, Segment};
+use crate::ranks::{One, Ranks, share};
 use serde::Serialize;
 
 /// What a model says of all counted tokens of a text.
@@ -90,6 +92,21 @@ pub async fn perplexity<B: Backend>(
     text: &Text,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Measured> {
+    perplexity_among(model, reference, text, &One, progress).await
+}
+
+/// [`perplexity`] by several ranks: each scores its share of the windows, and all get all scores, which are those of one rank,
+/// since windows that go through the weights together are dealt together.
+///
+/// # Errors
+/// As [`perplexity`], and those of the carrier.
+pub async fn perplexity_among<B: Backend>(
+    model: &Model<B>,
+    reference: Option<&Model<B>>,
+    text: &Text,
+    ranks: &dyn Ranks,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Measured> {
     let longest = text.windows.iter().map(|w| w.tokens.len()).max();
     let longest = longest.unwrap_or(0);
     let mut scorer = Scorer::new(model, reference, longest)?;
@@ -107,20 +124,61 @@ pub async fn perplexity<B: Backend>(
     scorer
         .prepare(&segments[..group.min(segments.len())])
         .await?;
-    let mut scores = Vec::new();
-    let (mut windows, mut seen) = (Vec::new(), 0);
-    for group in segments.chunks(group.max(1)) {
+    let groups: Vec<_> = segments.chunks(group.max(1)).collect();
+    let (mut scores, mut seen) = (Vec::new(), 0);
+    for group in &groups[share(groups.len(), ranks.size(), ranks.rank())] {
         scores.extend(scorer.score(group).await?);
-        windows.extend(group.iter().map(Segment::counted));
         seen += group.iter().map(|s| s.tokens.len()).sum::<usize>();
         progress(seen);
     }
+    let counted = |segments: &[Segment<'_>]| segments.iter().map(Segment::counted).sum();
+    let each = groups.iter().map(|group| counted(group));
+    let each: Vec<usize> = each.collect();
+    let of_rank = |rank| each[share(groups.len(), ranks.size(), rank)].iter().sum();
+    let counts: Vec<usize> = (0..ranks.size()).map(of_rank).collect();
     Ok(Measured {
-        scores,
-        windows,
+        scores: of_all(ranks, scores, &counts, reference.is_some())?,
+        windows: segments.iter().map(Segment::counted).collect(),
         count: text.count,
         tokens_per_byte: text.tokens as f64 / text.bytes.max(1) as f64,
     })
+}
+
+/// Words of one score on its way to other ranks.
+const WORDS: usize = 6;
+
+/// The scores of all ranks in their order; rank r has `counts[r]` of them.
+fn of_all(
+    ranks: &dyn Ranks,
+    mine: Vec<Scored>,
+    counts: &[usize],
+    referred: bool,
+) -> Result<Vec<Scored>> {
+    if ranks.size() == 1 {
+        return Ok(mine);
+    }
+    let apart = |s: Scored| {
+        let reference = s.reference.map_or([0; 3], |r| {
+            [r.nll.to_bits(), r.best, r.divergence.to_bits()]
+        });
+        let [nll, best, divergence] = reference;
+        [s.target, s.nll.to_bits(), s.best, nll, best, divergence]
+    };
+    let joined = |&[target, nll, best, ref_nll, ref_best, divergence]: &[u32; WORDS]| Scored {
+        target,
+        nll: f32::from_bits(nll),
+        best,
+        reference: referred.then(|| Reference {
+            nll: f32::from_bits(ref_nll),
+            best: ref_best,
+            divergence: f32::from_bits(divergence),
+        }),
+    };
+    let words: Vec<u32> = mine.into_iter().flat_map(apart).collect();
+    let counts: Vec<usize> = counts.iter().map(|n| WORDS * n).collect();
+    let mut all = vec![0; counts.iter().sum()];
+    ranks.all_gather(&words, &mut all, &counts)?;
+    Ok(all.as_chunks().0.iter().map(joined).collect())
 }
 
 #[cfg(test)]

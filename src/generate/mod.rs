@@ -14,6 +14,7 @@ mod fitting;
 mod generator;
 #[cfg(feature = "grammar")]
 mod grammar;
+mod loading;
 pub(crate) mod lookup;
 mod model;
 mod options;

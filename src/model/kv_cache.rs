@@ -6,6 +6,7 @@ use super::options::LoadOptions;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::ops::Kv;
+use std::ops::Range;
 
 /// Positions behind the end of a sequence that may have been written already: rounds of decoding that were begun ahead, and
 /// drafts that were not kept. They are more than two rounds have, or any draft.
@@ -60,27 +61,30 @@ fn positions(config: &Config, layer: usize, options: &LoadOptions) -> usize {
 }
 
 impl<B: Backend> KvCache<B> {
-    /// A cache of `slots` free slots with room for `options.context` tokens each.
+    /// A cache of `slots` free slots with room for `options.context` tokens each, of layers `own` of the model.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) where the device has no room.
     pub fn new(
         backend: &B,
-        config: &Config,
+        (config, own): (&Config, Range<usize>),
         kv: Kv,
         slots: usize,
         options: &LoadOptions,
     ) -> Result<Self> {
         let mut rings = Vec::new();
-        let mut layers = Vec::with_capacity(config.layers);
+        let mut layers = Vec::with_capacity(own.len());
         for l in 0..config.layers {
             let positions = positions(config, l, options);
             let words = layer_words(config, kv, slots, positions);
-            layers.push(Layer {
-                k: backend.alloc("K cache", words)?,
-                v: backend.alloc("V cache", words)?,
-                positions,
-            });
+            if own.contains(&l) {
+                layers.push(Layer {
+                    k: backend.alloc("K cache", words)?,
+                    v: backend.alloc("V cache", words)?,
+                    positions,
+                });
+            }
+            // What a sequence keeps is the same wherever its layers are.
             let window = config.attention(l).window;
             let ring = Ring { window, positions };
             if positions < options.context && !rings.contains(&ring) {

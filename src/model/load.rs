@@ -6,6 +6,7 @@ use super::linear::Linear;
 use super::loaded::{Block, DeviceWeights, Model};
 use super::memory::Memory;
 use super::options::LoadOptions;
+use super::pipeline::{Pipeline, layers};
 use super::rows::{Rows, Shard, float_rows, host_rows, padded_rows, upload_rows};
 use super::weights::{packed_view, required};
 use super::{Config, Form, Method, PackedView, Tensor, Weights, dequantize, finite, quantize};
@@ -14,6 +15,7 @@ use crate::error::Result;
 use crate::ops::MatrixDtype;
 use crate::ops::quantize::{ConjugateExpand, ConjugateWeight};
 use crate::ops::{Bindings, Op};
+use std::ops::Range;
 
 impl<B: Backend> Model<B> {
     /// Loads (and quantizes, if `options.recipe` asks for it) every tensor. `progress` hears the name of each
@@ -29,10 +31,28 @@ impl<B: Backend> Model<B> {
         options: LoadOptions,
         progress: &mut dyn FnMut(&str),
     ) -> Result<Self> {
+        Self::load_among(backend, config, weights, options, None, progress).await
+    }
+
+    /// [`Model::load`] of the layers of one rank; all ranks must call it, and make the same calls then.
+    ///
+    /// # Errors
+    /// As [`Model::load`].
+    pub async fn load_among(
+        backend: B,
+        config: &Config,
+        weights: &dyn Weights,
+        options: LoadOptions,
+        pipeline: Option<Pipeline>,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Self> {
         for recipe in [options.recipe, weights.recipe()] {
             recipe.check_blocks(config)?;
         }
-        Memory::of(&backend, config, Some(weights), &options, 1)?.check(&backend)?;
+        let part = pipeline.as_ref().map(|pipeline| pipeline.part(config));
+        let held = part.as_ref().unwrap_or(config);
+        Memory::of(&backend, held, Some(weights), &options, 1)?.check(&backend)?;
+        let own = layers(pipeline.as_ref(), config);
         let mut loader = Loader {
             backend: &backend,
             config,
@@ -40,8 +60,9 @@ impl<B: Backend> Model<B> {
             options,
             progress,
         };
-        let weights = loader.weights().await?;
-        Self::from_weights(backend, config, options, weights)
+        let weights = loader.weights(own).await?;
+        let model = Self::from_weights(backend, config, options, weights)?;
+        Ok(model.among(pipeline))
     }
 }
 
@@ -65,10 +86,11 @@ enum Layer<'a> {
 }
 
 impl<'a, B: Backend> Loader<'a, B> {
-    async fn weights(&mut self) -> Result<DeviceWeights<B>> {
+    /// All weights beside those of other layers.
+    async fn weights(&mut self, layers: Range<usize>) -> Result<DeviceWeights<B>> {
         let (embed, embed_dtype) = self.embedding()?;
-        let mut blocks = Vec::with_capacity(self.config.layers);
-        for l in 0..self.config.layers {
+        let mut blocks = Vec::with_capacity(layers.len());
+        for l in layers {
             blocks.push(self.block(l).await?);
         }
         Ok(DeviceWeights {

@@ -6,6 +6,7 @@ use super::budget::product;
 use super::forward::{ExpertWeights, MixtureScratch};
 use super::linear::{Linear, LinearScratch, tile_rows};
 use super::options::{LoadOptions, kv};
+use super::pipeline::Pipeline;
 use super::ropes::Ropes;
 use super::rows::Shard;
 use crate::backend::Backend;
@@ -63,6 +64,8 @@ pub struct Model<B: Backend> {
     pub(crate) scratch: Scratch<B>,
     pub(crate) kv: Kv,
     pub(crate) ropes: Ropes<B>,
+    /// The ranks that have the other layers.
+    pub(crate) pipeline: Option<Pipeline>,
 }
 
 /// Words of the buffers of [`Scratch`] beside [`LinearScratch`], in their order.
@@ -124,7 +127,13 @@ impl<B: Backend> Model<B> {
             options,
             weights,
             backend,
+            pipeline: None,
         })
+    }
+
+    /// The same where other ranks have the other layers.
+    pub(crate) fn among(self, pipeline: Option<Pipeline>) -> Self {
+        Self { pipeline, ..self }
     }
 
     /// The backend it lives on.

@@ -12,6 +12,7 @@ pub(crate) mod load;
 pub(crate) mod loaded;
 pub mod memory;
 pub(crate) mod options;
+mod pipeline;
 pub mod quantize;
 pub mod rope;
 mod ropes;
@@ -30,6 +31,7 @@ pub use kv_cache::KvCache;
 pub use loaded::Model;
 pub use memory::Memory;
 pub use options::LoadOptions;
+pub use pipeline::Pipeline;
 pub use quantize::{
     Form, Granularity, Method, Mixed, Packed, PackedView, Recipe, dequantize, quantize,
 };

@@ -7,17 +7,29 @@ use super::load::joined;
 use super::loaded::{Block, DeviceWeights, Model};
 use super::memory::Memory;
 use super::options::LoadOptions;
+use super::pipeline::{Pipeline, layers};
 use super::rows::Shard;
 use super::{Config, Method};
 use crate::backend::{Backend, upload_new};
 use crate::error::{Error, Result};
 use crate::ops::MatrixDtype;
 use crate::ops::memory::Noise;
+use std::ops::Range;
 
 impl<B: Backend> Model<B> {
     /// A model of this shape with weights made on the device from noise, for benchmarks: phase layers of
     /// `options.recipe`, one pair of scales per tensor and stage, an f16 embedding.
     pub async fn synthetic(backend: B, config: &Config, options: LoadOptions) -> Result<Self> {
+        Self::synthetic_among(backend, config, options, None).await
+    }
+
+    /// [`Model::synthetic`] of the layers of one rank, as [`Model::load_among`] loads them.
+    pub async fn synthetic_among(
+        backend: B,
+        config: &Config,
+        options: LoadOptions,
+        pipeline: Option<Pipeline>,
+    ) -> Result<Self> {
         let Method::Phase { stages } = options.recipe.method else {
             return Err(Error::usage(
                 "synthetic weights are made for phase layers only",
@@ -25,9 +37,13 @@ impl<B: Backend> Model<B> {
             ));
         };
         options.recipe.check_blocks(config)?;
-        Memory::of(&backend, config, None, &options, 1)?.check(&backend)?;
-        let weights = synthetic_weights(&backend, config, options, stages).await?;
-        Self::from_weights(backend, config, options, weights)
+        let part = pipeline.as_ref().map(|pipeline| pipeline.part(config));
+        let held = part.as_ref().unwrap_or(config);
+        Memory::of(&backend, held, None, &options, 1)?.check(&backend)?;
+        let own = layers(pipeline.as_ref(), config);
+        let weights = synthetic_weights(&backend, config, options, (stages, own)).await?;
+        let model = Self::from_weights(backend, config, options, weights)?;
+        Ok(model.among(pipeline))
     }
 }
 
@@ -35,7 +51,7 @@ async fn synthetic_weights<B: Backend>(
     backend: &B,
     config: &Config,
     options: LoadOptions,
-    stages: usize,
+    (stages, own): (usize, Range<usize>),
 ) -> Result<DeviceWeights<B>> {
     let ones = |width: usize| upload_new(backend, "norm", &vec![1f32.to_bits(); width]);
     let rotated = options.recipe.rotated;
@@ -58,8 +74,8 @@ async fn synthetic_weights<B: Backend>(
         };
         Ok::<_, Error>(linear.await?.rotated(rotated).with_bias(bias))
     };
-    let mut blocks = Vec::with_capacity(config.layers);
-    for l in 0..config.layers {
+    let mut blocks = Vec::with_capacity(own.len());
+    for l in own {
         let norms = config.blueprint().norms.iter();
         let norms = norms.map(|norm| ones((norm.width)(config)));
         let norms = norms.collect::<Result<_>>()?;

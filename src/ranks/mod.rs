@@ -7,6 +7,9 @@
 use crate::error::{Error, Result};
 use std::ops::Range;
 
+#[cfg(all(unix, feature = "mpi"))]
+mod board;
+mod exchange;
 #[cfg(feature = "mpi")]
 mod mpi;
 mod one;
@@ -15,9 +18,11 @@ mod sum;
 mod threads;
 mod together;
 
+pub use exchange::Exchange;
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
 pub use one::One;
+pub(crate) use sum::{copy, each_block};
 pub use together::{broadcast_bytes, gather_f64, sum_u64};
 
 /// A group of ranks, seen by one of them.

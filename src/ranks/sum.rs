@@ -61,14 +61,40 @@ pub(super) fn all_reduce<R: Ranks + ?Sized>(
 fn added<'a>(mut addends: impl Iterator<Item = &'a [f32]>) -> Vec<f32> {
     let mut sum = addends.next().unwrap_or_default().to_vec();
     for addend in addends {
-        add(&mut sum, addend);
+        each_block(&mut sum, |first, sum| {
+            add(sum, &addend[first..first + sum.len()]);
+        });
     }
     sum
 }
 
 /// Adds a vector to a sum.
-fn add(sum: &mut [f32], addend: &[f32]) {
+pub(super) fn add(sum: &mut [f32], addend: &[f32]) {
     for (sum, value) in sum.iter_mut().zip(addend) {
         *sum += value;
     }
+}
+
+/// Elements that a thread takes at once.
+const BLOCK: usize = 32 << 10;
+
+/// Calls `work` with blocks of a vector, and where each begins, on all threads.
+pub(crate) fn each_block<T: Send>(all: &mut [T], work: impl Fn(usize, &mut [T]) + Sync + Send) {
+    #[cfg(feature = "threads")]
+    {
+        use rayon::prelude::*;
+        let blocks = all.par_chunks_mut(BLOCK).enumerate();
+        blocks.for_each(|(i, block)| work(i * BLOCK, block));
+    }
+    #[cfg(not(feature = "threads"))]
+    for (i, block) in all.chunks_mut(BLOCK).enumerate() {
+        work(i * BLOCK, block);
+    }
+}
+
+/// Copies a vector, on all threads.
+pub(crate) fn copy<T: Copy + Send + Sync>(all: &mut [T], of: &[T]) {
+    each_block(all, |first, block| {
+        block.copy_from_slice(&of[first..first + block.len()]);
+    });
 }

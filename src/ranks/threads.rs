@@ -1,6 +1,6 @@
 //! Ranks that are threads of one process: for tests.
 
-use super::{Counts, Ranks, share};
+use super::{Counts, Exchange, Ranks, share};
 use crate::error::Result;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -149,6 +149,48 @@ fn sums_have_the_same_bits_on_any_number_of_ranks() {
                 assert_eq!(bits(&sum), bits(&want), "{size} ranks, {n} elements");
             }
         }
+    }
+}
+
+/// More vectors than are under way at once, the shortest ones with fewer elements than there are ranks.
+#[test]
+fn vectors_on_their_way_have_the_sums_of_all_reduce() {
+    const LENGTHS: [usize; 7] = [1000, 1, 7, 999, 2, 64, 1000];
+    for size in 1..=4 {
+        let held: Vec<usize> = (0..size).map(|r| share(5, size, r).len()).collect();
+        let right = on(size, |ranks| {
+            let mut exchange = Exchange::open(ranks, &held, 1000).expect("it opens");
+            let (mut sums, mut want) = (Vec::new(), Vec::new());
+            let groups = share(5, size, ranks.rank());
+            for turn in 0..3 {
+                for n in LENGTHS {
+                    let addends = groups.clone().map(|group| addend(5 * turn + group, n));
+                    let addends: Vec<_> = addends.collect();
+                    let write = |all: &mut [f32]| all.copy_from_slice(&addends.concat());
+                    let given = exchange.give(ranks, n, write, |part| sums.extend_from_slice(part));
+                    given.expect("it is given");
+                    let addends: Vec<&[f32]> = addends.iter().map(Vec::as_slice).collect();
+                    let mut sum = vec![f32::NAN; n];
+                    ranks.all_reduce(&addends, &held, &mut sum).expect("adds");
+                    want.extend(sum);
+                }
+                exchange.finish(|part| sums.extend_from_slice(part));
+                let counts: Vec<usize> = (0..size).map(|rank| 3 * rank).collect();
+                let words = vec![ranks.rank() as u32; counts[ranks.rank()]];
+                let mut told = Vec::new();
+                let gathered = exchange.gather(ranks, &counts, &words, |rank, words| {
+                    assert_eq!(words.len(), counts[rank]);
+                    told.extend_from_slice(words);
+                    Ok(())
+                });
+                gathered.expect("all tell");
+                let all: Vec<u32> = (0..size).flat_map(|r| vec![r as u32; 3 * r]).collect();
+                assert_eq!(told, all);
+            }
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            bits(&sums) == bits(&want)
+        });
+        assert!(right.into_iter().all(|right| right), "{size} ranks");
     }
 }
 

@@ -9,6 +9,7 @@ use fairy2i_gpu::ops::{Kv, Op};
 use fairy2i_gpu::train::step::{Memory as TrainMemory, TrainOptions, Trainer};
 use fairy2i_gpu::{Error, Result};
 use std::cell::Cell;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// A CPU that counts the words of the buffers that there are, and has room for so many bytes.
@@ -50,6 +51,7 @@ impl Drop for Counted {
 
 impl Backend for Counting {
     type Buffer = Counted;
+    type Asked = <Cpu as Backend>::Asked;
 
     fn facts(&self) -> &DeviceFacts {
         &self.facts
@@ -73,13 +75,20 @@ impl Backend for Counting {
         self.cpu.upload(&buffer.buffer, offset, words)
     }
 
-    fn download<'a>(
-        &'a self,
-        buffer: &Counted,
-        offset: usize,
-        len: usize,
-    ) -> impl Future<Output = Result<Vec<u32>>> + use<'a> {
-        self.cpu.download(&buffer.buffer, offset, len)
+    fn ask(&self, runs: &[(&Counted, Range<usize>)]) -> Result<<Cpu as Backend>::Asked> {
+        let runs: Vec<_> = runs
+            .iter()
+            .map(|(b, run)| (&b.buffer, run.clone()))
+            .collect();
+        self.cpu.ask(&runs)
+    }
+
+    async fn answer<T>(
+        &self,
+        asked: <Cpu as Backend>::Asked,
+        read: impl FnOnce(&[u32]) -> T,
+    ) -> Result<T> {
+        self.cpu.answer(asked, read).await
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&Counted]) -> Result<()> {

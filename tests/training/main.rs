@@ -3,6 +3,7 @@
 mod attention;
 mod block8;
 mod blocks;
+mod clusters;
 #[path = "../common/mod.rs"]
 mod common;
 mod complex;

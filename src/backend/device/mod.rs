@@ -4,11 +4,11 @@ use super::backend::{Backend, Timing};
 use super::cpu::{Cpu, CpuBuffer};
 use super::facts::DeviceFacts;
 use super::fill::Fill;
-use super::gpu::{AdapterSummary, Gpu, GpuBuffer, Options, adapters};
+use super::gpu::{AdapterSummary, Gpu, GpuAsked, GpuBuffer, Options, adapters};
 use super::lockstep::Lockstep;
 use crate::error::{Error, Result};
 use crate::ops::Op;
-use std::pin::Pin;
+use std::ops::Range;
 use std::rc::Rc;
 
 mod choice;
@@ -56,8 +56,13 @@ pub struct DeviceOptions {
     pub gpu: Options,
 }
 
-/// A download on its way, from whichever backend.
-type Words<'a> = Pin<Box<dyn Future<Output = Result<Vec<u32>>> + 'a>>;
+/// Words on their way from a [`Device`].
+pub struct DeviceAsked(Awaited);
+
+enum Awaited {
+    Cpu(Vec<u32>),
+    Gpu(GpuAsked),
+}
 
 /// Most buffers of one op; a list of that length fits on the stack.
 const MOST_BUFFERS: usize = 8;
@@ -224,6 +229,15 @@ fn each<'b, T>(
     Ok((all, buffers.len()))
 }
 
+/// What `of` finds in the buffer of every run.
+fn runs_of<'b, T>(
+    runs: &[(&'b DeviceBuffer, Range<usize>)],
+    of: impl Fn(&'b DeviceBuffer) -> Result<&'b T>,
+) -> Result<Vec<(&'b T, Range<usize>)>> {
+    let each = runs.iter().map(|(b, run)| Ok((of(b)?, run.clone())));
+    each.collect()
+}
+
 /// The same call on whichever backend it is.
 macro_rules! on {
     ($device:expr, $backend:ident => $call:expr) => {
@@ -237,6 +251,7 @@ macro_rules! on {
 
 impl Backend for Device {
     type Buffer = DeviceBuffer;
+    type Asked = DeviceAsked;
 
     fn facts(&self) -> &DeviceFacts {
         on!(self, backend => backend.facts())
@@ -274,25 +289,26 @@ impl Backend for Device {
         }
     }
 
-    /// The copy is asked for by this call, as [`Backend::download`] promises; the future only waits for it.
-    fn download<'a>(
-        &'a self,
-        buffer: &DeviceBuffer,
-        offset: usize,
-        len: usize,
-    ) -> impl Future<Output = Result<Vec<u32>>> + use<'a> {
-        let asked: Result<Words<'a>> = match &self.0 {
-            Kind::Cpu(cpu) => buffer
-                .cpu()
-                .map(|buffer| Box::pin(cpu.download(buffer, offset, len)) as Words<'a>),
-            Kind::Gpu(gpu) => buffer
-                .gpu()
-                .map(|buffer| Box::pin(gpu.download(buffer, offset, len)) as Words<'a>),
-            Kind::Checked(lockstep) => buffer.checked().map(|pair| {
-                Box::pin(lockstep.device().download(&pair.0, offset, len)) as Words<'a>
-            }),
-        };
-        async move { asked?.await }
+    fn ask(&self, runs: &[(&DeviceBuffer, Range<usize>)]) -> Result<DeviceAsked> {
+        Ok(DeviceAsked(match &self.0 {
+            Kind::Cpu(cpu) => Awaited::Cpu(cpu.ask(&runs_of(runs, DeviceBuffer::cpu)?)?),
+            Kind::Gpu(gpu) => Awaited::Gpu(gpu.ask(&runs_of(runs, DeviceBuffer::gpu)?)?),
+            Kind::Checked(lockstep) => {
+                return lockstep.ask(&runs_of(runs, DeviceBuffer::checked)?);
+            }
+        }))
+    }
+
+    async fn answer<T>(&self, asked: DeviceAsked, read: impl FnOnce(&[u32]) -> T) -> Result<T> {
+        match (&self.0, asked.0) {
+            // The device inside is of this type again, so the future must not contain its own size.
+            (Kind::Checked(lockstep), asked) => {
+                Box::pin(lockstep.answer(DeviceAsked(asked), read)).await
+            }
+            (Kind::Cpu(cpu), Awaited::Cpu(asked)) => cpu.answer(asked, read).await,
+            (Kind::Gpu(gpu), Awaited::Gpu(asked)) => gpu.answer(asked, read).await,
+            _ => Err(foreign()),
+        }
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&DeviceBuffer]) -> Result<()> {

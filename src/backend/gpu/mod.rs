@@ -23,6 +23,7 @@ mod upload;
 pub use adapter::{AdapterSummary, adapters};
 pub(super) use buffers::GpuBuffer;
 pub use options::Options;
+pub(super) use readback::GpuAsked;
 
 use super::backend::{Backend, Timing, check_lengths, kernel_for};
 use super::facts::DeviceFacts;
@@ -36,6 +37,7 @@ use context::Context;
 use pipeline::{Limits, Pipelines};
 use recording::Recorder;
 use std::cell::RefCell;
+use std::ops::Range;
 
 /// An open GPU.
 pub struct Gpu {
@@ -142,6 +144,7 @@ impl Gpu {
 
 impl Backend for Gpu {
     type Buffer = GpuBuffer;
+    type Asked = GpuAsked;
 
     fn facts(&self) -> &DeviceFacts {
         &self.facts
@@ -208,21 +211,15 @@ impl Backend for Gpu {
         self.context.faults.check("uploading")
     }
 
-    fn download<'a>(
-        &'a self,
-        buffer: &GpuBuffer,
-        offset: usize,
-        len: usize,
-    ) -> impl Future<Output = Result<Vec<u32>>> + use<'a> {
-        let nothing = len == 0 || self.pipelines.borrow().collecting();
+    fn ask(&self, runs: &[(&GpuBuffer, Range<usize>)]) -> Result<GpuAsked> {
+        let collecting = self.pipelines.borrow().collecting();
         let both = (&self.context, &self.recorder);
-        let asked = (!nothing).then(|| self.readbacks.ask_for(both, buffer, offset, len));
-        async move {
-            match asked {
-                Some(asked) => self.readbacks.read_back(both, asked?).await,
-                None => Ok(vec![0; len]),
-            }
-        }
+        self.readbacks.ask(both, runs, collecting)
+    }
+
+    async fn answer<T>(&self, asked: GpuAsked, read: impl FnOnce(&[u32]) -> T) -> Result<T> {
+        let both = (&self.context, &self.recorder);
+        self.readbacks.answer(both, asked, read).await
     }
 
     async fn run<O: Op>(&self, op: &O, buffers: &[&GpuBuffer]) -> Result<()> {

@@ -9,6 +9,7 @@ use crate::cli::device::{self, Task};
 use crate::cli::out;
 use crate::cli::timing::Samples;
 use crate::error::{Error, Result};
+use crate::ranks::One;
 use serde::Serialize;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -91,7 +92,7 @@ impl Task for Serve {
 
     fn run<B: Backend>(self, backend: &B) -> Result<()> {
         let hidden = out::progress(false, 0);
-        let model = self.subject.load(backend, &hidden)?;
+        let model = self.subject.load(backend, None, &hidden)?;
         let mut session = model.session()?;
         block_on(backend, prepare(&mut session, &self.tests))?;
         let vocab = self.subject.config.vocab;
@@ -100,7 +101,7 @@ impl Task for Serve {
         for ask in self.asks {
             let answer = match ask {
                 Ask::WarmUp(test) => {
-                    block_on(backend, warm_up(&mut session, test, vocab))?;
+                    block_on(backend, warm_up(&mut session, test, vocab, &One))?;
                     Answer::Warm
                 }
                 Ask::Run(test) => {

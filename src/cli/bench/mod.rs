@@ -2,18 +2,20 @@
 
 use super::args::{ActivationName, BatchArgs, DeviceArgs, MethodName, PathArgs, RecipeArgs};
 use super::source::{self, ModelArgs};
-use super::{device, out};
+use super::{device, out, ranks};
 use crate::error::{Error, Result};
 use crate::files::Inputs;
 use crate::model::weights::Allowing;
 use crate::model::{FirstStages, LoadOptions};
-use crate::train::step::{Masters, Moments, TrainOptions};
+use crate::ranks::Ranks;
+use crate::train::step::{Masters, Moments};
 use clap::builder::Resettable;
 use clap::{Args, FromArgMatches, ValueEnum};
 use model::{ModelBench, Subject};
 use report::Format;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use test::{Test, TestArgs};
 
 pub(super) mod ceiling;
@@ -41,6 +43,8 @@ mod train;
                                                       which of the two is faster, and by how much
   fairy2i-gpu bench --profile -p 0 -n 32              which ops a token's time goes to
   fairy2i-gpu bench ops --op phase_gemv               one kernel against the device's ceilings
+  mpirun -n 2 fairy2i-gpu bench train --shape tinyllama-1.1b --batch-tokens 32768 --shard
+                                                      steps of two ranks, and where their time goes
 
 Everything is warmed up for 350 ms with the very work to be timed; results are medians, spread is
 (largest - smallest) / median. pp64 processes a prompt of 64 tokens, tg32 generates 32 one by one, pp64+tg32 does both,
@@ -102,6 +106,15 @@ pub(super) struct Bench {
     /// Of `train`: tokens of a text
     #[arg(long, value_name = "N", default_value_t = 2048)]
     seq: usize,
+    /// Of `train`: tokens of a step, of all ranks together; without it a micro-batch for each rank
+    #[arg(long, value_name = "N")]
+    batch_tokens: Option<usize>,
+    /// Of `train`: groups of micro-batches whose gradients are added in order; without it one for each rank
+    #[arg(long, value_name = "G")]
+    groups: Option<usize>,
+    /// Of `train`: deal masters and moments to the ranks
+    #[arg(long)]
+    shard: bool,
     /// Of `train`: keep all activations instead of computing blocks again in the backward pass
     #[arg(long)]
     keep_activations: bool,
@@ -132,8 +145,14 @@ impl Bench {
     pub(super) fn run(self) -> Result<()> {
         let progress = std::io::stderr().is_terminal();
         match self.what {
-            What::Model => self.model(progress),
-            What::Train => self.train(),
+            What::Model => {
+                let ranks: Rc<dyn Ranks> = ranks::open()?.into();
+                ranks::end(&*ranks, self.model(progress, &ranks))
+            }
+            What::Train => {
+                let ranks = ranks::open()?;
+                ranks::end(&*ranks, self.train(&*ranks))
+            }
             What::Ops => {
                 let device = device::open(&self.device)?;
                 let bench = ops::OpsBench {
@@ -148,31 +167,15 @@ impl Bench {
         }
     }
 
-    fn train(self) -> Result<()> {
-        let Some(name) = self.one_shape()?.map(str::to_owned) else {
-            return Err(Error::usage("bench train needs a shape", "give --shape"));
-        };
-        let config = shapes::shape(&name)?;
-        let recipe = self.recipe.recipe(MethodName::Fairy2i, &config)?;
-        let options = TrainOptions {
-            checkpoint: !self.keep_activations,
-            exact: self.paths.exact,
-            moments: self.moments,
-            masters: self.masters,
-            ..TrainOptions::new(recipe, self.micro_batch, self.seq)
-        };
-        let bench = train::TrainBench {
-            config,
-            name,
-            options,
-            repetitions: self.repetitions as usize,
-            format: self.output,
-            profile: self.profile,
-        };
-        device::run(&device::open_with(&self.device, self.profile)?, bench)
-    }
-
-    fn model(self, progress: bool) -> Result<()> {
+    fn model(&self, progress: bool, ranks: &Rc<dyn Ranks>) -> Result<()> {
+        if ranks.size() > 1
+            && (self.save_packed.is_some() || self.profile || self.compare.is_some())
+        {
+            return Err(Error::usage(
+                "several ranks measure models and training, and nothing else",
+                "start one, or leave out --profile, --compare and --save-packed",
+            ));
+        }
         if let Some(folder) = &self.save_packed
             && let Some(shape) = self.one_shape()?
         {
@@ -186,7 +189,7 @@ impl Bench {
             return out::print(&format!("{}\n", folder.display()));
         }
         if let Some([a, b]) = self.compare.as_deref() {
-            return compare::run(&self, [a, b], self.output, progress);
+            return compare::run(self, [a, b], self.output, progress);
         }
         let tests = self.tests.tests()?;
         if self.profile {
@@ -218,8 +221,9 @@ impl Bench {
             format: self.output,
             progress,
             guard: self.guard.open()?,
+            ranks: ranks.clone(),
         };
-        device::run_on(&self.device, bench)
+        device::run(&device::open_for(&self.device, &**ranks, false)?, bench)
     }
 
     /// The only shape, where not more than one makes sense.

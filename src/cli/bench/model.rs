@@ -10,9 +10,11 @@ use crate::cli::device::Task;
 use crate::cli::out;
 use crate::cli::timing::{Samples, WARM_UP};
 use crate::error::{Error, Result};
-use crate::model::{Choice, Config, LoadOptions, Model, Session, Weights};
+use crate::model::{Choice, Config, LoadOptions, Model, Pipeline, Session, Weights};
 use crate::ops::hash32;
+use crate::ranks::{Ranks, sum_u64};
 use serde::Serialize;
+use std::rc::Rc;
 use std::time::Instant;
 
 /// A model to be timed.
@@ -43,6 +45,8 @@ pub(super) struct ModelBench {
     pub progress: bool,
     /// What they must not be slower than.
     pub guard: Option<Guard>,
+    /// Those that have a part of the layers each.
+    pub ranks: Rc<dyn Ranks>,
 }
 
 /// A result.
@@ -73,6 +77,7 @@ pub(super) struct Row {
     pub activations: &'static str,
     synthetic: bool,
     batch: usize,
+    ranks: usize,
     /// From the open device to the first token that could be computed.
     load_seconds: f64,
     samples: Vec<f64>,
@@ -110,6 +115,9 @@ impl Task for ModelBench {
                 Err(error) => return Err(error),
             }
         }
+        if self.ranks.rank() > 0 {
+            return failed.map_or(Ok(()), Err);
+        }
         report::print(&rows, self.format, &COLUMNS)?;
         match (failed, &self.guard) {
             (Some(error), _) => Err(error),
@@ -120,14 +128,16 @@ impl Task for ModelBench {
 }
 
 impl Subject {
-    /// Brings it to the device.
+    /// Brings it to the device: all of it, or the layers of one rank.
     pub(super) fn load<'b, B: Backend>(
         &self,
         backend: &'b B,
+        pipeline: Option<Pipeline>,
         bar: &indicatif::ProgressBar,
     ) -> Result<Model<&'b B>> {
+        let (config, options) = (&self.config, self.options);
         let Some(weights) = &self.weights else {
-            let made = Model::synthetic(backend, &self.config, self.options);
+            let made = Model::synthetic_among(backend, config, options, pipeline);
             return block_on(backend, made);
         };
         let weights: &dyn Weights = &**weights;
@@ -135,7 +145,8 @@ impl Subject {
             bar.set_message(name.to_owned());
             bar.inc(1);
         };
-        let loaded = Model::load(backend, &self.config, weights, self.options, &mut progress);
+        let progress = &mut progress;
+        let loaded = Model::load_among(backend, config, weights, options, pipeline, progress);
         block_on(backend, loaded)
     }
 
@@ -145,9 +156,13 @@ impl Subject {
         test: Test,
         rates: Samples,
         ceilings: Ceilings,
-        load_seconds: f64,
+        (load_seconds, ranks): (f64, usize),
     ) -> Row {
-        let (decoding, prompting) = (test.prompt == 0, test.generate == 0);
+        // What one device could do says nothing of several in turn.
+        let (decoding, prompting) = match ranks {
+            1 => (test.prompt == 0, test.generate == 0),
+            _ => (false, false),
+        };
         let bytes = decoding.then(|| bytes_per_token(model, test));
         let bandwidth = bytes.map(|b| b * rates.median);
         let flops = prompting.then(|| flops(&self.config, test) / test.prompt as f64);
@@ -174,6 +189,7 @@ impl Subject {
             activations: self.activations.word(),
             synthetic: self.weights.is_none(),
             batch: self.options.batch,
+            ranks,
             load_seconds,
             samples: rates.samples,
             version: env!("CARGO_PKG_VERSION"),
@@ -213,7 +229,8 @@ impl ModelBench {
     ) -> Result<Vec<Row>> {
         let bar = out::progress(self.progress, subject.config.linears().len());
         let begun = Instant::now();
-        let model = subject.load(backend, &bar)?;
+        let pipeline = Pipeline::new(&self.ranks, &subject.config)?;
+        let model = subject.load(backend, pipeline, &bar)?;
         let mut session = model.session()?;
         block_on(backend, prepare(&mut session, &self.tests))?;
         crate::cli::timing::sync(backend)?;
@@ -228,7 +245,8 @@ impl ModelBench {
                 let mut sessions = model.sessions(test.streams)?;
                 block_on(backend, self.measure(&mut sessions, test, vocab))?
             };
-            rows.push(subject.row(&model, test, rates, ceilings, load_seconds));
+            let with = (load_seconds, self.ranks.size());
+            rows.push(subject.row(&model, test, rates, ceilings, with));
         }
         bar.finish_and_clear();
         Ok(rows)
@@ -241,7 +259,7 @@ impl ModelBench {
         test: Test,
         vocab: usize,
     ) -> Result<Samples> {
-        warm_up(session, test, vocab).await?;
+        warm_up(session, test, vocab, &*self.ranks).await?;
         let mut rates = Vec::new();
         for _ in 0..self.repetitions {
             rates.push(test_rate(session, test, vocab).await?);
@@ -285,17 +303,19 @@ pub(super) async fn fill<B: Backend>(
     Ok(())
 }
 
-/// Repeats the test until clocks have risen.
+/// Repeats the test until clocks have risen, as long as the first rank says.
 pub(super) async fn warm_up<B: Backend>(
     session: &mut Session<'_, B>,
     test: Test,
     vocab: usize,
+    ranks: &dyn Ranks,
 ) -> Result<()> {
     let started = Instant::now();
     loop {
         fill(session, test, vocab).await?;
         once(session, test, vocab).await?;
-        if started.elapsed() >= WARM_UP {
+        let cold = ranks.rank() == 0 && started.elapsed() < WARM_UP;
+        if sum_u64(ranks, cold.into())? == 0 {
             return Ok(());
         }
     }

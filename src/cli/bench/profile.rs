@@ -11,6 +11,7 @@ use crate::cli::timing::sync;
 use crate::error::Result;
 use crate::model::Session;
 use crate::ops::Op;
+use crate::ranks::One;
 use serde::Serialize;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -80,7 +81,7 @@ impl Task for ProfileBench {
 impl ProfileBench {
     fn rows<B: Backend>(&self, backend: &B, clock: &'static str) -> Result<Vec<Row>> {
         let bar = out::progress(self.progress, self.subject.config.linears().len());
-        let model = self.subject.load(backend, &bar)?;
+        let model = self.subject.load(backend, None, &bar)?;
         let mut session = model.session()?;
         block_on(backend, prepare(&mut session, &self.tests))?;
         bar.set_message("ceilings");
@@ -107,7 +108,7 @@ impl ProfileBench {
         test: Test,
     ) -> Result<(Vec<Timing>, f64)> {
         let vocab = self.subject.config.vocab;
-        block_on(backend, warm_up(session, test, vocab))?;
+        block_on(backend, warm_up(session, test, vocab, &One))?;
         let mut seconds = 0.0;
         for _ in 0..self.repetitions {
             block_on(backend, fill(session, test, vocab))?;

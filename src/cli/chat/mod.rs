@@ -95,7 +95,7 @@ impl Chat {
         let options = self.options(recipe, files.config().context);
         let mut input = Input::open(self.history.as_deref())?;
         let device = device::open(&self.device)?;
-        let model = device::load(files, &device, options, input.is_person())?;
+        let model = device::load(files, &device, options, None, input.is_person())?;
         if let Some(origin) = origin {
             out::note(&format!("note: {origin}"));
         }

@@ -1,16 +1,18 @@
 //! `data`: text files to shards of tokens for training.
 
-use super::out;
+use super::{out, ranks};
 use crate::error::{Error, Result};
 use crate::files::corpus::manifest::{Counts, FORMAT, Manifest, Settings, SourceFile};
 use crate::files::corpus::shards::OPEN_SHARDS;
 use crate::files::corpus::{Packing, TextTokenizer, TextUnit};
 use crate::files::{self, Inputs};
+use crate::ranks::Ranks;
 use clap::ValueEnum;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+mod among;
 mod pipeline;
 mod run;
 
@@ -114,8 +116,13 @@ struct Report<'a> {
 }
 
 impl Data {
-    /// Makes the folder and prints what came of it.
+    /// Makes the folder and prints what came of it. Ranks tokenize in turn, and the first one writes.
     pub(super) fn run(self) -> Result<()> {
+        let ranks = ranks::open()?;
+        ranks::end(&*ranks, self.run_among(&*ranks))
+    }
+
+    fn run_among(&self, ranks: &dyn Ranks) -> Result<()> {
         let started = Instant::now();
         let tokenizer = if crate::builtin::is_meant(Some(&self.tokenizer)) {
             crate::builtin::source()
@@ -124,6 +131,7 @@ impl Data {
         };
         let tokenizer = TextTokenizer::open(&tokenizer)?;
         let settings = self.settings(&tokenizer)?;
+        let cores = || cores().div_ceil(ranks.local_size());
         let workers = self.workers.map_or_else(cores, usize::from);
         let limits = run::Limits {
             max_bad: self.max_bad,
@@ -131,7 +139,11 @@ impl Data {
             workers,
         };
         let inputs = Inputs::of(self.files.iter().chain([&self.tokenizer]));
-        let done = run::run(&self.out, &settings, &tokenizer, &limits, &inputs)?;
+        if ranks.rank() > 0 {
+            return run::help(&settings, &tokenizer, &limits, ranks);
+        }
+        let limits = (&limits, ranks);
+        let done = run::run(&self.out, &settings, &tokenizer, limits, &inputs)?;
         let seconds = started.elapsed().as_secs_f64();
         self.report(&done.manifest, &done, workers, seconds)
     }

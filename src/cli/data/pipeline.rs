@@ -3,12 +3,14 @@
 //! Chunks of records are taken from the workers in the order in which they were dealt, so nothing needs sorting. What
 //! is between reading and writing is bounded in bytes.
 
+use super::among;
 use crate::error::Result;
 use crate::files::corpus::TextTokenizer;
 use crate::files::corpus::encoder::{Cut, Encoder};
 use crate::files::corpus::manifest::Settings;
 use crate::files::corpus::records::{Reading, Record, Records};
 use crate::files::corpus::words::Words;
+use crate::ranks::Ranks;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -32,7 +34,7 @@ struct Chunk {
 }
 
 /// A place in the sources.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Place {
     /// Which source.
     pub source: usize,
@@ -53,7 +55,15 @@ pub(super) struct Tokenized {
     /// Where it ends in the sources; all of it is of one source.
     pub after: Place,
     /// What it counts for in the bound.
-    bytes: usize,
+    pub bytes: usize,
+}
+
+/// Who makes a chunk.
+enum Maker {
+    /// A thread of this process.
+    Worker(usize),
+    /// Another rank.
+    Rank(usize),
 }
 
 /// Bytes under way.
@@ -93,14 +103,15 @@ impl Drop for Over<'_> {
     }
 }
 
-/// Reads the sources of `settings` from `start` on and hands every chunk to `take`, in order.
+/// Reads the sources of `settings` from `start` on and hands every chunk to `take`, in order. Of several ranks, the first one
+/// takes all chunks, and every other one those that it made.
 ///
 /// # Errors
 /// The first one, in the order of the text.
 pub(super) fn tokenize(
     settings: &Settings,
     tokenizer: &TextTokenizer,
-    workers: usize,
+    (workers, ranks): (usize, &dyn Ranks),
     start: Place,
     mut take: impl FnMut(Tokenized) -> Result<()>,
 ) -> Result<()> {
@@ -123,13 +134,22 @@ pub(super) fn tokenize(
         let budget = &budget;
         let (order, dealt) = sync_channel(2 * WAITING * workers);
         let cut = &tokenizer.cut;
-        scope.spawn(move || read(settings, cut, start, &Dealer { to, order, budget }));
-        for worker in &dealt {
-            // A worker without a result has panicked, which the scope passes on.
-            let Ok(tokenized) = from[worker].recv() else {
-                break;
+        let dealer = Dealer {
+            to,
+            order,
+            budget,
+            rank: ranks.rank(),
+            ranks: ranks.size(),
+        };
+        scope.spawn(move || read(settings, cut, start, &dealer));
+        for maker in &dealt {
+            let tokenized = match maker {
+                Maker::Rank(rank) => among::receive(ranks, rank)?,
+                Maker::Worker(worker) => match from[worker].recv() {
+                    Ok(tokenized) => tokenized?,
+                    Err(_) => break, // it has panicked, which the scope passes on
+                },
             };
-            let tokenized = tokenized?;
             let bytes = tokenized.bytes;
             take(tokenized)?;
             budget.free(bytes, false);
@@ -143,14 +163,22 @@ pub(super) fn tokenize(
 /// Where chunks go.
 struct Dealer<'a> {
     to: Vec<SyncSender<Result<Chunk>>>,
-    /// Which worker has the next one.
-    order: SyncSender<usize>,
+    /// Who has the next one.
+    order: SyncSender<Maker>,
     budget: &'a Budget,
+    rank: usize,
+    ranks: usize,
 }
 
 impl Dealer<'_> {
     /// Gives a chunk to a worker; false when nobody wants it any more.
     fn deal(&self, chunk: Result<Chunk>, turn: usize) -> bool {
+        // Each rank meets an error by itself.
+        let maker = turn % self.ranks;
+        if maker != self.rank && chunk.is_ok() {
+            return self.rank > 0 || self.order.send(Maker::Rank(maker)).is_ok();
+        }
+        let turn = turn / self.ranks;
         let bytes = chunk.as_ref().map_or(0, |c| c.bytes);
         let worker = if bytes > LARGE {
             0
@@ -159,7 +187,7 @@ impl Dealer<'_> {
         };
         self.budget.take(bytes)
             && self.to[worker].send(chunk).is_ok()
-            && self.order.send(worker).is_ok()
+            && self.order.send(Maker::Worker(worker)).is_ok()
     }
 }
 

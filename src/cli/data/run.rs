@@ -1,5 +1,6 @@
 //! Packing what the workers made into shards, with notes of where to go on.
 
+use super::among;
 use super::pipeline::{Place, Tokenized, tokenize};
 use crate::cli::out;
 use crate::error::{Error, Result};
@@ -9,6 +10,7 @@ use crate::files::corpus::journal::{State, Work};
 use crate::files::corpus::manifest::{Counts, Manifest, Settings};
 use crate::files::corpus::packing::Packer;
 use crate::files::corpus::shards::Shards;
+use crate::ranks::Ranks;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::Path;
 
@@ -35,12 +37,29 @@ pub(super) struct Done {
     pub text_bytes: u64,
 }
 
+/// Tokenizes the share of a rank that does not write.
+pub(super) fn help(
+    settings: &Settings,
+    tokenizer: &TextTokenizer,
+    limits: &Limits,
+    ranks: &dyn Ranks,
+) -> Result<()> {
+    let start = among::start(ranks, Place::default())?;
+    tokenize(
+        settings,
+        tokenizer,
+        (limits.workers, ranks),
+        start,
+        |made| among::send(ranks, &made),
+    )
+}
+
 /// Makes the data folder `folder`, or goes on making it. `inputs` is what is read meanwhile.
 pub(super) fn run(
     folder: &Path,
     settings: &Settings,
     tokenizer: &TextTokenizer,
-    limits: &Limits,
+    (limits, ranks): (&Limits, &dyn Ranks),
     inputs: &Inputs,
 ) -> Result<Done> {
     let (work, state) = Work::begin(folder, settings, inputs)?;
@@ -70,7 +89,8 @@ pub(super) fn run(
         source: writing.state.source,
         taken: writing.state.taken,
     };
-    let made = tokenize(settings, tokenizer, limits.workers, start, |t| {
+    let start = among::start(ranks, start)?;
+    let made = tokenize(settings, tokenizer, (limits.workers, ranks), start, |t| {
         writing.take(t)
     });
     writing.bar.finish_and_clear();

@@ -4,11 +4,12 @@ use super::report::{self, Row};
 use super::{Candidate, Entry, EntryArgs, load, within};
 use crate::backend::{Backend, Device, block_on};
 use crate::cli::args::{ActivationName, DeviceArgs};
-use crate::cli::{device, out, source};
+use crate::cli::{device, out, ranks, source};
 use crate::error::{Error, Result};
 use crate::evaluate::{self, Cutting, Difference, Divergence, Measured, Protocol, Text, Words};
 use crate::generate::ModelFiles;
 use crate::model::Model;
+use crate::ranks::Ranks;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
                                                   comparable with llama.cpp's
   fairy2i-gpu eval ppl -m llama-folder --stages full,1,2,3 --granularity tensor,row --json text.txt
                                                   every combination, quantized while loading
+  mpirun -n 4 fairy2i-gpu eval ppl -m llama-folder text.txt     a share of the text on each of four devices
   fairy2i-gpu eval ppl -m packed-folder --reference llama-folder text.txt
                                                   also the divergence from the original's predictions
 
@@ -73,21 +75,28 @@ impl Ppl {
         named.chain(&mut self.reference).collect()
     }
 
-    /// Measures and prints.
+    /// Measures and prints. Ranks have their share of each text.
     pub(super) fn run(self) -> Result<()> {
+        let ranks = ranks::open()?;
+        ranks::end(&*ranks, self.run_among(&*ranks))
+    }
+
+    fn run_among(&self, ranks: &dyn Ranks) -> Result<()> {
         let candidates = self.entries.candidates()?;
         let mut cuts: Vec<Cut> = Vec::new();
         let which = candidates.iter().map(|c| self.cut(&c.files, &mut cuts));
         let which: Vec<usize> = which.collect::<Result<_>>()?;
-        let device = device::open(&self.device)?;
+        let device = device::open_for(&self.device, ranks, false)?;
         let longest = cuts.iter().map(|cut| cut.cutting.length).max();
-        let reference = self.reference(&device, longest.unwrap_or(0))?;
+        let show = ranks.rank() == 0 && !self.json;
+        let reference = self.reference((&device, show), longest.unwrap_or(0))?;
         let mut first: Vec<Option<Measured>> = self.files.iter().map(|_| None).collect();
         let mut rows = Vec::new();
         for (candidate, &cut) in candidates.iter().zip(&which) {
             let cut = &cuts[cut];
             for entry in &candidate.entries {
-                let scored = self.measure(candidate, entry, cut, &device, reference.as_ref())?;
+                let on = (&device, ranks, reference.as_ref());
+                let scored = self.measure(candidate, entry, cut, on)?;
                 for (scored, base) in scored.into_iter().zip(&mut first) {
                     let base_of = |base: &Measured| Difference::of(&scored.measured, base);
                     let difference = base.as_ref().and_then(base_of);
@@ -96,6 +105,9 @@ impl Ppl {
                     base.get_or_insert(scored.measured);
                 }
             }
+        }
+        if ranks.rank() > 0 {
+            return Ok(());
         }
         device::report_check(&device);
         match self.json {
@@ -153,7 +165,11 @@ impl Ppl {
     }
 
     /// The reference, as it is stored and with float activations.
-    fn reference(&self, device: &Device, length: usize) -> Result<Option<Model<Device>>> {
+    fn reference(
+        &self,
+        (device, show): (&Device, bool),
+        length: usize,
+    ) -> Result<Option<Model<Device>>> {
         let Some(path) = self.reference.as_deref() else {
             return Ok(None);
         };
@@ -164,7 +180,7 @@ impl Ppl {
             activations: ActivationName::Float,
         };
         let options = self.entries.options(&entry, length);
-        load(&files, device, options, !self.json).map(Some)
+        load(&files, device, options, show).map(Some)
     }
 
     /// Every text under one entry.
@@ -173,30 +189,34 @@ impl Ppl {
         candidate: &Candidate,
         entry: &Entry,
         cut: &'a Cut,
-        device: &Device,
-        reference: Option<&Model<Device>>,
+        (device, ranks, reference): (&Device, &dyn Ranks, Option<&Model<Device>>),
     ) -> Result<Vec<Scored<'a>>> {
         let options = self.entries.options(entry, cut.cutting.length);
-        let model = load(&candidate.files, device, options, !self.json)?;
+        let leads = ranks.rank() == 0;
+        let model = load(&candidate.files, device, options, leads && !self.json)?;
         let mut all = Vec::new();
         for text in &cut.texts {
             let tokens: usize = text.windows.iter().map(|w| w.tokens.len()).sum();
-            let bar = out::progress(true, tokens);
+            let own = tokens.div_ceil(ranks.size());
+            let bar = out::progress(leads, own);
             bar.set_message(text.name.clone());
             let begun = Instant::now();
             let mut progress = |done: usize| bar.set_position(done as u64);
-            let measured = evaluate::perplexity(&model, reference, text, &mut progress);
+            let progress = &mut progress;
+            let measured = evaluate::perplexity_among(&model, reference, text, ranks, progress);
             let measured = block_on(device, measured);
             bar.finish_and_clear();
             let (measured, took) = (measured?, begun.elapsed());
             let speed = tokens as f64 / took.as_secs_f64();
-            out::note(&format!(
-                "{}, {}: {}, perplexity {:.4}, {tokens} tokens at {speed:.0} tokens/s",
-                candidate.name,
-                entry.recipe,
-                text.name,
-                measured.summary().ppl,
-            ));
+            if leads {
+                out::note(&format!(
+                    "{}, {}: {}, perplexity {:.4}, {tokens} tokens at {speed:.0} tokens/s",
+                    candidate.name,
+                    entry.recipe,
+                    text.name,
+                    measured.summary().ppl,
+                ));
+            }
             all.push(Scored {
                 text,
                 measured,

@@ -2,10 +2,12 @@
 
 use super::args::{ActivationName, BatchArgs, DeviceArgs, PathArgs, RecipeArgs};
 use super::source::{self, ModelArgs};
-use super::{device, out};
+use super::{device, out, ranks};
 use crate::error::{Error, Result};
 use crate::generate::{ModelFiles, Options, new_tokens};
 use crate::model::{MAX_DRAFTED, Sampler};
+use crate::ranks::{Ranks, broadcast_bytes};
+use std::rc::Rc;
 use std::time::Instant;
 
 mod form;
@@ -26,6 +28,7 @@ pub(super) use self::sampling::{SamplingArgs, random_seed};
   fairy2i-gpu generate -m packed-folder --speculate 3 \"Hello\"   its first stage drafts, all stages check
   fairy2i-gpu generate --json-schema person.json \"Alice is 30:\"  an answer that is JSON of a schema
   fairy2i-gpu generate --check --device gpu -n 8 \"Hello\"        compare every operation with the CPU
+  mpirun -n 2 fairy2i-gpu generate -m packed-70b \"Hello\"        half of the layers on each of two devices
 
 Tokens are chosen in this order: logit bias, repetition penalty, penalties of presence and frequency, temperature, top-k,
 top-p, min-p. So filters see tempered probabilities, as in transformers and vLLM; llama.cpp's default tempers last.
@@ -74,9 +77,26 @@ pub(super) struct Generate {
 }
 
 impl Generate {
-    /// Generates and prints; `started` is when the program did.
+    /// Generates and prints; `started` is when the program did. Ranks have a part of the layers each, and choose alike.
     pub(super) fn run(self, started: Instant) -> Result<()> {
-        let sampling = self.sampling.sampling();
+        let ranks: Rc<dyn Ranks> = ranks::open()?.into();
+        ranks::end(&*ranks, self.run_among(started, ranks.clone()))
+    }
+
+    /// The prompt, and what random numbers follow from: of the first rank, which has the standard input.
+    fn prompt_and_seed(&self, ranks: &dyn Ranks, seed: u64) -> Result<(String, u64)> {
+        let bytes = match ranks.rank() {
+            0 => [&seed.to_le_bytes(), self.prompt.read()?.as_bytes()].concat(),
+            _ => Vec::new(),
+        };
+        let bytes = broadcast_bytes(ranks, bytes)?;
+        let (seed, prompt) = bytes.split_at(size_of::<u64>());
+        let seed = seed.try_into().map_or(0, u64::from_le_bytes);
+        Ok((String::from_utf8_lossy(prompt).into_owned(), seed))
+    }
+
+    fn run_among(self, started: Instant, ranks: Rc<dyn Ranks>) -> Result<()> {
+        let mut sampling = self.sampling.sampling();
         let logit_bias = self.sampling.logit_bias()?;
         // What makes no sense is said before anything is loaded.
         Sampler::new(sampling)?.with_bias(&logit_bias)?;
@@ -87,7 +107,8 @@ impl Generate {
             ));
         }
         let schema = self.form.read()?;
-        let prompt = self.prompt.read()?;
+        let (prompt, seed) = self.prompt_and_seed(&*ranks, sampling.seed)?;
+        sampling.seed = seed;
         let opened = source::open(self.model.model.as_deref())?;
         let recipe = source::recipe(&opened, &self.recipe)?;
         let files = ModelFiles::from(opened);
@@ -125,10 +146,13 @@ impl Generate {
             json: self.json,
             activations: self.activations,
             model: source::name(self.model.model.as_deref()),
+            ranks: ranks.clone(),
         };
-        let device = device::open(&self.device)?;
+        let device = device::open_for(&self.device, &*ranks, false)?;
         run.run(&device)?;
-        device::report_check(&device);
+        if ranks.rank() == 0 {
+            device::report_check(&device);
+        }
         Ok(())
     }
 

@@ -5,7 +5,10 @@ use crate::cli::args::ActivationName;
 use crate::cli::{device, out};
 use crate::error::Result;
 use crate::generate::{Finish, Generator, Model, ModelFiles, Options};
+use crate::model::Pipeline;
+use crate::ranks::Ranks;
 use serde::Serialize;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// Everything that is known before the device is open.
@@ -20,6 +23,8 @@ pub(super) struct Run {
     pub json: bool,
     pub activations: ActivationName,
     pub model: String,
+    /// Those that have a part of the layers each.
+    pub ranks: Rc<dyn Ranks>,
 }
 
 #[derive(Serialize)]
@@ -56,9 +61,10 @@ struct Stats {
 }
 
 impl Run {
-    /// Loads, generates, and prints.
+    /// Loads, generates, and prints, on the rank that leads.
     pub(super) fn run(self, device: &Device) -> Result<()> {
         let (json, generate, started) = (self.json, self.generate.clone(), self.started);
+        let leads = self.ranks.rank() == 0;
         let facts = Facts {
             model: self.model.clone(),
             device: device.name(),
@@ -70,10 +76,13 @@ impl Run {
         let model = self.load(device)?;
         let loaded = loading.elapsed();
         let mut text = model.generate(prompt, generate)?;
-        if let Some(prompt) = &echo {
+        if let Some(prompt) = echo.as_ref().filter(|_| leads) {
             out::print(prompt)?;
         }
-        let (shown, first) = show(&mut text, !json)?;
+        let (shown, first) = show(&mut text, leads && !json)?;
+        if !leads {
+            return Ok(());
+        }
         let stats = facts.stats(
             &model,
             &text,
@@ -92,7 +101,9 @@ impl Run {
     }
 
     fn load(self, device: &Device) -> Result<Model> {
-        device::load(self.files, device, self.options, !self.json)
+        let pipeline = Pipeline::new(&self.ranks, self.files.config())?;
+        let show = self.ranks.rank() == 0 && !self.json;
+        device::load(self.files, device, self.options, pipeline, show)
     }
 }
 

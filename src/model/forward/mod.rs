@@ -84,7 +84,8 @@ impl<B: Backend> Model<B> {
         tokens: Tokens<'_>,
         tap: &mut impl Tap<B>,
     ) -> Result<()> {
-        let (s, block) = (&self.scratch, &self.weights.blocks[index]);
+        let (s, own) = (&self.scratch, index - self.layers().start);
+        let block = &self.weights.blocks[own];
         let mut n_absmax_partials = 0;
         for (i, stack) in self.config.blueprint().stacks.iter().enumerate() {
             if stack.output == Output::Gated

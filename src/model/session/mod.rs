@@ -3,7 +3,7 @@
 use super::Config;
 use super::budget::{self, product, sum};
 use super::choice::MAX_TOP_K;
-use super::forward::{Cache, Tokens};
+use super::forward::Tokens;
 use super::kv_cache::KvCache;
 use super::linear::tile_rows;
 use super::loaded::Model;
@@ -17,6 +17,7 @@ use std::cell::RefCell;
 
 mod adjust;
 mod ahead;
+mod blocks;
 mod decode;
 pub use decode::Choice;
 pub(crate) use decode::numbers;
@@ -97,11 +98,14 @@ impl<B: Backend> Model<B> {
             ));
         }
         let (backend, c) = (&self.backend, &self.config);
-        let [cache, rest] = words(backend, c, options, n_seqs);
+        let part = self.pipeline.as_ref().map(|pipeline| pipeline.part(c));
+        let held = part.as_ref().unwrap_or(c);
+        let [cache, rest] = words(backend, held, options, n_seqs);
         let parts = [("KV cache", cache), ("the rest", rest)];
         let parts = parts.map(|(name, words)| (name, product(&[4, words])));
         budget::check(backend, "a session", &parts, budget::HINT)?;
-        let mut cache = KvCache::new(backend, c, self.kv, n_seqs, options)?;
+        let own = (c, self.layers());
+        let mut cache = KvCache::new(backend, own, self.kv, n_seqs, options)?;
         while cache.allocate().is_some() {}
         let ranges = backend.facts().tuning.ranges;
         let partials = AttentionSplit::most_words(n_seqs, c.head_dim, ranges);
@@ -266,62 +270,11 @@ impl<'m, B: Backend> Session<'m, B> {
         ))
     }
 
-    /// Runs one batch of tokens of a sequence through all blocks; its length stays.
-    async fn advance(
-        &mut self,
-        tokens: &[u32],
-        sequence: usize,
-        tap: &mut impl Tap<B>,
-    ) -> Result<()> {
-        let m = self.model;
-        m.backend.upload(&m.scratch.ids, 0, tokens)?;
-        m.embed(&m.scratch.ids, 0, tokens.len()).await?;
-        let run = Tokens::Run {
-            slot: sequence,
-            position: self.length(sequence).unwrap_or(0),
-        };
-        self.blocks(tokens.len(), run, tap).await
-    }
-
     /// Says that a sequence has `tokens` more.
     fn grow(&mut self, sequence: usize, tokens: usize) {
         self.changes += 1;
         let length = self.length(sequence).unwrap_or(0);
         self.cache.set_length(sequence, length + tokens);
-    }
-
-    /// Appends `tokens` to a sequence in batches; returns how many tokens the last one had.
-    async fn extend(&mut self, tokens: &[u32], sequence: usize) -> Result<usize> {
-        let mut rows = 0;
-        self.reads(sequence, tokens.len());
-        for batch in tokens.chunks(self.model.options.batch) {
-            self.advance(batch, sequence, &mut NoTap).await?;
-            self.grow(sequence, batch.len());
-            rows = batch.len();
-        }
-        self.prompt_end = 0;
-        Ok(rows)
-    }
-
-    async fn blocks(&self, rows: usize, tokens: Tokens<'_>, tap: &mut impl Tap<B>) -> Result<()> {
-        let m = self.model;
-        let length = self.rope_length(rows, tokens);
-        m.ropes.fit(&m.backend, &m.config, length)?;
-        for (l, layer) in self.cache.layers().iter().enumerate() {
-            m.backend.scope(&|| format!("layer {l}"));
-            let cache = Cache {
-                layer: l,
-                norms: None, // the block knows them
-                k: &layer.k,
-                v: &layer.v,
-                partials: &self.partials,
-                rows: &self.rows,
-                slots: self.cache.slots(),
-                capacity: layer.positions,
-            };
-            m.block(l, cache, rows, tokens, tap).await?;
-        }
-        Ok(())
     }
 
     /// Appends `tokens` (at least one); the logits of the last one stay on the device.
@@ -362,7 +315,7 @@ impl<'m, B: Backend> Session<'m, B> {
         let logits = m.backend.alloc("all logits", padded * m.config.vocab)?;
         self.reads(0, tokens.len());
         for batch in tokens.chunks(rows) {
-            self.advance(batch, 0, &mut NoTap).await?;
+            self.advance(batch, 0, true, &mut NoTap).await?;
             self.grow(0, batch.len());
             m.head(&m.scratch.x, batch.len(), &logits).await?;
             let len = batch.len() * m.config.vocab;
@@ -384,7 +337,7 @@ impl<'m, B: Backend> Session<'m, B> {
         let m = self.model;
         self.reads(0, tokens.len());
         for batch in tokens.chunks(m.options.batch) {
-            self.advance(batch, 0, tap).await?;
+            self.advance(batch, 0, true, tap).await?;
             self.grow(0, batch.len());
             m.tap_head(&m.scratch.x, batch.len(), tap).await?;
         }

@@ -2,15 +2,18 @@
 //! sum of all groups, added in the order of the groups.
 
 use super::Trainer;
+use super::departure::{Departure, Goal, Times};
 use super::given::Given;
 use super::options::Batch;
+use super::parameters::Parameter;
+use super::scope::Scope;
+use super::tensors::Tensors;
 use super::trainer::{StepReport, some_count};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::ranks::{Dealt, Ranks, gather_f64, sum_u64};
-
-/// Most words of gradients that are exchanged at once: 16 MiB.
-const BUCKET: usize = 1 << 22;
+use std::ops::Range;
+use web_time::Instant;
 
 /// Those who make a step together, and what each of them does of it.
 #[derive(Clone, Copy)]
@@ -30,38 +33,6 @@ impl Among<'_> {
         };
         (0..self.ranks.size()).map(of).collect()
     }
-}
-
-/// A run of values of one parameter's gradient.
-struct Piece {
-    parameter: usize,
-    first: usize,
-    n: usize,
-}
-
-/// The gradients in buckets of at most [`BUCKET`] words, in the order of the parameters, whose lengths these are.
-fn buckets(lengths: impl Iterator<Item = (usize, usize)>) -> Vec<Vec<Piece>> {
-    let (mut all, mut bucket, mut room) = (Vec::new(), Vec::new(), BUCKET);
-    for (parameter, length) in lengths {
-        let mut first = 0;
-        while first < length {
-            let n = room.min(length - first);
-            bucket.push(Piece {
-                parameter,
-                first,
-                n,
-            });
-            (first, room) = (first + n, room - n);
-            if room == 0 {
-                all.push(std::mem::take(&mut bucket));
-                room = BUCKET;
-            }
-        }
-    }
-    if !bucket.is_empty() {
-        all.push(bucket);
-    }
-    all
 }
 
 impl<B: Backend> Trainer<B> {
@@ -99,19 +70,30 @@ impl<B: Backend> Trainer<B> {
         Given::<B>::NOTHING.check(self.options.scope, 0, false)?;
         let counted: usize = batches.iter().map(Batch::counted).sum();
         let tokens = some_count(sum_u64(ranks, counted as u64)? as usize)?;
-        let (mut losses, mut sums) = (Vec::new(), Vec::new());
+        self.meet(ranks, Some(&among.held()))?;
+        let mut losses = Vec::new();
         let groups = dealt.groups_of(ranks.rank());
         for group in groups.clone() {
             let of = dealt.micro_batches_of(group);
             let batches = &batches[of.start - mine.start..of.end - mine.start];
             let factor = self.progress.scale() / tokens as f64;
-            losses.push(self.pass_of_group(batches, factor).await?);
-            // The last group's gradients leave the device a bucket at a time.
-            if group + 1 < groups.end {
-                self.keep(ranks.rank() == 0, &mut sums).await?;
-            }
+            // The last group's gradients go to all ranks, those of others wait for it on the host.
+            let goal = match group + 1 == groups.end {
+                true => Goal::Ranks(ranks),
+                false => Goal::Host,
+            };
+            losses.push(self.pass_of_group(batches, factor, goal).await?);
         }
-        self.exchange(among, &sums).await?;
+        let Self {
+            backend,
+            tensors,
+            departure: Some(departure),
+            ..
+        } = self
+        else {
+            return Err(unmet());
+        };
+        departure.upload(backend, tensors)?;
         let counts: Vec<usize> = (0..ranks.size())
             .map(|rank| dealt.groups_of(rank).len())
             .collect();
@@ -119,82 +101,99 @@ impl<B: Backend> Trainer<B> {
         let mut loss = losses.first().copied().unwrap_or(0.0);
         losses.iter().skip(1).for_each(|of_group| loss += of_group);
         let mean = loss / tokens as f64;
+        let begun = Instant::now();
         let report = self.finish(ranks, mean, tokens, (lr, weight_decay)).await?;
+        let update = begun.elapsed();
         if !report.skipped {
             self.share(ranks).await?;
+        }
+        if let Some(departure) = &mut self.departure {
+            departure.times.update += update;
         }
         Ok(report)
     }
 
-    /// Makes the gradients those of a group, and returns the sum of its losses.
-    async fn pass_of_group(&mut self, batches: &[Batch<'_>], factor: f64) -> Result<f64> {
+    /// Makes the gradients those of a group, which leave for their goal, and returns the sum of its losses.
+    async fn pass_of_group(
+        &mut self,
+        batches: &[Batch<'_>],
+        factor: f64,
+        goal: Goal<'_>,
+    ) -> Result<f64> {
+        if let (Goal::Host, Some(departure)) = (goal, &mut self.departure) {
+            departure.keep();
+        }
         self.prepare(batches).await?;
         self.clear().await?;
-        self.passes(batches, &Given::NOTHING, factor).await
+        // Where something is made of all gradients of a weight, they leave behind that.
+        let early = !self.options.learned_scales && self.options.scope == Scope::Whole;
+        let leaving = Some(goal).filter(|_| early);
+        let loss = self
+            .passes(batches, &Given::NOTHING, factor, leaving)
+            .await?;
+        if !early {
+            self.leave(Some(goal), 0..self.list.len()).await?;
+            self.arrive(goal).await?;
+        }
+        Ok(loss)
     }
 
-    /// All buckets of the gradients.
-    fn buckets(&self) -> Vec<Vec<Piece>> {
-        let trained = self.list.iter().zip(&self.tensors).enumerate();
-        let trained = trained.filter(|(_, (_, tensors))| tensors.formats.moments.is_some());
-        buckets(trained.map(|(i, (parameter, _))| (i, parameter.len())))
+    /// Opens what the ranks exchange gradients through, unless it is open: for ranks with so many sums of groups, or any.
+    pub(super) fn meet(&mut self, ranks: &dyn Ranks, held: Option<&[usize]>) -> Result<()> {
+        let one = vec![1; ranks.size()];
+        let open = self.departure.as_ref();
+        if !open.is_some_and(|open| held.is_none_or(|held| open.suits(held))) {
+            let all = self.list.iter().zip(&self.tensors);
+            let length = |(parameter, tensors): (&Parameter, &Tensors<B>)| {
+                let trained = tensors.formats.moments.is_some();
+                if trained { parameter.len() } else { 0 }
+            };
+            let wanted = |i: usize| self.tensors[i].formats.owned;
+            let lengths = all.map(length).collect();
+            let held = held.unwrap_or(&one);
+            self.departure = Some(Departure::new(ranks, held, lengths, wanted)?);
+        }
+        self.departure.as_mut().map_or(Ok(()), |open| {
+            open.begin();
+            Ok(())
+        })
     }
 
-    /// Keeps the gradients on the host, behind those in `sums`, or added to them where that is allowed (`add`).
-    async fn keep(&self, add: bool, sums: &mut Vec<Vec<f32>>) -> Result<()> {
-        let mut all = Vec::new();
-        for bucket in self.buckets() {
-            all.extend(self.download_bucket(&bucket).await?);
-        }
-        match sums.last_mut().filter(|_| add) {
-            Some(sum) => sum.iter_mut().zip(all).for_each(|(sum, v)| *sum += v),
-            None => sums.push(all),
-        }
-        Ok(())
+    /// The gradients of these parameters are complete, and leave if there is a goal.
+    pub(super) async fn leave(
+        &mut self,
+        goal: Option<Goal<'_>>,
+        parameters: Range<usize>,
+    ) -> Result<()> {
+        let (Some(goal), Some(departure)) = (goal, &mut self.departure) else {
+            return Ok(());
+        };
+        let of = (&self.backend, &self.tensors[..]);
+        departure.leave(of, goal, parameters).await
     }
 
-    async fn download_bucket(&self, bucket: &[Piece]) -> Result<Vec<f32>> {
-        let mut all = Vec::with_capacity(bucket.iter().map(|piece| piece.n).sum());
-        for piece in bucket {
-            let gradient = &self.tensors[piece.parameter].gradient;
-            all.extend(
-                self.backend
-                    .download(gradient, piece.first, piece.n)
-                    .await?,
-            );
-        }
-        Ok(bytemuck::cast_vec(all))
+    /// Waits until all gradients that left are there.
+    pub(super) async fn arrive(&mut self, goal: Goal<'_>) -> Result<()> {
+        let Some(departure) = &mut self.departure else {
+            return Err(unmet());
+        };
+        let of = (&self.backend, &self.tensors[..]);
+        departure.arrive(of, goal).await
     }
 
-    /// Makes the gradients the sum of those of all groups: the groups before the last of this rank are in `before`, as
-    /// [`Trainer::keep`] left them, and the last one's are on the device.
-    async fn exchange(&self, among: Among<'_>, before: &[Vec<f32>]) -> Result<()> {
-        let held = among.held();
-        let leads = among.ranks.rank() == 0;
-        let mut place = 0;
-        for bucket in self.buckets() {
-            let mut last = self.download_bucket(&bucket).await?;
-            let of = place..place + last.len();
-            place = of.end;
-            let mut addends: Vec<&[f32]> = before.iter().map(|sum| &sum[of.clone()]).collect();
-            if leads && let Some(sum) = addends.pop() {
-                // Which of two numbers is added to the other changes no bit.
-                last.iter_mut().zip(sum).for_each(|(v, sum)| *v += sum);
-            }
-            addends.push(&last);
-            let mut sum = vec![0.0; last.len()];
-            among.ranks.all_reduce(&addends, &held, &mut sum)?;
-            let mut rest = sum.as_slice();
-            for piece in &bucket {
-                let (values, behind) = rest.split_at(piece.n);
-                let gradient = &self.tensors[piece.parameter].gradient;
-                self.backend
-                    .upload(gradient, piece.first, bytemuck::cast_slice(values))?;
-                rest = behind;
-            }
-        }
-        Ok(())
+    /// Where the time went since the first step among ranks, on this one.
+    pub fn times(&self) -> Times {
+        let departure = self.departure.as_ref();
+        departure.map_or_else(Times::default, |departure| departure.times)
     }
+}
+
+/// The error of gradients that leave where no ranks have met.
+fn unmet() -> Error {
+    Error::usage(
+        "gradients that leave before ranks have met",
+        "please report this as a bug",
+    )
 }
 
 /// Refuses a norm that is not the same on all ranks: their devices compute other bits, and their parameters would drift
@@ -212,27 +211,4 @@ pub(super) fn same_norm(ranks: &dyn Ranks, norm: f64) -> Result<()> {
             "give all ranks devices of the same kind and the same drivers",
         ))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buckets_have_every_value_once_and_in_order() {
-        let lengths = [3, 0, BUCKET - 4, 2 * BUCKET, 5];
-        let all = buckets(lengths.into_iter().enumerate());
-        let mut seen = lengths.map(|_| 0);
-        for bucket in &all {
-            let words: usize = bucket.iter().map(|piece| piece.n).sum();
-            assert!((1..=BUCKET).contains(&words));
-            for piece in bucket {
-                assert_eq!(piece.first, seen[piece.parameter]);
-                seen[piece.parameter] += piece.n;
-            }
-        }
-        assert_eq!(seen, lengths);
-        assert_eq!(all.len(), 4);
-        assert!(buckets(std::iter::empty()).is_empty());
-    }
 }

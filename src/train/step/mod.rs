@@ -10,6 +10,7 @@ mod among;
 mod attention;
 mod block;
 mod branch;
+mod departure;
 mod distill;
 mod extra;
 mod formats;
@@ -35,6 +36,7 @@ mod update;
 
 pub use crate::files::run::Part;
 pub use among::Among;
+pub use departure::Times;
 pub use given::Given;
 pub use memory::Memory;
 pub use options::{Batch, Betas, TrainOptions};

@@ -3,13 +3,20 @@
 //! else needs its master, and with two stages two bits a weight travel instead of 32.
 
 use super::Trainer;
+use super::departure::BUCKET;
 use super::formats::Formats;
 use super::parameters::Parameter;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::files::run::Part;
-use crate::ranks::Ranks;
+use crate::ranks::{Exchange, Ranks};
 use std::cmp::Reverse;
+use std::collections::VecDeque;
+use std::ops::Range;
+use web_time::Instant;
+
+/// Buckets of words that come from the device before the ranks are told.
+const AHEAD: usize = 8;
 
 /// Which of the ranks that share masters and moments a trainer is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,24 +40,82 @@ pub(super) fn owners(list: &[Parameter], ranks: usize) -> Vec<usize> {
     owners
 }
 
-/// Overwrites the first `n` words of a buffer by those of the rank that owns them.
-pub(super) async fn of_owner<B: Backend>(
+/// The first words of a buffer, which one rank has and all need.
+pub(super) struct Owned<'a, B: Backend> {
+    pub owner: usize,
+    pub buffer: &'a B::Buffer,
+    pub words: usize,
+}
+
+/// A run of words of one of several [`Owned`].
+struct Run {
+    of: usize,
+    words: Range<usize>,
+}
+
+/// All words in buckets of at most [`BUCKET`].
+fn buckets<B: Backend>(all: &[Owned<'_, B>]) -> Vec<Vec<Run>> {
+    let (mut buckets, mut room) = (vec![Vec::new()], BUCKET);
+    for (of, owned) in all.iter().enumerate() {
+        let mut first = 0;
+        while first < owned.words {
+            if room == 0 {
+                buckets.push(Vec::new());
+                room = BUCKET;
+            }
+            let n = room.min(owned.words - first);
+            let bucket = buckets.len() - 1;
+            buckets[bucket].push(Run {
+                of,
+                words: first..first + n,
+            });
+            (first, room) = (first + n, room - n);
+        }
+    }
+    buckets
+}
+
+/// Overwrites words by those of the ranks that own them. The next buckets come from the device while one is told to others.
+pub(super) async fn of_owners<B: Backend>(
     backend: &B,
     ranks: &dyn Ranks,
-    owner: usize,
-    buffer: &B::Buffer,
-    n: usize,
+    exchange: &mut Exchange,
+    all: &[Owned<'_, B>],
 ) -> Result<()> {
-    let owned = ranks.rank() == owner;
-    let mut words = match owned {
-        true => backend.download(buffer, 0, n).await?,
-        false => vec![0; n],
+    let (rank, size) = (ranks.rank(), ranks.size());
+    let (buckets, mut asked) = (buckets(all), VecDeque::new());
+    let of = |bucket: &[Run], rank: usize| {
+        let of_rank = bucket.iter().filter(|run| all[run.of].owner == rank);
+        let runs = of_rank.map(|run| (all[run.of].buffer, run.words.clone()));
+        runs.collect::<Vec<_>>()
     };
-    ranks.broadcast(owner, &mut words)?;
-    match owned {
-        true => Ok(()),
-        false => backend.upload(buffer, 0, &words),
+    let mut next = buckets.iter();
+    for bucket in &buckets {
+        while asked.len() < AHEAD
+            && let Some(bucket) = next.next()
+        {
+            asked.push_back(backend.ask(&of(bucket, rank))?);
+        }
+        let Some(mine) = asked.pop_front() else {
+            return Ok(()); // as many were asked for as there are
+        };
+        let words = |r: usize| of(bucket, r).iter().map(|(_, run)| run.len()).sum();
+        let counts: Vec<usize> = (0..size).map(words).collect();
+        let told = backend.answer(mine, |words| {
+            exchange.gather(ranks, &counts, words, |owner, mut words| {
+                for (buffer, run) in of(bucket, owner) {
+                    let (own, behind) = words.split_at(run.len());
+                    if owner != rank {
+                        backend.upload(buffer, run.start, own)?;
+                    }
+                    words = behind;
+                }
+                Ok(())
+            })
+        });
+        told.await??;
     }
+    Ok(())
 }
 
 impl<B: Backend> Trainer<B> {
@@ -77,16 +142,23 @@ impl<B: Backend> Trainer<B> {
         if !self.is_sharded() {
             return Ok(());
         }
+        let begun = Instant::now();
+        self.meet(ranks, None)?;
         let (backend, list, tensors) = (&self.backend, &self.list, &self.tensors);
-        for (i, (parameter, tensors)) in list.iter().zip(tensors).enumerate() {
-            if !self.quantizer.quantizes(i) {
-                let (owner, value) = (tensors.formats.owner, &tensors.value);
-                of_owner(backend, ranks, owner, value, parameter.len()).await?;
-            }
-        }
         self.quantizer.refresh(backend, list, tensors).await?;
-        let quantizer = &self.quantizer;
-        quantizer.exchange(backend, list, tensors, ranks).await
+        let all = list.iter().zip(tensors).enumerate();
+        let dense = all.filter(|(i, _)| !self.quantizer.quantizes(*i));
+        let dense = dense.map(|(_, (parameter, tensors))| Owned {
+            owner: tensors.formats.owner,
+            buffer: &tensors.value,
+            words: parameter.len(),
+        });
+        let all: Vec<_> = dense.chain(self.quantizer.coded(list, tensors)).collect();
+        if let Some(departure) = &mut self.departure {
+            of_owners(backend, ranks, departure.exchange(), &all).await?;
+            departure.times.share += begun.elapsed();
+        }
+        Ok(())
     }
 
     /// Refuses to quantize masters that are elsewhere.

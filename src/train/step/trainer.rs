@@ -1,10 +1,11 @@
 //! The trainer and its step.
 
+use super::departure::{Departure, Goal};
 use super::formats::{Formats, Portions};
 use super::given::Given;
 use super::memory::Memory;
 use super::options::{Batch, TrainOptions};
-use super::parameters::Parameter;
+use super::parameters::{EMBED, Parameter, final_norm, of_block};
 use super::progress::Progress;
 use super::quantizer::{self, Quantizer};
 use super::scope::Scope;
@@ -33,6 +34,8 @@ pub struct Trainer<B: Backend> {
     pub(super) teacher: Option<Teacher<B>>,
     /// Buffers in which tensors of fewer bits are updated.
     pub(super) portions: Option<Portions<B>>,
+    /// Gradients on their way to other ranks, once there was a step among some.
+    pub(super) departure: Option<Departure<B>>,
 }
 
 /// What a step did.
@@ -130,6 +133,7 @@ impl<B: Backend> Trainer<B> {
             most_norm: f64::INFINITY,
             teacher: None,
             portions: Portions::new(&backend, &formats, &list)?,
+            departure: None,
             config,
             options,
             list,
@@ -192,39 +196,47 @@ impl<B: Backend> Trainer<B> {
         given.check(self.options.scope, n_seqs, taught)?;
         self.clear().await?;
         let scale = self.progress.scale();
-        let loss = self.passes(batches, &given, scale / tokens as f64).await?;
+        let factor = scale / tokens as f64;
+        let loss = self.passes(batches, &given, factor, None).await?;
         self.finish(&One, loss / tokens as f64, tokens, (lr, weight_decay))
             .await
     }
 
-    /// Adds the gradients of all batches, of all readings of the weights; returns the sum of the losses.
+    /// Adds the gradients of all batches, of all readings of the weights, which leave for their goal if there is one, as soon
+    /// as they are complete; returns the sum of the losses.
     pub(super) async fn passes(
         &mut self,
         batches: &[Batch<'_>],
         given: &Given<'_, B>,
         factor: f64,
+        goal: Option<Goal<'_>>,
     ) -> Result<f64> {
         match self.options.nested {
-            0.0 => self.pass(batches, given, factor).await,
+            0.0 => self.pass(batches, given, factor, goal).await,
             share => self.both(batches, given, share, factor).await,
         }
     }
 
-    /// Adds the gradients of all batches; returns the sum of the losses.
+    /// [`Trainer::passes`] of one reading.
     async fn pass(
         &mut self,
         batches: &[Batch<'_>],
         given: &Given<'_, B>,
         factor: f64,
+        goal: Option<Goal<'_>>,
     ) -> Result<f64> {
         let (mut row, mut seq) = (0, 0);
-        for batch in batches {
+        for (i, batch) in batches.iter().enumerate() {
             let given = given.of(seq..seq + shape(batch).n_seqs);
             self.ask_teacher(batch, &given).await?;
             self.forward(batch, &given).await?;
-            self.backward(batch, row, factor).await?;
+            let last = goal.filter(|_| i + 1 == batches.len());
+            self.backward(batch, row, factor, last).await?;
             row += batch.tokens.len();
             seq += shape(batch).n_seqs;
+        }
+        if let Some(goal) = goal {
+            self.arrive(goal).await?;
         }
         self.quantizer
             .scale_gradients(&self.backend, &self.list, &self.tensors)
@@ -245,7 +257,7 @@ impl<B: Backend> Trainer<B> {
         let mut loss = 0.0;
         for (first, share) in [(false, 1.0 - share), (true, share)] {
             self.quantizer.read_first(first);
-            loss += share * self.pass(batches, given, share * factor).await?;
+            loss += share * self.pass(batches, given, share * factor, None).await?;
         }
         self.quantizer.read_first(chosen);
         Ok(loss)
@@ -312,18 +324,27 @@ impl<B: Backend> Trainer<B> {
         Ok(())
     }
 
-    /// Adds the gradients of a batch, whose targets begin at `row`.
-    async fn backward(&mut self, batch: &Batch<'_>, row: usize, factor: f64) -> Result<()> {
+    /// Adds the gradients of a batch, whose targets begin at `row`. With a goal, they leave for it.
+    async fn backward(
+        &mut self,
+        batch: &Batch<'_>,
+        row: usize,
+        factor: f64,
+        goal: Option<Goal<'_>>,
+    ) -> Result<()> {
         self.loss(batch.tokens.len(), row, Some(factor)).await?;
+        let behind = final_norm(&self.config).max(EMBED + 1);
+        self.leave(goal, behind..self.list.len()).await?;
         for l in (0..self.config.layers).rev() {
             // The last block's activations are still there.
             let again = self.options.checkpoint && l + 1 < self.config.layers;
             self.block_backward(l, shape(batch), again).await?;
+            self.leave(goal, of_block(&self.config, l)).await?;
         }
-        match self.options.scope {
-            Scope::Whole => self.embed_backward(batch.tokens).await,
-            _ => Ok(()),
+        if self.options.scope == Scope::Whole {
+            self.embed_backward(batch.tokens).await?;
         }
+        self.leave(goal, EMBED..EMBED + 1).await
     }
 
     async fn losses(&self, rows: usize) -> Result<Vec<f64>> {

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::ops::memory::Fill;
 use crate::ops::train::Update;
 use crate::ranks::Ranks;
+use std::ops::Range;
 
 impl<B: Backend> Trainer<B> {
     /// Sets all gradients to zero.
@@ -33,7 +34,7 @@ impl<B: Backend> Trainer<B> {
         (lr, weight_decay): (f64, f64),
     ) -> Result<StepReport> {
         let scale = self.progress.scale();
-        let grad_norm = self.grad_norm().await? / scale;
+        let grad_norm = self.grad_norm(ranks).await? / scale;
         if ranks.size() > 1 {
             same_norm(ranks, grad_norm)?;
         }
@@ -56,19 +57,26 @@ impl<B: Backend> Trainer<B> {
     }
 
     /// The norm of all gradients together, not yet divided by the loss scale; infinity if one is not finite.
-    async fn grad_norm(&self) -> Result<f64> {
+    async fn grad_norm(&self, ranks: &dyn Ranks) -> Result<f64> {
         let s = &self.scratch;
         self.backend.scope(&|| "gradient norm".to_owned());
-        let mut shares = 0;
+        let (mut shares, mut places) = (0, Vec::new());
         for (parameter, tensors) in self.trained() {
             let op = norm_of(parameter, shares);
-            self.backend
-                .run(&op, &[&tensors.gradient, &s.squares, &s.largest])
-                .await?;
+            if tensors.formats.owned {
+                self.backend
+                    .run(&op, &[&tensors.gradient, &s.squares, &s.largest])
+                    .await?;
+            }
+            places.push((tensors.formats.owner, shares..shares + op.partials()));
             shares += op.partials();
         }
-        let squares = self.backend.download(&s.squares, 0, shares).await?;
-        let largest = self.backend.download(&s.largest, 0, shares).await?;
+        let asked = [&s.squares, &s.largest].map(|b| self.backend.download(b, 0, shares));
+        let [squares, largest] = asked;
+        let (mut squares, mut largest) = (squares.await?, largest.await?);
+        if self.is_sharded() {
+            of_owners_of(ranks, &places, [&mut squares, &mut largest])?;
+        }
         if largest.iter().any(|&bits| bits >= f32::INFINITY.to_bits()) {
             return Ok(f64::INFINITY);
         }
@@ -109,4 +117,32 @@ impl<B: Backend> Trainer<B> {
         self.quantizer.stale();
         Ok(())
     }
+}
+
+/// Overwrites words of several vectors by those of the ranks that own their places.
+fn of_owners_of(
+    ranks: &dyn Ranks,
+    places: &[(usize, Range<usize>)],
+    mut vectors: [&mut Vec<u32>; 2],
+) -> Result<()> {
+    let of = |rank: usize| places.iter().filter(move |place| place.0 == rank);
+    let mut mine = Vec::new();
+    for (_, place) in of(ranks.rank()) {
+        vectors
+            .iter()
+            .for_each(|all| mine.extend(&all[place.clone()]));
+    }
+    let count = |rank| 2 * of(rank).map(|place| place.1.len()).sum::<usize>();
+    let counts: Vec<usize> = (0..ranks.size()).map(count).collect();
+    let mut told = vec![0; counts.iter().sum()];
+    ranks.all_gather(&mine, &mut told, &counts)?;
+    let mut rest = told.as_slice();
+    for (_, place) in (0..ranks.size()).flat_map(of) {
+        for all in &mut vectors {
+            let (words, behind) = rest.split_at(place.len());
+            all[place.clone()].copy_from_slice(words);
+            rest = behind;
+        }
+    }
+    Ok(())
 }

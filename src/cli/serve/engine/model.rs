@@ -38,7 +38,7 @@ impl Build for Loading {
             allow_nonfinite: args.recipe.allow_nonfinite,
             ..Options::default()
         };
-        let model = device::load(files, &device, options, true)?;
+        let model = device::load(files, &device, options, None, true)?;
         let options = SchedulerOptions {
             parallel: args.parallel.into(),
             context,

@@ -1,7 +1,7 @@
 //! Weights as the forward pass sees them: quantized from the masters each step, unpacked when they are used.
 
 use super::parameters::{Kind, Parameter, head, of_block, quantized};
-use super::shard::of_owner;
+use super::shard::Owned;
 use super::tensors::Tensors;
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -9,7 +9,6 @@ use crate::model::quantize::{encode, exponent};
 use crate::model::{Config, Recipe};
 use crate::ops::quantize::{BaselineMean, BaselinePack, BaselineShard, BaselineSum};
 use crate::ops::train::GradNorm;
-use crate::ranks::Ranks;
 
 mod dense;
 mod fixed;
@@ -146,21 +145,22 @@ impl<B: Backend> Quantizer<B> {
         self.fresh
     }
 
-    /// Gives every rank the codes and scales of all layers, from the owners of their masters.
-    pub(super) async fn exchange(
-        &self,
-        backend: &B,
-        parameters: &[Parameter],
-        masters: &[Tensors<B>],
-        ranks: &dyn Ranks,
-    ) -> Result<()> {
-        for layer in &self.layers {
+    /// The codes and scales of all layers, which the owners of their masters make.
+    pub(super) fn coded<'a>(
+        &'a self,
+        parameters: &'a [Parameter],
+        masters: &'a [Tensors<B>],
+    ) -> impl Iterator<Item = Owned<'a, B>> {
+        self.layers.iter().flat_map(|layer| {
             let [codes, scales, ..] = shape(self.recipe, &parameters[layer.parameter], 0).words();
             let owner = masters[layer.parameter].formats.owner;
-            of_owner(backend, ranks, owner, &layer.codes, codes).await?;
-            of_owner(backend, ranks, owner, &layer.scales, scales).await?;
-        }
-        Ok(())
+            let both = [(&layer.codes, codes), (&layer.scales, scales)];
+            both.map(|(buffer, words)| Owned {
+                owner,
+                buffer,
+                words,
+            })
+        })
     }
 
     /// Makes scales and codes of all layers whose masters are here from these, unless they are there.
