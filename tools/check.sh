@@ -99,6 +99,18 @@ else
     echo "NOT CHECKED: the package \`openai\` cannot be installed here"
 fi
 
+# Other machines have other ratios, and other work beside this one: what has become ten times slower is what it finds.
+step "speed: shares of what the machine's memory and cores do, against stored ones"
+if [ -n "${CI:-}" ]; then
+    cargo build --release $mpi
+    for device in cpu gpu; do # in CI, the GPU is a software one
+        "$target/release/fairy2i-gpu" bench --device $device -p 16 -n 8 -r 3 --activations 8 \
+            --guard "benches/guard_$device.json" --guard-tolerance 90
+    done
+else
+    echo "NOT CHECKED: the stored shares are those of machines without a GPU (CI=true compares with them)"
+fi
+
 step "the page in a browser, on software WebGPU and without WebGPU"
 bindgen=$(sed -n '/^name = "wasm-bindgen"$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
 if ! command -v chromium chromium-browser google-chrome >/dev/null; then
