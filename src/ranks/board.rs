@@ -5,7 +5,7 @@
 //! a rank places its addends, makes the sums of its share when all have placed theirs, and takes the sums of all when all have
 //! made theirs. A counter for each rank and phase tells the others; nobody overwrites a slot that somebody has not left.
 
-use super::sum::{add, each_block};
+use super::sum::{add_block, each_block};
 use super::{Ranks, broadcast_bytes, share, sum_u64};
 use crate::error::Result;
 use fs4::FileExt;
@@ -194,7 +194,7 @@ impl Board {
                 };
                 match sum.is_empty() {
                     true => sum.extend_from_slice(part),
-                    false => add(&mut sum, part),
+                    false => add_block(&mut sum, part),
                 }
             }
             sums.copy_from_slice(&sum);

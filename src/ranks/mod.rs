@@ -22,7 +22,7 @@ pub use exchange::Exchange;
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
 pub use one::One;
-pub(crate) use sum::{copy, each_block};
+pub(crate) use sum::{add, copy};
 pub use together::{broadcast_bytes, gather_f64, sum_u64};
 
 /// A group of ranks, seen by one of them.

@@ -61,15 +61,20 @@ pub(super) fn all_reduce<R: Ranks + ?Sized>(
 fn added<'a>(mut addends: impl Iterator<Item = &'a [f32]>) -> Vec<f32> {
     let mut sum = addends.next().unwrap_or_default().to_vec();
     for addend in addends {
-        each_block(&mut sum, |first, sum| {
-            add(sum, &addend[first..first + sum.len()]);
-        });
+        add(&mut sum, addend);
     }
     sum
 }
 
-/// Adds a vector to a sum.
-pub(super) fn add(sum: &mut [f32], addend: &[f32]) {
+/// Adds a vector to a sum, on all threads. Which of two numbers is added to the other changes no bit.
+pub(crate) fn add(sum: &mut [f32], addend: &[f32]) {
+    each_block(sum, |first, sum| {
+        add_block(sum, &addend[first..first + sum.len()]);
+    });
+}
+
+/// Adds a vector to a sum, on this thread.
+pub(super) fn add_block(sum: &mut [f32], addend: &[f32]) {
     for (sum, value) in sum.iter_mut().zip(addend) {
         *sum += value;
     }
@@ -79,7 +84,7 @@ pub(super) fn add(sum: &mut [f32], addend: &[f32]) {
 const BLOCK: usize = 32 << 10;
 
 /// Calls `work` with blocks of a vector, and where each begins, on all threads.
-pub(crate) fn each_block<T: Send>(all: &mut [T], work: impl Fn(usize, &mut [T]) + Sync + Send) {
+pub(super) fn each_block<T: Send>(all: &mut [T], work: impl Fn(usize, &mut [T]) + Sync + Send) {
     #[cfg(feature = "threads")]
     {
         use rayon::prelude::*;

@@ -4,7 +4,7 @@
 use super::tensors::Tensors;
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::ranks::{Exchange, Ranks, copy, each_block};
+use crate::ranks::{Exchange, Ranks, add, copy};
 use std::collections::VecDeque;
 use std::time::Duration;
 use web_time::Instant;
@@ -275,14 +275,6 @@ impl<B: Backend> Departure<B> {
     pub(super) fn exchange(&mut self) -> &mut Exchange {
         &mut self.exchange
     }
-}
-
-/// Adds values to sums, as many of both. Which of two numbers is added to the other changes no bit.
-fn add(sums: &mut [f32], values: &[f32]) {
-    each_block(sums, |first, sums| {
-        let values = &values[first..first + sums.len()];
-        sums.iter_mut().zip(values).for_each(|(sum, v)| *sum += v);
-    });
 }
 
 /// Keeps the next sums of the pieces that were given, where they are wanted.
