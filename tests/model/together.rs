@@ -72,39 +72,36 @@ fn alone(
     block_on(device, session.decode(&[*last], new, choice)).expect("room")
 }
 
-/// Prompts of different lengths go on together as each does alone, greedy and drawn, each in its own way, in both kinds of
-/// caches: over the end of a round, and where attention of some, but not of all, is split.
+/// Prompts of different lengths go on together as each does alone, greedy in one kind of cache and each drawn in its own way
+/// in the other: over the end of a round, and where attention of some, but not of all, is split.
 #[test]
 fn sequences_of_different_lengths_are_those_alone() {
     const NEW: usize = 40;
     let _one = common::one_at_a_time();
     for device in devices() {
-        for kv in [Kv::F32, Kv::F16] {
+        for (kv, ways) in [(Kv::F32, None), (Kv::F16, Some(ways()))] {
             let model = load(&device, 270 + NEW, Some(kv));
             let (mut one, mut many) = (model.session().unwrap(), model.sessions(4).unwrap());
-            for ways in [None, Some(ways())] {
-                let single = |(i, prompt): (usize, &Vec<u32>)| {
-                    let how = ways.map(|ways| ways[i]);
-                    alone(&device, &mut one, (prompt, how), NEW)
-                };
-                let want: Vec<_> = prompts().iter().enumerate().map(single).collect();
-                many.rewind(0);
-                let before = prompts().map(|prompt| prompt[..prompt.len() - 1].to_vec());
-                block_on(&device, many.feed_each(&before)).unwrap();
-                let last = prompts().map(|prompt| prompt[prompt.len() - 1]);
-                let seeds = [7, 8, 9, 10];
-                let mut random = seeds.map(SplitMix64::new);
-                let choice = match &ways {
-                    Some(ways) => Choice::Drawn(ways, &mut random),
-                    None => Choice::Greedy,
-                };
-                let ids = block_on(&device, many.decode(&last, NEW, choice)).unwrap();
-                for (i, want) in want.iter().enumerate() {
-                    let own: Vec<u32> = ids.iter().skip(i).step_by(4).copied().collect();
-                    let drawn = ways.is_some();
-                    assert_eq!(&own, want, "{i}, {kv:?}, {drawn}, {}", device.name());
-                    assert_eq!(many.length(i), Some(before[i].len() + NEW));
-                }
+            let single = |(i, prompt): (usize, &Vec<u32>)| {
+                let how = ways.map(|ways| ways[i]);
+                alone(&device, &mut one, (prompt, how), NEW)
+            };
+            let want: Vec<_> = prompts().iter().enumerate().map(single).collect();
+            let before = prompts().map(|prompt| prompt[..prompt.len() - 1].to_vec());
+            block_on(&device, many.feed_each(&before)).unwrap();
+            let last = prompts().map(|prompt| prompt[prompt.len() - 1]);
+            let seeds = [7, 8, 9, 10];
+            let mut random = seeds.map(SplitMix64::new);
+            let choice = match &ways {
+                Some(ways) => Choice::Drawn(ways, &mut random),
+                None => Choice::Greedy,
+            };
+            let ids = block_on(&device, many.decode(&last, NEW, choice)).unwrap();
+            for (i, want) in want.iter().enumerate() {
+                let own: Vec<u32> = ids.iter().skip(i).step_by(4).copied().collect();
+                let drawn = ways.is_some();
+                assert_eq!(&own, want, "{i}, {kv:?}, {drawn}, {}", device.name());
+                assert_eq!(many.length(i), Some(before[i].len() + NEW));
             }
         }
     }
