@@ -23,7 +23,7 @@ pub use exchange::Exchange;
 pub use mpi::Mpi;
 pub use one::One;
 pub(crate) use sum::{add, copy};
-pub use together::{broadcast_bytes, gather_f64, sum_u64};
+pub use together::{broadcast_bytes, gather_f64, receive_bytes, send_bytes, sum_u64};
 
 /// A group of ranks, seen by one of them.
 ///

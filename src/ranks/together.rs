@@ -23,6 +23,32 @@ pub fn broadcast_bytes(ranks: &(impl Ranks + ?Sized), bytes: Vec<u8>) -> Result<
     Ok(all[..length].to_vec())
 }
 
+/// Sends bytes to another rank, which [receives](receive_bytes) them without knowing how many there are.
+///
+/// # Errors
+/// Those of the carrier.
+pub fn send_bytes(ranks: &(impl Ranks + ?Sized), to: usize, bytes: &[u8]) -> Result<()> {
+    let mut words = vec![0_u32; bytes.len().div_ceil(4)];
+    bytemuck::cast_slice_mut::<u32, u8>(&mut words)[..bytes.len()].copy_from_slice(bytes);
+    ranks.send(to, &apart(bytes.len() as u64))?;
+    ranks.send(to, &words)
+}
+
+/// The bytes that another rank [sends](send_bytes).
+///
+/// # Errors
+/// Those of the carrier.
+pub fn receive_bytes(ranks: &(impl Ranks + ?Sized), of: usize) -> Result<Vec<u8>> {
+    let mut head = [0; 2];
+    ranks.receive(of, &mut head)?;
+    let length = joined(&head) as usize;
+    let mut words = vec![0_u32; length.div_ceil(4)];
+    ranks.receive(of, &mut words)?;
+    let mut bytes = bytemuck::cast_slice::<u32, u8>(&words).to_vec();
+    bytes.truncate(length);
+    Ok(bytes)
+}
+
 /// The numbers of all ranks, in their order; rank r has `counts[r]` of them.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ pub mod folder;
 mod metrics;
 
 pub use card::Card;
-pub use checkpoints::{Before, Checkpoints, LossScale, Part, RunState, Saved};
+pub use checkpoints::{Before, Checkpoints, LossScale, Part, Piece, RunState, Saved, Saving};
 #[cfg(feature = "records")]
 pub use curves::{comparison, curves};
 pub use folder::{CARD, MODELS, Record, RunFolder};

@@ -8,7 +8,7 @@ use crate::backend::{Backend, Device, block_on};
 use crate::error::{Error, Result};
 use crate::files::corpus::Order;
 use crate::files::layers::Layers;
-use crate::files::run::{Checkpoints, LossScale, Saved};
+use crate::files::run::{Checkpoints, LossScale, Piece, Saved};
 use crate::train::step::{Masters, Memory, Moments, Part, Progress, TrainOptions, Trainer};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -127,7 +127,7 @@ impl Snapshots {
         };
         let mut saving = self.checkpoints.save(state.step)?;
         let layouts = Part::ALL.map(|part| trainer.layouts(part));
-        saving.trained(layouts, |part, i| {
+        saving.trained(layouts, Piece::WHOLE, |part, i| {
             block_on(*trainer.backend(), trainer.words(part, i))
         })?;
         saving.state(&state)?;

@@ -2,8 +2,8 @@
 
 use super::lead::Lead;
 use super::opened::Run;
-use super::outputs;
 use super::steps::Running;
+use super::{outputs, saved};
 use crate::backend::Backend;
 use crate::builtin;
 use crate::error::{Error, Result};
@@ -49,12 +49,12 @@ impl Run<'_> {
         events(Event::Memory(&memory));
         fits(&memory, backend)?;
         let trainer = self.trainer(backend, &base, options, events)?;
-        let (mut texts, mut saved) = (Vec::new(), None);
+        let (mut texts, mut found) = (Vec::new(), None);
         // Nothing is written before all ranks have what they need.
         self.ranks.barrier()?;
         if let Some(lead) = &mut lead {
             lead.note(self.resume)?;
-            (texts, saved) = lead.texts_and_checkpoint();
+            (texts, found) = lead.texts_and_checkpoint();
         }
         let mut running = Running {
             backend,
@@ -62,6 +62,7 @@ impl Run<'_> {
             corpus: &corpus,
             texts,
             checkpoints: lead.as_ref().map(|lead| &lead.checkpoints),
+            seen: saved::all_see(self.ranks, &self.out)?,
             dealt,
             rates: self.settings.learning_rates()?,
             decays: self.settings.weight_decays(),
@@ -71,7 +72,7 @@ impl Run<'_> {
             begun: Instant::now(),
             events,
         };
-        running.restore(saved)?;
+        running.restore(found)?;
         if lead.is_some() {
             self.keep_settings()?;
         }

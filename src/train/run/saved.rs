@@ -1,15 +1,20 @@
-//! Checkpoints among ranks: the leading rank reads and writes them, and the others get theirs from there, and give it.
+//! Checkpoints among ranks.
+//!
+//! Where all ranks see the folder of the run, each reads the files itself, and with sharded masters and moments writes those
+//! of what it owns. Elsewhere the leading rank alone has the files: the others get theirs from it, and give it.
 
 use super::steps::Running;
 use crate::backend::{Backend, block_on};
 use crate::error::{Error, Result};
 use crate::files::checkpoint::Spec;
-use crate::files::run::{RunState, Saved, Step};
-use crate::ranks::{Ranks, broadcast_bytes};
+use crate::files::run::folder::RECORD;
+use crate::files::run::{Checkpoints, Piece, RunState, Saved, Saving, Step};
+use crate::ranks::{Ranks, broadcast_bytes, receive_bytes, send_bytes, sum_u64};
 use crate::train::Event;
 use crate::train::step::{Part, Progress, Trainer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::path::Path;
 
 /// What rank 0 knows, on every rank.
 pub(super) fn of_lead<T: Serialize + DeserializeOwned>(ranks: &dyn Ranks, value: T) -> Result<T> {
@@ -22,6 +27,23 @@ pub(super) fn of_lead<T: Serialize + DeserializeOwned>(ranks: &dyn Ranks, value:
         0 => Ok(value),
         _ => serde_json::from_slice(&bytes).map_err(bug),
     }
+}
+
+/// Whether all ranks see the folder of the run: they have the same record there as the rank that leads, which wrote it.
+pub(super) fn all_see(ranks: &dyn Ranks, out: &Path) -> Result<bool> {
+    if ranks.size() == 1 {
+        return Ok(true);
+    }
+    let read = || std::fs::read(out.join(RECORD)).unwrap_or_default();
+    let own = if ranks.rank() == 0 {
+        read()
+    } else {
+        Vec::new()
+    };
+    let of_lead = broadcast_bytes(ranks, own)?;
+    // Only now others may look: what they are told was written before.
+    let sees = !of_lead.is_empty() && read() == of_lead;
+    Ok(sum_u64(ranks, sees.into())? == ranks.size() as u64)
 }
 
 impl<B: Backend> Running<'_, B> {
@@ -39,16 +61,84 @@ impl<B: Backend> Running<'_, B> {
         };
         self.trainer.set_progress(progress)?;
         let layouts = Part::ALL.map(|part| self.trainer.layouts(part));
+        let followed = Checkpoints::of_follower(&self.run.out);
+        let saved = match saved {
+            None if self.seen => Some(followed.known_whole(self.state.step)?),
+            saved => saved,
+        };
+        let trainer = &mut self.trainer;
         match saved {
-            Some(saved) => lead(&mut self.trainer, ranks, &saved, &layouts)?,
-            None => follow(&mut self.trainer, ranks, &layouts)?,
+            // What other ranks have is not read: the files are mapped.
+            Some(saved) if self.seen => {
+                saved.trained(&layouts, |part, i, words| trainer.set_words(part, i, words))?;
+            }
+            Some(saved) => tell(trainer, ranks, &saved, &layouts)?,
+            None => follow(trainer, ranks, &layouts)?,
         }
         (self.events)(Event::Resumed(self.state.step));
         Ok(())
     }
 
+    /// Writes a checkpoint, on the rank that leads, or this rank's part of it.
+    pub(super) fn save_among(&mut self) -> Result<()> {
+        let progress = self.trainer.progress();
+        self.state.updates = progress.updates;
+        self.state.loss_scale = progress.loss_scale;
+        let by_owners = self.seen && self.run.settings.shard;
+        match (self.checkpoints, by_owners) {
+            (Some(checkpoints), true) => {
+                let mut saving = checkpoints.save(self.state.step)?;
+                self.write_owned(&mut saving)?;
+                self.finish(saving)
+            }
+            (Some(checkpoints), false) => {
+                let mut saving = checkpoints.save(self.state.step)?;
+                let layouts = Part::ALL.map(|part| self.trainer.layouts(part));
+                saving.trained(layouts, Piece::WHOLE, |part, i| {
+                    let words = self.trainer.words_among(self.run.ranks, part, i);
+                    Ok(block_on(self.backend, words)?.unwrap_or_default())
+                })?;
+                self.finish(saving)
+            }
+            (None, true) => {
+                let followed = Checkpoints::of_follower(&self.run.out);
+                let mut saving = followed.join(self.state.step);
+                self.write_owned(&mut saving)?;
+                send_bytes(self.run.ranks, 0, &saving.hand_over()?)
+            }
+            (None, false) => self.give_checkpoint(),
+        }
+    }
+
+    /// Writes what this rank owns, when the leading rank has made the folder.
+    fn write_owned(&self, saving: &mut Saving<'_>) -> Result<()> {
+        let ranks = self.run.ranks;
+        ranks.barrier()?;
+        let owners = self.trainer.owners();
+        let piece = Piece {
+            rank: ranks.rank(),
+            ranks: ranks.size(),
+            owners: &owners,
+        };
+        let layouts = Part::ALL.map(|part| self.trainer.layouts(part));
+        saving.trained(layouts, piece, |part, i| {
+            block_on(self.backend, self.trainer.words(part, i))
+        })
+    }
+
+    /// Makes what was written a checkpoint, with the files of the other ranks if they wrote some.
+    fn finish(&self, mut saving: Saving<'_>) -> Result<()> {
+        if self.seen && self.run.settings.shard {
+            for rank in 1..self.run.ranks.size() {
+                saving.take_over(&receive_bytes(self.run.ranks, rank)?)?;
+            }
+        }
+        saving.state(&self.state)?;
+        saving.commit()
+    }
+
     /// Gives the rank that leads what a checkpoint holds, in the order in which it asks.
-    pub(super) fn give_checkpoint(&self) -> Result<()> {
+    fn give_checkpoint(&self) -> Result<()> {
         for part in Part::ALL {
             for i in 0..self.trainer.parameters().len() {
                 let words = self.trainer.words_among(self.run.ranks, part, i);
@@ -66,7 +156,7 @@ impl<B: Backend> Running<'_, B> {
 }
 
 /// Takes all tensors of a checkpoint, and tells the other ranks.
-fn lead<B: Backend>(
+fn tell<B: Backend>(
     trainer: &mut Trainer<B>,
     ranks: &dyn Ranks,
     saved: &Saved,

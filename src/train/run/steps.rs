@@ -13,7 +13,7 @@ use crate::model::Method;
 use crate::ranks::Dealt;
 use crate::train::Event;
 use crate::train::step::schedule::{Schedule, WeightDecay};
-use crate::train::step::{Among, Batch, Part, StepReport, Trainer};
+use crate::train::step::{Among, Batch, StepReport, Trainer};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -29,6 +29,8 @@ pub(super) struct Running<'a, B: Backend> {
     pub texts: Vec<Text>,
     /// On the rank that leads.
     pub checkpoints: Option<&'a Checkpoints>,
+    /// Whether all ranks see the folder of the run.
+    pub seen: bool,
     pub dealt: Dealt,
     pub rates: Schedule,
     pub decays: WeightDecay,
@@ -112,12 +114,12 @@ impl<'b, B: Backend> Running<'b, B> {
             (self.events)(Event::Step(&record));
             self.steps.push(record);
             if last || self.state.step.is_multiple_of(settings.save_every) {
-                match (&metrics, self.checkpoints) {
-                    (Some(metrics), Some(checkpoints)) => {
-                        metrics.sync()?;
-                        self.save(checkpoints)?;
-                    }
-                    _ => self.give_checkpoint()?,
+                if let Some(metrics) = &metrics {
+                    metrics.sync()?;
+                }
+                self.save_among()?;
+                if metrics.is_some() {
+                    self.draw()?;
                 }
             }
             if skipped >= MOST_SKIPPED {
@@ -207,19 +209,8 @@ impl<'b, B: Backend> Running<'b, B> {
         Ok(all)
     }
 
-    /// A checkpoint, and the plot.
-    fn save(&mut self, checkpoints: &Checkpoints) -> Result<()> {
-        let progress = self.trainer.progress();
-        self.state.updates = progress.updates;
-        self.state.loss_scale = progress.loss_scale;
-        let mut saving = checkpoints.save(self.state.step)?;
-        let layouts = Part::ALL.map(|part| self.trainer.layouts(part));
-        saving.trained(layouts, |part, i| {
-            let words = self.trainer.words_among(self.run.ranks, part, i);
-            Ok(block_on(self.backend, words)?.unwrap_or_default())
-        })?;
-        saving.state(&self.state)?;
-        saving.commit()?;
+    /// The plot of all steps.
+    fn draw(&self) -> Result<()> {
         let title = self.run.out.display().to_string();
         let plot = curves(&self.steps, &title)?;
         files::staging::replace(&self.run.out, CURVES, plot.as_bytes())

@@ -124,6 +124,11 @@ impl<B: Backend> Trainer<B> {
         self.options.shard.is_some_and(|shard| shard.ranks > 1)
     }
 
+    /// The rank that updates each parameter, and has all of its parts: rank 0 where nothing is sharded.
+    pub fn owners(&self) -> Vec<usize> {
+        self.tensors.iter().map(|t| t.formats.owner).collect()
+    }
+
     /// Whether this rank has a part of parameter `index`.
     pub(super) fn holds(&self, part: Part, index: usize) -> bool {
         let formats: Formats = self.tensors[index].formats;

@@ -2,38 +2,31 @@
 //!
 //! A checkpoint is written as `step-N.tmp`: every file synced, then `manifest.json` with the SHA-256 of each, then the
 //! folder; it gets its name by renaming, and the parent is synced. Whatever a kill leaves, the newest `step-N` whose
-//! manifest holds is a checkpoint.
+//! manifest holds is a checkpoint. Ranks that own parts of a model write these into the same folder, in files of their own
+//! ([`Piece`]), before the leading rank writes the manifest.
 
 use super::disk::{Disk, System};
 use crate::error::{Error, Result};
-use crate::files::checkpoint::Spec;
 use crate::files::corpus::Order;
-use crate::files::digest::hash;
-use crate::files::json::show;
-use crate::files::safetensors::{self, Entry};
-use crate::files::{Bytes, Source};
-use crate::model::Dtype;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 mod loss_scale;
 mod part;
+mod saved;
 mod saving;
 
 pub use loss_scale::LossScale;
-pub use part::Part;
+pub use part::{Part, Piece};
+pub use saved::{Saved, Tensors};
 pub use saving::{Saving, TensorFile};
 
 /// Name of the list of files.
 const MANIFEST: &str = "manifest.json";
 /// Name of the state.
 const STATE: &str = "state.json";
-/// Longest JSON file that is read.
-const LONGEST: usize = 16 << 20;
 
 /// All that training goes on from, beside the tensors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -129,12 +122,28 @@ impl Checkpoints {
         Ok(steps)
     }
 
+    /// Those of a rank that does not lead: it may only [add its part](Checkpoints::join) to what the leading rank saves, and
+    /// [read](Checkpoints::known_whole) what that one has compared. Nothing is made or removed.
+    pub fn of_follower(run: &Path) -> Self {
+        Self {
+            run: run.to_owned(),
+            keep: 1,
+            disk: Box::new(System),
+        }
+    }
+
     /// Begins to write the checkpoint of `step`.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn save(&self, step: u64) -> Result<Saving<'_>> {
         Saving::begin(self, step)
+    }
+
+    /// Writes files of the checkpoint of `step`, which another process [began](Checkpoints::save) and
+    /// [takes over](Saving::take_over).
+    pub fn join(&self, step: u64) -> Saving<'_> {
+        Saving::join(self, step)
     }
 
     /// The newest checkpoint that is whole. What is wrong with newer ones is told to `say`, one line each. Reads all
@@ -155,6 +164,14 @@ impl Checkpoints {
             }
         }
         last.map_or(Ok(None), Err)
+    }
+
+    /// The checkpoint of `step`, whose files another process has compared with the manifest: hashes are not made again.
+    ///
+    /// # Errors
+    /// [`Error::File`] when a file is missing or has another size; [`Error::Io`].
+    pub fn known_whole(&self, step: u64) -> Result<Saved> {
+        Saved::known_whole(&self.folder(step), step)
     }
 
     /// Removes all but the newest ones up to `step`. Later ones are of a future that was left because it is damaged.
@@ -210,165 +227,4 @@ pub(super) fn number(name: &str) -> Option<u64> {
     let digits = name.strip_prefix("step-")?;
     let step: u64 = digits.parse().ok()?;
     (step.to_string() == digits).then_some(step)
-}
-
-/// A checkpoint that is whole.
-pub struct Saved {
-    step: u64,
-    source: Source,
-    files: BTreeMap<String, Bytes>,
-}
-
-impl Saved {
-    /// Opens a folder and compares every hash.
-    fn open(path: &Path, step: u64) -> Result<Self> {
-        let source = Source::folder(path)?;
-        let bad = |file: &str, what: &str| {
-            Error::file(source.place(file), what, "this checkpoint is damaged")
-        };
-        let bytes = source.read(MANIFEST, LONGEST)?;
-        let manifest: Manifest =
-            serde_json::from_slice(&bytes).map_err(|e| bad(MANIFEST, &show(&e.to_string())))?;
-        let mut files = BTreeMap::new();
-        for (name, sealed) in manifest.files {
-            let bytes = source.open(&name)?;
-            if bytes.len() as u64 != sealed.bytes {
-                return Err(bad(
-                    &name,
-                    &format!("has {} bytes, not {}", bytes.len(), sealed.bytes),
-                ));
-            }
-            if hash(&bytes) != sealed.sha256 {
-                return Err(bad(&name, "is not what the manifest says"));
-            }
-            files.insert(name, bytes);
-        }
-        Ok(Self {
-            step,
-            source,
-            files,
-        })
-    }
-
-    /// Its step.
-    pub fn step(&self) -> u64 {
-        self.step
-    }
-
-    /// The folder, for messages.
-    pub fn name(&self) -> &str {
-        self.source.name()
-    }
-
-    /// The state.
-    ///
-    /// # Errors
-    /// [`Error::File`] when it has other fields: another version wrote it.
-    pub fn state<T: DeserializeOwned>(&self) -> Result<T> {
-        let bytes = self.file(STATE)?;
-        serde_json::from_slice(bytes).map_err(|e| {
-            let hint = "resume with the version that saved it";
-            Error::file(self.source.place(STATE), show(&e.to_string()), hint)
-        })
-    }
-
-    /// A file as it was given to [`Saving::write`].
-    pub fn file(&self, name: &str) -> Result<&[u8]> {
-        let missing = || {
-            Error::file(
-                self.source.place(name),
-                "is not there",
-                "this checkpoint is of another kind",
-            )
-        };
-        self.files.get(name).map(|b| &**b).ok_or_else(missing)
-    }
-
-    /// Gives `take` the words of every tensor that a trainer of such `layouts` keeps, with its part and its number.
-    ///
-    /// # Errors
-    /// As [`Saved::tensors`] and [`Tensors::words`], and those of `take`.
-    pub fn trained(
-        &self,
-        layouts: &[Vec<Spec>; Part::ALL.len()],
-        mut take: impl FnMut(Part, usize, &[u32]) -> Result<()>,
-    ) -> Result<()> {
-        for (part, layouts) in Part::ALL.into_iter().zip(layouts) {
-            let tensors = self.tensors(part.file())?;
-            for (i, of) in layouts.iter().enumerate() {
-                take(part, i, &tensors.words(&of.name, of.dtype, &of.shape)?)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The tensors of a file that [`Saving::tensors`] wrote.
-    ///
-    /// # Errors
-    /// [`Error::File`] when it is none.
-    pub fn tensors(&self, name: &str) -> Result<Tensors<'_>> {
-        let bytes = self.file(name)?;
-        let file = self.source.place(name);
-        let entries = safetensors::entries(&file, bytes)?;
-        let entries = entries.into_iter().map(|e| (e.name.clone(), e)).collect();
-        Ok(Tensors {
-            file,
-            bytes,
-            entries,
-        })
-    }
-}
-
-/// Tensors of a checkpoint.
-pub struct Tensors<'a> {
-    file: String,
-    bytes: &'a [u8],
-    entries: BTreeMap<String, Entry>,
-}
-
-impl Tensors<'_> {
-    /// Names, in alphabetical order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.keys().map(String::as_str)
-    }
-
-    /// The f32 values of `name`, which must have this shape.
-    ///
-    /// # Errors
-    /// [`Error::Tensors`] when there is none such.
-    pub fn values(&self, name: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>> {
-        Ok(match self.words(name, Dtype::F32, shape)? {
-            Cow::Borrowed(words) => Cow::Borrowed(bytemuck::cast_slice(words)),
-            Cow::Owned(words) => Cow::Owned(bytemuck::cast_vec(words)),
-        })
-    }
-
-    /// The words of `name`, which must have this type, f32 or u32, and this shape.
-    ///
-    /// # Errors
-    /// [`Error::Tensors`] when there is none such.
-    pub fn words(&self, name: &str, dtype: Dtype, shape: &[usize]) -> Result<Cow<'_, [u32]>> {
-        let problem = |what: String| Error::Tensors {
-            file: self.file.clone(),
-            problems: vec![format!("`{}` {what}", show(name))],
-        };
-        let Some(entry) = self.entries.get(name) else {
-            return Err(problem("is missing".to_owned()));
-        };
-        let same = format!("{:?}", entry.dtype) == format!("{dtype:?}");
-        if entry.shape != shape || !same || dtype.bytes() != 4 {
-            return Err(problem(format!(
-                "is {:?} {:?}, not {dtype:?} {shape:?}",
-                entry.dtype, entry.shape
-            )));
-        }
-        let bytes = &self.bytes[entry.range.clone()];
-        if cfg!(target_endian = "little")
-            && let Ok(values) = bytemuck::try_cast_slice(bytes)
-        {
-            return Ok(Cow::Borrowed(values));
-        }
-        let (words, _) = bytes.as_chunks();
-        Ok(words.iter().map(|&b| u32::from_le_bytes(b)).collect())
-    }
 }

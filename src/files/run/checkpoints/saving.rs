@@ -1,6 +1,6 @@
 //! Writing a checkpoint.
 
-use super::{Checkpoints, MANIFEST, Manifest, Part, STATE, Sealed, stranger};
+use super::{Checkpoints, MANIFEST, Manifest, Part, Piece, STATE, Sealed, stranger};
 use crate::error::{Error, Result};
 use crate::files::checkpoint::{Spec, layout};
 use crate::files::digest::{hash, hex};
@@ -28,12 +28,16 @@ impl<'a> Saving<'a> {
             all.disk.remove(&tmp).map_err(io)?;
         }
         all.disk.make_folder(&tmp).map_err(io)?;
-        Ok(Self {
+        Ok(Self::join(all, step))
+    }
+
+    pub(super) fn join(all: &'a Checkpoints, step: u64) -> Self {
+        Self {
             all,
             step,
-            tmp,
+            tmp: all.run.join(format!("step-{step}.tmp")),
             files: BTreeMap::new(),
-        })
+        }
     }
 
     /// Begins a safetensors file of tensors of 32-bit elements (f32 or u32), whose names and shapes are known beforehand;
@@ -66,22 +70,54 @@ impl<'a> Saving<'a> {
         Ok(writing)
     }
 
-    /// Writes a file for each part of what a trainer of such `layouts` keeps; `words` gives the words of a tensor by its
-    /// part and its number. [`super::Saved::trained`] reads them.
+    /// Writes a file for each part of what a trainer of such `layouts` keeps, with a `piece` of its parameters; `words`
+    /// gives the words of a tensor by its part and its number. [`super::Saved::trained`] reads them.
     ///
     /// # Errors
     /// Those of `words`; [`Error::Io`].
     pub fn trained(
         &mut self,
         layouts: [Vec<Spec>; Part::ALL.len()],
+        piece: Piece<'_>,
         mut words: impl FnMut(Part, usize) -> Result<Vec<u32>>,
     ) -> Result<()> {
         for (part, layouts) in Part::ALL.into_iter().zip(layouts) {
-            let mut file = self.tensors(part.file(), &layouts)?;
-            for i in 0..layouts.len() {
+            let of_piece = layouts.into_iter().enumerate();
+            let (numbers, layouts): (Vec<_>, Vec<_>) =
+                of_piece.filter(|(i, _)| piece.has(*i)).unzip();
+            let mut file = self.tensors(&piece.file(part), &layouts)?;
+            for i in numbers {
                 file.push(&words(part, i)?)?;
             }
             file.finish()?;
+        }
+        Ok(())
+    }
+
+    /// What was written, for the process that [takes it over](Saving::take_over).
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for what has no form in JSON, which is a bug.
+    pub fn hand_over(self) -> Result<Vec<u8>> {
+        json(&Manifest { files: self.files })
+    }
+
+    /// Adds the files that another process wrote into the same folder, as it [says](Saving::hand_over).
+    ///
+    /// # Errors
+    /// [`Error::Io`] when one of them is not there, [`Error::File`] when it has another size.
+    pub fn take_over(&mut self, written: &[u8]) -> Result<()> {
+        let bad = |e: serde_json::Error| Error::usage(e.to_string(), "please report this as a bug");
+        let Manifest { files } = serde_json::from_slice(written).map_err(bad)?;
+        for (name, sealed) in files {
+            let path = self.tmp.join(&name);
+            let there = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?;
+            if there.len() != sealed.bytes {
+                let what = format!("has {} bytes, not {}", there.len(), sealed.bytes);
+                let hint = "keep runs of several hosts on a file system that all of them share";
+                return Err(Error::file(show(&path.to_string_lossy()), what, hint));
+            }
+            self.files.insert(name, sealed);
         }
         Ok(())
     }
