@@ -6,10 +6,10 @@ mod memory;
 
 use common::devices;
 use fairy2i_gpu::Result;
-use fairy2i_gpu::backend::{Backend, DeviceFacts, Fill, Gpu, Options, adapters, block_on};
+use fairy2i_gpu::backend::{Backend, Device, DeviceFacts, Fill, Gpu, Options, adapters, block_on};
 use fairy2i_gpu::codebook;
 use fairy2i_gpu::files::{self, packed::Writer, staging::Destination};
-use fairy2i_gpu::model::{Granularity, LoadOptions, Method, Model, Recipe, quantize};
+use fairy2i_gpu::model::{Granularity, LoadOptions, Method, Model, Recipe, Tensor, quantize};
 use fairy2i_gpu::ops::quantize::Activations;
 use fairy2i_gpu::ops::{Op, hash32, phase};
 use std::ops::Range;
@@ -162,19 +162,20 @@ fn pack(folder: &Path) {
     writer.finish().unwrap();
 }
 
+const LOAD: LoadOptions = LoadOptions {
+    recipe: RECIPE,
+    activations: Activations::Int16,
+    context: 32,
+    batch: 16,
+    kv: None,
+    swa_full: false,
+    exact: false,
+};
+
 async fn logits<B: Backend>(backend: &B, folder: &Path) -> Result<Vec<f32>> {
     let opened = files::open(folder)?;
-    let options = LoadOptions {
-        recipe: RECIPE,
-        activations: Activations::Int16,
-        context: 32,
-        batch: 16,
-        kv: None,
-        swa_full: false,
-        exact: false,
-    };
     let weights = &*opened.weights;
-    let model = Model::load(backend, &opened.config, weights, options, &mut |_| {}).await?;
+    let model = Model::load(backend, &opened.config, weights, LOAD, &mut |_| {}).await?;
     let mut session = model.session()?;
     session.prepare(&[5]).await?;
     assert_eq!(session.position(), 0);
@@ -195,6 +196,49 @@ fn a_mapped_model_is_the_one_that_was_copied() {
         let copied = block_on(&plain, logits(&plain, &folder)).unwrap();
         assert_eq!(mapped, copied, "{name}");
     }
+}
+
+/// What was brought to the device does not lie in memory once more: of the mapped file no more than a few pages are left.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_loaded_model_lies_in_memory_once() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let folder = folder.path().join("packed");
+    pack(&folder);
+    let file = folder.join("model.safetensors");
+    let bytes = std::fs::metadata(&file).expect("a file").len();
+    let device = Device::cpu();
+    let opened = files::open(&folder).expect("it opens");
+    let resident = || {
+        let maps = std::fs::read_to_string("/proc/self/smaps").expect("Linux tells");
+        let mut lines = maps.lines();
+        let name = file.to_string_lossy();
+        lines
+            .find(|line| line.ends_with(&*name))
+            .expect("it is mapped");
+        let rss = lines
+            .find_map(|line| line.strip_prefix("Rss:"))
+            .expect("a size");
+        let kilobytes = rss.trim().trim_end_matches("kB").trim();
+        1024 * kilobytes.parse::<u64>().expect("a number")
+    };
+    let weights = &*opened.weights;
+    let embed = weights
+        .tensor("model.embed_tokens.weight")
+        .expect("it reads");
+    let sum = |tensor: &Tensor<'_>| tensor.bytes.iter().map(|&b| u64::from(b)).sum::<u64>();
+    let before = embed.as_ref().map(sum);
+    assert!(resident() > bytes / 8, "{} of {bytes}", resident());
+    let mut quiet = |_: &str| {};
+    let model = Model::load(&device, &opened.config, weights, LOAD, &mut quiet);
+    let model = block_on(&device, model).expect("it loads");
+    assert!(resident() <= bytes / 8, "{} of {bytes}", resident());
+    assert_eq!(
+        embed.as_ref().map(sum),
+        before,
+        "what is read again is the same"
+    );
+    drop(model);
 }
 
 /// Compiled kernels are kept, used again, and never trusted when they are damaged.

@@ -89,6 +89,7 @@ impl Export<'_> {
             progress(Progress { done, of, next });
             let values = self.values(device, &quantized, next)?;
             writer.tensor(next, &values)?;
+            self.opened.weights.release();
         }
         progress(Progress {
             done: of,

@@ -140,6 +140,7 @@ impl Job<'_> {
             progress(Progress { done, of, next });
             let packed = block_on(backend, self.layer(backend, &shape))?;
             writer.linear(&shape.prefix, &packed)?;
+            self.opened.weights.release();
             layers.push(QuantizedLayer {
                 shape: [shape.out_features, shape.columns()],
                 relative_error: packed.relative_error,

@@ -69,6 +69,10 @@ impl Weights for Folder {
         Ok(place.map(|place| place.dtype))
     }
 
+    fn release(&self) {
+        self.files.iter().for_each(Contents::release);
+    }
+
     fn recipe(&self) -> Recipe {
         self.recipe
     }

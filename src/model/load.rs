@@ -93,12 +93,15 @@ impl<'a, B: Backend> Loader<'a, B> {
         for l in layers {
             blocks.push(self.block(l).await?);
         }
+        let norm = self.norm(&self.config.norm_name())?;
+        let head = self.linear(&[self.config.head()], 0).await?;
+        self.weights.release();
         Ok(DeviceWeights {
             embed,
             embed_dtype,
             blocks,
-            norm: self.norm(&self.config.norm_name())?,
-            head: self.linear(&[self.config.head()], 0).await?,
+            norm,
+            head,
         })
     }
 
@@ -110,6 +113,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         let row_words = dtype.words(self.config.hidden);
         let rows = [padded_rows(embed, row_words)];
         let shards = upload_rows(self.backend, &name, &rows, row_words)?;
+        self.weights.release();
         Ok((shards, dtype))
     }
 
@@ -128,6 +132,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         {
             let half_run = self.config.half_run(stack);
             stacks.push(self.linear(&layers, half_run).await?);
+            self.weights.release();
         }
         let experts = self.experts(l).await?;
         Ok(Block {
@@ -151,6 +156,7 @@ impl<'a, B: Backend> Loader<'a, B> {
         for [gate, up, down] in self.config.expert_linears(l) {
             let gate_up = self.linear(&[gate, up], 0).await?;
             layers.push([gate_up, self.linear(&[down], 0).await?]);
+            self.weights.release();
         }
         Ok(Some(ExpertWeights {
             router: router.unrounded(true),

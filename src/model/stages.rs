@@ -51,6 +51,10 @@ impl<W: Deref<Target: Weights>> Weights for FirstStages<W> {
         self.weights.dtype(name)
     }
 
+    fn release(&self) {
+        self.weights.release();
+    }
+
     fn recipe(&self) -> Recipe {
         self.recipe
     }

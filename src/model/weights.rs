@@ -90,6 +90,10 @@ pub trait Weights {
         Ok(self.tensor(name)?.map(|tensor| tensor.dtype))
     }
 
+    /// Gives back the memory that holds what was read of mapped files; it is read again where it is asked for again. Whoever
+    /// copies tensors to somewhere else calls it between them, so that a model does not lie in memory twice.
+    fn release(&self) {}
+
     /// How linear layers are stored: [`super::Method::Full`] for a full-precision checkpoint, otherwise
     /// the method (and granularity) a packed folder was quantized with.
     fn recipe(&self) -> super::Recipe;
@@ -208,6 +212,10 @@ impl<W: std::ops::Deref<Target: Weights>> Weights for Allowing<W> {
 
     fn recipe(&self) -> Recipe {
         self.0.recipe()
+    }
+
+    fn release(&self) {
+        self.0.release();
     }
 
     fn allow_nonfinite(&self) -> bool {

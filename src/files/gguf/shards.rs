@@ -57,6 +57,11 @@ impl Shards {
         self.tensors.keys().map(String::as_str)
     }
 
+    /// Gives back the memory of what was read of mapped files.
+    pub(super) fn release(&self) {
+        self.files.iter().for_each(Bytes::release);
+    }
+
     /// The bytes of the tensor of this name; none where there is no such tensor.
     pub(super) fn bytes(&self, name: &str) -> &[u8] {
         let found = self.tensors.get(name);

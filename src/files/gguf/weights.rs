@@ -167,6 +167,10 @@ impl Weights for Dense {
         Ok(self.tensors.get(name).map(Stored::dtype))
     }
 
+    fn release(&self) {
+        self.shards.release();
+    }
+
     fn recipe(&self) -> Recipe {
         Recipe::FULL
     }

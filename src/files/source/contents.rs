@@ -53,6 +53,13 @@ impl Contents {
         }
     }
 
+    /// Gives back the memory of what was read, where it is a copy of a mapped file.
+    pub fn release(&self) {
+        if let Self::Here(bytes) = self {
+            bytes.release();
+        }
+    }
+
     /// All bytes.
     ///
     /// # Errors

@@ -42,6 +42,19 @@ impl Deref for Bytes {
     }
 }
 
+impl Bytes {
+    /// Gives back the memory of what was read of a mapped file: the system reads it again where it is asked for again, most
+    /// often from its own cache. Elsewhere it does nothing.
+    pub(crate) fn release(&self) {
+        #[cfg(all(unix, feature = "mmap"))]
+        if let Content::Map(map) = &*self.0 {
+            // SAFETY: nobody writes to the mapping, so that pages which are read again have the bytes of the file.
+            #[allow(unsafe_code)]
+            let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+        }
+    }
+}
+
 impl From<Cow<'static, [u8]>> for Bytes {
     fn from(bytes: Cow<'static, [u8]>) -> Self {
         Self(Arc::new(Content::Memory(bytes)))

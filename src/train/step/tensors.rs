@@ -96,6 +96,7 @@ impl<B: Backend> Tensors<B> {
             }
             let tensor = finite::numbers(&parameter.name, tensor, weights.allow_nonfinite())?;
             let values = tensor.to_f32(0..tensor.elements());
+            weights.release();
             if values.len() != parameter.len() {
                 return Err(problem(
                     "holds codes; train from the dense checkpoint".into(),

@@ -313,6 +313,10 @@ impl Weights for Phases {
         Ok(self.tensors.get(name).map(|stored| stored.dtype))
     }
 
+    fn release(&self) {
+        self.shards.release();
+    }
+
     fn recipe(&self) -> Recipe {
         self.recipe
     }
