@@ -18,7 +18,7 @@ use std::ops::Range;
 
 impl<B: Backend> Model<B> {
     /// A model of this shape with weights made on the device from noise, for benchmarks: phase layers of
-    /// `options.recipe`, one pair of scales per tensor and stage, an f16 embedding.
+    /// `options.recipe` with one pair of scales per tensor and stage, or f16 where that keeps full precision; an f16 embedding.
     pub async fn synthetic(backend: B, config: &Config, options: LoadOptions) -> Result<Self> {
         Self::synthetic_among(backend, config, options, None).await
     }
@@ -30,11 +30,15 @@ impl<B: Backend> Model<B> {
         options: LoadOptions,
         pipeline: Option<Pipeline>,
     ) -> Result<Self> {
-        let Method::Phase { stages } = options.recipe.method else {
-            return Err(Error::usage(
-                "synthetic weights are made for phase layers only",
-                "ask for stages of the method fairy2i",
-            ));
+        let stages = match options.recipe.method {
+            Method::Phase { stages } => Some(stages),
+            Method::Full => None,
+            _ => {
+                return Err(Error::usage(
+                    "synthetic weights are made for phase layers, and in full precision",
+                    "ask for stages of the method fairy2i, or for the method full",
+                ));
+            }
         };
         options.recipe.check_blocks(config)?;
         let part = pipeline.as_ref().map(|pipeline| pipeline.part(config));
@@ -51,20 +55,26 @@ async fn synthetic_weights<B: Backend>(
     backend: &B,
     config: &Config,
     options: LoadOptions,
-    (stages, own): (usize, Range<usize>),
+    (stages, own): (Option<usize>, Range<usize>),
 ) -> Result<DeviceWeights<B>> {
     let ones = |width: usize| upload_new(backend, "norm", &vec![1f32.to_bits(); width]);
     let rotated = options.recipe.rotated;
     let stack = async |layers: &[LinearShape]| {
-        let linear = Linear::synthetic(
-            backend,
-            joined(layers),
-            layers[0].form,
-            layers.iter().map(|l| l.out_features).collect(),
-            layers[0].in_features,
-            stages,
-            options.activations,
-        );
+        let outs: Vec<usize> = layers.iter().map(|l| l.out_features).collect();
+        let (name, inputs) = (joined(layers), layers[0].in_features);
+        let form = layers[0].form;
+        let linear = match stages {
+            Some(stages) => {
+                let mode = options.activations;
+                Linear::synthetic(backend, name, form, outs, inputs, stages, mode).await?
+            }
+            None => {
+                let row_words = MatrixDtype::F16.row_words(inputs);
+                let shards = noise_rows(backend, outs.iter().sum(), row_words).await?;
+                let dense = (MatrixDtype::F16, shards);
+                Linear::dense_on_device(name, inputs, outs, dense).of_form(form)
+            }
+        };
         let bias = match layers.iter().any(|layer| layer.biased) {
             true => {
                 let outputs: usize = layers.iter().map(|layer| layer.out_features).sum();
@@ -72,7 +82,7 @@ async fn synthetic_weights<B: Backend>(
             }
             false => None,
         };
-        Ok::<_, Error>(linear.await?.rotated(rotated).with_bias(bias))
+        Ok::<_, Error>(linear.rotated(rotated).with_bias(bias))
     };
     let mut blocks = Vec::with_capacity(own.len());
     for l in own {
@@ -123,11 +133,8 @@ async fn synthetic_dense<B: Backend>(
 ) -> Result<Linear<B>> {
     let row_words = MatrixDtype::F16.row_words(config.hidden);
     let shards = noise_rows(backend, outputs, row_words).await?;
-    let shape = LinearShape {
-        out_features: outputs,
-        ..config.head()
-    };
-    let dense = Linear::dense_on_device(shape, MatrixDtype::F16, shards);
+    let dense = (MatrixDtype::F16, shards);
+    let dense = Linear::dense_on_device(config.head().prefix, config.hidden, vec![outputs], dense);
     Ok(dense.unrounded(true))
 }
 

@@ -54,6 +54,9 @@ fn synthetic_weights_need_no_file() {
     let models = rows.as_array().expect("a list");
     let names: Vec<_> = models.iter().map(|r| r["model"].as_str()).collect();
     assert_eq!(names, [Some(&*path); 4]);
+    let full = ["--method", "full", "--activations", "float"];
+    let rows = json(&[&SHORT[..], &args, &full].concat());
+    assert_eq!(rows[0]["method"], "full precision");
 }
 
 /// The stored shares are made so small or so large that no noise of a busy machine decides.

@@ -157,12 +157,14 @@ fn announced_memory_is_what_generating_takes() -> Result<()> {
         drop(session);
         assert!(memory.total() > 4 * counting.words.get());
     }
-    let counting = Counting::new(u64::MAX);
-    let (config, options) = (stories().config, options(W2, Granularity::Tensor));
-    let memory = Memory::of(&counting, &config, None, &options, 1)?;
-    let model = block_on(&counting, Model::synthetic(&counting, &config, options))?;
-    let _session = model.session()?;
-    assert_eq!(memory.total(), 4 * counting.words.get(), "synthetic");
+    for method in [W2, Method::Full] {
+        let counting = Counting::new(u64::MAX);
+        let (config, options) = (stories().config, options(method, Granularity::Tensor));
+        let memory = Memory::of(&counting, &config, None, &options, 1)?;
+        let model = block_on(&counting, Model::synthetic(&counting, &config, options))?;
+        let _session = model.session()?;
+        assert_eq!(memory.total(), 4 * counting.words.get(), "synthetic");
+    }
     Ok(())
 }
 

@@ -37,6 +37,7 @@ mod train;
   fairy2i-gpu bench -m packed-folder -p 512 -n 128 -o json
   fairy2i-gpu bench --shape llama2-7b --stages 2      synthetic weights of that shape, no file needed
   fairy2i-gpu bench --shape llama2-7b -p 512 -n 128 -pg 512,128 -d 0,3072
+  fairy2i-gpu bench --shape llama2-7b --method full --activations float      the same shape in f16
   fairy2i-gpu bench --shape qwen3-0.6b,qwen3-8b       several shapes in one table; --shape all: 23 that people have
   fairy2i-gpu bench --guard before.json               fail if slower than `bench -o json` was then
   fairy2i-gpu bench --compare activations=16 activations=8

@@ -2,13 +2,14 @@
 
 mod apply;
 mod gated;
+mod made;
 mod many;
 
 use super::blueprint::Output;
 use super::budget::{product, sum};
 use super::config::LinearShape;
 use super::options::LoadOptions;
-use super::rows::{Rows, Shard, noise_codes, upload_codes, upload_rows};
+use super::rows::{Rows, Shard, upload_codes, upload_rows};
 use super::{Config, Form, Granularity, Method, Packed, PackedView};
 use crate::backend::{Backend, kernel_for, upload_new};
 use crate::codebook::{COLUMNS_PER_WORD, words_for};
@@ -179,24 +180,6 @@ impl<B: Backend> Linear<B> {
         })
     }
 
-    /// A dense layer whose weight is on the device.
-    pub(crate) fn dense_on_device(
-        shape: LinearShape,
-        dtype: MatrixDtype,
-        shards: Vec<Shard<B>>,
-    ) -> Self {
-        Self {
-            in_features: shape.in_features,
-            segments: vec![shape.out_features],
-            form: Form::WidelyLinear,
-            half_run: 0,
-            unrounded: false,
-            bias: None,
-            weight: Weight::Dense { dtype, shards },
-            name: shape.prefix,
-        }
-    }
-
     /// A stack of layers quantized with the same phase recipe.
     pub(crate) fn phase(
         backend: &B,
@@ -261,48 +244,6 @@ impl<B: Backend> Linear<B> {
             phase.rotated = rotated;
         }
         self
-    }
-
-    /// A stack made on the device from noise, for benchmarks: codes uniform, scales all alike.
-    pub(crate) async fn synthetic(
-        backend: &B,
-        name: String,
-        form: Form,
-        segments: Vec<usize>,
-        in_features: usize,
-        stages: usize,
-        activations: Activations,
-    ) -> Result<Self> {
-        let words = words_for(in_features.div_ceil(2));
-        // With this scale the outputs of a layer are as large as its inputs.
-        let planes = form.matrices() * stages;
-        let scale = (1.0 / (planes as f32 * in_features as f32)).sqrt();
-        let scales = vec![scale; segments.len() * 2 * planes];
-        let scale_blocks = match activations {
-            Activations::Float => float_scale_blocks(&scales, segments.len()),
-            mode => integer_scale_blocks(&scales, segments.len(), mode),
-        };
-        let layout = code_layout(backend, activations);
-        let rows: Vec<usize> = segments.iter().map(|s| s.div_ceil(2)).collect();
-        let shards = noise_codes(backend, &name, &rows, (planes, words), layout).await?;
-        Ok(Self {
-            in_features,
-            segments,
-            form,
-            half_run: 0,
-            unrounded: false,
-            bias: None,
-            weight: Weight::Phase(Phase {
-                stages,
-                per_row: false,
-                group_words: words,
-                scale_blocks: upload_new(backend, "scales", &scale_blocks)?,
-                rotated: false,
-                layout,
-                shards,
-            }),
-            name,
-        })
     }
 
     /// Words of one layer of a stack that [`Linear::phase`] brings to the device: codes, and blocks of scales.
