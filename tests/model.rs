@@ -1,5 +1,7 @@
 //! Whole models where a device sets narrow limits, and where input is refused.
 
+#[path = "model/autotune.rs"]
+mod autotune;
 mod common;
 #[path = "model/scheduler.rs"]
 mod scheduler;
@@ -143,6 +145,8 @@ const TUNING: Tuning = Tuning {
     expand_tokens: 4,
     tall_tokens: 4,
     fused_subgroup: 4,
+    fused_groups: 2,
+    integer_gemv_tokens: 3,
     first_submission: 1,
     submission_work: 1.0,
     memory_blocks: (1 << 16, 1 << 20),

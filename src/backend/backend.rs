@@ -1,7 +1,9 @@
 //! The interface of a device, and what its callers need around it.
 
+use super::autotune::Tunable;
 use super::facts::DeviceFacts;
 use super::fill::Fill;
+use super::tuning::Tuning;
 use crate::error::{Error, Result};
 use crate::ops::{Cost, Features, Op, Shader};
 use std::ops::Range;
@@ -111,6 +113,17 @@ pub trait Backend {
     /// The times of all ops since profiling began or since the last call, in their order.
     async fn profiled(&self) -> Result<Vec<Timing>> {
         Ok(Vec::new())
+    }
+
+    /// How it wants to be tuned, if it does and was not yet.
+    fn tunable(&self) -> Option<&Tunable> {
+        None
+    }
+
+    /// Takes other numbers than those of its class from now on. Only who has loaded nothing yet may ask for that, since models
+    /// have buffers of sizes that depend on them. `false` where it keeps what it has: hosts, and devices that were given some.
+    fn tune(&self, _tuning: Tuning) -> bool {
+        false
     }
 
     /// Names the part of the model that the next ops belong to, for messages of the lockstep check and for profiles.

@@ -1,6 +1,7 @@
 //! Where ops run: host memory ([`Cpu`]), any GPU ([`Gpu`]), both in lockstep ([`Lockstep`]), or whichever of them a
 //! program's user chose ([`Device`]).
 
+mod autotune;
 #[allow(clippy::module_inception)] // the trait that all others here implement
 mod backend;
 pub mod compare;
@@ -10,6 +11,7 @@ mod facts;
 mod fill;
 mod gpu;
 mod host;
+pub(crate) mod kept;
 mod lockstep;
 mod self_test;
 #[cfg(feature = "translate")]
@@ -18,6 +20,7 @@ mod tuning;
 mod words;
 mod wrapper;
 
+pub use autotune::{Autotune, Tunable};
 #[cfg(feature = "blocking")]
 pub use backend::block_on;
 pub use backend::{Backend, Timing, kernel_for, upload_new};

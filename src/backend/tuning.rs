@@ -1,7 +1,8 @@
 //! Numbers that were found by measuring, by class of device. Results do not depend on them, only speed does. They may have
 //! any positive values: tests run kernels and whole models at values that fit no device.
 //!
-//! Whoever measures another device adds a class here, with its source.
+//! Whoever measures another device adds a class here, with its source. What a program's user has is measured there, as far
+//! as no bit depends on it: [`crate::model::autotune`].
 
 use crate::ops::attention::Ranges;
 
@@ -30,6 +31,11 @@ pub struct Tuning {
     pub tall_tokens: usize,
     /// Narrowest subgroups with which a product quantizes its token by itself.
     pub fused_subgroup: usize,
+    /// Workgroups of such a product at most, since each rounds the token for itself.
+    pub fused_groups: usize,
+    /// Most tokens whose products of integers go through the matrix-vector kernels, where cooperative matrices do not make
+    /// their sums.
+    pub integer_gemv_tokens: usize,
     /// Dispatches of the first submission after the host waited. The device starts on them while the host records
     /// more; later submissions grow.
     pub first_submission: usize,
@@ -55,6 +61,8 @@ impl Tuning {
         expand_tokens: 512,
         tall_tokens: 1024,
         fused_subgroup: 16,
+        fused_groups: 132,
+        integer_gemv_tokens: 8,
         first_submission: 32,
         submission_work: 1e12,
         memory_blocks: (4 << 20, 16 << 20),

@@ -1,8 +1,10 @@
 //! A backend that does most of its work by asking another one.
 
+use super::autotune::Tunable;
 use super::backend::{Backend, Timing};
 use super::facts::DeviceFacts;
 use super::fill::Fill;
+use super::tuning::Tuning;
 use crate::error::Result;
 use crate::ops::Op;
 use std::ops::Range;
@@ -133,6 +135,14 @@ impl<W: Wrapper> Backend for W {
 
     async fn profiled(&self) -> Result<Vec<Timing>> {
         Wrapper::profiled(self).await
+    }
+
+    fn tunable(&self) -> Option<&Tunable> {
+        self.inner().tunable()
+    }
+
+    fn tune(&self, tuning: Tuning) -> bool {
+        self.inner().tune(tuning)
     }
 
     fn scope(&self, name: &dyn Fn() -> String) {

@@ -1,6 +1,6 @@
 //! Arguments that several commands share.
 
-use crate::backend::DeviceChoice;
+use crate::backend::{Autotune, DeviceChoice};
 use crate::error::{Error, Result};
 use crate::model::{Config, Granularity, Method, Mixed, Recipe};
 use crate::ops::quantize::Activations;
@@ -20,6 +20,15 @@ pub(super) struct DeviceArgs {
     /// Folder for compiled kernels, or `off` [default: fairy2i-gpu in the user's cache folder]
     #[arg(long, env = "FAIRY2I_CACHE", value_name = "FOLDER")]
     pub cache: Option<PathBuf>,
+    /// Time the kernels of a GPU once for each shape of model, and keep which are fastest: off, on, or again
+    #[arg(
+        long,
+        env = "FAIRY2I_AUTOTUNE",
+        value_enum,
+        default_value = "on",
+        hide_possible_values = true
+    )]
+    pub autotune: AutotuneName,
     /// Compare every operation of the device with the CPU reference and stop at the first disagreement
     #[arg(long)]
     pub check: bool,
@@ -35,6 +44,27 @@ impl DeviceArgs {
                 let base = etcetera::choose_base_strategy().ok()?;
                 Some(base.cache_dir().join("fairy2i-gpu"))
             }
+        }
+    }
+}
+
+/// Words for [`Autotune`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum AutotuneName {
+    /// Numbers of the device's class.
+    Off,
+    /// What was measured before, or now.
+    On,
+    /// What is measured now, on software adapters too.
+    Again,
+}
+
+impl From<AutotuneName> for Autotune {
+    fn from(name: AutotuneName) -> Self {
+        match name {
+            AutotuneName::Off => Self::Off,
+            AutotuneName::On => Self::On,
+            AutotuneName::Again => Self::Again,
         }
     }
 }

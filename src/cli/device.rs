@@ -108,6 +108,13 @@ fn open_as(
         check: args.check,
         gpu: Options {
             cache: args.cache_folder(),
+            autotune: args.autotune.into(),
+            autotune_begins: |device| {
+                let what = "for this shape of model, once: a second or two";
+                out::note(&format!(
+                    "measuring which kernels are fastest on {device} {what}"
+                ));
+            },
             profile,
             ..Options::default()
         },

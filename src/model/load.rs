@@ -1,5 +1,6 @@
 //! From named tensors to a model on a device.
 
+use super::autotune::tune;
 use super::config::LinearShape;
 use super::forward::ExpertWeights;
 use super::linear::Linear;
@@ -49,6 +50,7 @@ impl<B: Backend> Model<B> {
         for recipe in [options.recipe, weights.recipe()] {
             recipe.check_blocks(config)?;
         }
+        tune(&backend, config, &options).await?;
         let part = pipeline.as_ref().map(|pipeline| pipeline.part(config));
         let held = part.as_ref().unwrap_or(config);
         Memory::of(&backend, held, Some(weights), &options, 1)?.check(&backend)?;

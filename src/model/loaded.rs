@@ -106,7 +106,7 @@ impl<B: Backend> Scratch<B> {
             branch: backend.alloc("addition to the stream", branch)?,
             centered: backend.alloc("centered stream", centered)?,
             last: backend.alloc("last token", last)?,
-            linear: LinearScratch::new(backend, c, options)?,
+            linear: LinearScratch::new(backend, c, options, &backend.facts().tuning)?,
             mixture: MixtureScratch::new(backend, c, options)?,
         })
     }

@@ -39,7 +39,7 @@ impl Memory {
     ) -> Result<Self> {
         let [cache, rest] = session::words(backend, config, options, texts);
         let scratch = scratch_words(backend, config, options);
-        let linear = LinearScratch::<B>::words(backend, config, options);
+        let linear = LinearScratch::<B>::words(backend, config, options, &backend.facts().tuning);
         let mixture = MixtureScratch::<B>::words(backend, config, options);
         let mixture = mixture.into_iter().flatten();
         let scratch = scratch

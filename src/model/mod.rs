@@ -1,5 +1,6 @@
 //! Models on any backend: configuration, weights, quantizing, forward pass, sampling.
 
+pub mod autotune;
 pub mod blueprint;
 pub(crate) mod budget;
 mod choice;

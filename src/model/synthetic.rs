@@ -1,5 +1,6 @@
 //! Models with weights made from noise, for benchmarks.
 
+use super::autotune::tune;
 use super::config::LinearShape;
 use super::forward::ExpertWeights;
 use super::linear::Linear;
@@ -41,6 +42,7 @@ impl<B: Backend> Model<B> {
             }
         };
         options.recipe.check_blocks(config)?;
+        tune(&backend, config, &options).await?;
         let part = pipeline.as_ref().map(|pipeline| pipeline.part(config));
         let held = part.as_ref().unwrap_or(config);
         Memory::of(&backend, held, None, &options, 1)?.check(&backend)?;

@@ -100,6 +100,7 @@ impl<B: Backend> Tapped<'_, B> {
             accumulate: false,
             activations: options.activations,
             exact: options.exact,
+            tuning: backend.facts().tuning,
         };
         let scratch = &other.scratch.linear;
         stack.apply(backend, scratch, input, &y, run).await?;

@@ -1,11 +1,13 @@
 //! The device that a program's user chose: one type for every backend, which is a backend itself.
 
+use super::autotune::Tunable;
 use super::backend::{Backend, Timing};
 use super::cpu::{Cpu, CpuBuffer};
 use super::facts::DeviceFacts;
 use super::fill::Fill;
 use super::gpu::{AdapterSummary, Gpu, GpuAsked, GpuBuffer, Options, adapters};
 use super::lockstep::Lockstep;
+use super::tuning::Tuning;
 use crate::error::{Error, Result};
 use crate::ops::Op;
 use std::ops::Range;
@@ -255,6 +257,14 @@ impl Backend for Device {
 
     fn facts(&self) -> &DeviceFacts {
         on!(self, backend => backend.facts())
+    }
+
+    fn tunable(&self) -> Option<&Tunable> {
+        on!(self, backend => backend.tunable())
+    }
+
+    fn tune(&self, tuning: Tuning) -> bool {
+        on!(self, backend => backend.tune(tuning))
     }
 
     fn available(&self) -> Option<u64> {

@@ -4,6 +4,7 @@ use super::context::Context;
 use super::faults::Faults;
 use super::options::Options;
 use super::{cache, params};
+use crate::backend::autotune;
 use crate::error::{Error, Result};
 use crate::ops::{Features, MATRIX_WORKGROUP_BYTES};
 
@@ -41,6 +42,8 @@ pub struct AdapterSummary {
     pub invocations: u32,
     /// Workgroups per dimension.
     pub groups_per_dimension: u32,
+    /// Name of the file that keeps what autotuning chose ([`Options::autotune`]).
+    pub tuning_file: String,
     /// Name of the file that keeps compiled pipelines ([`Options::cache`]), if the driver hands them out.
     pub cache_file: Option<String>,
 }
@@ -145,6 +148,7 @@ pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
         workgroup_memory: limits.max_compute_workgroup_storage_size,
         invocations: limits.max_compute_invocations_per_workgroup,
         groups_per_dimension: limits.max_compute_workgroups_per_dimension,
+        tuning_file: autotune::file_name(&cache::identity(adapter)),
         cache_file: cache::file_name(adapter),
     }
 }

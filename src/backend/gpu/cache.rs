@@ -3,6 +3,7 @@
 //! A cache may be missing, old, damaged or on a read-only disk: whatever happens to it, pipelines are compiled as if it
 //! were not there, so nothing here is an error.
 
+use crate::backend::kept::write;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -24,9 +25,18 @@ pub(super) fn file_name(adapter: &wgpu::Adapter) -> Option<String> {
     if !adapter.features().contains(wgpu::Features::PIPELINE_CACHE) {
         return None;
     }
+    let key = wgpu::util::pipeline_cache_key(&adapter.get_info())?;
+    let who = identity(adapter);
+    Some(format!("{key}_{who}_{}.bin", env!("CARGO_PKG_VERSION")))
+}
+
+/// The adapter, its graphics interface and its driver, as part of a file's name.
+pub(super) fn identity(adapter: &wgpu::Adapter) -> String {
     let info = adapter.get_info();
-    let key = wgpu::util::pipeline_cache_key(&info)?;
-    let who = format!("{} {} {}", info.name, info.driver, info.driver_info);
+    let who = format!(
+        "{:?} {} {} {}",
+        info.backend, info.name, info.driver, info.driver_info
+    );
     let who = who
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '.')
         .filter(|word| !word.is_empty())
@@ -34,8 +44,7 @@ pub(super) fn file_name(adapter: &wgpu::Adapter) -> Option<String> {
         .join("-")
         .to_lowercase();
     // drivers describe themselves at length; file names end at 255 bytes
-    let who = &who[..who.len().min(120)];
-    Some(format!("{key}_{who}_{}.bin", env!("CARGO_PKG_VERSION")))
+    who[..who.len().min(120)].to_owned()
 }
 
 impl Cache {
@@ -94,19 +103,6 @@ fn read(path: &Path) -> Option<Vec<u8>> {
     let bytes = std::fs::read(path).ok()?;
     let (sum, data) = bytes.split_at_checked(SUM)?;
     (Sha256::digest(data)[..] == *sum).then(|| data.to_vec())
-}
-
-/// Replaces `path` as a whole: who reads at the same time sees the old file or the new one.
-fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
-    let done = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
-    if done.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    done
 }
 
 #[cfg(test)]

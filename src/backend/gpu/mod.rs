@@ -25,10 +25,12 @@ pub(super) use buffers::GpuBuffer;
 pub use options::Options;
 pub(super) use readback::GpuAsked;
 
+use super::autotune::{Autotune, Tunable};
 use super::backend::{Backend, Timing, check_lengths, kernel_for};
 use super::facts::DeviceFacts;
 #[cfg(not(target_arch = "wasm32"))]
 use super::fill::Fill;
+use super::tuning::Tuning;
 use crate::error::{Error, Result};
 use crate::ops::Op;
 use bind_groups::BindGroups;
@@ -36,7 +38,7 @@ use buffers::Buffers;
 use context::Context;
 use pipeline::{Limits, Pipelines};
 use recording::Recorder;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::ops::Range;
 
 /// An open GPU.
@@ -44,6 +46,9 @@ pub struct Gpu {
     context: Context,
     summary: AdapterSummary,
     facts: DeviceFacts,
+    tunable: Option<Tunable>,
+    /// The facts with the numbers that [`Backend::tune`] gave.
+    tuned: OnceCell<DeviceFacts>,
     max_binding: u64,
     max_groups: u32,
     pipelines: RefCell<Pipelines>,
@@ -90,6 +95,8 @@ impl Gpu {
         let tuning = options.tuning.unwrap_or(class);
         Ok(Self {
             context,
+            tunable: tunable(&options, &summary),
+            tuned: OnceCell::new(),
             facts: facts::facts(&summary, features, max_binding, tuning),
             max_binding,
             max_groups: options
@@ -142,12 +149,39 @@ impl Gpu {
     }
 }
 
+/// How an adapter wants to be tuned with these options; not at all where numbers were given.
+fn tunable(options: &Options, summary: &AdapterSummary) -> Option<Tunable> {
+    let wanted = options.autotune != Autotune::Off && options.tuning.is_none();
+    wanted.then(|| Tunable {
+        again: options.autotune == Autotune::Again,
+        software: summary.software,
+        file: options
+            .cache
+            .as_ref()
+            .map(|folder| folder.join(&summary.tuning_file)),
+        begins: options.autotune_begins,
+    })
+}
+
 impl Backend for Gpu {
     type Buffer = GpuBuffer;
     type Asked = GpuAsked;
 
     fn facts(&self) -> &DeviceFacts {
-        &self.facts
+        self.tuned.get().unwrap_or(&self.facts)
+    }
+
+    fn tunable(&self) -> Option<&Tunable> {
+        let tuned = self.tuned.get().is_some();
+        self.tunable.as_ref().filter(|_| !tuned)
+    }
+
+    fn tune(&self, tuning: Tuning) -> bool {
+        let facts = DeviceFacts {
+            tuning,
+            ..self.facts.clone()
+        };
+        self.tuned.set(facts).is_ok()
     }
 
     fn available(&self) -> Option<u64> {

@@ -1,5 +1,6 @@
 //! How to open an adapter: everything off that only programs on this machine want.
 
+use crate::backend::autotune::Autotune;
 use crate::backend::tuning::Tuning;
 use crate::ops::Features;
 use std::path::PathBuf;
@@ -18,6 +19,10 @@ pub struct Options {
     /// Folder that keeps compiled pipelines from run to run, in a file per adapter and driver; `None` to keep nothing.
     /// It must be one that only its owner can write to: drivers trust what they find there.
     pub cache: Option<PathBuf>,
+    /// Whether kernels are timed here before a model of a new shape is loaded; what is chosen lies beside the pipelines.
+    pub autotune: Autotune,
+    /// Hears the name of the device when that begins.
+    pub autotune_begins: fn(&str),
     /// Hand kernels their parameters as immediates, where the adapter has them, instead of in a uniform buffer.
     pub immediates: bool,
     /// Run kernels without what exists for one compiler only, for tests that compare both: see [`crate::ops::Shader::plain`].
@@ -34,6 +39,8 @@ impl Default for Options {
             max_groups: None,
             tuning: None,
             cache: None,
+            autotune: Autotune::Off,
+            autotune_begins: |_| {},
             immediates: true,
             plain: false,
             profile: false,

@@ -5,6 +5,7 @@ use crate::backend::{AdapterSummary, Backend, Cpu, adapters, kernel_for};
 use crate::cli::args::DeviceArgs;
 use crate::cli::out;
 use crate::error::Result;
+use crate::model::autotune::{Kept, kept};
 use crate::ops::{Features, Op, Visitor, for_each};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -40,6 +41,8 @@ struct GpuInfo {
     without_kernel: BTreeMap<&'static str, Vec<&'static str>>,
     /// File that keeps compiled kernels; `null` where the driver hands none out, or with `--cache off`.
     pipeline_cache: Option<PathBuf>,
+    /// What autotuning chose, by the linear layers that it is for.
+    tuned: Kept,
 }
 
 #[derive(Serialize)]
@@ -116,6 +119,10 @@ fn gpu((index, adapter): (usize, &AdapterSummary), cache: Option<PathBuf>) -> Gp
         without: BTreeMap::new(),
     };
     for_each(&mut kernels);
+    let tuned = cache
+        .as_ref()
+        .map(|folder| kept(&folder.join(&adapter.tuning_file)));
+    let tuned = tuned.unwrap_or_default();
     GpuInfo {
         index,
         name: adapter.name.clone(),
@@ -140,6 +147,7 @@ fn gpu((index, adapter): (usize, &AdapterSummary), cache: Option<PathBuf>) -> Gp
         pipeline_cache: cache
             .zip(adapter.cache_file.as_ref())
             .map(|(folder, file)| folder.join(file)),
+        tuned,
     }
 }
 
@@ -185,6 +193,9 @@ fn text(devices: &Devices) -> String {
                 Some(path) => format!("{}, not there yet", path.display()),
             },
         );
+        for (class, chosen) in &gpu.tuned {
+            field("tuned", format!("{class}: {chosen}"));
+        }
         field("kernels", kernels(gpu));
         if !gpu.without_kernel.is_empty() {
             field("none for", without_kernel(gpu));

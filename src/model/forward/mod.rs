@@ -72,6 +72,7 @@ impl<B: Backend> Model<B> {
             accumulate,
             activations: self.options.activations,
             exact: self.options.exact,
+            tuning: self.backend.facts().tuning,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Running a layer: which ops, in which order, for how many tokens on which device.
 
 use super::{Linear, LinearScratch, Phase, Shard, Weight};
-use crate::backend::{Backend, kernel_for};
+use crate::backend::{Backend, Tuning, kernel_for};
 use crate::error::Result;
 use crate::ops::MatrixDtype;
 use crate::ops::matmul::{Dense, MatmulGemm, MatmulGemv};
@@ -35,6 +35,8 @@ pub(crate) struct Run {
     pub activations: Activations,
     /// Whether sums are of integers for any number of tokens.
     pub exact: bool,
+    /// The numbers of the device, or those that are tried there.
+    pub tuning: Tuning,
 }
 
 impl<B: Backend> Linear<B> {
@@ -125,11 +127,12 @@ impl<B: Backend> Linear<B> {
         let Weight::Phase(phase) = &self.weight else {
             return Ok(None);
         };
-        let tuning = &backend.facts().tuning;
+        let tuning = &run.tuning;
         // Every workgroup rounds the token for itself, which does not pay on devices with few and narrow processors.
         let wide = backend.facts().subgroup_size >= tuning.fused_subgroup;
         let kernel = kernel_for::<PhaseGemvFused>(backend.facts().features);
-        let few = run.tokens <= tuning.gemv_tokens && run.activations != Activations::Float;
+        let few = run.tokens <= tuning.integer_gemv_tokens;
+        let few = few && run.activations != Activations::Float;
         if !wide || kernel.is_none() || !few || self.by_bits(backend, run) {
             return Ok(None);
         }
@@ -139,7 +142,7 @@ impl<B: Backend> Linear<B> {
             norm: input.norm.map(|(_, rms)| rms),
             outcome,
             n_absmax_partials: input.n_absmax_partials,
-            processors: tuning.processors,
+            processors: tuning.fused_groups,
         };
         let products: Vec<_> = phase.shards.iter().map(product).collect();
         let memory = backend.facts().workgroup_bytes;
@@ -168,11 +171,16 @@ impl<B: Backend> Linear<B> {
 
     /// Whether cooperative matrices make the exact sums of these tokens.
     pub(super) fn by_bits(&self, backend: &B, run: Run) -> bool {
+        self.has_bits(backend, run)
+            && run.tokens >= run.tuning.bits_tokens[run.activations.byte_planes() - 1]
+    }
+
+    /// Whether cooperative matrices could make the exact sums of tokens of such runs.
+    pub(super) fn has_bits(&self, backend: &B, run: Run) -> bool {
         let Weight::Phase(phase) = &self.weight else {
             return false;
         };
         run.activations != Activations::Float
-            && run.tokens >= backend.facts().tuning.bits_tokens[run.activations.byte_planes() - 1]
             && kernel_for::<PhaseGemmBits>(backend.facts().features).is_some()
             // All shards give the same answer.
             && phase.shards.first().is_some_and(|shard| PhaseGemmBits::fits(&self.shape(phase, run, shard)))
@@ -268,7 +276,7 @@ impl<B: Backend> Linear<B> {
         for shard in shards {
             let matmul = self.product(run, dtype, shard);
             let buffers = [x, &shard.buffer, y];
-            if run.tokens <= backend.facts().tuning.gemv_tokens {
+            if run.tokens <= run.tuning.gemv_tokens {
                 backend.run(&MatmulGemv(matmul), &buffers).await?;
             } else {
                 backend.run(&MatmulGemm(matmul), &buffers).await?;
@@ -316,7 +324,7 @@ impl<B: Backend> Linear<B> {
     ) -> Result<()> {
         let (mode, scale_blocks) = (run.activations, &phase.scale_blocks);
         let bits = self.by_bits(backend, run);
-        let tuning = &backend.facts().tuning;
+        let tuning = &run.tuning;
         for shard in &phase.shards {
             let shape = self.shape(phase, run, shard);
             let buffers = [
@@ -333,7 +341,7 @@ impl<B: Backend> Linear<B> {
                     processors: tuning.processors,
                 };
                 backend.run(&product, &buffers).await?;
-            } else if run.tokens <= backend.facts().tuning.gemv_tokens {
+            } else if run.tokens <= tuning.integer_gemv_tokens {
                 backend.run(&PhaseGemv { shape, mode }, &buffers).await?;
             } else {
                 backend.run(&PhaseGemm { shape, mode }, &buffers).await?;
@@ -353,7 +361,7 @@ impl<B: Backend> Linear<B> {
         for shard in &phase.shards {
             let shape = self.shape(phase, run, shard);
             let buffers = [&shard.buffer, x, &phase.scale_blocks, y];
-            if run.tokens <= backend.facts().tuning.gemv_tokens {
+            if run.tokens <= run.tuning.gemv_tokens {
                 backend.run(&PhaseGemvFloat { shape }, &buffers).await?;
             } else {
                 backend.run(&PhaseGemmFloat { shape }, &buffers).await?;

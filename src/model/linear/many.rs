@@ -14,12 +14,13 @@ use crate::ops::quantize::Activations;
 impl<B: Backend> Linear<B> {
     /// Whether these tokens go through cooperative matrices in half precision.
     pub(super) fn many(&self, backend: &B, scratch: &LinearScratch<B>, run: Run) -> bool {
-        let few = match self.by_bits(backend, run) {
+        // Up to where sums are exact does not depend on which kernel makes them: that may be chosen by measuring.
+        let few = match self.has_bits(backend, run) {
             true => {
-                let exact = backend.facts().tuning.exact_tokens;
+                let exact = run.tuning.exact_tokens;
                 exact[run.activations.byte_planes() - 1]
             }
-            false => backend.facts().tuning.gemv_tokens,
+            false => run.tuning.gemv_tokens,
         };
         if run.exact || run.tokens <= few {
             return false;
@@ -68,9 +69,7 @@ impl<B: Backend> Linear<B> {
             Weight::Phase(phase) => {
                 let decodes = self.decodes(phase, run);
                 let expands = self.expands(scratch, phase, run);
-                match expands
-                    .filter(|_| !decodes || run.tokens >= backend.facts().tuning.expand_tokens)
-                {
+                match expands.filter(|_| !decodes || run.tokens >= run.tuning.expand_tokens) {
                     Some(at_once) => {
                         let expanded =
                             self.apply_expanded(backend, scratch, phase, y, (run, at_once));

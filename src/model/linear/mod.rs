@@ -11,7 +11,7 @@ use super::config::LinearShape;
 use super::options::LoadOptions;
 use super::rows::{Rows, Shard, upload_codes, upload_rows};
 use super::{Config, Form, Granularity, Method, Packed, PackedView};
-use crate::backend::{Backend, kernel_for, upload_new};
+use crate::backend::{Backend, Tuning, kernel_for, upload_new};
 use crate::codebook::{COLUMNS_PER_WORD, words_for};
 use crate::error::{Error, Result};
 use crate::ops::MatrixDtype;
@@ -103,8 +103,12 @@ pub(crate) fn code_layout<B: Backend>(backend: &B, activations: Activations) -> 
 impl<B: Backend> LinearScratch<B> {
     /// Words of its buffers, in this order: decoded weights, rounded activations, absmax, prepared and half-precision
     /// inputs, normalized inputs, partials of absmax, gate and up.
-    pub(crate) fn words(backend: &B, c: &Config, options: &LoadOptions) -> [usize; 8] {
-        let tuning = &backend.facts().tuning;
+    pub(crate) fn words(
+        backend: &B,
+        c: &Config,
+        options: &LoadOptions,
+        tuning: &Tuning,
+    ) -> [usize; 8] {
         let tokens = tile_rows(backend, options.batch, options.exact);
         let widest = c.widest_input();
         let integers = match options.activations {
@@ -124,14 +128,19 @@ impl<B: Backend> LinearScratch<B> {
             product(&[tokens, widest]),
             product(&[tokens, widest]) / 2,
             product(&[tokens, c.widest_norm()]),
-            tokens.min(tuning.gemv_tokens)
-                * PhaseGemvFused::most_absmax_partials(c.widest_gate(), tuning.processors),
+            tokens.min(tuning.integer_gemv_tokens)
+                * PhaseGemvFused::most_absmax_partials(c.widest_gate(), tuning.fused_groups),
             product(&[tokens, c.outputs(Output::Gated).max(2 * c.widest_gate())]),
         ]
     }
 
-    /// For up to as many tokens as `options` say.
-    pub(crate) fn new(backend: &B, c: &Config, options: &LoadOptions) -> Result<Self> {
+    /// For up to as many tokens as `options` say, in runs with this tuning, or one with smaller numbers.
+    pub(crate) fn new(
+        backend: &B,
+        c: &Config,
+        options: &LoadOptions,
+        tuning: &Tuning,
+    ) -> Result<Self> {
         let [
             expanded,
             rounded,
@@ -141,7 +150,7 @@ impl<B: Backend> LinearScratch<B> {
             normalized,
             absmax_partials,
             pairs,
-        ] = Self::words(backend, c, options);
+        ] = Self::words(backend, c, options, tuning);
         Ok(Self {
             expanded: (backend.alloc("decoded weights", expanded)?, expanded),
             rounded: backend.alloc("rounded activations", rounded)?,

@@ -1,0 +1,16 @@
+//! Files that are kept from run to run in the user's cache folder.
+
+use std::path::Path;
+
+/// Replaces `path` as a whole, and makes its folder: who reads at the same time sees the old file or the new one.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let done = std::fs::write(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+    if done.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    done
+}
