@@ -26,8 +26,3 @@ pub struct Tunable {
     /// Hears the name of the device when it begins to be measured, for a person who waits.
     pub begins: fn(&str),
 }
-
-/// The file of a device, in the folder that keeps compiled pipelines.
-pub(super) fn file_name(identity: &str) -> String {
-    format!("{identity}.tuning.json")
-}

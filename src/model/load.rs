@@ -115,7 +115,6 @@ impl<'a, B: Backend> Loader<'a, B> {
         let row_words = dtype.words(self.config.hidden);
         let rows = [padded_rows(embed, row_words)];
         let shards = upload_rows(self.backend, &name, &rows, row_words)?;
-        self.weights.release();
         Ok((shards, dtype))
     }
 
@@ -134,7 +133,6 @@ impl<'a, B: Backend> Loader<'a, B> {
         {
             let half_run = self.config.half_run(stack);
             stacks.push(self.linear(&layers, half_run).await?);
-            self.weights.release();
         }
         let experts = self.experts(l).await?;
         Ok(Block {
@@ -158,7 +156,6 @@ impl<'a, B: Backend> Loader<'a, B> {
         for [gate, up, down] in self.config.expert_linears(l) {
             let gate_up = self.linear(&[gate, up], 0).await?;
             layers.push([gate_up, self.linear(&[down], 0).await?]);
-            self.weights.release();
         }
         Ok(Some(ExpertWeights {
             router: router.unrounded(true),
@@ -201,7 +198,9 @@ impl<'a, B: Backend> Loader<'a, B> {
 
     /// A stack of layers with the same input; outputs lie together in runs of `half_run` complex rows.
     async fn linear(&mut self, shapes: &[LinearShape], half_run: usize) -> Result<Linear<B>> {
+        // What came before lies on the device now, and needs no place on the host.
         self.backend.uploaded().await?;
+        self.weights.release();
         let mut layers = Vec::with_capacity(shapes.len());
         for shape in shapes {
             layers.push(self.layer(shape, half_run).await?);

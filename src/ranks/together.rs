@@ -14,13 +14,19 @@ pub fn broadcast_bytes(ranks: &(impl Ranks + ?Sized), bytes: Vec<u8>) -> Result<
     let mut head = apart(bytes.len() as u64);
     ranks.broadcast(0, &mut head)?;
     let length = joined(&head) as usize;
-    let mut words: Vec<u32> = vec![0; length.div_ceil(4)];
-    if ranks.rank() == 0 {
-        bytemuck::cast_slice_mut::<u32, u8>(&mut words)[..length].copy_from_slice(&bytes);
-    }
+    let mut words = match ranks.rank() {
+        0 => padded(&bytes),
+        _ => vec![0; length.div_ceil(4)],
+    };
     ranks.broadcast(0, &mut words)?;
-    let all: &[u8] = bytemuck::cast_slice(&words);
-    Ok(all[..length].to_vec())
+    Ok(bytemuck::cast_slice(&words)[..length].to_vec())
+}
+
+/// Bytes as words, the last one filled up.
+fn padded(bytes: &[u8]) -> Vec<u32> {
+    let mut words = vec![0; bytes.len().div_ceil(4)];
+    bytemuck::cast_slice_mut::<u32, u8>(&mut words)[..bytes.len()].copy_from_slice(bytes);
+    words
 }
 
 /// Sends bytes to another rank, which [receives](receive_bytes) them without knowing how many there are.
@@ -28,10 +34,8 @@ pub fn broadcast_bytes(ranks: &(impl Ranks + ?Sized), bytes: Vec<u8>) -> Result<
 /// # Errors
 /// Those of the carrier.
 pub fn send_bytes(ranks: &(impl Ranks + ?Sized), to: usize, bytes: &[u8]) -> Result<()> {
-    let mut words = vec![0_u32; bytes.len().div_ceil(4)];
-    bytemuck::cast_slice_mut::<u32, u8>(&mut words)[..bytes.len()].copy_from_slice(bytes);
     ranks.send(to, &apart(bytes.len() as u64))?;
-    ranks.send(to, &words)
+    ranks.send(to, &padded(bytes))
 }
 
 /// The bytes that another rank [sends](send_bytes).
@@ -44,9 +48,7 @@ pub fn receive_bytes(ranks: &(impl Ranks + ?Sized), of: usize) -> Result<Vec<u8>
     let length = joined(&head) as usize;
     let mut words = vec![0_u32; length.div_ceil(4)];
     ranks.receive(of, &mut words)?;
-    let mut bytes = bytemuck::cast_slice::<u32, u8>(&words).to_vec();
-    bytes.truncate(length);
-    Ok(bytes)
+    Ok(bytemuck::cast_slice(&words)[..length].to_vec())
 }
 
 /// The numbers of all ranks, in their order; rank r has `counts[r]` of them.

@@ -31,10 +31,7 @@ fn layers_that_are_dealt_to_ranks_choose_the_same_ids() {
 #[test]
 fn a_text_that_is_dealt_to_ranks_has_the_same_perplexity() {
     let place = Place::new();
-    let text = std::fs::read(TEXT).expect("a text of the repository");
-    let novel = place.path("novel.txt");
-    std::fs::write(&novel, &text[..3000]).expect("written");
-    let novel = novel.to_string_lossy();
+    let novel = place.novel(3000);
     let all = [
         "eval", "ppl", "-m", MODEL, "--stages", "full,1", "-c", "32", "-u", "64", &novel,
     ];

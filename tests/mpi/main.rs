@@ -37,6 +37,14 @@ impl Place {
         self.0.path().join(name)
     }
 
+    /// A file with the first `bytes` of the text.
+    fn novel(&self, bytes: usize) -> String {
+        let text = std::fs::read(TEXT).expect("a text of the repository");
+        let path = self.path("novel.txt");
+        std::fs::write(&path, &text[..bytes]).expect("written");
+        path.to_string_lossy().into_owned()
+    }
+
     /// A run of twelve steps of six micro-batches into `out`, on so many ranks, unless `more` says something else.
     fn train(&self, ranks: usize, out: &str, more: &[&str]) -> Command {
         let mut command = on(ranks);

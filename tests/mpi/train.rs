@@ -1,6 +1,6 @@
 //! Training: the same bits on any number of ranks, whatever is killed in between.
 
-use super::{PATIENCE, Place, TEXT, good, program, refused};
+use super::{PATIENCE, Place, good, program, refused};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -143,10 +143,7 @@ fn hosts_need_no_common_folder() {
 #[test]
 fn masters_and_moments_that_are_dealt_to_ranks_are_the_same() {
     let place = Place::new();
-    let text = std::fs::read(TEXT).expect("a text of the repository");
-    let novel = place.path("novel.txt");
-    std::fs::write(&novel, &text[..1000]).expect("written");
-    let novel = novel.to_string_lossy();
+    let novel = place.novel(1000);
     let few = ["--groups", "3", "--moments", "8", "--masters", "bf16"];
     for method in ["fairy2i", "bitnet", "full"] {
         let all = [&few[..], &["--method", method]].concat();

@@ -4,7 +4,6 @@ use super::context::Context;
 use super::faults::Faults;
 use super::options::Options;
 use super::{cache, params};
-use crate::backend::autotune;
 use crate::error::{Error, Result};
 use crate::ops::{Features, MATRIX_WORKGROUP_BYTES};
 
@@ -148,7 +147,7 @@ pub(super) fn summary(adapter: &wgpu::Adapter) -> AdapterSummary {
         workgroup_memory: limits.max_compute_workgroup_storage_size,
         invocations: limits.max_compute_invocations_per_workgroup,
         groups_per_dimension: limits.max_compute_workgroups_per_dimension,
-        tuning_file: autotune::file_name(&cache::identity(adapter)),
+        tuning_file: cache::tuning_file(adapter),
         cache_file: cache::file_name(adapter),
     }
 }

@@ -3,7 +3,7 @@
 //! A cache may be missing, old, damaged or on a read-only disk: whatever happens to it, pipelines are compiled as if it
 //! were not there, so nothing here is an error.
 
-use crate::backend::kept::write;
+use crate::backend::kept;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -30,13 +30,16 @@ pub(super) fn file_name(adapter: &wgpu::Adapter) -> Option<String> {
     Some(format!("{key}_{who}_{}.bin", env!("CARGO_PKG_VERSION")))
 }
 
-/// The adapter, its graphics interface and its driver, as part of a file's name.
-pub(super) fn identity(adapter: &wgpu::Adapter) -> String {
+/// Name of the file that keeps what autotuning chose for this adapter, graphics interface and driver.
+pub(super) fn tuning_file(adapter: &wgpu::Adapter) -> String {
+    let api = format!("{:?}", adapter.get_info().backend).to_lowercase();
+    format!("{api}-{}.tuning.json", identity(adapter))
+}
+
+/// The adapter and its driver, as part of a file's name.
+fn identity(adapter: &wgpu::Adapter) -> String {
     let info = adapter.get_info();
-    let who = format!(
-        "{:?} {} {} {}",
-        info.backend, info.name, info.driver, info.driver_info
-    );
+    let who = format!("{} {} {}", info.name, info.driver, info.driver_info);
     let who = who
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '.')
         .filter(|word| !word.is_empty())
@@ -86,7 +89,7 @@ impl Cache {
         }
         let mut bytes = Sha256::digest(&data).to_vec();
         bytes.extend(data);
-        let _ = write(&self.path, &bytes);
+        let _ = kept::write(&self.path, &bytes);
     }
 }
 
@@ -97,10 +100,7 @@ impl Drop for Cache {
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {
-    if std::fs::metadata(path).ok()?.len() > LONGEST {
-        return None;
-    }
-    let bytes = std::fs::read(path).ok()?;
+    let bytes = kept::read(path, LONGEST)?;
     let (sum, data) = bytes.split_at_checked(SUM)?;
     (Sha256::digest(data)[..] == *sum).then(|| data.to_vec())
 }
@@ -117,10 +117,10 @@ mod tests {
         let data = b"compiled".to_vec();
         let mut bytes = Sha256::digest(&data).to_vec();
         bytes.extend(&data);
-        write(&path, &bytes).expect("a writable folder");
+        kept::write(&path, &bytes).expect("a writable folder");
         assert_eq!(read(&path).as_deref(), Some(&data[..]));
         for broken in [&bytes[..20], &bytes[..bytes.len() - 1], &bytes[1..], &[]] {
-            write(&path, broken).expect("a writable folder");
+            kept::write(&path, broken).expect("a writable folder");
             assert!(read(&path).is_none());
         }
         std::fs::remove_dir_all(folder).expect("removed");

@@ -1,7 +1,7 @@
 //! The candidates, and which of them is taken.
 
 use super::bed::Bed;
-use super::{Chosen, Measured};
+use super::{Chosen, Measured, rounding};
 use crate::backend::{Backend, Tuning, kernel_for};
 use crate::error::Result;
 use crate::model::{Config, LoadOptions};
@@ -72,6 +72,29 @@ impl<B: Backend> Race<'_, '_, B> {
             }));
         Ok(Some(medians))
     }
+
+    /// The times of matrix-vector kernels and of `other` ones for these numbers of tokens; `tuning` gives both their numbers.
+    async fn pairs(
+        &mut self,
+        all: &[usize],
+        other: &str,
+        tuning: impl Fn(usize, bool) -> Tuning,
+    ) -> Result<Option<Vec<(usize, [f64; 2])>>> {
+        let candidate = |tokens: usize, by_vectors: bool| Candidate {
+            way: if by_vectors { "matrix-vector" } else { other }.to_owned(),
+            tokens,
+            tuning: tuning(tokens, by_vectors),
+        };
+        let both = all
+            .iter()
+            .flat_map(|&n| [candidate(n, true), candidate(n, false)]);
+        let times = self.run(&both.collect::<Vec<_>>()).await?;
+        let paired = |times: Vec<f64>| {
+            let (pairs, _) = times.as_chunks();
+            all.iter().copied().zip(pairs.iter().copied()).collect()
+        };
+        Ok(times.map(paired))
+    }
 }
 
 /// Times the candidates on `backend`, and chooses.
@@ -97,11 +120,7 @@ pub(super) async fn measure<B: Backend>(
     };
     let planes = options.activations.byte_planes();
     let (fused, groups) = one_token(&mut race, class).await?;
-    let class = Tuning {
-        fused_subgroup: if fused { 0 } else { usize::MAX },
-        fused_groups: groups,
-        ..class
-    };
+    let class = rounding(class, fused, groups);
     let mut chosen = Chosen {
         fused,
         fused_groups: groups,
@@ -126,11 +145,6 @@ pub(super) async fn measure<B: Backend>(
 
 /// Whether the products of one token round it themselves, and in how many workgroups.
 async fn one_token<B: Backend>(race: &mut Race<'_, '_, B>, class: Tuning) -> Result<(bool, usize)> {
-    let fused = |groups: usize, at_once: bool| Tuning {
-        fused_subgroup: if at_once { 0 } else { usize::MAX },
-        fused_groups: groups,
-        ..class
-    };
     let usual = class.fused_groups;
     let mut ways = vec![(false, usual)];
     ways.extend([usual / 4, usual / 2, usual, 2 * usual, 4 * usual].map(|n| (true, n.max(1))));
@@ -142,7 +156,7 @@ async fn one_token<B: Backend>(race: &mut Race<'_, '_, B>, class: Tuning) -> Res
                 false => "rounding before the product".to_owned(),
             },
             tokens: 1,
-            tuning: fused(groups, at_once),
+            tuning: rounding(class, at_once, groups),
         })
         .collect();
     let usual = (
@@ -164,79 +178,50 @@ async fn bits<B: Backend>(
     class: Tuning,
     planes: usize,
 ) -> Result<Option<usize>> {
-    let candidate = |tokens: usize, by_bits: bool| {
+    let tuning = |tokens: usize, by_vectors: bool| {
         let mut bits_tokens = class.bits_tokens;
-        bits_tokens[planes - 1] = if by_bits { tokens } else { usize::MAX };
-        Candidate {
-            way: if by_bits {
-                "one-bit products"
-            } else {
-                "matrix-vector"
-            }
-            .to_owned(),
-            tokens,
-            tuning: Tuning {
-                bits_tokens,
-                integer_gemv_tokens: tokens,
-                ..class
-            },
+        bits_tokens[planes - 1] = if by_vectors { usize::MAX } else { tokens };
+        Tuning {
+            bits_tokens,
+            integer_gemv_tokens: tokens,
+            ..class
         }
     };
     // Beyond these, tokens go through half precision by either kernel.
     let exact = class.exact_tokens[planes - 1];
     let all: Vec<usize> = BITS_TOKENS.into_iter().filter(|&n| n <= exact).collect();
-    let pairs = all
-        .iter()
-        .flat_map(|&n| [candidate(n, false), candidate(n, true)]);
-    let times = race.run(&pairs.collect::<Vec<_>>()).await?;
+    let times = race.pairs(&all, "one-bit products", tuning).await?;
     let usual = class.bits_tokens[planes - 1];
     Ok(times.map(|times| {
-        let faster = |(i, n): (usize, usize)| {
-            let less = if n >= usual { 1.0 / CLEARLY } else { CLEARLY };
-            times[2 * i + 1] < less * times[2 * i]
-        };
-        let slower = all
-            .iter()
-            .copied()
-            .enumerate()
-            .rev()
-            .find(|&at| !faster(at));
-        let behind = slower.map_or(0, |(i, _)| i + 1);
-        all.get(behind)
-            .or(all.last())
-            .map_or(usual, |n| n + usize::from(behind == all.len()))
+        let slower =
+            |&(n, [vectors, bits]): &(usize, [f64; 2])| bits >= margin(n >= usual) * vectors;
+        let behind = times.iter().rposition(slower).map_or(0, |i| i + 1);
+        match all.get(behind) {
+            Some(&tokens) => tokens,
+            None => all.last().map_or(usual, |most| most + 1),
+        }
     }))
 }
 
 /// Up to how many tokens matrix-vector kernels are faster.
 async fn gemv<B: Backend>(race: &mut Race<'_, '_, B>, class: Tuning) -> Result<Option<usize>> {
-    let candidate = |tokens: usize, by_vectors: bool| Candidate {
-        way: if by_vectors {
-            "matrix-vector"
-        } else {
-            "matrix-matrix"
-        }
-        .to_owned(),
-        tokens,
-        tuning: Tuning {
-            integer_gemv_tokens: if by_vectors { tokens } else { 1 },
-            ..class
-        },
+    let tuning = |tokens: usize, by_vectors: bool| Tuning {
+        integer_gemv_tokens: if by_vectors { tokens } else { 1 },
+        ..class
     };
-    let pairs = GEMV_TOKENS.iter();
-    let pairs = pairs.flat_map(|&n| [candidate(n, true), candidate(n, false)]);
-    let times = race.run(&pairs.collect::<Vec<_>>()).await?;
+    let times = race.pairs(&GEMV_TOKENS, "matrix-matrix", tuning).await?;
+    let usual = class.integer_gemv_tokens;
     Ok(times.map(|times| {
-        let faster = |(i, n): (usize, usize)| {
-            let usual = n <= class.integer_gemv_tokens;
-            let less = if usual { 1.0 / CLEARLY } else { CLEARLY };
-            times[2 * i] < less * times[2 * i + 1]
-        };
-        let all = GEMV_TOKENS.iter().copied().enumerate();
-        all.take_while(|&at| faster(at))
-            .last()
-            .map_or(1, |(_, n)| n)
+        let faster =
+            |&&(n, [vectors, others]): &&(usize, [f64; 2])| vectors < margin(n <= usual) * others;
+        let last = times.iter().take_while(faster).last();
+        last.map_or(1, |&(n, _)| n)
     }))
+}
+
+/// What share of another way's time is fast enough: more of the usual way, which is left for a clear gain alone.
+fn margin(usual: bool) -> f64 {
+    if usual { 1.0 / CLEARLY } else { CLEARLY }
 }
 
 fn median(mut samples: Vec<f64>) -> f64 {

@@ -73,42 +73,45 @@ impl Chosen {
             bits_tokens[activations.byte_planes() - 1] = self.bits_tokens;
         }
         Tuning {
-            fused_subgroup: if self.fused { 0 } else { usize::MAX },
-            fused_groups: self.fused_groups.max(1),
             bits_tokens,
             integer_gemv_tokens: self.integer_gemv_tokens.max(1),
-            ..tuning
+            ..rounding(tuning, self.fused, self.fused_groups)
         }
+    }
+}
+
+/// `tuning` where products of one token round it themselves, in so many workgroups, or do not.
+fn rounding(tuning: Tuning, fused: bool, groups: usize) -> Tuning {
+    Tuning {
+        fused_subgroup: if fused { 0 } else { usize::MAX },
+        fused_groups: groups.max(1),
+        ..tuning
     }
 }
 
 /// The models that a choice is for: those with linear layers of the same sizes.
 fn class(config: &Config, stages: usize, activations: Activations) -> String {
-    let widths: Vec<String> = config
-        .stacks(0)
+    let stacks = config.stacks(0);
+    let widths: Vec<String> = stacks
         .iter()
         .map(|stack| {
             let outs: usize = stack.iter().map(|layer| layer.out_features).sum();
             format!("{}x{outs}", stack[0].in_features)
         })
         .collect();
-    let form = config.stacks(0)[0][0].form;
+    let form = stacks[0][0].form;
     let widths = widths.join(" ");
     format!("{form:?} {stages} stage(s), activations {activations}, {widths}")
 }
 
 /// Gives `backend` the numbers that are fastest for a model of this shape, if it wants to be tuned and was not yet, before
-/// that model is loaded. Returns what was chosen.
+/// that model is loaded.
 ///
 /// # Errors
 /// [`Error::Device`](crate::Error::Device) when the device fails. A choice that cannot be kept holds for this time.
-pub async fn tune<B: Backend>(
-    backend: &B,
-    config: &Config,
-    options: &LoadOptions,
-) -> Result<Option<Chosen>> {
+pub async fn tune<B: Backend>(backend: &B, config: &Config, options: &LoadOptions) -> Result<()> {
     let (Some(tunable), Some(stages)) = (backend.tunable(), stages(config, options)) else {
-        return Ok(None);
+        return Ok(());
     };
     let class = class(config, stages, options.activations);
     let kept = |file: &PathBuf| store::read(file).remove(&class);
@@ -116,7 +119,7 @@ pub async fn tune<B: Backend>(
     let worth = !tunable.software && tunable.file.is_some();
     let chosen = match known {
         Some(known) if !tunable.again => known,
-        None if !tunable.again && !worth => return Ok(None),
+        None if !tunable.again && !worth => return Ok(()),
         _ => {
             (tunable.begins)(&backend.name());
             let chosen = choose::measure(backend, config, options, stages).await?;
@@ -127,8 +130,8 @@ pub async fn tune<B: Backend>(
             chosen
         }
     };
-    let tuning = chosen.applied(backend.facts().tuning, options.activations);
-    Ok(backend.tune(tuning).then_some(chosen))
+    backend.tune(chosen.applied(backend.facts().tuning, options.activations));
+    Ok(())
 }
 
 /// Stages of the layers that are timed; none where there are no products of integers to choose from.

@@ -4,7 +4,7 @@
 //! again, so nothing here is an error.
 
 use super::Chosen;
-use crate::backend::kept::write;
+use crate::backend::kept;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io::{Error, Result};
@@ -27,8 +27,7 @@ pub type Kept = BTreeMap<String, Chosen>;
 
 /// The choices that a file has.
 pub fn read(path: &Path) -> Kept {
-    let short = std::fs::metadata(path).is_ok_and(|there| there.len() <= LONGEST);
-    let bytes = short.then(|| std::fs::read(path).ok()).flatten();
+    let bytes = kept::read(path, LONGEST);
     let file = bytes.and_then(|bytes| serde_json::from_slice::<File>(&bytes).ok());
     file.filter(|file| file.version == env!("CARGO_PKG_VERSION"))
         .map_or_else(Kept::new, |file| file.chosen)
@@ -43,7 +42,7 @@ pub(super) fn keep(path: &Path, class: &str, chosen: &Chosen) -> Result<()> {
         chosen: all,
     };
     let text = serde_json::to_string_pretty(&file).map_err(Error::other)? + "\n";
-    write(path, text.as_bytes())
+    kept::write(path, text.as_bytes())
 }
 
 #[cfg(test)]

@@ -18,16 +18,7 @@ impl<B: Backend> Linear<B> {
         segments: Vec<usize>,
         (dtype, shards): (MatrixDtype, Vec<Shard<B>>),
     ) -> Self {
-        Self {
-            in_features,
-            segments,
-            form: Form::WidelyLinear,
-            half_run: 0,
-            unrounded: false,
-            bias: None,
-            weight: Weight::Dense { dtype, shards },
-            name,
-        }
+        Self::of_weight(name, in_features, segments, Weight::Dense { dtype, shards })
     }
 
     /// A stack made on the device from noise, for benchmarks: codes uniform, scales all alike.
@@ -52,23 +43,15 @@ impl<B: Backend> Linear<B> {
         let layout = code_layout(backend, activations);
         let rows: Vec<usize> = segments.iter().map(|s| s.div_ceil(2)).collect();
         let shards = noise_codes(backend, &name, &rows, (planes, words), layout).await?;
-        Ok(Self {
-            in_features,
-            segments,
-            form,
-            half_run: 0,
-            unrounded: false,
-            bias: None,
-            weight: Weight::Phase(Phase {
-                stages,
-                per_row: false,
-                group_words: words,
-                scale_blocks: upload_new(backend, "scales", &scale_blocks)?,
-                rotated: false,
-                layout,
-                shards,
-            }),
-            name,
-        })
+        let weight = Weight::Phase(Phase {
+            stages,
+            per_row: false,
+            group_words: words,
+            scale_blocks: upload_new(backend, "scales", &scale_blocks)?,
+            rotated: false,
+            layout,
+            shards,
+        });
+        Ok(Self::of_weight(name, in_features, segments, weight).of_form(form))
     }
 }

@@ -165,6 +165,25 @@ impl<B: Backend> LinearScratch<B> {
 }
 
 impl<B: Backend> Linear<B> {
+    /// Layers of `segments` outputs each that share an input, of the widely-linear form; what else a layer may have is added.
+    fn of_weight(
+        name: String,
+        in_features: usize,
+        segments: Vec<usize>,
+        weight: Weight<B>,
+    ) -> Self {
+        Self {
+            name,
+            in_features,
+            segments,
+            form: Form::WidelyLinear,
+            half_run: 0,
+            unrounded: false,
+            weight,
+            bias: None,
+        }
+    }
+
     /// A stack of dense layers; `rows` are their weights as they lie in buffers ([`MatrixDtype::row_words`]).
     pub(crate) fn dense(
         backend: &B,
@@ -173,20 +192,14 @@ impl<B: Backend> Linear<B> {
         dtype: MatrixDtype,
         rows: &[Rows<'_>],
     ) -> Result<Self> {
-        let row_words = dtype.row_words(in_features);
-        Ok(Self {
-            in_features,
-            segments: rows.iter().map(|r| r.count).collect(),
-            form: Form::WidelyLinear,
-            half_run: 0,
-            unrounded: false,
-            bias: None,
-            weight: Weight::Dense {
-                dtype,
-                shards: upload_rows(backend, &name, rows, row_words)?,
-            },
+        let shards = upload_rows(backend, &name, rows, dtype.row_words(in_features))?;
+        let segments = rows.iter().map(|r| r.count).collect();
+        Ok(Self::dense_on_device(
             name,
-        })
+            in_features,
+            segments,
+            (dtype, shards),
+        ))
     }
 
     /// A stack of layers quantized with the same phase recipe.
@@ -224,24 +237,17 @@ impl<B: Backend> Linear<B> {
             })
             .collect();
         let layout = code_layout(backend, activations);
-        Ok(Self {
-            in_features: first.in_features,
-            segments: layers.iter().map(|l| l.out_features).collect(),
-            form,
-            half_run: 0,
-            unrounded: false,
-            bias: None,
-            weight: Weight::Phase(Phase {
-                stages,
-                per_row: first.granularity != Granularity::Tensor,
-                group_words,
-                scale_blocks: upload_new(backend, "scales", &scale_blocks)?,
-                rotated: false,
-                layout,
-                shards: upload_codes(backend, &name, layers, layout)?,
-            }),
-            name,
-        })
+        let weight = Weight::Phase(Phase {
+            stages,
+            per_row: first.granularity != Granularity::Tensor,
+            group_words,
+            scale_blocks: upload_new(backend, "scales", &scale_blocks)?,
+            rotated: false,
+            layout,
+            shards: upload_codes(backend, &name, layers, layout)?,
+        });
+        let segments = layers.iter().map(|l| l.out_features).collect();
+        Ok(Self::of_weight(name, first.in_features, segments, weight).of_form(form))
     }
 
     /// With inputs that are rotated as the weights of a quantized stack were ([`Hadamard`]), or that are not.
@@ -294,7 +300,7 @@ impl<B: Backend> Linear<B> {
         self
     }
 
-    /// Of dense layers that stand for layers of this form.
+    /// Of this form; dense layers stand for layers of it.
     #[must_use]
     pub(crate) fn of_form(mut self, form: Form) -> Self {
         self.form = form;

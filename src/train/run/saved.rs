@@ -84,30 +84,32 @@ impl<B: Backend> Running<'_, B> {
         let progress = self.trainer.progress();
         self.state.updates = progress.updates;
         self.state.loss_scale = progress.loss_scale;
+        let (ranks, step) = (self.run.ranks, self.state.step);
         let by_owners = self.seen && self.run.settings.shard;
-        match (self.checkpoints, by_owners) {
-            (Some(checkpoints), true) => {
-                let mut saving = checkpoints.save(self.state.step)?;
-                self.write_owned(&mut saving)?;
-                self.finish(saving)
+        let Some(checkpoints) = self.checkpoints else {
+            if !by_owners {
+                return self.give_checkpoint();
             }
-            (Some(checkpoints), false) => {
-                let mut saving = checkpoints.save(self.state.step)?;
-                let layouts = Part::ALL.map(|part| self.trainer.layouts(part));
-                saving.trained(layouts, Piece::WHOLE, |part, i| {
-                    let words = self.trainer.words_among(self.run.ranks, part, i);
-                    Ok(block_on(self.backend, words)?.unwrap_or_default())
-                })?;
-                self.finish(saving)
+            let followed = Checkpoints::of_follower(&self.run.out);
+            let mut saving = followed.join(step);
+            self.write_owned(&mut saving)?;
+            return send_bytes(ranks, 0, &saving.hand_over()?);
+        };
+        let mut saving = checkpoints.save(step)?;
+        if by_owners {
+            self.write_owned(&mut saving)?;
+            for rank in 1..ranks.size() {
+                saving.take_over(&receive_bytes(ranks, rank)?)?;
             }
-            (None, true) => {
-                let followed = Checkpoints::of_follower(&self.run.out);
-                let mut saving = followed.join(self.state.step);
-                self.write_owned(&mut saving)?;
-                send_bytes(self.run.ranks, 0, &saving.hand_over()?)
-            }
-            (None, false) => self.give_checkpoint(),
+        } else {
+            let layouts = Part::ALL.map(|part| self.trainer.layouts(part));
+            saving.trained(layouts, Piece::WHOLE, |part, i| {
+                let words = self.trainer.words_among(ranks, part, i);
+                Ok(block_on(self.backend, words)?.unwrap_or_default())
+            })?;
         }
+        saving.state(&self.state)?;
+        saving.commit()
     }
 
     /// Writes what this rank owns, when the leading rank has made the folder.
@@ -124,17 +126,6 @@ impl<B: Backend> Running<'_, B> {
         saving.trained(layouts, piece, |part, i| {
             block_on(self.backend, self.trainer.words(part, i))
         })
-    }
-
-    /// Makes what was written a checkpoint, with the files of the other ranks if they wrote some.
-    fn finish(&self, mut saving: Saving<'_>) -> Result<()> {
-        if self.seen && self.run.settings.shard {
-            for rank in 1..self.run.ranks.size() {
-                saving.take_over(&receive_bytes(self.run.ranks, rank)?)?;
-            }
-        }
-        saving.state(&self.state)?;
-        saving.commit()
     }
 
     /// Gives the rank that leads what a checkpoint holds, in the order in which it asks.
